@@ -5,16 +5,15 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
-from scrape_do_celery.sandbox.calls import Kind  # noqa: TC001 - pydantic reads it when the class is made
-from scrape_do_celery.sandbox.encodings import ENCODINGS
-from scrape_do_celery.sandbox.fault_bodies import BodyKind  # noqa: TC001 - as above
-from scrape_do_celery.sandbox.mutating import MUTATION_NAMES
-from scrape_do_celery.sandbox.options import WRITER_NAMES
+from scrape_do_sandbox.calls import Kind  # noqa: TC001 - pydantic reads it when the class is made
+from scrape_do_sandbox.encodings import ENCODINGS
+from scrape_do_sandbox.mutations import MUTATION_NAMES
+from scrape_do_sandbox.options import WRITER_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from scrape_do_celery.sandbox.calls import Call
+    from scrape_do_sandbox.calls import ApiCall
 
 Action = Literal[
     "status", "html", "empty_204", "redirect_302", "gone", "not_found_at_first",
@@ -25,6 +24,8 @@ Action = Literal[
     "webhook_duplicate", "webhook_lose",
     "task_fails", "task_answers", "task_takes", "job_cancels", "job_urls", "job_shuffles",
 ]  # fmt: skip
+
+BodyKind = Literal["api", "html", "gateway", "empty_object", "empty_list", "null", "text", "empty"]
 
 _READS = frozenset({"get_job", "get_task"})
 _API = frozenset({"create_job", "get_job", "get_task", "list_jobs", "cancel_job", "me"})
@@ -58,7 +59,7 @@ _VALUES: dict[str, tuple[str, ...]] = {
 }
 
 
-class Rule(BaseModel):
+class FaultRule(BaseModel):
     """A fault: the calls that it matches, how often it fires, and its effect. An unset match field matches any call."""
 
     model_config = ConfigDict(extra="forbid")
@@ -125,7 +126,7 @@ class Rule(BaseModel):
         """Tell whether the rule applies to calls of this kind."""
         return kind in _NATURAL.get(self.action, _API) and self.kind in {None, kind}
 
-    def matches(self, call: Call) -> bool:
+    def matches_call(self, call: ApiCall) -> bool:
         """Tell whether the rule matches this call, however often it has fired."""
         return (
             self.is_for(call.kind)
@@ -134,9 +135,9 @@ class Rule(BaseModel):
             and (self.target is None or any(self.target in target for target in call.targets))
         )
 
-    def fires(self, call: Call) -> bool:
+    def fires_on(self, call: ApiCall) -> bool:
         """Count this call if the rule matches it, and tell whether the rule fires on it."""
-        if (self.times is not None and self.fired >= self.times) or not self.matches(call):
+        if (self.times is not None and self.fired >= self.times) or not self.matches_call(call):
             return False
         self.seen += 1
         if self.seen <= self.after or self._random.random() >= self.probability:
@@ -145,16 +146,16 @@ class Rule(BaseModel):
         return True
 
 
-class Faults:
+class FaultRules:
     """The active rules, in the order in which they were added."""
 
     def __init__(self) -> None:
-        self.rules: list[Rule] = []
+        self.rules: list[FaultRule] = []
         self._count = 0
         # Rules by kind: a call without a rule must cost no more when thousands of rules are active.
-        self._by_kind: dict[Kind, list[Rule]] = {}
+        self._by_kind: dict[Kind, list[FaultRule]] = {}
 
-    def add(self, rules: Iterable[Rule]) -> list[str]:
+    def add_rules(self, rules: Iterable[FaultRule]) -> list[str]:
         """Add rules and return their ids."""
         ids = []
         for rule in rules:
@@ -170,10 +171,10 @@ class Faults:
         self.rules.clear()
         self._by_kind.clear()
 
-    def firing(self, call: Call) -> list[Rule]:
+    def find_firing(self, call: ApiCall) -> list[FaultRule]:
         """Return the rules that fire on this call."""
         if call.kind not in self._by_kind:
             self._by_kind[call.kind] = [rule for rule in self.rules if rule.is_for(call.kind)]
-        firing = [rule for rule in self._by_kind[call.kind] if rule.fires(call)]
+        firing = [rule for rule in self._by_kind[call.kind] if rule.fires_on(call)]
         call.applied.extend(rule.action for rule in firing)
         return firing

@@ -41,7 +41,7 @@ class _GoUrl:
 
     def text(self) -> str:
         user = b"" if self.user is None else _escape_user(self.user) + b"@"
-        whole = self.scheme + b"://" + user + _escape(self.host, _HOST) + self.path
+        whole = self.scheme + b"://" + user + _escape_text(self.host, _HOST) + self.path
         if self.force_query or self.query:
             whole += b"?" + self.query
         if self.fragment:
@@ -50,27 +50,27 @@ class _GoUrl:
         return whole.decode("utf-8", "replace")
 
 
-def rewrite(url: str) -> str:
+def rewrite_url(url: str) -> str:
     """Rewrite `url` as `url.Parse(...).String()` does.
 
     Raises:
         ValueError: If Go's parser refuses the URL.
     """
-    return _parse(url.encode()).text()
+    return _parse_url(url.encode()).text()
 
 
-def rewrite_encoded(url: str) -> str:
+def rewrite_encoded_url(url: str) -> str:
     """Rewrite `url` as `rewrite` does, with the query that `url.Query().Encode()` gives.
 
     Raises:
         ValueError: If Go's parser refuses the URL.
     """
-    parsed = _parse(url.encode())
+    parsed = _parse_url(url.encode())
     parsed.query = _encode_query(parsed.query)
     return parsed.text()
 
 
-def _parse(text: bytes) -> _GoUrl:
+def _parse_url(text: bytes) -> _GoUrl:
     if any(byte < ord(" ") or byte == 0x7F for byte in text):  # noqa: PLR2004 - DEL
         raise ValueError("net/url: invalid control character in URL")
     text, _, fragment = text.partition(b"#")
@@ -84,7 +84,13 @@ def _parse(text: bytes) -> _GoUrl:
     authority, slash, path = rest[2:].partition(b"/")
     user, host = _read_authority(authority)
     return _GoUrl(
-        scheme.lower(), user, host, _respell(slash + path, _PATH), query, force_query, _respell(fragment, _FRAGMENT)
+        scheme.lower(),
+        user,
+        host,
+        _respell_part(slash + path, _PATH),
+        query,
+        force_query,
+        _respell_part(fragment, _FRAGMENT),
     )
 
 
@@ -100,13 +106,13 @@ def _read_host(host: bytes) -> bytes:
         inner, bracket, port = host[1:].rpartition(b"]")
         if not bracket or not _PORT.fullmatch(port):
             raise ValueError("net/url: missing ']' or invalid port in host")
-        ipaddress.IPv6Address(_unescape(inner, host=True).decode("ascii").partition("%")[0])
+        ipaddress.IPv6Address(_unescape_text(inner, host=True).decode("ascii").partition("%")[0])
     elif b":" in host and not _PORT.fullmatch(host[host.rindex(b":") :]):
         raise ValueError("net/url: invalid port after host")
-    return _unescape(host, host=True)
+    return _unescape_text(host, host=True)
 
 
-def _unescape(text: bytes, *, host: bool = False) -> bytes:
+def _unescape_text(text: bytes, *, host: bool = False) -> bytes:
     def decode(found: re.Match[bytes]) -> bytes:
         if found[1] is None:
             raise ValueError("net/url: invalid URL escape")
@@ -121,24 +127,24 @@ def _unescape(text: bytes, *, host: bool = False) -> bytes:
     return _ESCAPE.sub(decode, text)
 
 
-def _escape(text: bytes, kept: frozenset[int]) -> bytes:
+def _escape_text(text: bytes, kept: frozenset[int]) -> bytes:
     return b"".join(bytes([byte]) if byte in kept else b"%%%02X" % byte for byte in text)
 
 
 def _escape_user(userinfo: bytes) -> bytes:
     name, colon, password = userinfo.partition(b":")
-    return _escape(_unescape(name), _USER) + colon + _escape(_unescape(password), _USER)
+    return _escape_text(_unescape_text(name), _USER) + colon + _escape_text(_unescape_text(password), _USER)
 
 
-def _respell(text: bytes, kept: frozenset[int]) -> bytes:
+def _respell_part(text: bytes, kept: frozenset[int]) -> bytes:
     """Spell a path or fragment as Go's `EscapedPath` and `EscapedFragment` do.
 
     A valid spelling stays as it is; any other text is escaped anew.
     """
-    decoded = _unescape(text)
+    decoded = _unescape_text(text)
     if all(byte in kept or byte in _VALID_BESIDE for byte in text):
         return text
-    return _escape(decoded, kept)
+    return _escape_text(decoded, kept)
 
 
 def _encode_query(query: bytes) -> bytes:
@@ -148,7 +154,7 @@ def _encode_query(query: bytes) -> bytes:
         try:
             # ParseQuery drops a pair that has a semicolon or a broken escape.
             if pair and b";" not in pair:
-                pairs.append((_unescape(name.replace(b"+", b" ")), _unescape(value.replace(b"+", b" "))))
+                pairs.append((_unescape_text(name.replace(b"+", b" ")), _unescape_text(value.replace(b"+", b" "))))
         except ValueError:
             continue
     pairs.sort(key=lambda pair: pair[0])
@@ -156,4 +162,4 @@ def _encode_query(query: bytes) -> bytes:
 
 
 def _encode_component(text: bytes) -> bytes:
-    return _escape(text, _COMPONENT | {ord(" ")}).replace(b" ", b"+")
+    return _escape_text(text, _COMPONENT | {ord(" ")}).replace(b" ", b"+")

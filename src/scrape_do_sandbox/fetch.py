@@ -1,3 +1,8 @@
+"""The sandbox's own HTTP client, for loopback targets and webhooks.
+
+The first fetch loads httpx: the import takes as long as the rest of the sandbox's start.
+"""
+
 from __future__ import annotations
 
 import asyncio
@@ -5,13 +10,13 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from itertools import cycle
 from typing import TYPE_CHECKING
 
-import httpx
-
-from scrape_do_celery.sandbox.pages import Page
-from scrape_do_celery.sandbox.spec import is_loopback
+from scrape_do_sandbox.pages import Page
+from scrape_do_sandbox.spec import is_loopback
 
 if TYPE_CHECKING:
-    from scrape_do_celery.sandbox.spec import Spec
+    import httpx
+
+    from scrape_do_sandbox.spec import JobSpec
 
 _AGENT = "Mozilla/5.0 (compatible; scrape-do-sandbox)"
 _DEFAULT_TIMEOUT_MS = 60_000
@@ -20,7 +25,7 @@ _TEXT = ("json", "xml", "html", "javascript")
 _CLIENTS, _CONNECTIONS = 25, 8
 
 
-class Fetcher:
+class PageFetcher:
     """The sandbox's own HTTP client. Even after a redirect, it connects to loopback addresses only."""
 
     def __init__(self) -> None:
@@ -28,39 +33,43 @@ class Fetcher:
         self._next: cycle[httpx.AsyncClient] = cycle(())
         self._room = asyncio.Semaphore(_CLIENTS * _CONNECTIONS)
 
-    def _client(self) -> httpx.AsyncClient:
+    def _next_client(self) -> httpx.AsyncClient:
         if not self._clients:
             self._clients = [_make_client() for _ in range(_CLIENTS)]
             self._next = cycle(self._clients)
         return next(self._next)
 
-    async def page(self, url: str, spec: Spec) -> Page:
+    async def fetch_page(self, url: str, spec: JobSpec) -> Page:
         """Fetch the page of a target; return a page with an error if the transport fails."""
+        import httpx
+
         options = spec.options
         try:
             async with self._room, asyncio.timeout(options.get("Timeout", _DEFAULT_TIMEOUT_MS) / 1000):
-                return _page(await self._send(url, options))
+                return _read_page(await self._send_request(url, options))
         except TimeoutError:
             return Page(0, {}, b"", error="Target did not answer in time")
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             return Page(0, {}, b"", error=f"{type(error).__name__}: {error}"[:300])
 
-    async def _send(self, url: str, options: dict[str, object]) -> httpx.Response:
+    async def _send_request(self, url: str, options: dict[str, object]) -> httpx.Response:
         content = str(options["Body"]).encode() if "Body" in options else None
-        return await self._client().request(
+        return await self._next_client().request(
             str(options.get("Method", "GET")),
             url,
-            headers=_headers(options),
+            headers=_make_headers(options),
             content=content,
             follow_redirects=not options.get("DisableRedirection", False),
         )
 
-    async def post(self, url: str, body: bytes, headers: dict[str, str], timeout: float) -> int:  # noqa: ASYNC109
+    async def post_webhook(self, url: str, body: bytes, headers: dict[str, str], timeout: float) -> int:  # noqa: ASYNC109
         """Deliver a webhook; return the receiver's status, or 0 if no answer came."""
+        import httpx
+
         sent = {"Content-Type": "application/json", "User-Agent": _AGENT, **headers}
         try:
             async with self._room, asyncio.timeout(timeout):
-                return (await self._client().post(url, content=body, headers=_raw(sent))).status_code
+                return (await self._next_client().post(url, content=body, headers=_encode_headers(sent))).status_code
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, TimeoutError):
             return 0
 
@@ -71,6 +80,8 @@ class Fetcher:
 
 
 def _make_client() -> httpx.AsyncClient:
+    import httpx
+
     # Each fetch stands for another visitor, so cookies are not kept and connections are not reused.
     jar = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
     client = httpx.AsyncClient(
@@ -86,24 +97,26 @@ def _make_client() -> httpx.AsyncClient:
 
 
 async def _refuse_non_loopback(request: httpx.Request) -> None:
+    import httpx
+
     if not is_loopback(str(request.url)):
         raise httpx.UnsupportedProtocol(f"The sandbox does not leave this machine for {request.url}")
 
 
-def _headers(options: dict[str, object]) -> list[tuple[bytes, bytes]]:
+def _make_headers(options: dict[str, object]) -> list[tuple[bytes, bytes]]:
     given = dict(options.get("Headers") or {})  # type: ignore[call-overload]
     base = {} if options.get("ForwardHeaders") else {"User-Agent": _AGENT, "Accept": "*/*"}
     if options.get("SetCookies"):
         given["Cookie"] = options["SetCookies"]
     replaced = {name.lower() for name in given}
-    return _raw({name: value for name, value in base.items() if name.lower() not in replaced} | given)
+    return _encode_headers({name: value for name, value in base.items() if name.lower() not in replaced} | given)
 
 
-def _raw(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
+def _encode_headers(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.encode(), value.encode()) for name, value in headers.items()]
 
 
-def _page(answer: httpx.Response) -> Page:
+def _read_page(answer: httpx.Response) -> Page:
     headers = {"-".join(word.capitalize() for word in name.split("-")): value for name, value in answer.headers.items()}
     kind = answer.headers.get("content-type", "").lower()
     if kind.startswith("text/") or any(word in kind for word in _TEXT):

@@ -28,7 +28,7 @@ class SandboxControl:
         return self._ask("GET", "jobs")  # type: ignore[no-any-return]
 
     def fault(self, action: str, **rule: Any) -> str:
-        """Add a fault rule with the fields of `faults.Rule`, and return its id.
+        """Add a fault rule with the fields of `faults.FaultRule`, and return its id.
 
         Raises:
             ValueError: If the sandbox refuses the rule; the message is the sandbox's.
@@ -44,7 +44,7 @@ class SandboxControl:
         self._ask("DELETE", "faults")
 
     def configure(self, **options: Any) -> dict[str, Any]:
-        """Change options by their names in `options.Options`, and return all options but the token.
+        """Change options by their names in `options.SandboxOptions`, and return all options but the token.
 
         Raises:
             ValueError: If an option is unknown or a value is not valid; the message is the sandbox's.

@@ -7,7 +7,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
-from scrape_do_celery.sandbox.control_client import SandboxControl
+from scrape_do_sandbox.control_client import SandboxControl
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -31,7 +31,7 @@ class SandboxProcess(SandboxControl):
         # The command line has no flag for a tuple, so these options are set when the server runs.
         self._late = {name: value for name, value in options.items() if isinstance(value, (tuple, list))}
         flags = {name: value for name, value in options.items() if name not in self._late}
-        self._command = _command({"task_seconds": task_seconds, "port": port, **flags})
+        self._command = _make_command({"task_seconds": task_seconds, "port": port, **flags})
         self._start_timeout = start_timeout
         self._process: subprocess.Popen[str] | None = None
 
@@ -92,8 +92,8 @@ class SandboxProcess(SandboxControl):
         self.stop()
 
 
-def _command(options: dict[str, Any]) -> list[str]:
-    command = [sys.executable, "-m", "scrape_do_celery.sandbox", "--parent-pid", str(os.getpid())]
+def _make_command(options: dict[str, Any]) -> list[str]:
+    command = [sys.executable, "-m", "scrape_do_sandbox", "--parent-pid", str(os.getpid())]
     for name, value in options.items():
         flag = f"--{name.replace('_', '-')}"
         if value is True:

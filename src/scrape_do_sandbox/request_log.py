@@ -6,31 +6,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery.sandbox.clock import stamp
+from scrape_do_sandbox.timers import format_time
 
 if TYPE_CHECKING:
-    from scrape_do_celery.sandbox.calls import Call
+    from scrape_do_sandbox.calls import ApiCall
 
 _KEEP = 200_000
 
 
 @dataclass(slots=True)
-class Entry:
+class LogEntry:
     """A line of the request log. `answered` is a status, `reset`, `held`, `cut`, or None while the request is open."""
 
     index: int
     time: float
-    call: Call
+    call: ApiCall
     answered: int | str | None = None
     job_id: str = ""
     options: dict[str, Any] | None = None
 
-    def public(self) -> dict[str, Any]:
+    def show_fields(self) -> dict[str, Any]:
         """Return the entry for the control endpoint, without token, headers, cookies or body values."""
         call = self.call
         shown = {
             "index": self.index,
-            "time": stamp(self.time),
+            "time": format_time(self.time),
             "at": self.time,
             "method": call.method,
             "kind": call.kind,
@@ -51,44 +51,44 @@ class RequestLog:
 
     def __init__(self, log_file: str | None = None) -> None:
         self._file = Path(log_file).open("a", encoding="utf-8") if log_file else None  # noqa: SIM115
-        self._entries: deque[Entry] = deque(maxlen=_KEEP)
+        self._entries: deque[LogEntry] = deque(maxlen=_KEEP)
         self._index = 0
         self.counts: Counter[str] = Counter()
         self.answers: dict[str, Counter[str]] = {}
 
-    def open(self, call: Call, now: float) -> Entry:
+    def open_entry(self, call: ApiCall, now: float) -> LogEntry:
         """Add an entry; entries are numbered from 1."""
         self._index += 1
-        entry = Entry(self._index, now, call)
+        entry = LogEntry(self._index, now, call)
         self._entries.append(entry)
         return entry
 
-    def close(self, entry: Entry, answered: int | str) -> None:
+    def close_entry(self, entry: LogEntry, answered: int | str) -> None:
         """Record the answer that the client got."""
         entry.answered = answered
         self.answers.setdefault(entry.call.kind, Counter())[str(answered)] += 1
         if self._file:
-            self._file.write(json.dumps(entry.public()) + "\n")
+            self._file.write(json.dumps(entry.show_fields()) + "\n")
             self._file.flush()
 
-    def since(self, index: int) -> list[dict[str, Any]]:
+    def list_since(self, index: int) -> list[dict[str, Any]]:
         """Return the entries after the entry with number `index`."""
         missed = max(0, len(self._entries) - (self._index - index))
-        return [self._entries[place].public() for place in range(missed, len(self._entries))]
+        return [self._entries[place].show_fields() for place in range(missed, len(self._entries))]
 
-    def stats(self) -> dict[str, Any]:
+    def count_all(self) -> dict[str, Any]:
         """Return counts by kind and status, and all other counts."""
         answers = {kind: dict(counter) for kind, counter in self.answers.items()}
         return {"requests": sum(sum(kind.values()) for kind in answers.values()), "answers": answers, **self.counts}
 
     def clear(self) -> None:
-        """Clear the log and all counts except the number of open connections."""
+        """Clear the log and all counts."""
         self._entries.clear()
         self._index = 0
         self.answers.clear()
-        self.counts = Counter({"connections_open": self.counts["connections_open"]})
+        self.counts.clear()
 
-    def shut(self) -> None:
+    def close_file(self) -> None:
         """Close the log file."""
         if self._file:
             self._file.close()

@@ -8,12 +8,12 @@ from html import escape
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
-from scrape_do_celery.sandbox.spec import PLUGIN_SITE
+from scrape_do_sandbox.spec import PLUGIN_SITE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from scrape_do_celery.sandbox.faults import Rule
+    from scrape_do_sandbox.faults import FaultRule
 
 _WORDS = (
     "amber",
@@ -70,10 +70,10 @@ def parse_page_options(url: str) -> PageOptions:
     asked = {name: values[-1] for name, values in parse_qs(query).items()}
     return PageOptions(
         error=asked.get("sandbox") == "error",
-        status=_number(int, asked.get("status"), 200, 599) or 200,
-        size=_number(int, asked.get("size"), 0, _MAX_SIZE) or 0,
+        status=_parse_number(int, asked.get("status"), 200, 599) or 200,
+        size=_parse_number(int, asked.get("size"), 0, _MAX_SIZE) or 0,
         binary=asked.get("binary") == "1",
-        seconds=_number(float, asked.get("seconds"), 0, float("inf")),
+        seconds=_parse_number(float, asked.get("seconds"), 0, float("inf")),
         gone={"410": 410, "404": 404}.get(asked.get("gone", ""), 0),
     )
 
@@ -94,10 +94,10 @@ def make_page(url: str, page_options: PageOptions = DEFAULT_PAGE) -> Page:
         return Page(page_options.status, {"Content-Type": "application/octet-stream"}, data, text=False)
     if url.startswith(PLUGIN_SITE):
         return Page(page_options.status, {"Content-Type": "application/json"}, _plugin_json(url))
-    return Page(page_options.status, {"Content-Type": HTML}, _fill(_html(url), page_options.size))
+    return Page(page_options.status, {"Content-Type": HTML}, _fill_page(_make_html(url), page_options.size))
 
 
-def _number(kind: Callable[[str], N], text: str | None, low: float, high: float) -> N | None:
+def _parse_number(kind: Callable[[str], N], text: str | None, low: float, high: float) -> N | None:
     try:
         value = kind(text or "")
     except ValueError:
@@ -111,7 +111,7 @@ def _plugin_json(url: str) -> bytes:
     return json.dumps({"plugin": parts.path[1:], "params": params, "sandbox": True}).encode()
 
 
-def _html(url: str) -> bytes:
+def _make_html(url: str) -> bytes:
     pick = random.Random(seed_of(url))
     title = " ".join(pick.choices(_WORDS, k=3)).title()
     rows = "".join(f"<p>{' '.join(pick.choices(_WORDS, k=12))}</p>\n" for _ in range(4))
@@ -121,13 +121,13 @@ def _html(url: str) -> bytes:
     ).encode("utf-8", "replace")
 
 
-def _fill(page: bytes, size: int) -> bytes:
+def _fill_page(page: bytes, size: int) -> bytes:
     filler = b"<!-- sandbox -->\n"
     missing = size - len(page)
     return page + (filler * (missing // len(filler) + 1))[:missing] if missing > 0 else page
 
 
-def apply_page_rules(page_options: PageOptions, url: str, rules: Iterable[Rule]) -> PageOptions:
+def apply_page_rules(page_options: PageOptions, url: str, rules: Iterable[FaultRule]) -> PageOptions:
     """Apply the rules that match a target to its page options; of several rules, the last wins."""
     for rule in rules:
         if rule.action in _PAGE_RULES and (rule.target is None or rule.target in url):
@@ -135,12 +135,12 @@ def apply_page_rules(page_options: PageOptions, url: str, rules: Iterable[Rule])
     return page_options
 
 
-def _answer(rule: Rule) -> dict[str, Any]:
+def _answer_fields(rule: FaultRule) -> dict[str, Any]:
     return {"status": rule.status, "body": rule.body, "content_type": rule.headers.get("Content-Type", HTML)}
 
 
-_PAGE_RULES: dict[str, Callable[[Rule], dict[str, Any]]] = {
+_PAGE_RULES: dict[str, Callable[[FaultRule], dict[str, Any]]] = {
     "task_fails": lambda _: {"error": True},
-    "task_answers": _answer,
+    "task_answers": _answer_fields,
     "task_takes": lambda rule: {"seconds": rule.seconds},
 }

@@ -8,7 +8,7 @@ Writer = Literal["verbatim", "whatwg", "go", "go_encode", "idna2003", "pydantic"
 WRITER_NAMES: tuple[str, ...] = get_args(Writer)
 
 
-class Options(BaseModel):
+class SandboxOptions(BaseModel):
     """The options of the sandbox, set at its start or later by `POST /_sandbox/config`. Times are in seconds."""
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
@@ -45,7 +45,7 @@ class Options(BaseModel):
     log_file: str | None = None
     """The file to which each finished request is appended, as one JSON object a line."""
 
-    def change(self, values: dict[str, object]) -> None:
+    def change_values(self, values: dict[str, object]) -> None:
         """Change options; if a value is not valid, change none of them.
 
         Raises:

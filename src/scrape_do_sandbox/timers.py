@@ -1,23 +1,64 @@
+"""The clock of the sandbox, its time format, and the actions that wait for it."""
+
 from __future__ import annotations
 
 import asyncio
 import heapq
+import time
 from contextlib import suppress
+from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import count
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scrape_do_celery.sandbox.clock import Clock
-
 _LONGEST = 60.0
+ZERO_TIME = "0001-01-01T00:00:00Z"
+
+
+class SandboxClock:
+    """A clock in seconds since 1970 that can be advanced by hand."""
+
+    def __init__(self, source: Callable[[], float] = time.time) -> None:
+        self._source = source
+        self.offset = 0.0
+
+    def now(self) -> float:
+        """Return the sandbox's present time."""
+        return self._source() + self.offset
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock forward; tasks, expiry and late jobs follow it."""
+        self.offset += seconds
+
+
+def format_time(moment: float) -> str:
+    """Format a time as RFC 3339 in UTC with milliseconds."""
+    whole = int(moment)
+    return f"{_format_second(whole)}.{int((moment - whole) * 1000):03d}Z"
+
+
+@lru_cache(maxsize=10_000)
+def _format_second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+
+
+def parse_time(text: str) -> float:
+    """Parse an RFC 3339 text into seconds since 1970; a text without a zone is UTC.
+
+    Raises:
+        ValueError: If the text is not a time.
+    """
+    parsed = datetime.fromisoformat(text)
+    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
 
 
 class Timers:
     """Actions and the times of the sandbox's clock at which they run. A single coroutine sleeps for all of them."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: SandboxClock) -> None:
         self._clock = clock
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._ticket = count()
@@ -29,7 +70,7 @@ class Timers:
         if self._heap[0][0] == when:
             self._wakeup.set()
 
-    def wake(self) -> None:
+    def wake_up(self) -> None:
         """Read the clock again after it was moved."""
         self._wakeup.set()
 
@@ -37,7 +78,7 @@ class Timers:
         """Drop all scheduled actions."""
         self._heap.clear()
 
-    async def run(self) -> None:
+    async def run_forever(self) -> None:
         """Run due actions forever."""
         while True:
             self._wakeup.clear()

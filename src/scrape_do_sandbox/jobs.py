@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.sandbox.pages import DEFAULT_PAGE, Page, PageOptions, make_page
+from scrape_do_sandbox.pages import DEFAULT_PAGE, Page, PageOptions, make_page
 
 if TYPE_CHECKING:
-    from scrape_do_celery.sandbox.spec import Spec
+    from scrape_do_sandbox.spec import JobSpec
 
 TERMINAL = frozenset({"success", "error", "canceled"})
 STATUSES = ("queuing", "queued", "pending", "rotating", "success", "error", "canceled")
@@ -15,7 +15,7 @@ _CHARGED = frozenset({*range(200, 300), 400, 404, 410})
 
 
 @dataclass(slots=True)
-class Webhook:
+class WebhookState:
     """The state of the delivery of one task's webhook."""
 
     status: str = "pending"
@@ -39,7 +39,7 @@ class Task:
     fetched: Page | None = None
     reads: int = 0
     remaining: int | None = None
-    webhook: Webhook = field(default_factory=Webhook)
+    webhook: WebhookState = field(default_factory=WebhookState)
 
     def status(self, now: float) -> str:
         """Return the status of the task at `now`."""
@@ -71,7 +71,7 @@ class Task:
         """Return the page that was fetched; a made-up page is made when it is requested."""
         return self.fetched or make_page(self.url, self.page_options)
 
-    def finish(self, page: Page, now: float) -> None:
+    def finish_fetch(self, page: Page, now: float) -> None:
         """Store the page of a real fetch, and end the task."""
         self.fetched = page
         self.end = max(self.due, now)
@@ -84,7 +84,7 @@ class Job:
     """A job and the times at which its status changes."""
 
     id: str
-    spec: Spec
+    spec: JobSpec
     created: float
     expires: float
     queued_at: float
@@ -105,13 +105,13 @@ class Job:
     def status(self, now: float) -> str:
         """Return the status of the job at `now`. Until the job ends, the cost does not grow with its tasks."""
         if now >= min(self.ended_at, self.canceled_at):
-            self._outcome = self._outcome or self._decide()
+            self._outcome = self._outcome or self._decide_outcome()
             return self._outcome
         if now >= self.started_at:
             return "rotating" if len(self.tasks) == 1 and self.tasks[0].status(now) == "rotating" else "pending"
         return "queued" if now >= self.queued_at else "queuing"
 
-    def _decide(self) -> str:
+    def _decide_outcome(self) -> str:
         if self.canceled_at < self.ended_at:
             return "canceled"
         failed = sum(task.failed for task in self.tasks)

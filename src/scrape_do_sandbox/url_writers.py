@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from pydantic import HttpUrl, TypeAdapter
 from pydantic_core import Url
 
-from scrape_do_celery.sandbox.go_urls import rewrite, rewrite_encoded
+from scrape_do_sandbox.go_urls import rewrite_encoded_url, rewrite_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,8 +61,8 @@ def _write_idna2003(url: str) -> str:
 WRITERS: dict[str, Callable[[str], str]] = {
     "verbatim": _write_verbatim,
     "whatwg": _write_whatwg,
-    "go": rewrite,
-    "go_encode": rewrite_encoded,
+    "go": rewrite_url,
+    "go_encode": rewrite_encoded_url,
     "idna2003": _write_idna2003,
     "pydantic": _write_pydantic,
 }

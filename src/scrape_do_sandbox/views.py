@@ -1,18 +1,41 @@
+"""The bodies of answers, and answers in JSON."""
+
 from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery.sandbox.clock import stamp
-from scrape_do_celery.sandbox.jobs import TERMINAL
-from scrape_do_celery.sandbox.url_writers import write_url
+from aiohttp import web
+from aiohttp.hdrs import CONTENT_TYPE
+
+from scrape_do_sandbox.jobs import TERMINAL
+from scrape_do_sandbox.timers import format_time
+from scrape_do_sandbox.url_writers import write_url
 
 if TYPE_CHECKING:
-    from scrape_do_celery.sandbox.account import Ledger
-    from scrape_do_celery.sandbox.jobs import Job, Task
+    from scrape_do_sandbox.account import CreditLedger
+    from scrape_do_sandbox.jobs import Job, Task
 
 _ACTIVE = frozenset({"pending", "rotating"})
+JSON_TYPE = "application/json"
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+def encode_json(data: Any) -> bytes:
+    """Return a value as the API writes it."""
+    return _JSON.encode(data).encode("utf-8", "replace")
+
+
+def json_response(status: int, data: Any) -> web.Response:
+    """Return an answer in JSON."""
+    return web.Response(status=status, body=encode_json(data), headers={CONTENT_TYPE: JSON_TYPE})
+
+
+def body_of(answer: web.Response) -> bytes:
+    """Return the bytes of an answer."""
+    return answer.body if isinstance(answer.body, bytes) else b""
 
 
 def created_body(job: Job) -> dict[str, Any]:
@@ -26,8 +49,8 @@ def summary_body(job: Job, now: float) -> dict[str, Any]:
         "JobID": job.id,
         "TaskIDs": [task.id for task in job.tasks],
         "Status": job.status(now),
-        "StartTime": _time(job.shown_start(now)),
-        "EndTime": _time(job.shown_end(now)),
+        "StartTime": _format_optional(job.shown_start(now)),
+        "EndTime": _format_optional(job.shown_end(now)),
     }
 
 
@@ -44,7 +67,7 @@ def job_body(job: Job, now: float) -> dict[str, Any]:
     }
 
 
-def task_body(task: Task, now: float, ledger: Ledger) -> dict[str, Any]:
+def task_body(task: Task, now: float, ledger: CreditLedger) -> dict[str, Any]:
     """Return the answer to `GET` of a task, which is also the body of its webhook."""
     ledger.remaining(now)
     status = task.status(now)
@@ -55,12 +78,12 @@ def task_body(task: Task, now: float, ledger: Ledger) -> dict[str, Any]:
         "JobID": task.job.id,
         "URL": write_url(task.url, task.job.writer),
         "Status": status,
-        "StartTime": _time(started),
-        "EndTime": _time(ended),
-        "UpdateTime": _time(ended or started or task.job.created),
-        "ExpiresAt": stamp(task.job.expires),
-        **(_outcome(task) if status in {"success", "error"} else _nothing()),
-        **_webhook(task),
+        "StartTime": _format_optional(started),
+        "EndTime": _format_optional(ended),
+        "UpdateTime": _format_optional(ended or started or task.job.created),
+        "ExpiresAt": format_time(task.job.expires),
+        **(_outcome_of(task) if status in {"success", "error"} else _empty_outcome()),
+        **_webhook_fields(task),
         "TraceID": f"tr-{task.id[:8]}",
     }
 
@@ -72,7 +95,7 @@ def content_hash(task: Task, now: float) -> str | None:
     return hashlib.sha256(task.page().body).hexdigest()
 
 
-def _nothing() -> dict[str, Any]:
+def _empty_outcome() -> dict[str, Any]:
     return {
         "Base64EncodedContent": False,
         "StatusCode": 0,
@@ -83,7 +106,7 @@ def _nothing() -> dict[str, Any]:
     }
 
 
-def _outcome(task: Task) -> dict[str, Any]:
+def _outcome_of(task: Task) -> dict[str, Any]:
     page = task.page()
     return {
         "Base64EncodedContent": not page.text,
@@ -99,13 +122,13 @@ def _outcome(task: Task) -> dict[str, Any]:
     }
 
 
-def _webhook(task: Task) -> dict[str, Any]:
+def _webhook_fields(task: Task) -> dict[str, Any]:
     url = task.job.spec.options.get("WebhookURL")
     if not url:
         return {}
     hook = task.webhook
-    return {"WebhookURL": url, "WebhookStatus": hook.status, "WebhookRequestTime": _time(hook.requested)}
+    return {"WebhookURL": url, "WebhookStatus": hook.status, "WebhookRequestTime": _format_optional(hook.requested)}
 
 
-def _time(moment: float | None) -> str | None:
-    return None if moment is None else stamp(moment)
+def _format_optional(moment: float | None) -> str | None:
+    return None if moment is None else format_time(moment)
