@@ -109,7 +109,7 @@ class RunEnvironment:
         self.messages: list[tuple[str, list[str]]] = []
         self.app_context.publish = self._publish  # type: ignore[method-assign]
         environment.app.__dict__["scrape_do_app_context"] = self.app_context
-        self.context = environment.app.__dict__["scrape_do_worker_context"] = WorkerContext(self.app_context)
+        self.context = environment.app.__dict__["scrape_do_worker_context"] = WorkerContext.open(self.app_context)
         self.dispatcher = _QuietDispatcher(self.app_context)
 
     def _publish(self, step: str, names: Any, **_: Any) -> bool:
