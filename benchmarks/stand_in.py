@@ -9,8 +9,8 @@ import sys
 from typing import Any
 
 from benchmarks.pages import corpus, fill
-from scrape_do_celery.sandbox import SandboxProcess, pages
-from scrape_do_celery.sandbox.server import main
+from scrape_do_sandbox import SandboxProcess, pages
+from scrape_do_sandbox.server import main
 
 
 class StandIn(SandboxProcess):
@@ -30,5 +30,5 @@ class StandIn(SandboxProcess):
 
 if __name__ == "__main__":
     corpus()
-    pages._fill = fill  # noqa: SLF001 (the sandbox pads with one repeated line, which compresses to nothing)
+    pages._fill_page = fill  # noqa: SLF001 (the sandbox pads with one repeated line, which compresses to nothing)
     sys.exit(main())

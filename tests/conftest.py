@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from scrape_do_celery import embedded
-from scrape_do_celery.sandbox import SandboxProcess
+from scrape_do_sandbox import SandboxProcess
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 

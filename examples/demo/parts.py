@@ -17,7 +17,7 @@ import redis
 
 from examples.demo.site import closed_port, site
 from scrape_do_celery import embedded
-from scrape_do_celery.sandbox import SandboxError, SandboxProcess
+from scrape_do_sandbox import SandboxError, SandboxProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,6 +15,7 @@ from scrape_do_celery.store.keys import declared_keys
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "scrape_do_celery"
+SANDBOX = ROOT / "src" / "scrape_do_sandbox"
 PAGE = ROOT / "docs" / "architecture.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 
@@ -51,14 +52,20 @@ def states_markdown():
 
 
 def modules():
-    """Return the modules of the package. Empty ones, such as a folder's `__init__`, have no contents to describe."""
-    paths = (path for path in sorted(SOURCE.rglob("*.py")) if "migrations" not in path.parts)
+    """Return the modules of both packages. Empty ones, such as a folder's `__init__`, have no contents to describe."""
+    found = [path for package in (SOURCE, SANDBOX) for path in sorted(package.rglob("*.py"))]
+    paths = (path for path in found if "migrations" not in path.parts)
     return [path for path in paths if path.read_text().strip()]
 
 
 def modules_markdown():
-    rows = [f"| `{path.relative_to(SOURCE)}` | {_first_line(path)} |" for path in modules()]
+    rows = [f"| `{name_of(path)}` | {_first_line(path)} |" for path in modules()]
     return "\n".join(["| module | what it holds |", "|---|---|", *rows])
+
+
+def name_of(path):
+    """Return the path of a module as the page writes it."""
+    return str(path.relative_to(SOURCE if path.is_relative_to(SOURCE) else SOURCE.parent))
 
 
 def _first_line(path):
@@ -92,7 +99,7 @@ def by_hand():
 
 
 def resolve(name):
-    return next((root / name for root in (SOURCE, ROOT) if (root / name).exists()), None)
+    return next((root / name for root in (SOURCE, SOURCE.parent, ROOT) if (root / name).exists()), None)
 
 
 def names_in(path):
@@ -122,7 +129,7 @@ def test_every_target_of_make_in_contributing_exists():
 
 def test_every_module_is_on_the_page():
     named = {path for path, _ in _PATH.findall(PAGE.read_text())}
-    assert [path for each in modules() if (path := str(each.relative_to(SOURCE))) not in named] == []
+    assert [path for each in modules() if (path := name_of(each)) not in named] == []
 
 
 @pytest.mark.parametrize("heading", ["The way of a run", "Where each guarantee is implemented"])

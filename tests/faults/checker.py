@@ -7,10 +7,10 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery import RunHandle, ScrapeDoError
-from scrape_do_celery.sandbox.url_writers import write_url
 from scrape_do_celery.store import RunState
 from scrape_do_celery.store.commands.purchases import PurchaseStatus, ReadLedgerDay
 from scrape_do_celery.store.commands.runs import ReadRun
+from scrape_do_sandbox.url_writers import write_url
 from tests.faults.trials import UNKNOWN_RUN
 
 if TYPE_CHECKING:

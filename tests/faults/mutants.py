@@ -10,9 +10,10 @@ from scrape_do_celery.store.scripts import load_scripts
 _SET = "redis.call('HSET', contents_key, position, frame)"
 #: Script -> texts to replace in it, with their replacements.
 MUTANTS: dict[str, list[tuple[str, str, str]]] = {
-    # The store accepts writes of a step that lost its lease.
+    # The store accepts writes of a step that lost its lease. The table of transitions would refuse most of them.
     "fence": [
         ("update_part", r"if before\.fence ~= fence then return 'stale' end", ""),
+        ("update_part", r"return 'forbidden'", ""),
         ("finish_part", r"if part\.fence ~= fence then return \{'stale'\} end", ""),
     ],
     # The script reports the intent as written without writing it.
@@ -37,7 +38,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
 
 def apply_mutant(what: str) -> None:
     """Remove one protection from this process's stores."""
-    client.load_scripts = lambda: mutated_scripts(what)
+    client.load_scripts = lambda _: mutated_scripts(what)
 
 
 def mutated_scripts(what: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from tests.faults.servers import PREFIX
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from scrape_do_celery.sandbox import SandboxProcess
+    from scrape_do_sandbox import SandboxProcess
     from tests.faults.harness import Harness
     from tests.faults.trials import Trial
 

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery.sandbox.url_writers import WRITERS
+from scrape_do_sandbox.url_writers import WRITERS
 from tests.faults.generator import KILLS_PER_POINT
 from tests.faults.points import POINTS
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from scrape_do_celery import Settings, embedded
 from scrape_do_celery.runs import AppContext
-from scrape_do_celery.sandbox import SandboxProcess
+from scrape_do_sandbox import SandboxProcess
 from tests.faults.timings import SETTINGS, times_shortened
 
 if TYPE_CHECKING:

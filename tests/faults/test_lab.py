@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
-from scrape_do_celery.sandbox.faults import Rule
-from scrape_do_celery.sandbox.pages import parse_page_options
-from scrape_do_celery.sandbox.url_writers import WRITERS, write_url
+from scrape_do_sandbox.faults import FaultRule
+from scrape_do_sandbox.pages import parse_page_options
+from scrape_do_sandbox.url_writers import WRITERS, write_url
 from tests.faults.generator import KILLS_PER_POINT, TrialGenerator
 from tests.faults.points import POINTS
 from tests.faults.sessions import Session
@@ -45,7 +45,7 @@ def test_trials_cover_all_writers_and_differing_targets():
 
 def test_url_rules_of_a_trial_are_sandbox_rules():
     for trial in TrialGenerator(SEED).generate(100, "post"):
-        rules = [Rule.model_validate(rule) for rule in trial.url_rules()]
+        rules = [FaultRule.model_validate(rule) for rule in trial.url_rules()]
         assert [rule.value for rule in rules if rule.action == "job_urls"] == [trial.writer] * (
             trial.writer != "verbatim"
         )

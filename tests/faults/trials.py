@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from scrape_do_celery.sandbox.url_writers import WRITERS
+from scrape_do_sandbox.url_writers import WRITERS
 
 SUCCEEDED = frozenset({"succeeded"})
 #: The entry point of a run without any record. Its outcome must be delivered all the same.

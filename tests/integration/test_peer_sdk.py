@@ -8,7 +8,7 @@ import pytest
 from scrape_do import async_api
 from scrape_do.async_api import exceptions
 
-from scrape_do_celery.sandbox import SandboxThread
+from scrape_do_sandbox import SandboxThread
 
 OTHER = "00000000-0000-4000-8000-000000000000"
 QUICK = async_api.PollingStrategy(initial_interval=0.1, max_interval=0.1, jitter=False)

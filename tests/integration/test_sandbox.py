@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from scrape_do_celery.sandbox import SandboxThread
+from scrape_do_sandbox import SandboxThread
 
 TERMINAL = {"success", "error", "canceled"}
 
@@ -149,16 +149,40 @@ def raw(sandbox, data):
         return received
 
 
-def test_large_bodies_and_odd_requests(api, sandbox):
+def post(path, headers, body=b""):
+    lines = [f"POST {path} HTTP/1.1", "Host: x", "X-Token: t", "Connection: close", *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def test_large_bodies_and_long_heads(api, sandbox):
     assert create(api, *(f"https://a.example/{number}" for number in range(1000)), Body="x" * 5_000_000)
-    assert raw(sandbox, b"POST /api/v1/jobs HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n").startswith(b"HTTP/1.1 411")
-    assert b'{"Error":' in raw(sandbox, b"HELLO\r\n\r\n")
-    assert b"HTTP/1.1 401" in raw(sandbox, b"GET /api/v1/me HTTP/1.1\r\nConnection: close\r\n\r\n")
-    assert b'"jobs_created":1' in raw(sandbox, b"GET /_sandbox/stats HTTP/1.1\r\nConnection: close\r\n\r\n")
+    assert api.get("/me", headers={"X-Long": "x" * 60_000}).status_code == 200
+    assert refused(api.post("/jobs", content=b"x" * 34_000_000)) == (413, "Request body is too large")
 
 
-def test_a_client_that_leaves_in_the_middle_harms_nobody(api, sandbox):
+def test_body_in_chunks(sandbox):
+    body = b'{"Targets":["https://a.example/"]}'
+    chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    assert raw(sandbox, post("/api/v1/jobs", ["Transfer-Encoding: chunked"], chunks)).startswith(b"HTTP/1.1 201")
+
+
+def test_body_that_waits_to_be_asked_for(sandbox):
+    body = b'{"Targets":["https://a.example/"]}'
+    sent = post("/api/v1/jobs", ["Expect: 100-continue", f"Content-Length: {len(body)}"], body)
+    assert raw(sandbox, sent).startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201")
+
+
+def test_odd_requests(sandbox):
+    assert b" 400 Bad Request" in raw(sandbox, b"HELLO\r\n\r\n")
+    assert b"HTTP/1.1 401" in raw(sandbox, b"GET /api/v1/me HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert raw(sandbox, post("/_sandbox/advance", ["Content-Length: 1"], b"{")).startswith(b"HTTP/1.1 400")
+    assert raw(sandbox, post("/_sandbox/advance", [])).startswith(b"HTTP/1.1 400")
+
+
+def test_a_client_that_leaves_in_the_middle_harms_nobody(api, sandbox, caplog):
     parts = urlsplit(sandbox.url)
     with socket.create_connection((parts.hostname, parts.port)) as sock:
-        sock.sendall(b"POST /api/v1/jobs HTTP/1.1\r\nContent-Length: 100\r\n\r\n{")
+        sock.sendall(b"POST /api/v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    until(lambda: sandbox.stats()["connections_open"], lambda count: count <= 2)
     assert api.get("/me").status_code == 200
+    assert [record for record in caplog.records if record.name == "aiohttp.server"] == []

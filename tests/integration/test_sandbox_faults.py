@@ -9,9 +9,9 @@ from itertools import pairwise
 import httpx
 import pytest
 
-from scrape_do_celery.sandbox import SandboxThread
-from scrape_do_celery.sandbox.clock import moment
-from scrape_do_celery.sandbox.mutating import MUTATION_NAMES
+from scrape_do_sandbox import SandboxThread
+from scrape_do_sandbox.mutations import MUTATION_NAMES
+from scrape_do_sandbox.timers import parse_time
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +107,36 @@ def test_a_drip_passes_a_read_timeout(api, sandbox):
         pieces = list(answer.iter_raw())
     assert len(pieces) > 5
     assert b"AvaliableCredits" in b"".join(pieces)
+
+
+def test_client_that_leaves_a_drip_or_a_slow_answer_is_no_error(api, sandbox, caplog):
+    sandbox.fault("drip", kind="me", seconds=0.02, times=1)
+    with api.stream("GET", "/me"):
+        pass
+    sandbox.fault("slow", kind="me", seconds=0.3, times=1)
+    with pytest.raises(httpx.ReadTimeout):
+        api.get("/me", timeout=0.05)
+    until(sandbox.log, lambda log: [entry["status"] for entry in log] == [200, 200])
+    assert [record for record in caplog.records if record.name == "aiohttp.server"] == []
+
+
+def test_a_wrong_length_comes_after_the_true_one(api, sandbox):
+    sandbox.fault("headers", kind="me", headers={"Content-Length": "5"}, times=1)
+    with pytest.raises(httpx.RemoteProtocolError):
+        api.get("/me")
+    assert api.get("/me").status_code == 200
+
+
+def test_sandbox_stops_while_a_client_waits():
+    with SandboxThread() as sandbox:
+        sandbox.fault("slow", kind="me", seconds=60)
+        sandbox.fault("accept_late", seconds=60)
+        with httpx.Client(base_url=f"{sandbox.url}/api/v1", headers={"X-Token": "t"}, trust_env=False) as client:
+            for method, path in (("GET", "/me"), ("POST", "/jobs")):
+                with pytest.raises(httpx.ReadTimeout):
+                    client.request(method, path, timeout=0.1)
+        started = time.monotonic()
+    assert time.monotonic() - started < 5
 
 
 def test_a_body_is_cut(api, sandbox):
@@ -221,7 +251,7 @@ def test_a_start_behind_the_date(api, sandbox, done):
     assert api.get("/jobs", params={"start_from": shown, "start_to": shown}).json()["TotalCount"] <= 1
     assert api.get("/jobs", params={"start_from": listed}).json()["TotalCount"] == 0
     sandbox.fault("start_skew", seconds=-200)
-    assert abs(moment(api.get(done).json()["StartTime"]) - moment(honest)) < 0.01
+    assert abs(parse_time(api.get(done).json()["StartTime"]) - parse_time(honest)) < 0.01
 
 
 @pytest.mark.parametrize("by", ["option", "rule"])

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
-import scrape_do_celery.sandbox
-from scrape_do_celery.sandbox import SandboxError, SandboxProcess
-from scrape_do_celery.sandbox.options import Options
-from scrape_do_celery.sandbox.server import READY, Server, main
+import scrape_do_sandbox
+from scrape_do_celery.cli.sandbox import sandbox as sandbox_command
+from scrape_do_sandbox import SandboxError, SandboxProcess
+from scrape_do_sandbox.options import SandboxOptions
+from scrape_do_sandbox.server import READY, SandboxServer, main
 
 
 def test_a_process_serves_is_controlled_and_ends_well(tmp_path):
@@ -51,7 +53,7 @@ def test_a_deaf_process_is_killed():
 
 
 def test_sandbox_ends_with_its_parent():
-    code = "from scrape_do_celery.sandbox import SandboxProcess as S; s = S().start(); print(s.pid, flush=True)"
+    code = "from scrape_do_sandbox import SandboxProcess as S; s = S().start(); print(s.pid, flush=True)"
     code += "; import os; os._exit(1)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     pid = int(done.stdout)
@@ -92,7 +94,7 @@ def test_an_ipv6_address_is_written_as_one():
     import asyncio
 
     async def scenario():
-        server = Server(Options())
+        server = SandboxServer(SandboxOptions())
         await server.start("::1")
         await server.stop()
         return server.url
@@ -100,7 +102,24 @@ def test_an_ipv6_address_is_written_as_one():
     assert asyncio.run(scenario()).startswith("http://[::1]:")
 
 
+@pytest.fixture
+def without_aiohttp(monkeypatch):
+    """Make `import aiohttp` fail, as in an environment without it."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in {"aiohttp", "scrape_do_sandbox"}]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+
+
+def test_missing_library_is_named_with_its_extra(without_aiohttp):
+    import scrape_do_sandbox as package
+
+    with pytest.raises(package.SandboxError, match=r"needs aiohttp, .*scrape-do-celery\[sandbox\]"):
+        _ = package.SandboxThread
+    answer = CliRunner().invoke(sandbox_command, [])
+    assert (answer.exit_code, "scrape-do-celery[sandbox]" in answer.output) == (1, True)
+
+
 def test_the_exported_names():
-    assert all(hasattr(scrape_do_celery.sandbox, name) for name in scrape_do_celery.sandbox.__all__)
+    assert all(hasattr(scrape_do_sandbox, name) for name in scrape_do_sandbox.__all__)
     with pytest.raises(AttributeError):
-        _ = scrape_do_celery.sandbox.nothing
+        _ = scrape_do_sandbox.nothing

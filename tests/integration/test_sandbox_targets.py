@@ -12,7 +12,7 @@ from contextlib import closing
 import httpx
 import pytest
 
-from scrape_do_celery.sandbox import SandboxThread
+from scrape_do_sandbox import SandboxThread
 
 TERMINAL = {"success", "error", "canceled"}
 LATIN = "<p>é</p>".encode("latin-1")
@@ -168,7 +168,7 @@ def test_failures_of_real_fetches(api, sandbox, site):
 
 
 def test_a_target_that_is_too_slow(api, site, server, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.sandbox.fetch._DEFAULT_TIMEOUT_MS", 50)
+    monkeypatch.setattr("scrape_do_sandbox.fetch._DEFAULT_TIMEOUT_MS", 50)
     [task] = scraped(api, f"{site.url}/late")
     assert (task["Status"], task["ErrorMessage"]) == ("error", "Target did not answer in time")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import threading
 import time
 import uuid
 import weakref
@@ -34,13 +33,10 @@ from scrape_do_celery.models import (
 )
 from scrape_do_celery.rules.absence import AbsenceTracker
 from scrape_do_celery.runs import AppContext, enqueue, make_app
-from scrape_do_celery.steps.absences import AbsenceCheck
+from scrape_do_celery.steps.absence_check import AbsenceCheck
 from scrape_do_celery.steps.context import WorkerContext
-from scrape_do_celery.steps.job_list import JobListReader
-from scrape_do_celery.steps.page_memory import PageMemory
+from scrape_do_celery.steps.once import OnceFilter
 from scrape_do_celery.steps.rate_limiter import RateLimiter, is_stopping
-from scrape_do_celery.steps.status_words import WordLog
-from scrape_do_celery.steps.token_check import TokenCheck
 from scrape_do_celery.store import AsyncStore, Keys, PartId, PartRecord, PartState, RunRecord, RunSpec, Store
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands.contents import StoreContent
@@ -322,12 +318,12 @@ class StepHarness(FakeStore):
         super().__init__(clock, keys=Keys(settings.key_prefix))
         self.settings, self.api, self.sent = settings, ScriptedAPI(), []
         self.health, self.job_list, self.account = FakeStoreHealth(), None, settings.account_id
-        self.words, self.absent = WordLog(), AbsenceTracker()
+        self.once, self.absent = OnceFilter(), AbsenceTracker()
         self._monkeypatch = monkeypatch
         monkeypatch.setattr(
-            Store, "open", lambda url, prefix, encryptor=None: Store(self.redis, Keys(prefix, encryptor))
+            Store, "open", lambda url, prefix, encryptor=None, **_: Store(self.redis, Keys(prefix, encryptor))
         )
-        monkeypatch.setattr(AsyncStore, "open", lambda url, prefix, encryptor=None: self.async_store())
+        monkeypatch.setattr(AsyncStore, "open", lambda url, prefix, encryptor=None, **_: self.async_store())
         monkeypatch.setattr("scrape_do_celery.steps.context.wait_random_exponential", lambda **_: wait_none())
         monkeypatch.setattr("scrape_do_celery.steps.context.AsyncScrapeDoAsyncAPIClient", self._client)
         self.app = self.catch_messages(make_app(settings))
@@ -359,16 +355,23 @@ class StepHarness(FakeStore):
 
         The store fails at the command `broken`, `times` times, and does not carry the command out.
         """
-        context = WorkerContext.__new__(WorkerContext)
-        context.app_context, context.settings, context.asking = self.app_context, self.settings, threading.Thread()
-        context.client = context.submit_client = self.api
-        context.submit_semaphore, context.early_fetch_semaphore = asyncio.Semaphore(10), asyncio.Semaphore(5)
-        context.words, context.absences, context.token = self.words, AbsenceCheck(self.absent), TokenCheck()
-        context.job_list, context.health = self.job_list or JobListReader(context.list_jobs), self.health
-        context.page_memory = PageMemory()
 
         async def go(store):
-            context.store, failures = store, [RedisConnectionError("away")] * times
+            # A test may have changed the settings of its harness.
+            self.app_context.settings = self.settings
+            context = WorkerContext(
+                self.app_context,
+                store=store,
+                client=self.api,
+                submit_client=self.api,
+                rate_limiter=RateLimiter(store, here=10, limit=10),
+                loop=None,
+                health=self.health,
+                job_list=self.job_list,
+                absences=AbsenceCheck(self.absent, tolerance=self.settings.api_clock_tolerance),
+                once=self.once,
+            )
+            failures = [RedisConnectionError("away")] * times
             run = store.run
 
             async def sometimes(command):
@@ -376,7 +379,6 @@ class StepHarness(FakeStore):
                     raise failures.pop()
                 return await run(command)
 
-            context.rate_limiter = RateLimiter(store, here=10, limit=10)
             store.run = sometimes
             # `run_step` sets this flag for every step.
             is_stopping.set(getattr(claim, "stop_reason", None) is not None)

@@ -18,12 +18,12 @@ from scrape_do_celery.cli import celery_plugin, main, output
 from scrape_do_celery.cli.pages import file_name, write_page
 from scrape_do_celery.errors import AsyncAPIGoneError, EncryptionKeyError
 from scrape_do_celery.runs import AppContext, make_app
-from scrape_do_celery.sandbox import server
-from scrape_do_celery.sandbox.options import Options
-from scrape_do_celery.store import PartId
+from scrape_do_celery.store import PartId, Store
 from scrape_do_celery.store.commands.contents import ReplaceLargeContent, StoreContent
 from scrape_do_celery.store.commands.parts import ClaimPart, FinishPart, UpdatePart
 from scrape_do_celery.store.commands.runs import ReadRun, ReadSpec, RecordOutcome
+from scrape_do_sandbox import server
+from scrape_do_sandbox.options import SandboxOptions
 from tests.support.diagnosed_redis import DiagnosedRedis
 
 URLS = ["https://a.example/", "https://b.example/x?y=1"]
@@ -336,8 +336,8 @@ def test_the_sandbox_gets_what_it_was_told(monkeypatch):
 
 def test_the_sandbox_has_a_flag_for_each_option():
     flags = {parameter.name for parameter in main.commands["sandbox"].params}
-    assert set(Options.model_fields) - flags == {"webhook_ladder"}
-    assert flags - set(Options.model_fields) == {"host", "port"}
+    assert set(SandboxOptions.model_fields) - flags == {"webhook_ladder"}
+    assert flags - set(SandboxOptions.model_fields) == {"host", "port"}
 
 
 def test_an_option_that_the_sandbox_refuses_is_one_line():
@@ -351,7 +351,8 @@ def test_an_option_that_the_sandbox_refuses_is_one_line():
 
 @pytest.fixture
 def healthy(app_context, monkeypatch):
-    monkeypatch.setattr(app_context.store, "client", DiagnosedRedis())
+    made = Store(DiagnosedRedis(), app_context.store.keys, app_context.store.where)
+    monkeypatch.setattr(app_context, "store", made)
     monkeypatch.setattr(diagnostics, "check_workers", lambda *_: [])
     monkeypatch.setattr(diagnostics, "check_api", lambda _: [])
     return app_context.store.client

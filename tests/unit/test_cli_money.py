@@ -12,7 +12,6 @@ from click.testing import CliRunner
 from scrape_do_celery import JobCreationRequest, ScrapeDoAsyncAPIClient, Settings
 from scrape_do_celery.cli import main
 from scrape_do_celery.runs import AppContext
-from scrape_do_celery.sandbox.thread import SandboxThread
 from scrape_do_celery.steps.orphans import OrphanFinder, StillOwnedError
 from scrape_do_celery.store import PartId, RunSpec
 from scrape_do_celery.store.commands.arguments import START
@@ -20,6 +19,7 @@ from scrape_do_celery.store.commands.creation import CreateRun
 from scrape_do_celery.store.commands.ownership import ScanUnresolvedParts
 from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
 from scrape_do_celery.store.commands.purchases import WriteIntent
+from scrape_do_sandbox import SandboxThread
 
 LONG = "?seconds=600"
 DAY = 86_400

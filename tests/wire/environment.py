@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import logging
 import tempfile
-import threading
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,11 +17,12 @@ import scrape_do_celery.tasks  # noqa: F401 (registers the steps)
 from scrape_do_celery import embedded
 from scrape_do_celery.config import Settings
 from scrape_do_celery.runs import AppContext, make_app
+from scrape_do_celery.runs.timing import ProcessTiming
 from scrape_do_celery.steps import context
 from scrape_do_celery.steps.context import WorkerContext
+from scrape_do_celery.steps.loop import LoopThread
 from scrape_do_celery.store.commands import polling
-from scrape_do_celery.testing.clock import _move_loop
-from scrape_do_celery.testing.store_clock import StoreClock
+from scrape_do_celery.testing.clock_offset import ClockOffset
 from scrape_do_celery.worker.dispatcher import Dispatcher
 from tests.wire.server import Server
 
@@ -65,13 +64,13 @@ def _backoff(_: WorkerContext, tries: int) -> float:
 class _SharedLoop:
     """A stand-in for a worker context's own loop: all contexts of the lab, and the API, share one loop."""
 
-    loop: asyncio.AbstractEventLoop
+    thread: LoopThread
 
-    def __init__(self) -> None:
-        self._loop = _SharedLoop.loop
+    def __init__(self, _: object) -> None:
+        pass
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        return self.thread.run(work)
 
     def close(self) -> None:
         """Leave the loop open for the next context."""
@@ -105,11 +104,12 @@ class RunEnvironment:
 
     def __init__(self, environment: LabEnvironment, settings: Settings) -> None:
         self.environment, self.settings = environment, settings
-        self.app_context = AppContext(environment.app, settings)
+        clock = environment.clock
+        self.app_context = AppContext(environment.app, settings, ProcessTiming(clock.key, clock.loop_time))
         self.messages: list[tuple[str, list[str]]] = []
         self.app_context.publish = self._publish  # type: ignore[method-assign]
         environment.app.__dict__["scrape_do_app_context"] = self.app_context
-        self.context = environment.app.__dict__["scrape_do_worker_context"] = WorkerContext(self.app_context)
+        self.context = environment.app.__dict__["scrape_do_worker_context"] = WorkerContext.open(self.app_context)
         self.dispatcher = _QuietDispatcher(self.app_context)
 
     def _publish(self, step: str, names: Any, **_: Any) -> bool:
@@ -130,7 +130,7 @@ class RunEnvironment:
 class LabEnvironment:
     """The shared objects. Use `lab_environment()` to make them."""
 
-    def __init__(self, redis_url: str, clock: StoreClock, server: Server, app: Celery) -> None:
+    def __init__(self, redis_url: str, clock: ClockOffset, server: Server, app: Celery) -> None:
         self.redis_url, self.clock, self.server, self.app = redis_url, clock, server, app
         self.client = redis.Redis.from_url(redis_url)
         self._age_keys = self.client.register_script(_AGE_KEYS)
@@ -144,9 +144,9 @@ class LabEnvironment:
     def advance_clock(self, seconds: float) -> None:
         """Advance the store, the loop and the API."""
         ms = int(seconds * 1000) + 1
-        self._age_keys(args=[ms, self.clock._key])
+        self._age_keys(args=[ms, self.clock.key])
         self.clock.set(self.clock.ahead + seconds)
-        _move_loop(_SharedLoop.loop, seconds)
+        _SharedLoop.thread.wake()
 
     @contextmanager
     def prepare_run(self, *, by_list: bool = False, **given: Any) -> Iterator[RunEnvironment]:
@@ -176,20 +176,17 @@ class LabEnvironment:
 def lab_environment() -> Iterator[LabEnvironment]:
     """Provide the environment of this process until the end of the block."""
     memory = Path("/dev/shm")
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="wire-loop", daemon=True)
-    thread.start()
-    _SharedLoop.loop = loop
     server = Server()
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None))
         store = stack.enter_context(embedded.ensure(Path(folder), tie_to_parent=True))
-        clock = StoreClock(store.url)
+        clock = ClockOffset(store.url)
         stack.callback(clock.close)
-        stack.enter_context(clock.installed())
+        loop = _SharedLoop.thread = LoopThread(clock.loop_time)
+        stack.callback(loop.close)
         stack.enter_context(patch.object(context, "LoopThread", _SharedLoop))
         stack.enter_context(patch.object(WorkerContext, "backoff", _backoff))
-        asyncio.run_coroutine_threadsafe(server.start(), loop).result()
+        loop.run(server.start())
         app = make_app(Settings(**LAB_SETTINGS, redis_url=store.url, api_key=TOKEN, api_url=server.url), "wire")
         app.finalize()
         environment = LabEnvironment(store.url, clock, server, app)
@@ -204,9 +201,6 @@ def lab_environment() -> Iterator[LabEnvironment]:
             log.removeHandler(environment.errors)
             log.setLevel(level)
             log.propagate = spreads
-            asyncio.run_coroutine_threadsafe(server.stop(), loop).result()
+            loop.run(server.stop())
             environment.client.close()
             app.close()
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
-            loop.close()

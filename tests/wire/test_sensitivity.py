@@ -7,7 +7,7 @@ import pytest
 
 from scrape_do_celery.client import endpoints
 from scrape_do_celery.errors import AsyncAPIResponseError
-from scrape_do_celery.models import JobStatus, base, fields
+from scrape_do_celery.models import JobStatus, fields, wire
 from scrape_do_celery.steps import fetch_task as fetching
 
 
@@ -22,7 +22,7 @@ def _strict_words(monkeypatch):
 
 
 def _strict_fields(monkeypatch):
-    monkeypatch.setattr(base, "read_tolerantly", lambda _, data, read: read(data))
+    monkeypatch.setattr(wire, "read_tolerantly", lambda _, data, read: read(data))
 
 
 def _everybodys_word(monkeypatch):

@@ -32,7 +32,13 @@ def serve_metrics(host: str, port: int, once: bool) -> None:
     app_context = AppContext.for_app()
     settings, encryptor = app_context.settings, app_context.store.encryptor
     # Prometheus gives up after some seconds. Fail fast, so that a Redis server that hangs is reported before.
-    store = Store.open(settings.redis_url, settings.key_prefix, encryptor, fail_fast=True)
+    store = Store.open(
+        settings.redis_url,
+        settings.key_prefix,
+        encryptor,
+        fail_fast=True,
+        clock_offset_key=app_context.timing.clock_offset_key,
+    )
     collector, registry = StoreCollector(store, settings), CollectorRegistry()
     registry.register(collector)
     if once:

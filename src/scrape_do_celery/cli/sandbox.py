@@ -36,6 +36,10 @@ def sandbox(ctx: click.Context, /, host: str, port: int, **options: Any) -> None
     (bytes), ?binary=1, ?gone=410.
     """
     # Import late: the server loads an HTTP library, which no other command needs.
-    from scrape_do_celery.sandbox.server import run
+    from scrape_do_sandbox import SandboxError, load_server
 
-    ctx.exit(run(host, port, **{name: value for name, value in options.items() if value is not None}))
+    try:
+        server = load_server()
+    except SandboxError as error:
+        raise click.ClickException(str(error)) from error
+    ctx.exit(server.run(host, port, **{name: value for name, value in options.items() if value is not None}))

@@ -13,6 +13,8 @@ from scrape_do_celery import routing
 from scrape_do_celery.config.secrets import encryption_keys
 from scrape_do_celery.config.urls import application, masked
 from scrape_do_celery.runs.celery_app import find_app, find_user_app, forget_own_app, settings_of, swap_settings
+from scrape_do_celery.runs.hooks import hooks
+from scrape_do_celery.runs.timing import ProcessTiming
 from scrape_do_celery.store import PartId, Retention, Store
 from scrape_do_celery.store.commands.dispatch import PARTS_PER_MESSAGE
 from scrape_do_celery.store.commands.runs import RequestStop
@@ -46,10 +48,15 @@ class StepMessage:
 class AppContext:
     """The app, settings and store of one process. The Celery app holds its context."""
 
-    def __init__(self, app: Celery, settings: Settings) -> None:
-        self.app, self.settings = app, settings
+    def __init__(self, app: Celery, settings: Settings, timing: ProcessTiming | None = None) -> None:
+        self.app, self.settings, self.timing = app, settings, timing or ProcessTiming()
         keys = encryption_keys(settings.encryption_key)
-        self.store = Store.open(settings.redis_url, settings.key_prefix, Encryptor(keys) if keys else None)
+        self.store = Store.open(
+            settings.redis_url,
+            settings.key_prefix,
+            Encryptor(keys) if keys else None,
+            clock_offset_key=self.timing.clock_offset_key,
+        )
         self.pid = os.getpid()
 
     @property
@@ -115,7 +122,7 @@ class AppContext:
             app = app or find_app(settings)
             found: AppContext | None = app.__dict__.get(_ATTRIBUTE)
             if found is None or found.pid != os.getpid() or (settings is not None and found.settings != settings):
-                found = cls(app, settings or settings_of(app))
+                found = cls(app, settings or settings_of(app), hooks().timing)
                 app.__dict__[_ATTRIBUTE] = found
             return found
 

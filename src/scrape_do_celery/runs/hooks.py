@@ -1,12 +1,13 @@
-"""The hooks of a process's framework: the source of settings, and the end of transactions."""
+"""The hooks of a process's framework: the source of settings, the end of transactions, the clocks of tests."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from scrape_do_celery.config import Settings
+from scrape_do_celery.runs.timing import ProcessTiming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +31,8 @@ class FrameworkHooks:
     after_commit: Callable[[], Callable[[Callable[[], object]], object] | None] = _in_no_transaction
     #: Called before and after a thread without requests announces runs: its database connections may idle for long.
     close_connections: Callable[[], object] = _do_nothing
+    #: The clocks and intervals of the process. Frameworks leave them alone, and tests override them.
+    timing: ProcessTiming = field(default_factory=ProcessTiming)
 
 
 _hooks = FrameworkHooks()

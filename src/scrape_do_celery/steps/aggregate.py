@@ -14,6 +14,7 @@ from scrape_do_celery.rules.states import worst
 from scrape_do_celery.runs import results
 from scrape_do_celery.steps.deliver import deliver_record
 from scrape_do_celery.steps.finish import error_for_outcome
+from scrape_do_celery.steps.waiting_parts import warn_missing_key
 from scrape_do_celery.store import PartState, RunRecord, RunState
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands.parts import ReadJob, ReadPartSpec
@@ -58,7 +59,7 @@ async def aggregate(context: WorkerContext, run_id: str) -> RunRecord | None:
     if record is None or any(part.state is not PartState.DONE for part in record.parts):
         return None
     if record.unreadable is not None:
-        context.warn_missing_key(str(record.unreadable))
+        warn_missing_key(context, str(record.unreadable))
         return None
     if record.outcome is not None:
         return record

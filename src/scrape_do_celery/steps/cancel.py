@@ -9,8 +9,9 @@ from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError
 from scrape_do_celery.rules.fetch import AnswerFate, classify_answer, should_retry_cancel
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.fetch import collect
-from scrape_do_celery.steps.finish import CLEAR_FAILURES, handle_poll_error
+from scrape_do_celery.steps.finish import CLEAR_FAILURES
 from scrape_do_celery.steps.job_answers import job_ended, job_unanswered
+from scrape_do_celery.steps.retry import handle_poll_error
 
 if TYPE_CHECKING:
     from scrape_do_celery.models import JobDetails

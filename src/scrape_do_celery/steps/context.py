@@ -13,26 +13,22 @@ from celery import Celery, _state
 from redis.exceptions import RedisError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from scrape_do_celery import routing
 from scrape_do_celery.client import AsyncScrapeDoAsyncAPIClient
 from scrape_do_celery.client.pooled_reads import PooledReadTransport
-from scrape_do_celery.errors import AsyncAPIAuthError, AsyncAPIRateLimitError, ConfigurationError, ScrapeDoError
-from scrape_do_celery.rules.api_errors import decide_retry, describe_trouble, is_auth, is_client_error, pause_after
+from scrape_do_celery.errors import AsyncAPIAuthError, ConfigurationError, ScrapeDoError
 from scrape_do_celery.rules.backoff import delay
-from scrape_do_celery.runs import AppContext, StepMessage
-from scrape_do_celery.steps.absences import AbsenceCheck
+from scrape_do_celery.runs import AppContext
+from scrape_do_celery.steps.absence_check import AbsenceCheck
 from scrape_do_celery.steps.isolation import Isolation
-from scrape_do_celery.steps.job_list import AT_ONCE, JobListReader
+from scrape_do_celery.steps.job_list import AT_ONCE, JobListReader, note_api_clock
 from scrape_do_celery.steps.loop import LoopThread
+from scrape_do_celery.steps.once import DefaultedFields, OnceFilter
 from scrape_do_celery.steps.page_memory import PageMemory
-from scrape_do_celery.steps.rate_limiter import PausedError, RateLimiter
-from scrape_do_celery.steps.status_words import WordLog
+from scrape_do_celery.steps.rate_limiter import RateLimiter, is_stopping
 from scrape_do_celery.steps.store_health import StoreHealth
-from scrape_do_celery.steps.token_check import TokenCheck, hold_account
-from scrape_do_celery.store import AsyncStore, Claim, PartState, RunState
-from scrape_do_celery.store.commands.limits import PauseAPI
-from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart, UpdateResult
-from scrape_do_celery.store.commands.purchases import PurchaseStatus
+from scrape_do_celery.steps.token_check import TokenCheck
+from scrape_do_celery.store import AsyncStore
+from scrape_do_celery.store.commands.parts import UpdatePart, UpdateResult
 from scrape_do_celery.store.commands.stats import ReadClock
 
 if TYPE_CHECKING:
@@ -41,6 +37,7 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from scrape_do_celery.models import JobDetails, JobsListResponse, TaskDetails
+    from scrape_do_celery.store import Claim, PartState
     from scrape_do_celery.store.command import Command
 
 T = TypeVar("T")
@@ -54,42 +51,93 @@ EARLY = 5
 _INTERVALS = 50
 _ATTRIBUTE = "scrape_do_worker_context"
 _lock = threading.Lock()
-#: Outcomes after which parts that were not sent stay unsent.
-_STOPPING = {RunState.FAILED, RunState.POISONED, RunState.LOST, RunState.IN_DOUBT}
 
 
 class WorkerContext:
-    """The shared objects of one worker process. Its Celery app holds the context."""
+    """The shared objects of one worker process. Its Celery app holds the context.
 
-    store: AsyncStore
-    client: AsyncScrapeDoAsyncAPIClient
-    submit_client: AsyncScrapeDoAsyncAPIClient
-    #: The permits for a `POST`. Each permit has a free connection.
-    submit_semaphore: asyncio.Semaphore
-    #: The permits for requests for tasks of running jobs.
-    early_fetch_semaphore: asyncio.Semaphore
-    rate_limiter: RateLimiter
-    job_list: JobListReader
-    health: StoreHealth
-    isolation: Isolation
-    page_memory: PageMemory
-    #: The thread that asks Celery for revoked runs.
-    asking: threading.Thread
-    #: The unknown status words that were logged, the check of missing jobs, and the check of the token.
-    words: WordLog
-    absences: AbsenceCheck
-    token: TokenCheck
+    Attributes:
+        submit_semaphore: The permits for a `POST`. Each permit has a free connection.
+        early_fetch_semaphore: The permits for requests for tasks of running jobs.
+        asking: The thread that asks Celery for revoked runs.
+    """
 
-    def __init__(self, app_context: AppContext) -> None:
+    def __init__(  # noqa: PLR0913 (one argument for each collaborator)
+        self,
+        app_context: AppContext,
+        *,
+        store: AsyncStore,
+        client: AsyncScrapeDoAsyncAPIClient,
+        submit_client: AsyncScrapeDoAsyncAPIClient,
+        rate_limiter: RateLimiter,
+        loop: LoopThread,
+        page_memory: PageMemory | None = None,
+        health: StoreHealth | None = None,
+        job_list: JobListReader | None = None,
+        absences: AbsenceCheck | None = None,
+        once: OnceFilter | None = None,
+    ) -> None:
         self.app_context, self.settings, self.pid = app_context, app_context.settings, os.getpid()
-        if self.settings.api_key is None:
+        self.store, self.client, self.submit_client, self.rate_limiter = store, client, submit_client, rate_limiter
+        self.submit_semaphore, self.early_fetch_semaphore = asyncio.Semaphore(PURCHASES), asyncio.Semaphore(EARLY)
+        self.health, self.isolation = health or StoreHealth(store), Isolation()
+        self.page_memory, self.once = page_memory or PageMemory(), once or OnceFilter()
+        self.job_list = job_list or JobListReader(self.list_jobs)
+        self.absences = absences or AbsenceCheck(tolerance=self.settings.api_clock_tolerance)
+        self.token, self.asking, self._loop = TokenCheck(self.ask_account), threading.Thread(), loop
+
+    @classmethod
+    def open(cls, app_context: AppContext) -> WorkerContext:
+        """Open the clients, the store and the loop of this process. Call this only after the fork.
+
+        Raises:
+            ConfigurationError: If the settings have no token.
+        """
+        api_key = app_context.settings.api_key
+        if api_key is None:
             raise ConfigurationError("SCRAPE_DO_API_KEY is not set: a worker cannot call the API without its token")
-        self._others: set[str] = set()
-        self._missing_keys: set[str] = set()
-        self._defaulted: set[tuple[str, str]] = set()
-        self.asking = threading.Thread()
-        self._loop = LoopThread()
-        self._loop.run(self._open(self.settings.api_key))
+        loop = LoopThread(app_context.timing.loop_time)
+        return loop.run(cls._open(app_context, loop, api_key))
+
+    @classmethod
+    async def _open(cls, app_context: AppContext, loop: LoopThread, api_key: SecretStr) -> WorkerContext:
+        settings, page_memory, once = app_context.settings, PageMemory(), OnceFilter()
+        store = AsyncStore.open(
+            settings.redis_url,
+            settings.key_prefix,
+            app_context.store.encryptor,
+            clock_offset_key=app_context.timing.clock_offset_key,
+        )
+        rate_limiter = RateLimiter(store, here=CALLS, limit=settings.max_requests, rate=settings.request_rate)
+        common: dict[str, Any] = {
+            "base_url": settings.api_url,
+            # Retries are noted in the record instead: there they outlive this process, and hold no request slot.
+            "max_retries": 0,
+            "max_page_bytes": settings.max_page_bytes,
+            "on_default": DefaultedFields(rate_limiter.counters, once, settings.api_url).note_default,
+        }
+        client = AsyncScrapeDoAsyncAPIClient(
+            api_key,
+            timeout=settings.request_timeout,
+            transport=PooledReadTransport(CALLS),
+            on_response=note_api_clock,
+            large_page=page_memory.grow,
+            **common,
+        )
+        # A `POST` has connections of its own, so that no fetch delays it while its deadline runs.
+        submit_client = AsyncScrapeDoAsyncAPIClient(
+            api_key, timeout=settings.submit_deadline, concurrency=PURCHASES, **common
+        )
+        return cls(
+            app_context,
+            store=store,
+            client=client,
+            submit_client=submit_client,
+            rate_limiter=rate_limiter,
+            loop=loop,
+            page_memory=page_memory,
+            once=once,
+        )
 
     @classmethod
     def for_app(cls, app: Celery) -> WorkerContext:
@@ -97,7 +145,7 @@ class WorkerContext:
         with _lock:
             found: WorkerContext | None = app.__dict__.get(_ATTRIBUTE)
             if found is None or found.pid != os.getpid():
-                found = app.__dict__[_ATTRIBUTE] = cls(AppContext.for_app(app))
+                found = app.__dict__[_ATTRIBUTE] = cls.open(AppContext.for_app(app))
             return found
 
     @staticmethod
@@ -113,39 +161,6 @@ class WorkerContext:
         if found is not None and found.pid == os.getpid():
             found.close()
 
-    async def _open(self, api_key: SecretStr) -> None:
-        self.store = AsyncStore.open(
-            self.settings.redis_url, self.settings.key_prefix, self.app_context.store.encryptor
-        )
-        self.health, self.isolation, self.page_memory = StoreHealth(self.store), Isolation(), PageMemory()
-        self.job_list = JobListReader(self.list_jobs)
-        self.client = AsyncScrapeDoAsyncAPIClient(
-            api_key,
-            base_url=self.settings.api_url,
-            timeout=self.settings.request_timeout,
-            # Retries are noted in the record instead: there they outlive this process, and hold no request slot.
-            max_retries=0,
-            transport=PooledReadTransport(CALLS),
-            on_response=self.job_list.note_api_clock,
-            max_page_bytes=self.settings.max_page_bytes,
-            on_default=self.default_taken,
-            large_page=self.page_memory.grow,
-        )
-        # A `POST` has connections of its own, so that no fetch delays it while its deadline runs.
-        self.submit_client = AsyncScrapeDoAsyncAPIClient(
-            api_key,
-            base_url=self.settings.api_url,
-            timeout=self.settings.submit_deadline,
-            max_retries=0,
-            concurrency=PURCHASES,
-            max_page_bytes=self.settings.max_page_bytes,
-            on_default=self.default_taken,
-        )
-        self.submit_semaphore, self.early_fetch_semaphore = asyncio.Semaphore(PURCHASES), asyncio.Semaphore(EARLY)
-        limit, rate = self.settings.max_requests, self.settings.request_rate
-        self.words, self.absences, self.token = WordLog(), AbsenceCheck(), TokenCheck()
-        self.rate_limiter = RateLimiter(self.store, here=CALLS, limit=limit, rate=rate)
-
     async def call(self, method: Callable[..., Awaitable[T]], *args: Any, **named: Any) -> T:
         """Call a method of the client. Wait for a request slot first; the timeout of the call begins after that."""
         async with self.rate_limiter.acquire(), self.page_memory.page():
@@ -157,7 +172,7 @@ class WorkerContext:
         try:
             return await self.call(method, *args)
         except AsyncAPIAuthError as error:
-            raise await self.token.judge(self, error) from None
+            raise await self.token.judge_refusal(error) from None
 
     async def get_task(self, job_id: str, task_id: str) -> TaskDetails:
         """Fetch a task like `call_for_one`, but behind most other requests, because many tasks are fetched at once."""
@@ -166,15 +181,30 @@ class WorkerContext:
                 with self.rate_limiter.counters.request("get_task"):
                     return await self.client.get_task(job_id, task_id)
         except AsyncAPIAuthError as error:
-            raise await self.token.judge(self, error) from None
+            raise await self.token.judge_refusal(error) from None
 
     async def list_jobs(self, **filters: Any) -> JobsListResponse:
         """Read a page of the job list like `call`."""
         return await self.call(self.client.list_jobs, **filters)
 
+    async def ask_account(self) -> ScrapeDoError | None:
+        """Ask the API for the account. Return its error, or None if the API takes the token."""
+        urgent = is_stopping.set(True)
+        try:
+            await self.call(self.client.get_user_info)
+        except ScrapeDoError as error:
+            return error
+        finally:
+            is_stopping.reset(urgent)
+        return None
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop of the process. Return its result."""
         return self._loop.run(work)
+
+    def wake_loop(self) -> None:
+        """Make the loop read its time again, because a test has moved that time."""
+        self._loop.wake()
 
     def close(self) -> None:
         """Close the clients, the store and the loop."""
@@ -222,26 +252,6 @@ class WorkerContext:
                 answer = await self.store.run(command)
         return answer
 
-    async def settle(
-        self, claim: Claim, outcome: str, error: ScrapeDoError | None = None, *, purchase_status: str = ""
-    ) -> StepMessage | None:
-        """End a part. Return the message for the aggregate step if it was the last part.
-
-        `purchase_status` is the new status of the part's purchase in the ledger.
-        """
-        if claim.part.refused and claim.part.state is PartState.RECONCILING and not purchase_status:
-            purchase_status = PurchaseStatus.VOID
-        if claim.is_unresolved and not purchase_status:
-            purchase_status = PurchaseStatus.IN_DOUBT
-            if outcome not in {RunState.IN_DOUBT, RunState.POISONED}:
-                # With any other reason, it stays unknown whether a job exists.
-                outcome, error = RunState.IN_DOUBT, claim.in_doubt_error(str(error or outcome))
-        skip_unsent = self.settings.stop_on_failure and outcome in _STOPPING
-        left = await self.write(
-            FinishPart(claim, outcome, error=error, skip_unsent=skip_unsent, purchase_status=purchase_status)
-        )
-        return StepMessage(routing.AGGREGATE_RUN, (claim.part_id.run_id,)) if left == 0 else None
-
     async def release_until(  # noqa: PLR0913 (one argument a thing that changes)
         self,
         claim: Claim,
@@ -257,54 +267,6 @@ class WorkerContext:
         if await self.write(command) is UpdateResult.FORBIDDEN:
             log.error("%s: the store refused the change from %s to %s", claim.part_id, claim.part.state, to)
 
-    async def retry_after_error(
-        self,
-        claim: Claim,
-        error: ScrapeDoError,
-        fields: dict[str, Any] | None = None,
-        *,
-        may_end: bool = True,
-        to: PartState | None = None,
-    ) -> StepMessage | None:
-        """Release a part for a retry after an API error, in the state `to`.
-
-        With `may_end`, end it if a refusal has lasted too long.
-        """
-        since = claim.part.refused_since
-        verdict = decide_retry(
-            error,
-            failures=claim.part.api_failures,
-            refused_for=claim.now - since if may_end and since is not None else None,
-            longest=self.settings.poll_max_interval,
-            auth_grace=self.settings.auth_grace,
-        )
-        await self.apply_to_all_workers(error)
-        # Log the first of consecutive errors as a warning, and then each tenth.
-        level = logging.INFO if claim.part.api_failures % 10 else logging.WARNING
-        log.log(level, "%s: %s: %s; again in %.1f s", claim.part_id, self.settings.api_url, error, verdict.after)
-        if verdict.fatal:
-            return await self.settle(
-                claim, RunState.FAILED, error, purchase_status=str((fields or {}).get("purchase_status", ""))
-            )
-        refused_since = since or claim.now if is_client_error(error) else 0
-        noted = {
-            "api_failures": claim.part.api_failures + 1,
-            "api_error": describe_trouble(error),
-            "refused_since": f"{refused_since:.4f}",
-        }
-        # A run with a stop request retries often enough to end in time.
-        after = verdict.after if claim.stop_reason is None else min(verdict.after, self.settings.cancel_grace)
-        await self.release_until(claim, {**noted, **(fields or {})}, after, to=to)
-        return None
-
-    async def apply_to_all_workers(self, error: ScrapeDoError) -> None:
-        """Inform all workers of an error that concerns all calls: a refused token, or a 429, which pauses them."""
-        if is_auth(error):
-            await hold_account(self, error)
-        elif isinstance(error, AsyncAPIRateLimitError) and not isinstance(error, PausedError):
-            self.rate_limiter.pause(pause_after(error))
-            await self.write(PauseAPI(pause_after(error)))
-
     async def store_clock_offset(self) -> float | None:
         """Return the seconds by which the store's clock is ahead of the loop's; None if the answer took too long."""
         clock = asyncio.get_running_loop().time
@@ -315,31 +277,3 @@ class WorkerContext:
     def backoff(self, tries: int) -> float:
         """Return the seconds until the next attempt, after `tries` attempts."""
         return delay(tries, initial=1.0, maximum=30.0, jitter=0.5, random=random.random)
-
-    def warn_other_account(self, account: str) -> None:
-        """Warn that runs wait for a worker with the token that bought their jobs. Warn once for each account."""
-        if account not in self._others:
-            self._others.add(account)
-            log.warning(
-                "runs of the account %s wait for a worker with its token; this worker's account is %s",
-                account,
-                self.settings.account_id,
-            )
-
-    def warn_missing_key(self, why: str) -> None:
-        """Warn that runs wait for a worker with another encryption key. Warn once for each key."""
-        if why not in self._missing_keys:
-            self._missing_keys.add(why)
-            log.error("runs wait for a worker with another key: %s", why)
-
-    def default_taken(self, model: str, field: str) -> None:
-        """Count a field of an answer whose value is unreadable. Log the field once."""
-        self.rate_limiter.counters.add(f"defaults:{model}.{field}")
-        if (model, field) not in self._defaulted:
-            self._defaulted.add((model, field))
-            log.warning(
-                "%s sends a value of %s.%s that cannot be read; the default is used, and later ones are only counted",
-                self.settings.api_url,
-                model,
-                field,
-            )

@@ -24,6 +24,7 @@ from scrape_do_celery.rules.lifecycle import (
 )
 from scrape_do_celery.rules.polling import MAX_TASK_FETCHES, delay_before_last
 from scrape_do_celery.runs import StepMessage
+from scrape_do_celery.steps.breaker import apply_to_all_workers
 from scrape_do_celery.steps.fetch_task import (
     FetchPass,
     fetch_task,
@@ -33,10 +34,11 @@ from scrape_do_celery.steps.fetch_task import (
     store_task,
     without_answer,
 )
-from scrape_do_celery.steps.finish import CLEAR_FAILURES, finish_ended_part, finish_stopped_part, seen
+from scrape_do_celery.steps.finish import CLEAR_FAILURES, finish_ended_part, finish_part, finish_stopped_part, seen
 from scrape_do_celery.steps.leases import LeaseLostError
 from scrape_do_celery.steps.loop import gather_or_cancel
 from scrape_do_celery.steps.positions import positioned
+from scrape_do_celery.steps.retry import retry_after_error
 from scrape_do_celery.steps.status_words import note_words
 from scrape_do_celery.steps.store_health import FETCH_BELOW, FULL_STORE_DELAY
 from scrape_do_celery.store import Claim, PartState, RunState
@@ -76,7 +78,7 @@ async def collect(context: WorkerContext, claim: Claim, job: JobDetails) -> Step
     if not job.task_ids and claim.part.total:
         run_id = claim.part_id.run_id
         lost = JobLostError(f"run {run_id}: job {job.job_id} ended and names none of its tasks", run_id)
-        return await context.settle(claim, RunState.LOST, lost)
+        return await finish_part(context, claim, RunState.LOST, lost)
     job, total = _all_targets(claim, job)
     fields: dict[str, Value] = {
         "tasks": pack(job.task_ids),
@@ -136,7 +138,7 @@ async def _collect(context: WorkerContext, claim: Claim, job: JobDetails) -> Ste
         await context.release_until(claim, fields, FULL_STORE_DELAY)
         return None
     if found.trouble is not None:
-        return await context.retry_after_error(claim, found.trouble, fields, may_end=is_auth(found.trouble))
+        return await retry_after_error(context, claim, found.trouble, fields, may_end=is_auth(found.trouble))
     if found.cut:
         await context.release_until(claim, {**fields, **CLEAR_FAILURES}, 0.0, redispatch_after=_REQUEUE_DELAY)
         return StepMessage(routing.FETCH_TASKS, (str(claim.part_id),))
@@ -214,7 +216,7 @@ async def fetch_early(context: WorkerContext, claim: Claim, job: JobDetails, *, 
 
     await gather_or_cancel(one(position) for position in ready)
     for error in troubles[:1]:
-        await context.apply_to_all_workers(error)
+        await apply_to_all_workers(context, error)
     await note_words(context, claim, "task", words)
     return notes
 

@@ -30,6 +30,7 @@ from scrape_do_celery.rules.lifecycle import (
     was_stopped,
 )
 from scrape_do_celery.rules.polling import MAX_TASK_FETCHES, NOT_FOUND_GRACE
+from scrape_do_celery.steps.absences import is_absent
 from scrape_do_celery.steps.store_health import is_full
 from scrape_do_celery.store.commands.contents import HoldContent, StoreContent, StoreResult
 
@@ -171,7 +172,7 @@ async def _judge_error(  # noqa: PLR0913, PLR0917 (the answer to judge, and the 
         if fate is not AnswerFate.GONE and _is_young(claim):
             found.unasked += 1
             return None
-        if await context.absences.is_believed(context, claim, error, of_task=True):
+        if await is_absent(context, claim, error, of_task=True):
             found.unfinished += fate is not AnswerFate.GONE
             return gone_task(job, task_id, str(error)) if fate is AnswerFate.GONE or _is_last_fetch(claim) else None
     found.unasked += 1
@@ -209,7 +210,7 @@ async def judge_early(  # noqa: PLR0913, PLR0917 (as above)
     has_page = await _hold_unreadable(context, claim, job, position, error)
     if notes is None:
         return None
-    if fate is AnswerFate.GONE and await context.absences.is_believed(context, claim, error, of_task=True):
+    if fate is AnswerFate.GONE and await is_absent(context, claim, error, of_task=True):
         return gone_task(job, task_id, str(error))
     if not has_page:
         return None

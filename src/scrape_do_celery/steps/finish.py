@@ -2,29 +2,49 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.errors import JobLostError, PoisonedRunError, ScrapeDoError
+from scrape_do_celery import routing
+from scrape_do_celery.errors import PoisonedRunError, ScrapeDoError
 from scrape_do_celery.models import JobCanceledError, JobDetails, JobFailedError, RunTimeoutError
 from scrape_do_celery.models.statuses import JobStatus
-from scrape_do_celery.rules.api_errors import is_auth
 from scrape_do_celery.rules.lifecycle import shorten_word
-from scrape_do_celery.rules.polling import MAX_NOT_FOUND_POLLS, NOT_FOUND_GRACE, delay_before_last, job_not_found
 from scrape_do_celery.rules.states import outcome_of_stop, part_outcome
-from scrape_do_celery.store import Claim, RunState
-from scrape_do_celery.store.commands.parts import ReadJob
+from scrape_do_celery.runs import StepMessage
+from scrape_do_celery.store import Claim, PartState, RunState
+from scrape_do_celery.store.commands.parts import FinishPart
+from scrape_do_celery.store.commands.purchases import PurchaseStatus
 
 if TYPE_CHECKING:
-    from scrape_do_celery.runs import StepMessage
     from scrape_do_celery.steps.context import WorkerContext
     from scrape_do_celery.store.command import Value
 
 
-log = logging.getLogger(__name__)
-
+#: Outcomes after which parts that were not sent stay unsent.
+STOPPING = {RunState.FAILED, RunState.POISONED, RunState.LOST, RunState.IN_DOUBT}
 #: Fields that a successful call writes: they clear the errors of earlier calls.
 CLEAR_FAILURES: dict[str, Value] = {"api_failures": 0, "refused_since": 0}
+
+
+async def finish_part(
+    context: WorkerContext, claim: Claim, outcome: str, error: ScrapeDoError | None = None, *, purchase_status: str = ""
+) -> StepMessage | None:
+    """End a part. Return the message for the aggregate step if it was the last part.
+
+    `purchase_status` is the new status of the part's purchase in the ledger.
+    """
+    if claim.part.refused and claim.part.state is PartState.RECONCILING and not purchase_status:
+        purchase_status = PurchaseStatus.VOID
+    if claim.is_unresolved and not purchase_status:
+        purchase_status = PurchaseStatus.IN_DOUBT
+        if outcome not in {RunState.IN_DOUBT, RunState.POISONED}:
+            # With any other reason, it stays unknown whether a job exists.
+            outcome, error = RunState.IN_DOUBT, claim.in_doubt_error(str(error or outcome))
+    skip_unsent = context.settings.stop_on_failure and outcome in STOPPING
+    left = await context.write(
+        FinishPart(claim, outcome, error=error, skip_unsent=skip_unsent, purchase_status=purchase_status)
+    )
+    return StepMessage(routing.AGGREGATE_RUN, (claim.part_id.run_id,)) if left == 0 else None
 
 
 async def finish_stopped_part(
@@ -32,7 +52,7 @@ async def finish_stopped_part(
 ) -> StepMessage | None:
     """End a part that was canceled, or whose deadline passed."""
     outcome = outcome_of_stop(claim.stop_reason)
-    return await context.settle(claim, outcome, _error(claim, outcome, job), purchase_status=purchase_status)
+    return await finish_part(context, claim, outcome, _error(claim, outcome, job), purchase_status=purchase_status)
 
 
 async def finish_poisoned(context: WorkerContext, claim: Claim, why: str) -> StepMessage | None:
@@ -41,7 +61,7 @@ async def finish_poisoned(context: WorkerContext, claim: Claim, why: str) -> Ste
     if cause := claim.part.submit_error or claim.part.api_error:
         more += f"; the last cause: {cause}"
     error = PoisonedRunError(f"run {run_id} was taken out of work: {why}{more}", run_id)
-    return await context.settle(claim, RunState.POISONED, error)
+    return await finish_part(context, claim, RunState.POISONED, error)
 
 
 async def finish_ended_part(
@@ -49,7 +69,7 @@ async def finish_ended_part(
 ) -> StepMessage | None:
     """End a part whose job has ended and whose contents are stored; `done` of its tasks succeeded."""
     outcome = part_outcome(job, claim.stop_reason, done=done)
-    return await context.settle(claim, outcome, _error(claim, outcome, job))
+    return await finish_part(context, claim, outcome, _error(claim, outcome, job))
 
 
 def error_for_outcome(
@@ -68,41 +88,6 @@ def error_for_outcome(
 
 def _error(claim: Claim, outcome: RunState, job: JobDetails | None) -> ScrapeDoError | None:
     return error_for_outcome(claim.part_id.run_id, outcome, job, claim.max_wait)
-
-
-async def handle_job_not_found(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
-    """Poll a job again that the API does not know, because the job may be too young; at last end its part."""
-    age = claim.now - (claim.part.bought_at or claim.now)
-    misses = claim.part.not_found_polls + 1
-    if job_not_found(age, misses) == "lost":
-        return await lost(context, claim, error)
-    counted = misses if age >= NOT_FOUND_GRACE else 0
-    wait = delay_before_last(counted, MAX_NOT_FOUND_POLLS, context.interval(claim.part.not_found_polls))
-    await context.release_until(claim, {"not_found_polls": counted}, wait)
-    return None
-
-
-async def lost(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
-    """End a part whose job the API no longer knows."""
-    run_id = claim.part_id.run_id
-    text = f"run {run_id}: the API no longer knows job {claim.part.job_id}: {error}"
-    return await context.settle(claim, RunState.LOST, JobLostError(text, run_id))
-
-
-async def handle_poll_error(
-    context: WorkerContext, claim: Claim, error: ScrapeDoError, fields: dict[str, Value] | None = None
-) -> StepMessage | None:
-    """Retry a failed call for a running job. End the part if the job is deleted, or a stop request is overdue."""
-    if claim.is_forgotten():
-        run_id = claim.part_id.run_id
-        text = f"run {run_id}: job {claim.part.job_id} was not answered for before the API forgot it: {error}"
-        return await context.settle(claim, RunState.LOST, JobLostError(text, run_id))
-    if not claim.stop_grace_passed(context.settings.cancel_grace):
-        # A refusal other than of the token never ends a part that has paid for its job: the API keeps the pages, and
-        # may answer again.
-        return await context.retry_after_error(claim, error, fields, may_end=is_auth(error))
-    log.warning("%s was told to end, and job %s does not answer: %s", claim.part_id, claim.part.job_id, error)
-    return await finish_stopped_part(context, claim, await context.store.run(ReadJob(claim.part_id)))
 
 
 def seen(job: JobDetails) -> dict[str, int | str]:

@@ -8,10 +8,12 @@ from scrape_do_celery.errors import AsyncAPIUnparsableResponseError, JobLostErro
 from scrape_do_celery.models import JobDetails
 from scrape_do_celery.rules.fetch import JOB_NOTE, AnswerFate, AnswerNote, classify_answer, notes_to_json, unusable_task
 from scrape_do_celery.rules.polling import NOT_FOUND_GRACE
+from scrape_do_celery.steps.absences import is_absent
 from scrape_do_celery.steps.fetch import collect
 from scrape_do_celery.steps.fetch_task import store_task
-from scrape_do_celery.steps.finish import handle_job_not_found, handle_poll_error, lost
+from scrape_do_celery.steps.finish import finish_part
 from scrape_do_celery.steps.positions import least_tasks, positioned, with_positions
+from scrape_do_celery.steps.retry import finish_lost_part, handle_job_not_found, handle_poll_error
 from scrape_do_celery.store import Claim, RunState
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands.parts import ReadJob, UpdatePart
@@ -68,11 +70,11 @@ async def _not_found(
     is_young = claim.now - (claim.part.bought_at or claim.now) < NOT_FOUND_GRACE
     if is_young and fate is not AnswerFate.GONE:
         return await handle_job_not_found(context, claim, error)
-    if not await context.absences.is_believed(context, claim, error):
+    if not await is_absent(context, claim, error):
         return await handle_poll_error(context, claim, error)
     if claim.part.is_unlisted and (job := await _rescued(context, claim)):
         return await collect(context, claim, job)
-    return await (lost if fate is AnswerFate.GONE else handle_job_not_found)(context, claim, error)
+    return await (finish_lost_part if fate is AnswerFate.GONE else handle_job_not_found)(context, claim, error)
 
 
 async def _rescued(context: WorkerContext, claim: Claim) -> JobDetails | None:
@@ -106,4 +108,4 @@ async def _collect_blindly(context: WorkerContext, claim: Claim, error: ScrapeDo
     await context.write(UpdatePart(claim, {}, job=kept))
     await store_task(context, claim, 0, unusable_task(job_id, job_id, "", error))
     text = f"run {part_id.run_id}: the answers for job {job_id} cannot be used, and name none of its tasks: {error}"
-    return await context.settle(claim, RunState.LOST, JobLostError(text, part_id.run_id))
+    return await finish_part(context, claim, RunState.LOST, JobLostError(text, part_id.run_id))

@@ -43,6 +43,20 @@ AT_ONCE: Final = 1.0
 _listening: ContextVar[list[tuple[float, float]] | None] = ContextVar("listening", default=None)
 
 
+def note_api_clock(_: int, headers: Mapping[str, str]) -> None:
+    """Note the API's clock from the headers of an answer. Only answers to a request for the list count.
+
+    An address may have several servers with their own clocks. The clock of the server that lists the jobs counts.
+    """
+    if (said := _listening.get()) is None:
+        return
+    try:
+        date = parsedate_to_datetime(headers.get("date", ""))
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return
+    said.append((assume_utc(date).timestamp(), asyncio.get_running_loop().time()))
+
+
 @dataclass(frozen=True, slots=True)
 class JobListing:
     """The jobs of an account that run, that began after `back_to`, or that have no start time.
@@ -67,19 +81,6 @@ class JobListReader:
         self._date: tuple[float, float] | None = None
         #: the statuses by which the API refuses to list jobs, with its last errors
         self._refused: dict[str, AsyncAPIResponseError] = {}
-
-    def note_api_clock(self, _: int, headers: Mapping[str, str]) -> None:
-        """Note the API's clock from the headers of an answer. Only answers to a request for the list count.
-
-        An address may have several servers with their own clocks. The clock of the server that lists the jobs counts.
-        """
-        if (said := _listening.get()) is None:
-            return
-        try:
-            date = parsedate_to_datetime(headers.get("date", ""))
-        except (ValueError, TypeError, IndexError, OverflowError):
-            return
-        said.append((assume_utc(date).timestamp(), asyncio.get_running_loop().time()))
 
     def api_clock_offset(self, store_clock_offset: float, tolerance: float) -> float | None:
         """Return the seconds by which the API's clock is ahead of the store's; None if they are not known.

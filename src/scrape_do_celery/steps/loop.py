@@ -7,16 +7,19 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable
 
 T = TypeVar("T")
 
 
 class LoopThread:
-    """The event loop of a process, and its thread. Other threads run coroutines on it."""
+    """The event loop of a process, and its thread. Other threads run coroutines on it.
 
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
+    With `time`, this function returns the time of the loop in seconds. If that time jumps forward, call `wake`.
+    """
+
+    def __init__(self, time: Callable[[], float] | None = None) -> None:
+        self._loop = asyncio.new_event_loop() if time is None else _TimedLoop(time)
         self._thread = threading.Thread(target=self._loop.run_forever, name="scrape-do-loop", daemon=True)
         self._thread.start()
 
@@ -29,12 +32,31 @@ class LoopThread:
             future.cancel()
             raise
 
+    def wake(self) -> None:
+        """End the sleep of the loop. The loop computes how long to sleep next."""
+        self._loop.call_soon_threadsafe(_do_nothing)
+
     def close(self) -> None:
         """Cancel the coroutines that run on the loop, and stop the loop."""
         asyncio.run_coroutine_threadsafe(_cancel_rest(), self._loop).result(timeout=10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=10)
         self._loop.close()
+
+
+class _TimedLoop(asyncio.SelectorEventLoop):
+    """An event loop that takes its time from a function."""
+
+    def __init__(self, time: Callable[[], float]) -> None:
+        super().__init__()
+        self._read_time = time
+
+    def time(self) -> float:
+        return self._read_time()
+
+
+def _do_nothing() -> None:
+    """Do nothing. To schedule this wakes a loop."""
 
 
 async def gather_or_cancel(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

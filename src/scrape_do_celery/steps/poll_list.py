@@ -16,6 +16,7 @@ from scrape_do_celery.rules.api_errors import is_auth
 from scrape_do_celery.rules.lifecycle import is_unknown
 from scrape_do_celery.rules.listing import PageWalk
 from scrape_do_celery.runs import StepMessage
+from scrape_do_celery.steps.breaker import apply_to_all_workers
 from scrape_do_celery.steps.deliver import find_revoked
 from scrape_do_celery.steps.leases import LeaseLostError, while_renewed
 from scrape_do_celery.steps.loop import gather_or_cancel
@@ -160,4 +161,4 @@ def _cancel_revoked(context: WorkerContext, run_ids: Sequence[str]) -> None:
 async def _trouble(context: WorkerContext, error: ScrapeDoError) -> None:
     """Log an error of a list poll. If the error concerns all calls, apply it to all workers."""
     log.warning("the running jobs could not be looked at: %s: %s", context.settings.api_url, error)
-    await context.apply_to_all_workers(error)
+    await apply_to_all_workers(context, error)

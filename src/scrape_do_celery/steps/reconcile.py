@@ -9,8 +9,9 @@ from scrape_do_celery import routing
 from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError
 from scrape_do_celery.rules.reconciliation import Resolution, decide
 from scrape_do_celery.runs import StepMessage
-from scrape_do_celery.steps.finish import CLEAR_FAILURES, finish_poisoned, finish_stopped_part
+from scrape_do_celery.steps.finish import CLEAR_FAILURES, finish_part, finish_poisoned, finish_stopped_part
 from scrape_do_celery.steps.job_search import search_for_job
+from scrape_do_celery.steps.retry import retry_after_error
 from scrape_do_celery.store import Claim, PartState, RunState
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands.parts import UpdatePart, UpdateResult
@@ -58,7 +59,7 @@ async def _search_failed(context: WorkerContext, claim: Claim, error: ScrapeDoEr
         return await finish_stopped_part(context, claim, None, purchase_status=PurchaseStatus.VOID)
     if _has_waited(context, claim) or claim.is_past_finding():
         return await _in_doubt(context, claim, f"the search for its job failed: {error}", [])
-    return await context.retry_after_error(claim, error, to=PartState.RECONCILING)
+    return await retry_after_error(context, claim, error, to=PartState.RECONCILING)
 
 
 def _has_waited(context: WorkerContext, claim: Claim) -> bool:
@@ -125,8 +126,12 @@ def _purchase_status(claim: Claim) -> str:
 
 
 async def _in_doubt(context: WorkerContext, claim: Claim, why: str, candidates: list[str]) -> StepMessage | None:
-    return await context.settle(
-        claim, RunState.IN_DOUBT, claim.in_doubt_error(why, candidates), purchase_status=PurchaseStatus.IN_DOUBT
+    return await finish_part(
+        context,
+        claim,
+        RunState.IN_DOUBT,
+        claim.in_doubt_error(why, candidates),
+        purchase_status=PurchaseStatus.IN_DOUBT,
     )
 
 

@@ -14,12 +14,13 @@ from redis.exceptions import RedisError
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import EncryptionKeyError
 from scrape_do_celery.runs import StepMessage
+from scrape_do_celery.steps.breaker import try_account
 from scrape_do_celery.steps.context import WorkerContext
-from scrape_do_celery.steps.finish import finish_stopped_part
+from scrape_do_celery.steps.finish import finish_part, finish_stopped_part
 from scrape_do_celery.steps.isolation import NoTurnError
 from scrape_do_celery.steps.leases import LeaseLostError, with_lease
 from scrape_do_celery.steps.rate_limiter import is_stopping
-from scrape_do_celery.steps.token_check import try_account
+from scrape_do_celery.steps.waiting_parts import warn_missing_key, warn_other_account
 from scrape_do_celery.store import Claim, PartId, PartState, RunState
 from scrape_do_celery.store.commands import limits
 from scrape_do_celery.store.commands.parts import ClaimPart, NeedsAccount, NeedsKey, PoisonedPart, PoisonPolicy, Suspect
@@ -134,9 +135,9 @@ async def _worked(
         log.error("%s was taken out of work: steps on it died again and again", part_id)
         return StepMessage(routing.AGGREGATE_RUN, (part_id.run_id,)) if claim.left == 0 else None
     if isinstance(claim, NeedsAccount):
-        context.warn_other_account(claim.account)
+        warn_other_account(context, claim.account)
     if isinstance(claim, NeedsKey):
-        context.warn_missing_key(str(missing_key_error(claim.key, context.store.key_names)))
+        warn_missing_key(context, str(missing_key_error(claim.key, context.store.key_names)))
     if not isinstance(claim, Claim):
         return None
     name = definition.handler.__name__
@@ -157,14 +158,14 @@ async def _run_claimed(handler: Handler, context: WorkerContext, claim: Claim) -
         return await _foreign(context, claim)
     if claim.breaker and (refusal := await try_account(context)):
         if claim.breaker == "over":
-            return await context.settle(claim, RunState.FAILED, refusal)
+            return await finish_part(context, claim, RunState.FAILED, refusal)
         await context.release_until(claim, {}, limits.PROBE)
         return None
     try:
         return await handler(context, claim)
     except EncryptionKeyError as error:
         # Other workers may have the key. So the part is released as it is, and the attempt does not count.
-        context.warn_missing_key(str(error))
+        warn_missing_key(context, str(error))
         await context.release_until(claim, {}, _LOCKED)
         return None
 

@@ -18,23 +18,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Logged words that a process remembers at most. A server could send a new word with each answer.
-_REMEMBERED = 1_000
-
-
-class WordLog:
-    """The unknown status words that this process has logged."""
-
-    def __init__(self) -> None:
-        self._logged: set[tuple[str, str]] = set()
-
-    def log_once(self, kind: str, word: str, run_id: str) -> None:
-        """Log a word, unless this process has logged it before or has logged too many words."""
-        if (kind, word) in self._logged or len(self._logged) >= _REMEMBERED:
-            return
-        self._logged.add((kind, word))
-        log.warning("run %s: the API wrote the unknown status %r for a %s; it is logged once", run_id, word, kind)
-
 
 async def note_words(
     context: WorkerContext, claim: Claim, kind: Literal["job", "task"], words: Collection[str]
@@ -44,7 +27,10 @@ async def note_words(
         return claim
     context.rate_limiter.counters.add(f"unknown_status:{kind}", len(words))
     for word in dict.fromkeys(words):
-        context.words.log_once(kind, shorten_word(word), claim.part_id.run_id)
+        shown = shorten_word(word)
+        if context.once.is_first("status", kind, shown):
+            text = "run %s: the API wrote the unknown status %r for a %s; it is logged once"
+            log.warning(text, claim.part_id.run_id, shown, kind)
     known = add_words(claim.part.unknown_statuses, words)
     if known == claim.part.unknown_statuses:
         return claim

@@ -19,8 +19,9 @@ from scrape_do_celery.rules.reconciliation import marker_of, with_marker
 from scrape_do_celery.rules.submit import SubmitFailure, classify_submit_error
 from scrape_do_celery.rules.targets import PartDigests
 from scrape_do_celery.runs import StepMessage
-from scrape_do_celery.steps.finish import CLEAR_FAILURES, finish_stopped_part
+from scrape_do_celery.steps.finish import CLEAR_FAILURES, finish_part, finish_stopped_part
 from scrape_do_celery.steps.leases import LeaseLostError
+from scrape_do_celery.steps.retry import retry_after_error
 from scrape_do_celery.steps.store_health import BUY_BELOW, FULL_STORE_DELAY
 from scrape_do_celery.store import SKIPPED, Claim, PartState, RunState
 from scrape_do_celery.store.codec import pack
@@ -61,7 +62,9 @@ async def submit(context: WorkerContext, claim: Claim) -> StepMessage | None:
     try:
         request = claim.spec().request
     except ValueError as error:
-        return await context.settle(claim, RunState.FAILED, InvalidRequestError(f"the request cannot be sent: {error}"))
+        return await finish_part(
+            context, claim, RunState.FAILED, InvalidRequestError(f"the request cannot be sent: {error}")
+        )
     request, marker = _marked(context, claim, request)
     if claim.skip_unsent or claim.stop_reason:
         return await _finish_unneeded(context, claim, await _intent(context, claim, request, marker))
@@ -72,7 +75,7 @@ async def submit(context: WorkerContext, claim: Claim) -> StepMessage | None:
         return await _buy(context, claim, request, marker)
     except AsyncAPIRateLimitError as error:
         # Nothing was sent: a pause after a 429 holds for all workers.
-        return await context.retry_after_error(claim, error)
+        return await retry_after_error(context, claim, error)
 
 
 async def _buy(context: WorkerContext, claim: Claim, request: JobCreationRequest, marker: str) -> StepMessage | None:
@@ -92,7 +95,9 @@ async def _finish_unneeded(context: WorkerContext, claim: Claim, verdict: Intent
     """End a part that must not be bought, unless it may have been bought before the store lost its last writes."""
     if verdict not in _UNNEEDED:
         return await _held_back(context, claim, verdict)
-    return await (context.settle(claim, SKIPPED) if claim.skip_unsent else finish_stopped_part(context, claim, None))
+    return await (
+        finish_part(context, claim, SKIPPED) if claim.skip_unsent else finish_stopped_part(context, claim, None)
+    )
 
 
 async def _held_back(context: WorkerContext, claim: Claim, verdict: IntentVerdict) -> StepMessage | None:
@@ -183,12 +188,12 @@ async def _not_bought(context: WorkerContext, claim: Claim, error: ScrapeDoError
     if fate is SubmitFailure.RATE_LIMITED or is_auth(error):
         # The API says that it bought nothing. A listing after the pause shows whether the answer is true.
         note = {"submit_error": json.dumps(error.to_json()), "refused": "token" if is_auth(error) else "pause"}
-        return await context.retry_after_error(claim, error, {**note, **NOTHING_BOUGHT}, to=PartState.RECONCILING)
+        return await retry_after_error(context, claim, error, {**note, **NOTHING_BOUGHT}, to=PartState.RECONCILING)
     if fate is SubmitFailure.REJECTED:
         return await _rejected(context, claim, error)
     if fate is SubmitFailure.REDIRECTED:
         return await _redirected(context, claim, error)
-    return await context.retry_after_error(claim, error, NOTHING_BOUGHT, to=PartState.QUEUED)
+    return await retry_after_error(context, claim, error, NOTHING_BOUGHT, to=PartState.QUEUED)
 
 
 async def _rejected(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
@@ -196,16 +201,16 @@ async def _rejected(context: WorkerContext, claim: Claim, error: ScrapeDoError) 
     after = context.settings.submit_deadline + context.settings.submit_visibility_grace
     purchase = RejectedPurchase.of(claim.part_id, claim.now, digest_claim(claim))
     await context.write(NoteRejected(context.settings.account_id, purchase, after))
-    return await context.settle(claim, RunState.FAILED, error, purchase_status=PurchaseStatus.VOID)
+    return await finish_part(context, claim, RunState.FAILED, error, purchase_status=PurchaseStatus.VOID)
 
 
 async def _redirected(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """Hold a part back whose `POST` was answered with a redirect, for `auth_grace` as after a refused token."""
     since = claim.part.refused_since or claim.now
     if claim.now - since > context.settings.auth_grace:
-        return await context.settle(claim, RunState.FAILED, error, purchase_status=PurchaseStatus.VOID)
+        return await finish_part(context, claim, RunState.FAILED, error, purchase_status=PurchaseStatus.VOID)
     fields = {**NOTHING_BOUGHT, "refused_since": f"{since:.4f}"}
-    return await context.retry_after_error(claim, error, fields, to=PartState.QUEUED)
+    return await retry_after_error(context, claim, error, fields, to=PartState.QUEUED)
 
 
 async def _bought(context: WorkerContext, claim: Claim, created: JobCreationResponse) -> StepMessage | None:
@@ -233,7 +238,8 @@ async def _bought(context: WorkerContext, claim: Claim, created: JobCreationResp
     if result is UpdateResult.OWNED:
         # A second `POST` would get the same answer, and each `POST` may buy a job.
         why = f"the API named job {created.job_id}, which another run owns"
-        return await context.settle(
+        return await finish_part(
+            context,
             claim,
             RunState.IN_DOUBT,
             claim.in_doubt_error(why, [created.job_id]),

@@ -3,81 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.errors import AsyncAPIResponseError, ScrapeDoError
-from scrape_do_celery.rules.api_errors import is_auth
-from scrape_do_celery.steps.rate_limiter import is_stopping
-from scrape_do_celery.store.commands import limits
-from scrape_do_celery.store.commands.limits import CloseBreaker, OpenBreaker
+from scrape_do_celery.errors import AsyncAPIResponseError
 
 if TYPE_CHECKING:
-    from scrape_do_celery.errors import AsyncAPIAuthError
-    from scrape_do_celery.steps.context import WorkerContext
+    from collections.abc import Awaitable, Callable
 
-log = logging.getLogger(__name__)
+    from scrape_do_celery.errors import AsyncAPIAuthError, ScrapeDoError
 
 #: Seconds for which an answer about the account is valid. A thousand tasks may be refused at once.
 _STANDS = 10.0
 
 
-async def ask_account(context: WorkerContext) -> ScrapeDoError | None:
-    """Ask the API for the account. Return its error, or None if the API takes the token."""
-    urgent = is_stopping.set(True)
-    try:
-        await context.call(context.client.get_user_info)
-    except ScrapeDoError as error:
-        return error
-    finally:
-        is_stopping.reset(urgent)
-    return None
-
-
-async def hold_account(context: WorkerContext, error: ScrapeDoError) -> None:
-    """Hold all runs of the account back, because its token was refused. Log the refusal once."""
-    settings = context.settings
-    if await context.write(OpenBreaker(settings.account_id)):
-        log.error(
-            "%s refuses the token: %s; runs are held back, and the account is tried up to every %.0f s",
-            settings.api_url,
-            error,
-            limits.LONGEST_PROBE,
-        )
-
-
-async def try_account(context: WorkerContext) -> ScrapeDoError | None:
-    """Ask the API whether it takes the token again. Return the refusal, or None if the runs may go on."""
-    error = await ask_account(context)
-    # Other errors say nothing about the token. The step's own call will show whether it is refused.
-    if error is not None and is_auth(error):
-        return error
-    if await context.write(CloseBreaker(context.settings.account_id)):
-        log.warning("%s takes the token again", context.settings.api_url)
-    return None
-
-
 class TokenCheck:
-    """The check whether a 401 or 403 for one job or task refuses the token. A process has one check for its token."""
+    """The check whether a 401 or 403 for one job or task refuses the token. A process has one check for its token.
 
-    def __init__(self) -> None:
+    `ask_account` asks the API for the account, and returns its error or None.
+    """
+
+    def __init__(self, ask_account: Callable[[], Awaitable[ScrapeDoError | None]]) -> None:
+        self._ask_account = ask_account
         self._lock = asyncio.Lock()
         #: the loop's time of the last check, and whether the API took the token
         self._checked: tuple[float, bool] | None = None
 
-    async def judge(self, context: WorkerContext, error: AsyncAPIAuthError) -> AsyncAPIResponseError:
+    async def judge_refusal(self, error: AsyncAPIAuthError) -> AsyncAPIResponseError:
         """Return the error of the token, or a plain refusal if the API takes the token.
 
         A refusal of one task must not hold back all runs of the account.
         """
-        if not await self._takes_token(context):
-            return error
-        return AsyncAPIResponseError(*error.args)
+        return AsyncAPIResponseError(*error.args) if await self._takes_token() else error
 
-    async def _takes_token(self, context: WorkerContext) -> bool:
+    async def _takes_token(self) -> bool:
         """Tell whether the API certainly takes the token. Many refusals at once cost one request."""
         async with self._lock:
             now = asyncio.get_running_loop().time()
             if self._checked is None or now - self._checked[0] > _STANDS:
-                self._checked = now, await ask_account(context) is None
+                self._checked = now, await self._ask_account() is None
             return self._checked[1]

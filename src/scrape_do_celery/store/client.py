@@ -56,19 +56,32 @@ class _KeyHolder:
 class Store(_KeyHolder):
     """The store for threads."""
 
-    def __init__(self, client: redis_sync.Redis, keys: Keys, where: str = "") -> None:
+    def __init__(self, client: redis_sync.Redis, keys: Keys, where: str = "", clock_offset_key: str = "") -> None:
         self.client, self.keys, self.where = client, keys, where
-        self._scripts = {name: client.register_script(text) for name, text in load_scripts().items()}
+        scripts = load_scripts(clock_offset_key)
+        self._scripts = {name: client.register_script(text) for name, text in scripts.items()}
 
     @classmethod
-    def open(cls, url: str, prefix: str, encryptor: Encryptor | None = None, *, fail_fast: bool = False) -> Store:
-        """Open a store that connects at its first command. With `fail_fast`, a command fails soon if Redis hangs."""
+    def open(
+        cls,
+        url: str,
+        prefix: str,
+        encryptor: Encryptor | None = None,
+        *,
+        fail_fast: bool = False,
+        clock_offset_key: str = "",
+    ) -> Store:
+        """Open a store that connects at its first command. With `fail_fast`, a command fails soon if Redis hangs.
+
+        With `clock_offset_key`, the store's clock is ahead of the server's by the seconds in this key.
+        """
         retry = Retry(NoBackoff(), 0) if fail_fast else Retry(_BACKOFF, _RETRIES)
         options = _OPTIONS | _FAIL_FAST if fail_fast else _OPTIONS
         return cls(
             redis_sync.Redis.from_url(url, retry=retry, retry_on_error=_LOST, **options),
             Keys(prefix, encryptor),
             masked(url),
+            clock_offset_key,
         )
 
     def run(self, command: Command[T]) -> T:
@@ -141,14 +154,26 @@ class Store(_KeyHolder):
 class AsyncStore(_KeyHolder):
     """The store for one event loop."""
 
-    def __init__(self, client: redis_async.Redis, keys: Keys) -> None:
+    def __init__(self, client: redis_async.Redis, keys: Keys, clock_offset_key: str = "") -> None:
         self.client, self.keys = client, keys
-        self._scripts = {name: client.register_script(text) for name, text in load_scripts().items()}
+        scripts = load_scripts(clock_offset_key)
+        self._scripts = {name: client.register_script(text) for name, text in scripts.items()}
         self._batcher = CommandBatcher(self._execute)
 
     @classmethod
-    def open(cls, url: str, prefix: str, encryptor: Encryptor | None = None, *, connections: int = 16) -> AsyncStore:
-        """Open a store that connects at its first command, and has at most this number of connections."""
+    def open(
+        cls,
+        url: str,
+        prefix: str,
+        encryptor: Encryptor | None = None,
+        *,
+        connections: int = 16,
+        clock_offset_key: str = "",
+    ) -> AsyncStore:
+        """Open a store that connects at its first command, and has at most this number of connections.
+
+        `clock_offset_key` is as for `Store.open`.
+        """
         pool = redis_async.BlockingConnectionPool.from_url(
             url,
             max_connections=connections,
@@ -157,7 +182,7 @@ class AsyncStore(_KeyHolder):
             retry_on_error=_LOST,
             **_OPTIONS,
         )
-        return cls(redis_async.Redis(connection_pool=pool), Keys(prefix, encryptor))
+        return cls(redis_async.Redis(connection_pool=pool), Keys(prefix, encryptor), clock_offset_key)
 
     async def run(self, command: Command[T]) -> T:
         """Carry out a command. Return its result. Commands of the same moment share a round trip."""

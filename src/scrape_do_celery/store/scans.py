@@ -1,6 +1,6 @@
 """Read what lies in the store across many keys, for the checks of `doctor` and for the clock of tests.
 
-A scan reads each key by itself and takes long in a large store, so no worker does one.
+A scan takes one round trip for each page of the store, so no worker does one.
 """
 
 from __future__ import annotations

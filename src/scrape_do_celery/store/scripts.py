@@ -16,20 +16,32 @@ _INCLUDE: Final = re.compile(r"^--- @include (\S+)$", re.MULTILINE)
 _UNREAD: Final = re.compile(r"^--\[\[[\s\S]*?^\]\]\n|^ *--[^\n]*\n|^ +", re.MULTILINE)
 
 
-def load_scripts() -> dict[str, str]:
-    """Return the text of each script by its name: its constants, each included library once, then the script."""
+#: The library that reads the server's time, and the code behind it that moves the time for tests.
+_CLOCK: Final = "lib/clock"
+_MOVED_CLOCK: Final = """local read_server_time = now
+local function now() return read_server_time() + tonumber(redis.call('GET', '{key}') or 0) end
+"""
+
+
+def load_scripts(clock_offset_key: str = "") -> dict[str, str]:
+    """Return the text of each script by its name: its constants, each included library once, then the script.
+
+    With `clock_offset_key`, the scripts add the seconds in this key of the server to the server's time.
+    """
+    moved_clock = _MOVED_CLOCK.format(key=clock_offset_key) if clock_offset_key else ""
     root = resources.files(__package__) / "lua"
     files = {file.name.removesuffix(".lua"): file for file in root.iterdir() if file.name.endswith(".lua")}
-    return {name: _assemble(_UNREAD.sub("", _read(root, file, set()))) for name, file in files.items()}
+    return {name: _assemble(_UNREAD.sub("", _read(root, file, set(), moved_clock))) for name, file in files.items()}
 
 
-def _read(root: Traversable, file: Traversable, loaded: set[str]) -> str:
+def _read(root: Traversable, file: Traversable, loaded: set[str], moved_clock: str) -> str:
     """Return the libraries that a file needs and that are not `loaded` yet, followed by the text of the file."""
     text, libraries = file.read_text(), ""
     for name in _INCLUDE.findall(text):
         if name not in loaded:
             loaded.add(name)
-            libraries += _read(root, root / f"{name}.lua", loaded)
+            libraries += _read(root, root / f"{name}.lua", loaded, moved_clock)
+            libraries += moved_clock if name == _CLOCK else ""
     return libraries + text
 
 

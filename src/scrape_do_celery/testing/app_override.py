@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 from celery import _state
 from kombu import pools
@@ -14,7 +12,8 @@ from kombu import pools
 from scrape_do_celery.config.celery import celery_config
 from scrape_do_celery.runs.context import replace_settings
 from scrape_do_celery.steps.context import WorkerContext
-from scrape_do_celery.testing.store_clock import CELERY
+from scrape_do_celery.testing.clock_offset import CELERY
+from scrape_do_celery.testing.variables import changed_variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,9 +45,7 @@ def use_test_servers(app: Celery, settings: Settings, is_over: Callable[[], bool
     # Celery reads its configuration at the first access, which must happen before the changes.
     _ = app.conf.broker_url
     changes, kept = dict(app.conf.changes), _put_aside(app)
-    with patch.dict(os.environ):
-        for name in _VARIABLES:
-            os.environ.pop(name, None)
+    with changed_variables(dict.fromkeys(_VARIABLES)):
         app.conf.update(_changes(settings))
         theirs = replace_settings(app, settings)
         app.set_default()

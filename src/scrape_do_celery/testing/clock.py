@@ -13,8 +13,7 @@ from scrape_do_celery.steps.context import WorkerContext
 from scrape_do_celery.testing.upcoming import UpcomingEvents
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from scrape_do_celery.testing.environment import SandboxEnvironment
     from scrape_do_celery.testing.worker import Worker
@@ -40,7 +39,7 @@ class Clock:
 
     def now(self) -> datetime:
         """Return the store's present time, in UTC."""
-        return datetime.fromtimestamp(self._environment.servers.clock.now(), UTC)
+        return datetime.fromtimestamp(self._environment.servers.clock.store_time(), UTC)
 
     def forward(self, by: float | timedelta) -> None:
         """Move the time forward, and return when all work that is due by then is done.
@@ -87,7 +86,7 @@ class Clock:
         """Wait until no work is left; in this context, the worker starts no new work."""
         deadline = time.monotonic() + _TIMEOUT
         while True:
-            with worker.check_lock:
+            with worker.paused():
                 if worker.is_quiet():
                     yield
                     return
@@ -108,10 +107,10 @@ class Clock:
     def _move(self, seconds: float) -> None:
         servers, settings = self._environment.servers, self._environment.settings
         servers.sandbox.advance(seconds)
-        servers.clock.age(settings.key_prefix, seconds)
+        servers.clock.age_keys(settings.key_prefix, seconds)
         servers.clock.set(servers.clock.ahead + seconds)
         for app in list(WorkerContext.apps()):
-            _move_loop(WorkerContext.for_app(app)._loop._loop, seconds)  # noqa: SLF001 (loop time is not public)
+            WorkerContext.for_app(app).wake_loop()
 
 
 def _seconds(by: float | timedelta) -> float:
@@ -119,26 +118,3 @@ def _seconds(by: float | timedelta) -> float:
     if not 0 <= seconds < math.inf:
         raise ValueError(f"the time goes forward by a finite number of seconds, or not at all: {by!r}")
     return seconds
-
-
-class _Ahead:
-    """The time of a loop, moved ahead by `seconds`."""
-
-    def __init__(self, plain: Callable[[], float]) -> None:
-        self._plain, self.seconds = plain, 0.0
-
-    def __call__(self) -> float:
-        return self._plain() + self.seconds
-
-
-def _move_loop(loop: AbstractEventLoop, seconds: float) -> None:
-    """Shorten all waits of a loop by `seconds`, and make all times that it has recorded older by as much."""
-    if not isinstance(loop.time, _Ahead):
-        loop.time = _Ahead(loop.time)  # type: ignore[method-assign]
-    loop.time.seconds += seconds
-    # Wake the loop: it may sleep for as long as its next wait had taken before the move.
-    loop.call_soon_threadsafe(_nothing)
-
-
-def _nothing() -> None:
-    """Do nothing; scheduling this wakes a loop."""

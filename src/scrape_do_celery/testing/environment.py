@@ -7,7 +7,6 @@ import uuid
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 import redis
 from pydantic import SecretStr
@@ -17,9 +16,11 @@ from scrape_do_celery.config import Settings
 from scrape_do_celery.config.settings import env_name
 from scrape_do_celery.runs import hooks, make_app
 from scrape_do_celery.runs.celery_app import find_app_except
+from scrape_do_celery.runs.timing import ProcessTiming
 from scrape_do_celery.testing.app_override import use_test_servers
+from scrape_do_celery.testing.clock_offset import ClockOffset
 from scrape_do_celery.testing.sandbox import Sandbox
-from scrape_do_celery.testing.store_clock import StoreClock
+from scrape_do_celery.testing.variables import changed_variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -42,6 +43,8 @@ _SHORT = {
     "submit_deadline": 3.0,
     "submit_visibility_grace": 1.0,
 }
+#: Longest sleep of the dispatcher and of the notifier, in seconds, so that a test does not wait for them.
+_PASS_INTERVAL = 0.05
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class SessionServers:
 
     redis_url: str
     sandbox: Sandbox
-    clock: StoreClock
+    clock: ClockOffset
 
 
 @dataclass
@@ -79,8 +82,8 @@ def server(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def session_servers(redis_url: str) -> Iterator[SessionServers]:
-    """Yield a sandbox, and a clock for the store."""
-    with closing(StoreClock(redis_url)) as clock, Sandbox() as sandbox:
+    """Yield a sandbox, and the clock of the session."""
+    with closing(ClockOffset(redis_url)) as clock, Sandbox() as sandbox:
         yield SessionServers(redis_url, sandbox, clock)
 
 
@@ -108,6 +111,8 @@ def sandbox_environment(servers: SessionServers, app: Celery, given: Mapping[str
     """
     if "key_prefix" in given:
         raise ValueError("key_prefix: each test has one of its own, under which all is deleted in the end")
+    clock = servers.clock
+    timing = ProcessTiming(clock.key, clock.loop_time, _PASS_INTERVAL)
     prefix = f"scrape_do_test_{uuid.uuid4().hex[:12]}"
     values = {
         # Everything is in one database, because the server may have no other. The prefix separates the tests.
@@ -122,30 +127,30 @@ def sandbox_environment(servers: SessionServers, app: Celery, given: Mapping[str
     }
 
     def change(theirs: FrameworkHooks) -> FrameworkHooks:
-        return replace(theirs, settings=lambda: _merged(theirs.settings, values))
+        return replace(theirs, settings=lambda: _merged(theirs.settings, values), timing=timing)
 
     servers.sandbox.reset()
-    with servers.clock.installed(), hooks.override_hooks(change):
+    clock.set(0.0)
+    with hooks.override_hooks(change):
         settings = hooks.hooks().settings()
         one = SandboxEnvironment(servers, app, settings)
         try:
-            with _patched_variables(settings, values), use_test_servers(app, settings, lambda: one.worker is None):
+            with (
+                changed_variables(_variables_of(settings, values)),
+                use_test_servers(app, settings, lambda: one.worker is None),
+            ):
                 yield one
         finally:
             _wipe(servers.redis_url, settings.key_prefix)
 
 
-@contextmanager
-def _patched_variables(settings: Settings, names: Iterable[str]) -> Iterator[None]:
-    """Set the variables of these settings, so that code and processes that read them cannot find the real service."""
-    with patch.dict(os.environ):
-        for name in names:
-            value = getattr(settings, name)
-            text = value.get_secret_value() if isinstance(value, SecretStr) else value
-            os.environ.pop(env_name(name), None)
-            if text is not None:
-                os.environ[env_name(name)] = str(text)
-        yield
+def _variables_of(settings: Settings, names: Iterable[str]) -> dict[str, str | None]:
+    """Return the variables of these settings, so that code and processes that read them find no real service."""
+    values = {env_name(name): getattr(settings, name) for name in names}
+    texts = {
+        name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in values.items()
+    }
+    return {name: None if text is None else str(text) for name, text in texts.items()}
 
 
 def _merged(theirs: Callable[[], Settings], values: Mapping[str, Any]) -> Settings:

@@ -6,7 +6,7 @@ import difflib
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from scrape_do_celery.sandbox.faults import Action
+from scrape_do_sandbox.faults import Action
 
 #: Options of every fault: a text in the targets, the number of times, and the number of requests that pass first.
 COMMON = ("target", "times", "after")

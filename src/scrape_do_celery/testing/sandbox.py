@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from scrape_do_celery.sandbox.pages import HTML
-from scrape_do_celery.sandbox.thread import SandboxThread
 from scrape_do_celery.testing.faults import rule_of
+from scrape_do_sandbox import SandboxThread
+from scrape_do_sandbox.pages import HTML
 
 #: The default duration of a task in seconds, long enough that a test can see the task running.
 TASK_SECONDS = 0.05

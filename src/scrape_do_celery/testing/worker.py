@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-from contextlib import ExitStack
-from functools import partial
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
-from unittest.mock import patch
 
 from celery import signals
 from celery._state import _set_task_join_will_block
-from celery.worker import WorkController, state
+from celery.exceptions import WorkerShutdown
+from celery.worker import WorkController
 from kombu.asynchronous import set_event_loop
 
 import scrape_do_celery.tasks  # noqa: F401 (the steps, and with them the dispatcher)
@@ -18,20 +17,17 @@ from scrape_do_celery.runs import AppContext
 from scrape_do_celery.store.commands.changes import CountChangedRuns
 from scrape_do_celery.store.commands.stats import ReadClock
 from scrape_do_celery.testing.messages import Messages
-from scrape_do_celery.worker import lifecycle, notifier
-from scrape_do_celery.worker.dispatcher import SHORTEST, Dispatcher
+from scrape_do_celery.worker import lifecycle
+from scrape_do_celery.worker.dispatcher import SHORTEST
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from celery import Celery
 
-    from scrape_do_celery.worker.task_events import TaskEventSender
-
 #: Steps that run at the same time.
 _STEPS = 4
-#: Longest sleep of the dispatcher and of the notifier, in seconds, so that a test does not wait for them.
-_CHECK_INTERVAL = 0.05
 #: Seconds that the start and the stop of the worker may take.
 _TIMEOUT = 30.0
 
@@ -46,9 +42,7 @@ class Worker:
     def __init__(self, app: Celery) -> None:
         self.app = app
         self.messages = Messages(app, self._listen)
-        #: Held by a thread while it checks for due work or announces changes.
-        self.check_lock = threading.RLock()
-        self._dispatcher: _Dispatcher | None = None
+        self._threads: lifecycle.WorkerThreads | None = None
         self._controller: _Controller | None = None
         self._trouble: BaseException | None = None
         self._up = threading.Event()
@@ -57,9 +51,6 @@ class Worker:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            stack.enter_context(patch.object(lifecycle, "Dispatcher", partial(_Dispatcher, self)))
-            stack.enter_context(patch.object(lifecycle, "ChangeNotifier", partial(_Notifier, self)))
-            stack.enter_context(patch.object(notifier, "_EVERY", _CHECK_INTERVAL))
             self.messages.count(stack)
             # Each worker needs a new loop. Otherwise Celery would reuse the last worker's loop and its timer.
             set_event_loop(None)
@@ -70,6 +61,9 @@ class Worker:
                 raise WorkerError(
                     f"the worker did not start: {self._trouble or 'it takes too long'}"
                 ) from self._trouble
+            self._threads = lifecycle.running_threads()
+            if self._threads is None:
+                raise WorkerError("the worker serves no scrapes; its log says why")
             # A test may wait for results, because it is not a step of this worker.
             _set_task_join_will_block(False)
             self._stack = stack.pop_all()
@@ -101,42 +95,48 @@ class Worker:
 
     def _stop(self) -> None:
         signals.worker_shutting_down.send(sender=self.app, sig="SIGTERM", how="Warm", exitcode=0)
-        state.should_stop = 0
-        try:
-            if self._controller is not None and self._controller.hub is not None:
-                self._controller.hub.call_soon(_nothing)
-            self._thread.join(_TIMEOUT)
-        finally:
-            state.should_stop = None
+        self._call_soon(_shut_down)
+        self._thread.join(_TIMEOUT)
         if self._thread.is_alive():
             raise WorkerError(f"the worker did not stop; under way: {', '.join(self.messages.names) or 'nothing'}")
 
     def _listen(self, queue: str) -> None:
         """Consume from a queue to which a message was published, as another worker would."""
-        if self._controller is not None and self._controller.hub is not None:
-            self._controller.hub.call_soon(self._controller.consumer.add_task_queue, queue)
+        self._call_soon(lambda consumer: consumer.add_task_queue(queue))
 
-    def set_dispatcher(self, dispatcher: _Dispatcher) -> None:
-        """Set the dispatcher, which publishes step messages for due work."""
-        self._dispatcher = dispatcher
+    def _call_soon(self, act: Callable[[Any], object]) -> None:
+        """Call a function of the consumer on the worker's own thread, once the worker consumes."""
+        consumer = None if self._controller is None else self._controller.consumer
+        if consumer is not None:
+            consumer.call_soon(act, consumer)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Keep the dispatcher and the notifier from new passes, so that the worker starts no work by itself."""
+        with ExitStack() as stack:
+            for thread in self._threads or ():
+                stack.enter_context(thread.pass_lock)
+            yield
 
     def is_quiet(self) -> bool:
         """Tell whether no work is due, no message is in flight, and all changes are announced.
 
-        If work is due, dispatch it.
+        If work is due, dispatch it. Call the method within `paused`.
         """
-        with self.check_lock:
-            moves, store = self.messages.moves, AppContext.for_app(self.app).store
-            if self._dispatcher is None or self._dispatcher.dispatch_due() <= SHORTEST or self._dispatcher.is_asking:
-                return False
-            untold = store.run(CountChangedRuns(store.run(ReadClock())))
-            return not untold and not self.messages.names and moves == self.messages.moves
+        moves, store = self.messages.moves, AppContext.for_app(self.app).store
+        if self._threads is None:
+            return False
+        dispatcher = self._threads.dispatcher
+        if dispatcher.dispatch_due() <= SHORTEST or dispatcher.is_asking:
+            return False
+        unannounced = store.run(CountChangedRuns(store.run(ReadClock())))
+        return not unannounced and not self.messages.names and moves == self.messages.moves
 
 
 class _Controller(WorkController):  # type: ignore[misc]
     """Celery's worker without signals of the operating system, which only the main thread may handle."""
 
-    hub = None
+    consumer: Any = None
 
     def __init__(self, *, up: threading.Event, **options: Any) -> None:
         self._up = up
@@ -148,37 +148,6 @@ class _Controller(WorkController):  # type: ignore[misc]
         self._up.set()
 
 
-class _Dispatcher(Dispatcher):
-    """A dispatcher that polls more often, and pauses while another thread checks whether work is due."""
-
-    def __init__(self, worker: Worker, app_context: AppContext) -> None:
-        super().__init__(app_context)
-        self._worker = worker
-        worker.set_dispatcher(self)
-
-    def dispatch_due(self) -> float:
-        """Dispatch due work once; return the seconds until the next time."""
-        with self._worker.check_lock:
-            return min(_CHECK_INTERVAL, super().dispatch_due())
-
-    @property
-    def is_asking(self) -> bool:
-        """Whether the dispatcher has passed work to a thread that has not published it yet."""
-        return self._asking.is_alive()
-
-
-class _Notifier(notifier.ChangeNotifier):
-    """A notifier that announces changes soon, before a test considers the worker idle."""
-
-    def __init__(self, worker: Worker, app_context: AppContext, monitor: TaskEventSender) -> None:
-        super().__init__(app_context, monitor)
-        self._worker = worker
-
-    def notify_once(self) -> bool:
-        """Announce changes once; return whether more are waiting."""
-        with self._worker.check_lock:
-            return super().notify_once()
-
-
-def _nothing() -> None:
-    """Do nothing; scheduling this wakes a loop."""
+def _shut_down(_: Any) -> None:
+    """Stop the worker from within its own thread, as a signal of the operating system does."""
+    raise WorkerShutdown(0)

@@ -12,19 +12,21 @@ from celery.worker.state import revoked
 from scrape_do_celery import routing
 from scrape_do_celery.rules.states import next_step
 from scrape_do_celery.runs import AppContext, StepMessage, batched
+from scrape_do_celery.runs.timing import PASS_INTERVAL
 from scrape_do_celery.steps.deliver import deliver, find_revoked, start_draft
 from scrape_do_celery.store import CANCEL, DEADLINE
 from scrape_do_celery.store.commands.dispatch import ClaimDue, ClaimNamespace, DuePart, DueRun
 from scrape_do_celery.store.commands.polling import FindUnattendedAccounts, PlanPolling
 from scrape_do_celery.store.commands.purchases import HasRejected
+from scrape_do_celery.worker.threads import PassThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 log = logging.getLogger(__name__)
 
-#: Seconds of sleep between two passes, shortest and longest.
-SHORTEST, LONGEST = 0.02, 1.0
+#: Seconds of sleep between two passes, at least.
+SHORTEST = 0.02
 #: Entries of the due set claimed per pass, at most. Redis needs less than 5 ms for this number.
 LIMIT = 200
 #: Seconds after which overdue polls of another account mean that no worker polls its running jobs.
@@ -33,33 +35,30 @@ UNATTENDED_AFTER = 120.0
 NAMESPACE_LEASE = 30
 
 
-class Dispatcher(threading.Thread):
+class Dispatcher(PassThread):
     """The thread that claims due parts and runs and publishes their step messages until stopped."""
 
-    def __init__(self, app_context: AppContext) -> None:
-        super().__init__(name="scrape-do-dispatcher", daemon=True)
+    def __init__(self, app_context: AppContext, interval: float = PASS_INTERVAL) -> None:
+        super().__init__("scrape-do-dispatcher", interval, SHORTEST)
         self._app_context = app_context
-        self._halt = threading.Event()
         self._namespace_until = 0.0
         self._revoked: set[str] = set()
         self._unattended: set[str] = set()
         self._asking = threading.Thread()
 
-    def run(self) -> None:
-        """Dispatch and sleep in turns. An error in one pass does not end the thread."""
-        wait = SHORTEST
-        while not self._halt.wait(wait):
-            try:
-                wait = self.dispatch_due()
-            except Exception as error:
-                wait = LONGEST
-                log.warning("the dispatcher will look again: %s", type(error).__name__, exc_info=_unexpected(error))
+    def do_pass(self) -> float:
+        """Dispatch due work. After an error, try again in the next pass."""
+        try:
+            return self.dispatch_due()
+        except Exception as error:
+            log.warning("the dispatcher will look again: %s", type(error).__name__, exc_info=_unexpected(error))
+            return self.interval
 
     def dispatch_due(self) -> float:
         """Do one pass. Return the seconds until the next pass."""
         store, settings = self._app_context.store, self._app_context.settings
         if not self._owns_namespace():
-            return LONGEST
+            return self.interval
         self._revoke()
         look = store.run(PlanPolling(settings.account_id, settings.poll_max_interval, settings.auth_grace))
         if look.use_list:
@@ -81,8 +80,13 @@ class Dispatcher(threading.Thread):
         if due.parts or due.runs or due.next_at is None or due.next_at > due.now:
             # Otherwise the maximum of step messages is under way, and a due entry is no reason for an early pass.
             moments.append(due.next_at)
-        wait = min((moment - due.now for moment in moments if moment is not None), default=LONGEST)
-        return min(LONGEST, max(SHORTEST, wait))
+        wait = min((moment - due.now for moment in moments if moment is not None), default=self.interval)
+        return min(self.interval, max(SHORTEST, wait))
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether the thread that asks Celery is still at work on runs of a pass."""
+        return self._asking.is_alive()
 
     def _owns_namespace(self) -> bool:
         """Renew the namespace lease if it is time. Return whether the store still belongs to this application."""
@@ -131,7 +135,7 @@ class Dispatcher(threading.Thread):
 
         While such a thread is at work, further runs are left out and become due again.
         """
-        if (runs or live) and not self._asking.is_alive():
+        if (runs or live) and not self.is_asking:
             self._asking = threading.Thread(target=self._run_deferred_checks, args=(runs, live, now), daemon=True)
             self._asking.start()
 
@@ -144,12 +148,6 @@ class Dispatcher(threading.Thread):
                 _isolated(run, lambda run: deliver(self._app_context, run.run_id, redelivery=run.dispatches > 1))
             else:
                 _isolated(run, lambda run: start_draft(self._app_context, run.run_id, now))
-
-    def stop(self) -> None:
-        """End the thread after its current pass. Wait at most 5 seconds for the end."""
-        self._halt.set()
-        if self.is_alive():
-            self.join(timeout=5)
 
 
 def messages_for(parts: Iterable[DuePart]) -> Iterator[StepMessage]:

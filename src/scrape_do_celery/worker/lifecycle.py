@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celery import Celery, signals
 from redis.exceptions import RedisError
@@ -26,7 +26,15 @@ log = logging.getLogger(__name__)
 
 _LOG_LEVELS = {diagnostics.WARNING: logging.WARNING, diagnostics.WRONG: logging.ERROR}
 
-_threads: list[Dispatcher | ChangeNotifier] = []
+
+class WorkerThreads(NamedTuple):
+    """The threads of a worker."""
+
+    dispatcher: Dispatcher
+    notifier: ChangeNotifier
+
+
+_running: list[WorkerThreads] = []
 
 
 def start(app: Celery) -> None:
@@ -59,6 +67,11 @@ def start(app: Celery) -> None:
     signals.worker_shutting_down.connect(_shutting_down, weak=False)
     signals.worker_process_shutdown.connect(_closed, weak=False)
     signals.worker_shutdown.connect(_closed, weak=False)
+
+
+def running_threads() -> WorkerThreads | None:
+    """Return the threads of the newest worker in this process; None if no worker serves scrapes."""
+    return _running[-1] if _running else None
 
 
 def _refuse(app: Celery, why: str) -> None:
@@ -98,16 +111,21 @@ def _other_application(app_context: AppContext) -> str | None:
 
 def _ready(sender: Any, **_: Any) -> None:
     app_context = AppContext.for_app(sender.app)
-    for thread in (Dispatcher(app_context), ChangeNotifier(app_context, TaskEventSender(sender))):
-        _threads.append(thread)
+    interval = app_context.timing.pass_interval
+    threads = WorkerThreads(
+        Dispatcher(app_context, interval), ChangeNotifier(app_context, TaskEventSender(sender), interval)
+    )
+    _running.append(threads)
+    for thread in threads:
         thread.start()
     log.info("the dispatcher is at work")
 
 
 def _shutting_down(**_: Any) -> None:
-    for thread in _threads:
-        thread.stop()
-    _threads.clear()
+    for threads in _running:
+        for thread in threads:
+            thread.stop()
+    _running.clear()
 
 
 def _closed(**_: Any) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-import threading
 from typing import TYPE_CHECKING
 
 from scrape_do_celery.runs.hooks import hooks
 from scrape_do_celery.runs.status import RunStatus
+from scrape_do_celery.runs.timing import PASS_INTERVAL
 from scrape_do_celery.signals import run_changed
 from scrape_do_celery.store.commands.changes import AcknowledgeChangedRuns, TakeChangedRuns
 from scrape_do_celery.store.commands.runs import ReadRun
+from scrape_do_celery.worker.threads import PassThread
 
 if TYPE_CHECKING:
     from scrape_do_celery.runs import AppContext
@@ -18,27 +19,26 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two passes, and runs per pass, at most.
-_EVERY, _BATCH_LIMIT = 1.0, 100
+#: Runs per pass, at most.
+_BATCH_LIMIT = 100
 
 
-class ChangeNotifier(threading.Thread):
+class ChangeNotifier(PassThread):
     """The thread that announces changed runs until stopped. Each change is announced by one worker."""
 
-    def __init__(self, app_context: AppContext, events: TaskEventSender | None = None) -> None:
-        super().__init__(name="scrape-do-notifier", daemon=True)
+    def __init__(
+        self, app_context: AppContext, events: TaskEventSender | None = None, interval: float = PASS_INTERVAL
+    ) -> None:
+        super().__init__("scrape-do-notifier", interval, interval)
         self._app_context, self._events = app_context, events
-        self._halt = threading.Event()
 
-    def run(self) -> None:
-        """Announce and sleep in turns. An error in one pass does not end the thread."""
-        more = False
-        while not self._halt.wait(0 if more else _EVERY):
-            try:
-                more = self.notify_once()
-            except Exception as error:  # noqa: BLE001 (stores and brokers fail in many ways)
-                more = False
-                log.info("Could not announce changed runs (%s); the next pass will retry.", type(error).__name__)
+    def do_pass(self) -> float:
+        """Announce one batch. If more changes wait, return 0. After an error, try again in the next pass."""
+        try:
+            return 0.0 if self.notify_once() else self.interval
+        except Exception as error:  # noqa: BLE001 (stores and brokers fail in many ways)
+            log.info("Could not announce changed runs (%s); the next pass will retry.", type(error).__name__)
+            return self.interval
 
     def notify_once(self) -> bool:
         """Announce one batch. Return whether more changes wait."""
@@ -64,9 +64,3 @@ class ChangeNotifier(threading.Thread):
     def _signal(self, status: RunStatus) -> bool:
         answers = run_changed.send(sender=self._app_context.app, status=status)
         return not any(isinstance(answer, Exception) for _, answer in answers)
-
-    def stop(self) -> None:
-        """End the thread after its current pass. Wait at most 5 seconds for the end."""
-        self._halt.set()
-        if self.is_alive():
-            self.join(timeout=5)

@@ -5,24 +5,23 @@ from dataclasses import replace
 
 import pytest
 
-from scrape_do_celery.sandbox.clock import Clock, stamp
-from scrape_do_celery.sandbox.listing import read_query
-from scrape_do_celery.sandbox.options import Options
-from scrape_do_celery.sandbox.problem import ApiError
-from scrape_do_celery.sandbox.spec import read_spec
-from scrape_do_celery.sandbox.state import Account
+from scrape_do_sandbox.listing import read_query
+from scrape_do_sandbox.options import SandboxOptions
+from scrape_do_sandbox.spec import ApiError, read_spec
+from scrape_do_sandbox.state import Account
+from scrape_do_sandbox.timers import SandboxClock, format_time
 
 START = 1_795_000_000.0
 
 
 @pytest.fixture
 def clock():
-    return Clock(lambda: START)
+    return SandboxClock(lambda: START)
 
 
 @pytest.fixture
 def account(clock):
-    return Account(Options(task_seconds=10.0, spread=0.0), clock)
+    return Account(SandboxOptions(task_seconds=10.0, spread=0.0), clock)
 
 
 @pytest.fixture
@@ -30,13 +29,13 @@ def jobs(account, clock):
     """Make a job per second. In the end the first has ended, the second runs, and the last three wait."""
     made = []
     for number in range(5):
-        made.append(account.create(read_spec(json.dumps({"Targets": [f"https://a.example/{number}"]}).encode())))
+        made.append(account.create_job(read_spec(json.dumps({"Targets": [f"https://a.example/{number}"]}).encode())))
         clock.advance(6 if number == 0 else 4 if number == 1 else 0.1)
     return made
 
 
 def ids(account, query, **faults):
-    return [job.id for job in account.listing.find(replace(read_query(query), **faults)).jobs]
+    return [job.id for job in account.listing.find_page(replace(read_query(query), **faults)).jobs]
 
 
 def named(jobs, *places):
@@ -50,8 +49,8 @@ def test_newest_first_and_ten_a_page(account, jobs):
 
 
 def test_totals(account, jobs):
-    found = account.listing.find(read_query("page_size=2&page=3"))
-    assert found.totals() == {"TotalCount": 5, "PageSize": 2, "PageNumber": 3, "TotalPages": 3}
+    found = account.listing.find_page(read_query("page_size=2&page=3"))
+    assert found.count_totals() == {"TotalCount": 5, "PageSize": 2, "PageNumber": 3, "TotalPages": 3}
 
 
 def test_by_status(account, jobs):
@@ -61,14 +60,14 @@ def test_by_status(account, jobs):
 
 
 def test_by_start(account, jobs):
-    border = stamp(jobs[1].started_at)
+    border = format_time(jobs[1].started_at)
     assert ids(account, f"start_from={border}") == named(jobs, 4, 3, 2, 1)
     assert ids(account, f"start_to={border}") == named(jobs, 1, 0)
 
 
 def test_with_null_starts_what_waits_is_sorted_last(account, jobs):
     assert ids(account, "", null_start=True) == named(jobs, 1, 0, 4, 3, 2)
-    assert ids(account, f"start_from={stamp(START)}", null_start=True) == named(jobs, 1, 0)
+    assert ids(account, f"start_from={format_time(START)}", null_start=True) == named(jobs, 1, 0)
 
 
 def test_a_lagging_listing_misses_what_is_new(account, jobs):
@@ -81,18 +80,18 @@ def test_new_job_is_listed_at_once_and_views_are_cached(account, clock, jobs):
     assert ids(account, "status=pending") == named(jobs, 1)
     clock.advance(5)
     assert ids(account, "status=pending") == named(jobs, 4, 3, 2, 1)
-    account.create(read_spec(b'{"Targets": ["https://a.example/new"]}'))
+    account.create_job(read_spec(b'{"Targets": ["https://a.example/new"]}'))
     assert len(ids(account, "")) == 6
 
 
 def test_views_do_not_pile_up(account, jobs):
     for number in range(300):
-        ids(account, f"start_from={stamp(START - number)}")
+        ids(account, f"start_from={format_time(START - number)}")
     assert len(account.listing._views) <= 100
 
 
 def test_a_skewed_clock_shifts_the_borders():
-    query = read_query(f"start_from={stamp(START)}").shifted(60)
+    query = read_query(f"start_from={format_time(START)}").shift_times(60)
     assert query.start_from == START - 60
 
 

@@ -6,8 +6,7 @@ import math
 
 import pytest
 
-from scrape_do_celery.sandbox.mutating import MUTATION_NAMES, list_paths, mutate
-from scrape_do_celery.sandbox.mutations import MISSING, MUTATIONS, NAME_MUTATIONS
+from scrape_do_sandbox.mutations import MISSING, MUTATION_NAMES, MUTATIONS, NAME_MUTATIONS, list_paths, mutate_at
 
 TIME = "2026-11-22T09:14:03.250Z"
 JOB = {
@@ -152,7 +151,7 @@ def test_deep_nesting_and_no_number():
 @pytest.mark.parametrize("mutation", sorted(MUTATIONS))
 def test_each_mutation_takes_each_value_and_leaves_it_alone(mutation):
     given = copy.deepcopy(JOB)
-    changed = [mutate(JOB, mutation, path) for path in ("$", *list_paths(JOB))]
+    changed = [mutate_at(JOB, mutation, path) for path in ("$", *list_paths(JOB))]
     assert given == JOB
     assert any(body != JOB for body in changed)
     assert all(body is MISSING or json.dumps(body) for body in changed)
@@ -187,12 +186,12 @@ def test_paths_are_listed_once_each():
 )
 def test_a_path_names_the_fields(path, mutation, expected):
     wanted = {name: value for name, value in {**JOB, **expected}.items() if value is not MISSING}
-    assert mutate(JOB, mutation, path) == wanted
+    assert mutate_at(JOB, mutation, path) == wanted
 
 
 def test_the_longest_name_is_meant():
     body = {"Scrape": {"do": 1}, "Scrape.do": 2}
-    assert mutate(body, "null", "Scrape.do") == {"Scrape": {"do": 1}, "Scrape.do": None}
+    assert mutate_at(body, "null", "Scrape.do") == {"Scrape": {"do": 1}, "Scrape.do": None}
 
 
 @pytest.mark.parametrize(
@@ -206,13 +205,13 @@ def test_the_longest_name_is_meant():
     ],
 )
 def test_names_are_mutated_in_their_place(mutation, name):
-    body = mutate(JOB, mutation, "Status")
+    body = mutate_at(JOB, mutation, "Status")
     assert list(body) == [name if key == "Status" else key for key in JOB]
     assert body[name] == "success"
-    assert mutate(JOB, mutation, "$") == JOB
+    assert mutate_at(JOB, mutation, "$") == JOB
 
 
 def test_the_whole_body():
-    assert mutate(JOB, "missing", "$") is MISSING
-    assert mutate(JOB, "in_list", "$") == [JOB]
+    assert mutate_at(JOB, "missing", "$") is MISSING
+    assert mutate_at(JOB, "in_list", "$") == [JOB]
     assert set(MUTATION_NAMES) == {*MUTATIONS, *NAME_MUTATIONS}

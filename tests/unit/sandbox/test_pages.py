@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from scrape_do_celery.sandbox.pages import DEFAULT_PAGE, PageOptions, make_page, parse_page_options
+from scrape_do_sandbox.pages import DEFAULT_PAGE, PageOptions, make_page, parse_page_options
 
 
 def test_page_depends_only_on_its_url():

@@ -5,9 +5,9 @@ import binascii
 
 import pytest
 
-from scrape_do_celery.sandbox.faults import Rule
-from scrape_do_celery.sandbox.options import Options
-from scrape_do_celery.sandbox.response_faults import apply_body_faults, mutate_body, show, write_urls
+from scrape_do_sandbox.faults import FaultRule
+from scrape_do_sandbox.options import SandboxOptions
+from scrape_do_sandbox.response_faults import apply_body_faults, mutate_body, show_body, write_urls
 
 
 def job(**fields):
@@ -27,7 +27,7 @@ def task(**fields):
 
 
 def with_fault(body, action, **rule):
-    return apply_body_faults(body, [Rule(action=action, **rule)])
+    return apply_body_faults(body, [FaultRule(action=action, **rule)])
 
 
 def test_nulls_for_maps_lists_and_numbers():
@@ -103,19 +103,22 @@ def test_each_writer_of_urls_goes_down_to_the_tasks():
 def test_a_writer_that_does_not_exist_is_refused():
     for value in (None, "rust"):
         with pytest.raises(ValueError, match="value of write_urls must be one of verbatim, whatwg, go"):
-            Rule(action="write_urls", value=value)
+            FaultRule(action="write_urls", value=value)
 
 
 def test_the_start_is_behind_and_a_zero_time_stays():
     body = with_fault(job(EndTime="0001-01-01T00:00:00Z"), "start_skew", seconds=60)
     assert (body["StartTime"], body["EndTime"]) == ("2026-11-21T23:59:00.000Z", "0001-01-01T00:00:00Z")
-    assert show(job(), Options(start_skew=60))["StartTime"] == "2026-11-21T23:59:00.000Z"
-    assert show(job(), Options()) == job()
+    assert show_body(job(), SandboxOptions(start_skew=60))["StartTime"] == "2026-11-21T23:59:00.000Z"
+    assert show_body(job(), SandboxOptions()) == job()
 
 
 def test_mutations_come_last_and_in_order():
-    rules = [Rule(action="mutate", value="in_list", fields=["Status"]), Rule(action="unknown_status", value="x")]
-    rules.append(Rule(action="mutate", value="duplicate", fields=["Status", "TaskIDs"]))
+    rules = [
+        FaultRule(action="mutate", value="in_list", fields=["Status"]),
+        FaultRule(action="unknown_status", value="x"),
+    ]
+    rules.append(FaultRule(action="mutate", value="duplicate", fields=["Status", "TaskIDs"]))
     body = apply_body_faults({"Status": "success", "TaskIDs": ["a"]}, rules)
     assert body == {"Status": ["x", "x"], "TaskIDs": ["a", "a"]}
     assert with_fault(task(), "mutate", value="in_list") == [task()]

@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from scrape_do_celery.sandbox.problem import ApiError
-from scrape_do_celery.sandbox.spec import is_loopback, read_spec, targets_of
+from scrape_do_sandbox.spec import ApiError, is_loopback, read_spec, targets_of
 
 TARGETS = {"Targets": ["https://shop.example/p/1"]}
 
@@ -99,7 +98,7 @@ def test_cost(options, cost):
 def test_the_public_part_of_the_options_has_no_secret():
     secret = {"Headers": {"A": "s"}, "SetCookies": "s", "Body": "s", "WebhookHeaders": {"A": "s"}}
     spec = read_spec(json.dumps(TARGETS | secret | {"Super": True}).encode())
-    assert spec.public() == {"Super": True}
+    assert spec.show_fields() == {"Super": True}
 
 
 def test_loopback():

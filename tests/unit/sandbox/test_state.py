@@ -5,30 +5,29 @@ from datetime import UTC, datetime
 
 import pytest
 
-from scrape_do_celery.sandbox.clock import Clock, moment, stamp
-from scrape_do_celery.sandbox.faults import Rule
-from scrape_do_celery.sandbox.jobs import TERMINAL
-from scrape_do_celery.sandbox.listing import read_query
-from scrape_do_celery.sandbox.options import Options
-from scrape_do_celery.sandbox.pages import Page
-from scrape_do_celery.sandbox.problem import ApiError
-from scrape_do_celery.sandbox.spec import read_spec
-from scrape_do_celery.sandbox.state import State
-from scrape_do_celery.sandbox.views import content_hash, job_body, task_body
+from scrape_do_sandbox.faults import FaultRule
+from scrape_do_sandbox.jobs import TERMINAL
+from scrape_do_sandbox.listing import read_query
+from scrape_do_sandbox.options import SandboxOptions
+from scrape_do_sandbox.pages import Page
+from scrape_do_sandbox.spec import ApiError, read_spec
+from scrape_do_sandbox.state import SandboxState
+from scrape_do_sandbox.timers import SandboxClock, format_time, parse_time
+from scrape_do_sandbox.views import content_hash, job_body, task_body
 
 START = datetime(2026, 11, 22, tzinfo=UTC).timestamp()
 
 
 class World:
     def __init__(self, **options):
-        self.options = Options(**({"task_seconds": 10.0, "spread": 0.0} | options))
-        self.clock = Clock(lambda: START)
-        self.state = State(self.options, self.clock)
-        self.account = self.state.account("me")
+        self.options = SandboxOptions(**({"task_seconds": 10.0, "spread": 0.0} | options))
+        self.clock = SandboxClock(lambda: START)
+        self.state = SandboxState(self.options, self.clock)
+        self.account = self.state.open_account("me")
 
     def create(self, *targets, **options):
         body = {"Targets": list(targets) or ["https://a.example/"], **options}
-        return self.account.create(read_spec(json.dumps(body).encode()))
+        return self.account.create_job(read_spec(json.dumps(body).encode()))
 
     def after(self, seconds):
         self.clock.offset = seconds
@@ -118,18 +117,18 @@ def test_a_failed_task_says_why_and_costs_nothing(world):
         "0",
     )
     assert "asked to fail" in body["ErrorMessage"]
-    assert world.account.me()["AvaliableCredits"] == 1_000_000
+    assert world.account.show_figures()["AvaliableCredits"] == 1_000_000
 
 
 def test_credits_are_charged_once_per_success_by_base_cost():
     world = World(credits=26)
     world.create("https://a.example/", "https://b.example/?status=503", Super=True, Render={})
-    assert world.account.me()["AvaliableCredits"] == 26
+    assert world.account.show_figures()["AvaliableCredits"] == 26
     world.after(10)
-    assert world.account.me()["AvaliableCredits"] == world.account.me()["AvaliableCredits"] == 1
+    assert world.account.show_figures()["AvaliableCredits"] == world.account.show_figures()["AvaliableCredits"] == 1
     world.create()
     world.after(20)
-    assert world.account.me()["AvaliableCredits"] == 0
+    assert world.account.show_figures()["AvaliableCredits"] == 0
     assert refusal(world.create) == 401
 
 
@@ -137,7 +136,7 @@ def test_concurrency_makes_tasks_wait_for_a_slot():
     world = World(concurrency=1)
     first, second = world.create(), world.create()
     world.after(9)
-    assert world.account.me() == {
+    assert world.account.show_figures() == {
         "TotalConcurrency": 1,
         "FreeConcurrency": 0,
         "ActiveJobs": 2,
@@ -153,23 +152,23 @@ def test_cancel_takes_one_more_tick_and_frees_the_slot():
     world = World(concurrency=1, cancel_seconds=0.5)
     job = world.create("https://a.example/", "https://a.example/2")
     now = world.after(3)
-    assert world.account.cancel(job.id) is job
-    assert world.account.cancel(job.id) is job
+    assert world.account.cancel_job(job.id) is job
+    assert world.account.cancel_job(job.id) is job
     shown = job_body(job, now)
     assert (shown["Canceled"], shown["Status"]) == (True, "pending")
     shown = job_body(job, world.after(3.5))
     assert (shown["Status"], {task["Status"] for task in shown["Tasks"]}) == ("canceled", {"canceled"})
     assert [world.body(task)["StartTime"] is None for task in job.tasks] == [False, True]
-    assert world.account.me()["FreeConcurrency"] == 1
-    assert refusal(world.account.cancel, job.id) == 406
+    assert world.account.show_figures()["FreeConcurrency"] == 1
+    assert refusal(world.account.cancel_job, job.id) == 406
     world.after(20)
-    assert world.account.me()["AvaliableCredits"] == 1_000_000
+    assert world.account.show_figures()["AvaliableCredits"] == 1_000_000
 
 
 def test_task_ended_before_the_cancel_stays_ended(world):
     job = world.create("https://a.example/?seconds=1", "https://a.example/")
     world.after(2)
-    world.account.cancel(job.id)
+    world.account.cancel_job(job.id)
     now = world.after(3)
     assert [task.status(now) for task in job.tasks] == ["success", "canceled"]
     assert job.status(now) == "canceled"
@@ -179,68 +178,68 @@ def test_a_cancel_that_comes_too_late_changes_nothing():
     world = World(cancel_seconds=5)
     job = world.create()
     world.after(9)
-    world.account.cancel(job.id)
+    world.account.cancel_job(job.id)
     assert job.status(world.after(20)) == "success"
 
 
 def test_a_job_expires_after_72_hours(world):
     job = world.create()
     world.after(72 * 3600 - 1)
-    assert world.account.job(job.id) is job
+    assert world.account.find_job(job.id) is job
     world.after(72 * 3600)
-    assert refusal(world.account.job, job.id) == 404
-    assert world.account.listing.find(read_query("")).total == 0
+    assert refusal(world.account.find_job, job.id) == 404
+    assert world.account.listing.find_page(read_query("")).total == 0
 
 
 def test_ids_that_are_unknown_or_no_uuids(world):
     job = world.create()
     other = "00000000-0000-4000-8000-000000000000"
-    assert refusal(world.account.job, other) == 404
-    assert refusal(world.account.job, "nonsense") == 400
-    assert refusal(world.account.task, job.id, other) == 404
-    assert refusal(world.account.task, job.id, "nonsense") == 400
-    assert world.account.task(job.id.upper(), job.tasks[0].id.upper()) is job.tasks[0]
+    assert refusal(world.account.find_job, other) == 404
+    assert refusal(world.account.find_job, "nonsense") == 400
+    assert refusal(world.account.find_task, job.id, other) == 404
+    assert refusal(world.account.find_task, job.id, "nonsense") == 400
+    assert world.account.find_task(job.id.upper(), job.tasks[0].id.upper()) is job.tasks[0]
 
 
 def test_an_account_does_not_see_the_jobs_of_another(world):
     job = world.create()
-    assert refusal(world.state.account("other").job, job.id) == 404
-    assert world.state.find(job.id) is job
-    assert world.state.find("x") is None
-    assert list(world.state.jobs()) == [job]
-    world.state.clear()
-    assert world.state.find(job.id) is None
+    assert refusal(world.state.open_account("other").find_job, job.id) == 404
+    assert world.state.find_job(job.id) is job
+    assert world.state.find_job("x") is None
+    assert list(world.state.list_jobs()) == [job]
+    world.state.clear_accounts()
+    assert world.state.find_job(job.id) is None
 
 
 @pytest.mark.parametrize("code", [410, 404])
 def test_content_that_is_gone(world, code):
     job = world.create(f"https://a.example/?gone={code}")
-    assert world.account.task(job.id, job.tasks[0].id).status(world.clock.now()) not in TERMINAL
+    assert world.account.find_task(job.id, job.tasks[0].id).status(world.clock.now()) not in TERMINAL
     world.after(10)
-    assert refusal(world.account.task, job.id, job.tasks[0].id) == code
+    assert refusal(world.account.find_task, job.id, job.tasks[0].id) == code
 
 
 def test_a_real_fetch_ends_when_it_is_back(world):
     job = world.create("http://127.0.0.1:1/", "https://a.example/")
     first = job.tasks[0]
     assert job.status(world.after(50)) == "pending"
-    first.finish(Page(200, {}, b"x"), world.after(60))
+    first.finish_fetch(Page(200, {}, b"x"), world.after(60))
     assert (first.status(world.clock.now()), job.status(world.clock.now())) == ("success", "success")
     assert job.shown_end(world.clock.now()) == START + 60
     assert first.page().body == b"x"
 
 
 def test_a_time_survives_its_text():
-    assert stamp(START + 0.25) == "2026-11-22T00:00:00.250Z"
-    assert moment("2026-11-22T00:00:00.250Z") == moment("2026-11-22T00:00:00.250") == START + 0.25
+    assert format_time(START + 0.25) == "2026-11-22T00:00:00.250Z"
+    assert parse_time("2026-11-22T00:00:00.250Z") == parse_time("2026-11-22T00:00:00.250") == START + 0.25
 
 
 def test_options_change_together_or_not_at_all():
-    options = Options()
+    options = SandboxOptions()
     with pytest.raises(ValueError, match="concurrency"):
-        options.change({"strict": True, "concurrency": 0})
+        options.change_values({"strict": True, "concurrency": 0})
     assert options.strict is False
-    options.change({"strict": True, "webhook_ladder": [1, 2]})
+    options.change_values({"strict": True, "webhook_ladder": [1, 2]})
     assert (options.strict, options.webhook_ladder) == (True, (1.0, 2.0))
 
 
@@ -248,7 +247,7 @@ def test_options_change_together_or_not_at_all():
 def test_shuffled_job_has_another_task_order(world, seed):
     targets = [f"https://a.example/{place}" for place in range(3)]
     spec = read_spec(json.dumps({"Targets": targets}).encode())
-    job = world.account.create(spec, [Rule(action="job_shuffles", seed=seed)])
+    job = world.account.create_job(spec, [FaultRule(action="job_shuffles", seed=seed)])
     urls = [task.url for task in job.tasks]
     assert sorted(urls) == targets != urls
     assert job.spec.targets == tuple(targets)

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from scrape_do_celery.sandbox.options import WRITER_NAMES, Options
-from scrape_do_celery.sandbox.url_writers import WRITERS, write_url
+from scrape_do_sandbox.options import WRITER_NAMES, SandboxOptions
+from scrape_do_sandbox.url_writers import WRITERS, write_url
 
 #: URL, and the spelling of each writer: verbatim is the URL itself, pydantic writes as WHATWG does.
 _TABLE = [
@@ -150,4 +150,4 @@ def test_pydantic_alone_refuses_long_urls():
 
 def test_an_option_names_each_writer():
     assert tuple(WRITERS) == WRITER_NAMES
-    assert all(Options(urls=writer).urls == writer for writer in WRITERS)
+    assert all(SandboxOptions(urls=writer).urls == writer for writer in WRITERS)

@@ -10,6 +10,7 @@ import pytest
 
 from scrape_do_celery.steps import isolation, runner
 from scrape_do_celery.steps.context import WorkerContext
+from scrape_do_celery.steps.finish import finish_part
 from scrape_do_celery.steps.isolation import Isolation, NoTurnError
 from scrape_do_celery.steps.rate_limiter import RateLimiter
 from scrape_do_celery.steps.runner import run_step
@@ -298,19 +299,22 @@ class Deaths:
             self.died.set()
             await asyncio.sleep(60)
         await asyncio.sleep(0.1)
-        return await context.settle(claim, "succeeded")
+        return await finish_part(context, claim, "succeeded")
 
     def live(self, messages):
         """Run one process: it works on all messages at once, until it dies or has no more work."""
 
         async def go(store):
-            context, self.died = WorkerContext.__new__(WorkerContext), asyncio.Event()
-            context.store, context.settings, context.app_context = (
-                store,
-                self.step_harness.settings,
+            self.died = asyncio.Event()
+            limiter, api = RateLimiter(store, here=10, limit=10), self.step_harness.api
+            context = WorkerContext(
                 self.step_harness.app_context,
+                store=store,
+                client=api,
+                submit_client=api,
+                rate_limiter=limiter,
+                loop=None,
             )
-            context.rate_limiter, context.isolation = RateLimiter(store, here=10, limit=10), Isolation()
             definition = runner.StepDefinition([PartState.QUEUED], self.handler, 30.0)
             works = [
                 asyncio.ensure_future(runner._run_parts(context, [PartId.parse(name) for name in names], definition))

@@ -10,7 +10,7 @@ import pytest
 from scrape_do_celery.errors import AsyncAPIBadRequestError
 from scrape_do_celery.models import JobDetails, JobsListResponse
 from scrape_do_celery.models.statuses import RUNNING
-from scrape_do_celery.steps.job_list import JobListReader
+from scrape_do_celery.steps.job_list import JobListReader, note_api_clock
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -158,7 +158,7 @@ def test_a_list_in_local_time_is_read_back_as_far(hours, pages):
 
     async def go():
         async def read(**filters):
-            job_list.note_api_clock(200, {"date": "Tue, 24 Nov 2026 12:00:00 GMT"})
+            note_api_clock(200, {"date": "Tue, 24 Nov 2026 12:00:00 GMT"})
             return await api.read(**filters)
 
         job_list = JobListReader(read)
@@ -200,7 +200,7 @@ def test_only_an_answer_that_came_at_once_tells_the_time(slow, known):
     async def go():
         async def read(**_):
             await asyncio.sleep(slow)
-            job_list.note_api_clock(200, {"date": "Tue, 24 Nov 2026 12:00:00 GMT"})
+            note_api_clock(200, {"date": "Tue, 24 Nov 2026 12:00:00 GMT"})
             return JobsListResponse()
 
         job_list, loop = JobListReader(read), asyncio.get_running_loop()
@@ -216,7 +216,7 @@ def test_only_an_answer_that_came_at_once_tells_the_time(slow, known):
 @pytest.mark.parametrize("date", ["", "soon", "Tue, 99 Nov 2026 12:00:00 GMT"])
 def test_a_date_that_cannot_be_read_is_none(date):
     async def read(**_):
-        job_list.note_api_clock(200, {"date": date})
+        note_api_clock(200, {"date": date})
         return JobsListResponse()
 
     job_list = JobListReader(read)
@@ -229,13 +229,13 @@ def test_only_list_answers_set_the_api_clock():
 
     async def go():
         async def read(**_):
-            job_list.note_api_clock(200, {"date": "Tue, 24 Nov 2026 12:00:00 GMT"})
+            note_api_clock(200, {"date": "Tue, 24 Nov 2026 12:00:00 GMT"})
             await asyncio.sleep(0.05)
             return JobsListResponse()
 
         async def another():
             await asyncio.sleep(0.02)
-            job_list.note_api_clock(200, {"date": "Tue, 24 Nov 2026 11:00:00 GMT"})
+            note_api_clock(200, {"date": "Tue, 24 Nov 2026 11:00:00 GMT"})
 
         job_list = JobListReader(read)
         meanwhile = asyncio.create_task(another())

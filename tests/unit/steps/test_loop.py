@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -67,6 +68,24 @@ def test_interrupted_caller_cancels_its_work(loop, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             loop.run(work())
     assert ended.wait(10)
+
+
+def test_moved_time_ends_a_wait():
+    ahead, waiting = [0.0], threading.Event()
+    loop = LoopThread(lambda: time.monotonic() + ahead[0])
+
+    async def wait_an_hour():
+        asyncio.get_running_loop().call_soon(waiting.set)
+        await asyncio.sleep(3600)
+
+    thread = threading.Thread(target=loop.run, args=(wait_an_hour(),))
+    thread.start()
+    assert waiting.wait(10)
+    ahead[0] = 3600.0
+    loop.wake()
+    thread.join(10)
+    assert not thread.is_alive()
+    loop.close()
 
 
 def test_closing_a_loop_cancels_its_work(loop):

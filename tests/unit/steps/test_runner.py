@@ -190,8 +190,7 @@ def test_without_a_token_there_is_no_runtime(step_harness, settings):
 
 
 def test_jitter_shortens_an_interval(step_harness, settings):
-    context = WorkerContext.__new__(WorkerContext)
-    context.settings = settings
+    context = WorkerContext.for_app(step_harness.app)
     assert context.interval(2) == 4.0
     context.settings = settings.model_copy(update={"poll_jitter": True})
     assert all(2.0 <= context.interval(2) <= 4.0 for _ in range(50))

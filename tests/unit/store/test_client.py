@@ -15,6 +15,7 @@ from scrape_do_celery.store.commands.contents import ReadStoredPositions, StoreC
 from scrape_do_celery.store.commands.parts import ClaimPart, ReadJob, UpdatePart
 from scrape_do_celery.store.commands.purchases import ReadLedgerDay
 from scrape_do_celery.store.commands.runs import ReadOutcome, ReadRun
+from scrape_do_celery.store.commands.stats import ReadClock
 from scrape_do_celery.store.scripts import load_scripts
 
 UNREACHABLE = "redis://127.0.0.1:1/0"
@@ -56,6 +57,24 @@ def test_both_stores_work_on_the_same_records(store, make):
 def test_commands_are_values():
     with pytest.raises(dataclasses.FrozenInstanceError):
         ReadRun("r").run_id = "x"
+
+
+def test_clock_is_ahead_by_the_seconds_in_a_key(store):
+    ahead = Store(store.redis, store.keys, clock_offset_key="ahead")
+    plain = store.sync_store.run(ReadClock())
+    assert ahead.run(ReadClock()) == pytest.approx(plain, abs=60)
+    store.redis.set("ahead", 3600)
+    assert ahead.run(ReadClock()) == pytest.approx(plain + 3600, abs=60)
+    assert store.sync_store.run(ReadClock()) == pytest.approx(plain, abs=60)
+
+
+def test_only_the_offset_of_a_clock_changes_scripts():
+    plain, moved = load_scripts(), load_scripts("ahead")
+    # A script that reads no time is the same in tests.
+    assert {name for name in plain if plain[name] == moved[name]} == {
+        name for name, text in plain.items() if "'TIME'" not in text
+    }
+    assert not any("read_server_time" in text for text in plain.values())
 
 
 def test_a_cluster_is_refused_with_the_reason(store, monkeypatch):

@@ -50,7 +50,7 @@ from scrape_do_celery.store.commands.runs import (
     RecordOutcome,
     RequestStop,
 )
-from scrape_do_celery.store.commands.stats import CountLiveRuns, ReadStats
+from scrape_do_celery.store.commands.stats import CountLiveRuns, ReadClock, ReadStats
 from scrape_do_celery.store.fields import OTHER_PART_FIELDS, OTHER_RUN_FIELDS, declared_fields
 from scrape_do_celery.store.keys import declared_keys
 from scrape_do_celery.store.retention import SCRIPT_CONSTANTS
@@ -227,6 +227,7 @@ def make_sample_commands():
         ClaimNamespace("app", 30),
         ClaimOnce(run, "callback", 60),
         ClaimPart(part, "token", seconds=30.0, states=list(PartState)),
+        ReadClock(),
         CloseBreaker(account),
         CountLiveRuns(),
         CountDecisionAttempt(run),

@@ -4,18 +4,18 @@ from typing import get_args
 
 import pytest
 
-from scrape_do_celery.sandbox.faults import Action, Rule
-from scrape_do_celery.sandbox.pages import DEFAULT_PAGE, apply_page_rules
 from scrape_do_celery.testing.faults import FAULTS, rule_of
+from scrape_do_sandbox.faults import Action, FaultRule
+from scrape_do_sandbox.pages import DEFAULT_PAGE, apply_page_rules
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_every_fault_is_a_rule_of_the_sandbox(name):
     given = {"target": "a.example", "times": 3, "after": 1}
-    rule = Rule.model_validate(rule_of(name, given))
+    rule = FaultRule.model_validate(rule_of(name, given))
     assert (rule.target, rule.times, rule.after) == ("a.example", 3, 1)
     assert rule.action in get_args(Action)
-    assert Rule.model_validate(rule_of(name, {})).times in {None, 1}
+    assert FaultRule.model_validate(rule_of(name, {})).times in {None, 1}
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -24,7 +24,7 @@ def test_every_option_is_taken(name):
     values["value"] = {"answer_mutated": "lower", "urls_rewritten": "go", "answer_encoded": "br_label"}.get(
         name, "done"
     )
-    rule = Rule.model_validate(rule_of(name, {option: values[option] for option in FAULTS[name].options}))
+    rule = FaultRule.model_validate(rule_of(name, {option: values[option] for option in FAULTS[name].options}))
     assert {option: getattr(rule, option) for option in FAULTS[name].options} == {
         option: values[option] for option in FAULTS[name].options
     }
@@ -48,11 +48,11 @@ def test_actions_of_the_sandbox_are_taken_as_they_are():
 
 def test_rules_say_what_becomes_of_a_target():
     rules = [
-        Rule(action="task_answers", target="a.example", status=404, body="gone"),
-        Rule(action="task_answers", target="a.example/2", status=200, body="{}", headers={"Content-Type": "json"}),
-        Rule(action="task_takes", seconds=9),
-        Rule(action="task_fails", target="b.example"),
-        Rule(action="slow"),
+        FaultRule(action="task_answers", target="a.example", status=404, body="gone"),
+        FaultRule(action="task_answers", target="a.example/2", status=200, body="{}", headers={"Content-Type": "json"}),
+        FaultRule(action="task_takes", seconds=9),
+        FaultRule(action="task_fails", target="b.example"),
+        FaultRule(action="slow"),
     ]
     one, two, other = (
         apply_page_rules(DEFAULT_PAGE, f"https://{name}", rules) for name in ("a.example/1", "a.example/2", "b.example")

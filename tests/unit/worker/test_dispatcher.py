@@ -12,10 +12,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from scrape_do_celery import routing
 from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.runs import BATCH, StepMessage
+from scrape_do_celery.runs.timing import PASS_INTERVAL
 from scrape_do_celery.store import CANCEL, PartId, PartState
 from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN, ClaimNamespace, DuePart
 from scrape_do_celery.store.commands.runs import RecordOutcome
-from scrape_do_celery.worker.dispatcher import LONGEST, SHORTEST, Dispatcher, messages_for
+from scrape_do_celery.worker.dispatcher import SHORTEST, Dispatcher, messages_for
 
 
 def due(run_id, state="queued", *, stop_requested=False, cancel_sent=False, attempts=0):
@@ -99,19 +100,19 @@ def test_done_part_needs_no_message():
 
 
 def test_nothing_to_do(step_harness, dispatcher):
-    assert dispatcher.dispatch_due() == LONGEST
+    assert dispatcher.dispatch_due() == PASS_INTERVAL
     assert step_harness.sent == []
 
 
 def test_due_parts_are_published_before_the_next_pass(step_harness, dispatcher):
     for run_id in ("a", "b"):
         step_harness.create_run(run_id)
-    assert dispatcher.dispatch_due() == LONGEST
+    assert dispatcher.dispatch_due() == PASS_INTERVAL
     step_harness.clock.forward(REDISPATCH_MIN)
-    assert SHORTEST <= dispatcher.dispatch_due() <= LONGEST
+    assert SHORTEST <= dispatcher.dispatch_due() <= PASS_INTERVAL
     ((step, names),) = step_harness.step_messages()
     assert (step, sorted(names)) == (routing.SUBMIT_JOBS, ["a:0", "b:0"])
-    assert dispatcher.dispatch_due() == LONGEST
+    assert dispatcher.dispatch_due() == PASS_INTERVAL
     assert step_harness.step_messages() == []
 
 
@@ -130,7 +131,7 @@ def test_a_backlog_of_messages_is_not_multiplied(step_harness, dispatcher, setti
     step_harness.clock.forward(REDISPATCH_MIN)
     dispatcher.dispatch_due()
     assert len(step_harness.step_messages()[0][1]) == 2
-    assert dispatcher.dispatch_due() == LONGEST
+    assert dispatcher.dispatch_due() == PASS_INTERVAL
     assert step_harness.step_messages() == []
 
 
@@ -250,9 +251,9 @@ def test_nothing_that_goes_wrong_ends_the_thread(dispatcher, monkeypatch, caplog
         if len(looks) == 1:
             raise error
         again.set()
-        return LONGEST
+        return PASS_INTERVAL
 
-    monkeypatch.setattr("scrape_do_celery.worker.dispatcher.LONGEST", 0.01)
+    dispatcher.interval = 0.01
     monkeypatch.setattr(dispatcher, "dispatch_due", dispatch_due)
     with caplog.at_level(logging.WARNING):
         dispatcher.start()
@@ -285,7 +286,7 @@ def test_a_store_of_another_application_is_left_alone(step_harness, dispatcher, 
     step_harness.create_run()
     step_harness.clock.forward(REDISPATCH_MIN)
     step_harness.run(ClaimNamespace("broker elsewhere", 30))
-    assert dispatcher.dispatch_due() == LONGEST
+    assert dispatcher.dispatch_due() == PASS_INTERVAL
     assert step_harness.sent == []
     assert "another application now (broker elsewhere)" in caplog.text
 

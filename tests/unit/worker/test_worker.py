@@ -34,7 +34,7 @@ def connected(monkeypatch):
         signal = SimpleNamespace(connect=lambda receiver, weak, name=name: found.update({name: receiver}))
         monkeypatch.setattr(signals, name, signal)
     monkeypatch.setattr(Store, "check", lambda self: None)
-    monkeypatch.setattr(lifecycle, "_threads", [])
+    monkeypatch.setattr(lifecycle, "_running", [])
     return found
 
 
@@ -44,11 +44,11 @@ def test_a_worker_starts_with_our_queue_and_its_dispatcher(step_harness, connect
     assert len(connected) == 4
     sender = SimpleNamespace(app=step_harness.app)
     connected["worker_ready"](sender=sender)
-    dispatcher, _ = lifecycle._threads
+    dispatcher, _ = lifecycle.running_threads()
     assert dispatcher.is_alive()
     connected["worker_shutting_down"]()
     assert not dispatcher.is_alive()
-    assert lifecycle._threads == []
+    assert lifecycle.running_threads() is None
     WorkerContext.for_app(step_harness.app)
     connected["worker_shutdown"]()
     assert step_harness.api.calls == [("aclose",)] * 2
@@ -137,6 +137,6 @@ def test_importing_the_worker_makes_no_app():
 def test_a_dispatcher_works_for_the_app_of_its_worker(step_harness, connected):
     lifecycle.start(step_harness.app)
     connected["worker_ready"](sender=SimpleNamespace(app=step_harness.app))
-    dispatcher, _ = lifecycle._threads
+    dispatcher, _ = lifecycle.running_threads()
     assert dispatcher._app_context is AppContext.for_app(step_harness.app)
     connected["worker_shutting_down"]()

@@ -160,11 +160,13 @@ class ReadAccounts(Command[list[str]]):
 class ReadClock(Command[float]):
     """Read the store's clock, in seconds since the epoch."""
 
+    script = "read_clock"
+
     def encode(self, keys: Keys) -> Encoded:
-        return Encoded(("TIME",))
+        return Encoded(())
 
     def decode(self, keys: Keys, reply: Any) -> float:
-        return float(reply[0] + reply[1] / 1_000_000)
+        return float(reply)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,50 @@
+"""Hold the runs of an account back while the API refuses its token, and let them go on when it takes the token."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from scrape_do_celery.errors import AsyncAPIRateLimitError
+from scrape_do_celery.rules.api_errors import is_auth, pause_after
+from scrape_do_celery.steps.rate_limiter import PausedError
+from scrape_do_celery.store.commands import limits
+from scrape_do_celery.store.commands.limits import CloseBreaker, OpenBreaker, PauseAPI
+
+if TYPE_CHECKING:
+    from scrape_do_celery.errors import ScrapeDoError
+    from scrape_do_celery.steps.context import WorkerContext
+
+log = logging.getLogger(__name__)
+
+
+async def hold_account(context: WorkerContext, error: ScrapeDoError) -> None:
+    """Hold all runs of the account back, because its token was refused. Log the refusal once."""
+    settings = context.settings
+    if await context.write(OpenBreaker(settings.account_id)):
+        log.error(
+            "%s refuses the token: %s; runs are held back, and the account is tried up to every %.0f s",
+            settings.api_url,
+            error,
+            limits.LONGEST_PROBE,
+        )
+
+
+async def try_account(context: WorkerContext) -> ScrapeDoError | None:
+    """Ask the API whether it takes the token again. Return the refusal, or None if the runs may go on."""
+    error = await context.ask_account()
+    # Other errors say nothing about the token. The step's own call will show whether it is refused.
+    if error is not None and is_auth(error):
+        return error
+    if await context.write(CloseBreaker(context.settings.account_id)):
+        log.warning("%s takes the token again", context.settings.api_url)
+    return None
+
+
+async def apply_to_all_workers(context: WorkerContext, error: ScrapeDoError) -> None:
+    """Inform all workers of an error that concerns all calls: a refused token, or a 429, which pauses them."""
+    if is_auth(error):
+        await hold_account(context, error)
+    elif isinstance(error, AsyncAPIRateLimitError) and not isinstance(error, PausedError):
+        context.rate_limiter.pause(pause_after(error))
+        await context.write(PauseAPI(pause_after(error)))

@@ -1,0 +1,24 @@
+"""Warn of parts that wait for another worker: for its token, or for its encryption key."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from scrape_do_celery.steps.context import WorkerContext
+
+log = logging.getLogger(__name__)
+
+
+def warn_other_account(context: WorkerContext, account: str) -> None:
+    """Warn that runs wait for a worker with the token that bought their jobs. Warn once for each account."""
+    if context.once.is_first("account", account):
+        text = "runs of the account %s wait for a worker with its token; this worker's account is %s"
+        log.warning(text, account, context.settings.account_id)
+
+
+def warn_missing_key(context: WorkerContext, why: str) -> None:
+    """Warn that runs wait for a worker with another encryption key. Warn once for each key."""
+    if context.once.is_first("key", why):
+        log.error("runs wait for a worker with another key: %s", why)
