@@ -12,6 +12,7 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.store import AsyncStore, PartId, Store
 from scrape_do_celery.store.commands.contents import ReadStoredPositions, StoreContent
+from scrape_do_celery.store.commands.limits import PauseAPI
 from scrape_do_celery.store.commands.parts import ClaimPart, ReadJob, UpdatePart
 from scrape_do_celery.store.commands.purchases import ReadLedgerDay
 from scrape_do_celery.store.commands.runs import ReadOutcome, ReadRun
@@ -130,3 +131,29 @@ def test_other_error_is_raised_unchanged(store):
     store.redis.set(store.keys.ledger(1), "text")
     with pytest.raises(ResponseError):
         store.sync_store.run_all([ReadRun("r"), ReadLedgerDay(1)])
+
+
+def test_a_pipeline_sends_a_lost_script_again(store):
+    store.redis.script_flush()
+    assert all(store.sync_store.run_all([PauseAPI(1), PauseAPI(2)]))
+
+
+def test_a_lost_script_that_fails_again_fails_its_command_alone(store):
+    async def go(store):
+        await store.run(ReadOutcome("r"))
+        await store.client.script_flush()
+
+        send = store._send
+
+        async def refuse(command):
+            if command.script:
+                raise ResponseError("no")
+            return await send(command)
+
+        store._send = refuse
+        commands = [PauseAPI(1), ReadOutcome("r")]
+        return await asyncio.gather(*(store.run(command) for command in commands), return_exceptions=True)
+
+    refused, outcome = store.run_async(go)
+    assert isinstance(refused, ResponseError)
+    assert outcome == (False, None)

@@ -1,0 +1,57 @@
+"""Test scans across the keys of a store."""
+
+from __future__ import annotations
+
+import pytest
+
+from scrape_do_celery.store import CANCEL, PartId
+from scrape_do_celery.store.commands.changes import CountChangedRuns
+from scrape_do_celery.store.commands.limits import OpenBreaker
+from scrape_do_celery.store.commands.runs import RequestStop
+from scrape_do_celery.store.commands.stats import ReadClock
+from scrape_do_celery.store.scans import (
+    WaitingPart,
+    count_parts_by_account,
+    find_open_breakers,
+    list_due_entries,
+    read_waiting_part,
+)
+
+
+def test_an_open_breaker_tells_since_when(store):
+    assert list(find_open_breakers(store.sync_store)) == []
+    store.run(OpenBreaker("a"))
+    assert list(find_open_breakers(store.sync_store)) == [pytest.approx(store.clock.time(), abs=1)]
+
+
+def test_parts_with_a_job_are_counted_by_account(store):
+    store.create_run("draft", start_delay=60)
+    store.create_run("running")
+    store.make_running("running")
+    store.set_fields("running", account="a")
+    assert count_parts_by_account(store.sync_store, 10) == {"a": 1}
+
+
+def test_entries_of_all_due_sets_are_listed(store):
+    store.create_run("queued")
+    store.create_run("running")
+    store.make_running("running")
+    listed = dict(list_due_entries(store.sync_store))
+    assert listed == {**store.due_times(), **listed}
+    assert {"queued:0", "running:0"} <= set(listed)
+
+
+def test_a_waiting_part_tells_its_job_and_its_stop_request(store):
+    store.create_run()
+    assert read_waiting_part(store.sync_store, PartId("r", 0)) == WaitingPart(False, None, False)
+    store.make_running("r")
+    store.run(RequestStop("r", CANCEL))
+    waiting = read_waiting_part(store.sync_store, PartId("r", 0))
+    assert waiting == WaitingPart(True, store.part().job_id, True)
+
+
+def test_changes_that_may_be_announced_are_counted(store):
+    store.create_run()
+    now = store.run(ReadClock())
+    assert store.run(CountChangedRuns(now - 60)) == 0
+    assert store.run(CountChangedRuns(now + 60)) == 1
