@@ -7,9 +7,9 @@ import dataclasses
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoPermissionError, RedisError, ResponseError
+from redis.exceptions import NoPermissionError, ReadOnlyError, RedisError, ResponseError
 
-from scrape_do_celery.errors import ConfigurationError
+from scrape_do_celery.errors import ConfigurationError, StoreUnavailableError
 from scrape_do_celery.store import AsyncStore, PartId, Store
 from scrape_do_celery.store.commands.contents import ReadStoredPositions, StoreContent
 from scrape_do_celery.store.commands.limits import PauseAPI
@@ -157,3 +157,16 @@ def test_a_lost_script_that_fails_again_fails_its_command_alone(store):
     refused, outcome = store.run_async(go)
     assert isinstance(refused, ResponseError)
     assert outcome == (False, None)
+
+
+def test_a_pipeline_that_the_server_refuses_for_now_raises_store_unavailable(store, monkeypatch):
+    class Pipe:
+        def evalsha(self, *_):
+            """Take a command."""
+
+        def execute(self, **_):
+            return [ReadOnlyError("READONLY You can't write against a read only replica.")]
+
+    monkeypatch.setattr(store.redis, "pipeline", lambda **_: Pipe())
+    with pytest.raises(StoreUnavailableError):
+        store.sync_store.run_all([PauseAPI(1)])
