@@ -32,7 +32,7 @@ CHECKOUT = [
 ]
 # The build reads a script in docs.
 CHECKOUT += ["config", "docs"]
-OWN = {"config", "examples", "scrape_do_celery", "tasks", "worker"}
+OWN = {"config", "examples", "scrape_do_celery", "scrape_do_sandbox", "tasks", "worker"}
 #: A stand-in for Python: it copies itself as the environment's interpreter, and prints its arguments.
 STUB = """#!/bin/sh
 case "$*" in

@@ -36,6 +36,9 @@ def settings_page():
 
 
 def help_of(*names):
+    command = main.commands[names[0]] if names else main
+    # Click keeps the help option of the first caller, and Celery's command line names it differently.
+    command._help_option = None
     answer = CliRunner().invoke(main, [*names, "--help"], prog_name="scrape-do", terminal_width=80)
     assert answer.exit_code == 0
     return answer.output

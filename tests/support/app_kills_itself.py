@@ -27,8 +27,8 @@ def reach(point):
 
 def name(command):
     """Return the command's name, with the state that an update writes."""
-    if command.script == "update_part" and "state" in command.fields:
-        return f"update_part {command.fields['state']}"
+    if command.script == "update_part" and command.to:
+        return f"update_part {command.to}"
     return command.script or type(command).__name__
 
 
