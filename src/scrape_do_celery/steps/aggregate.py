@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery import tracing
 from scrape_do_celery.errors import PoisonedRunError
+from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.models import TaskFailedError
 from scrape_do_celery.rules.states import worst
 from scrape_do_celery.runs import results
@@ -39,7 +40,12 @@ async def aggregate_all(context: WorkerContext, run_ids: list[str]) -> None:
     for run_id, answer in zip(run_ids, answers, strict=True):
         if isinstance(answer, Exception):
             # The other runs of this message must still be delivered. The dispatcher publishes this run again.
-            log.error("run %s could not be decided", run_id, exc_info=answer)
+            log.error(
+                "could not decide run %s; its step message is published again",
+                run_id,
+                exc_info=answer,
+                extra=log_fields("run_not_decided", run_id=run_id),
+            )
     ended = [answer for answer in answers if isinstance(answer, RunRecord)]
     await asyncio.to_thread(_deliver_all, context.app_context, ended)
 
