@@ -158,5 +158,5 @@ def test_an_eager_app_is_told_at_once(pipeline, shop):
 def test_a_worker_of_an_eager_app_leaves_our_queue_alone(pipeline, shop):
     worker = pipeline.work(app="app_other_broker", **shop(task_always_eager=True))
     assert "task_always_eager" in pipeline.log.read_text()
-    assert "leaves the queue of scrapes alone" in pipeline.log.read_text()
+    assert "does not consume the queue of scrapes" in pipeline.log.read_text()
     assert worker.poll() is None

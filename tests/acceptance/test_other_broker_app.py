@@ -65,7 +65,7 @@ def test_the_main_job(pipeline, shop):
 def test_a_worker_without_the_token_leaves_our_queue_alone(pipeline, shop):
     del pipeline.values["api_key"]
     worker = pipeline.work(app="app_other_broker", **shop)
-    assert "leaves the queue of scrapes alone" in pipeline.log.read_text()
+    assert "does not consume the queue of scrapes" in pipeline.log.read_text()
     assert f"{pipeline.prefix}(direct)" not in pipeline.log.read_text()
     assert worker.poll() is None
 
@@ -75,7 +75,7 @@ def test_two_applications_do_not_share_a_store(pipeline, shop):
     pipeline.work()
     second = pipeline.work(app="app_other_broker", **shop)
     assert "is served by another application" in pipeline.log.read_text()
-    assert "leaves the queue of scrapes alone" in pipeline.log.read_text()
+    assert "does not consume the queue of scrapes" in pipeline.log.read_text()
     assert second.poll() is None
     assert len(pipeline.enqueue(["https://a.example/"]).result(timeout=150).tasks) == 1
 

@@ -27,7 +27,7 @@ def test_enqueue_without_a_broker_loses_nothing(server_url, sandbox, tmp_path, c
     with Pipeline(server_url, sandbox, tmp_path, "nobroker", broker_url="redis://127.0.0.1:1/0") as deaf:
         with caplog.at_level(logging.WARNING):
             handle = deaf.enqueue(["https://a.example/"])
-        assert "no message for scrape_do.submit_jobs" in caplog.text
+        assert "could not publish a message for scrape_do.submit_jobs" in caplog.text
         assert handle.state == "queued"
     with Pipeline(server_url, sandbox, tmp_path, "nobroker") as healed:
         healed.work()

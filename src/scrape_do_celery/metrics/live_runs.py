@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
+from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.store.commands.arguments import START
 from scrape_do_celery.store.commands.stats import CountLiveRuns, LiveRunCount, ReadAccounts
 
@@ -40,7 +41,11 @@ class LiveRunCounter(threading.Thread):
             try:
                 self.count_once()
             except RedisError as error:
-                log.warning("the runs will be counted later: %s", type(error).__name__)
+                log.warning(
+                    "could not count the live runs: %s; they are counted later",
+                    type(error).__name__,
+                    extra=log_fields("live_runs_not_counted"),
+                )
             rest = max(_REST, _TIMES * (self._clock() - began))
 
     def count_once(self) -> LiveRunCount:

@@ -6,12 +6,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from scrape_do_celery import routing
-from scrape_do_celery.rules.lifecycle import is_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-    from scrape_do_celery.models import JobDetails
 
 
 class PartState(StrEnum):
@@ -71,25 +68,11 @@ class RunState(StrEnum):
     @property
     def is_outcome(self) -> bool:
         """Whether the run has ended."""
-        return self in OUTCOMES
+        return self.value not in set(PartState)
 
-
-#: The outcomes from best to worst. The worst outcome of its parts is the outcome of a run.
-OUTCOMES = (
-    RunState.SUCCEEDED,
-    RunState.CANCELED,
-    RunState.TIMED_OUT,
-    RunState.FAILED,
-    RunState.POISONED,
-    RunState.LOST,
-    RunState.IN_DOUBT,
-)
 
 #: States of live parts. A run has the state of its part that comes last in this order.
 _SHOWN = (PartState.QUEUED, PartState.FETCHING, PartState.RUNNING, PartState.SUBMITTING, PartState.RECONCILING)
-
-#: The outcome of a part that was not sent because another part had failed before. Such a part never decides a run.
-SKIPPED = "skipped"
 
 CANCEL = "cancel"
 DEADLINE = "deadline"
@@ -120,30 +103,3 @@ def run_state(outcome: str | None, parts: Iterable[str]) -> RunState:
         return RunState(outcome)
     live = [PartState(p) for p in parts if p != PartState.DONE]
     return RunState(max(live, key=_SHOWN.index).value) if live else RunState.FETCHING
-
-
-def worst(outcomes: Iterable[str]) -> tuple[int, RunState]:
-    """Return the number of the part that decides a run, and the run's outcome. Among equals the first part decides."""
-    ranked = [(OUTCOMES.index(RunState(o)), -i) for i, o in enumerate(outcomes) if o != SKIPPED]
-    rank, position = max(ranked)
-    return -position, OUTCOMES[rank]
-
-
-def part_outcome(job: JobDetails, stop_reason: str | None, *, done: int = 0) -> RunState:
-    """Return the outcome of a part whose job has ended, or was given up after a cancel.
-
-    The API's terminal status decides: a job that succeeded before a cancel reached it has succeeded. If the status word
-    is unknown, the job's `canceled` flag decides, and then the number of tasks that succeeded (`done`).
-    """
-    if is_unknown(job.status) and not job.canceled and not (stop_reason and done < max(1, len(job.task_ids))):
-        return RunState.SUCCEEDED if done else RunState.FAILED
-    if job.is_success:
-        return RunState.SUCCEEDED
-    if job.status == "error":
-        return RunState.FAILED
-    return outcome_of_stop(stop_reason)
-
-
-def outcome_of_stop(stop_reason: str | None) -> RunState:
-    """Return the outcome of a part that ended on a stop request, or whose job another client canceled."""
-    return RunState.TIMED_OUT if stop_reason == DEADLINE else RunState.CANCELED

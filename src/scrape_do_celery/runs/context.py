@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from scrape_do_celery import routing
 from scrape_do_celery.config.secrets import encryption_keys
 from scrape_do_celery.config.urls import application, masked
+from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.runs.celery_app import find_app, find_user_app, forget_own_app, settings_of, swap_settings
 from scrape_do_celery.runs.hooks import hooks
 from scrape_do_celery.runs.timing import ProcessTiming
@@ -91,7 +92,11 @@ class AppContext:
         except Exception as error:  # noqa: BLE001 (the run is stored: a caller who sees an error would pay again)
             where = masked(str(self.app.conf.broker_url))
             log.warning(
-                "no message for %s (broker %s: %s); a worker finds the work by itself", step, where, masked(str(error))
+                "could not publish a message for %s (broker %s: %s); a worker's dispatcher publishes it",
+                step,
+                where,
+                masked(str(error)),
+                extra=log_fields("message_not_published"),
             )
             return False
         return True

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from redis.exceptions import RedisError
 
 from scrape_do_celery import routing, tracing
+from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.models.sendable import as_list
 from scrape_do_celery.runs.canvas import callback_canvas, delivery_signature
@@ -209,9 +210,17 @@ def _create_committed_runs(app_context: AppContext, new_runs: Sequence[_NewRun])
     store = app_context.store
     for created, new_run in zip(_create_runs(app_context, new_runs), new_runs, strict=True):
         if is_conflict(created, new_run.spec):
-            log.error("committed too late: %s", conflict_error(store, created.run_id, new_run.spec))
+            log.error(
+                "committed too late: %s",
+                conflict_error(store, created.run_id, new_run.spec),
+                extra=log_fields("commit_conflict", run_id=new_run.run_id),
+            )
         elif created.result == CreateResult.FORGOTTEN or created.run_id != new_run.run_id:
-            log.error("committed too late: the run %s of this key has ended and was forgotten", new_run.run_id)
+            log.error(
+                "committed too late: the run %s of this key has ended and was forgotten",
+                new_run.run_id,
+                extra=log_fields("commit_too_late", run_id=new_run.run_id),
+            )
         elif new_run.canvas and new_run.free and not created.new:
             # Another process has written the run meanwhile. The callbacks of this call need a waiter of their own.
             waiter = str(uuid.uuid4())
@@ -284,7 +293,9 @@ def _send_created_signals(app_context: AppContext, run_ids: Sequence[str]) -> No
                 run_changed.send(sender=app_context.app, status=RunStatus.from_record(record))
     except RedisError as error:
         # The runs are stored: a caller who sees an error would pay again. A worker announces the runs.
-        log.warning("run_changed was not sent for new runs: %s", type(error).__name__)
+        log.warning(
+            "could not send run_changed for new runs: %s", type(error).__name__, extra=log_fields("runs_not_announced")
+        )
 
 
 def publish_submit(app_context: AppContext, run_id: str, parts: int) -> None:

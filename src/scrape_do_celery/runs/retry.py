@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scrape_do_celery.errors import ResultNotReadyError, RunError, RunNotFoundError
+from scrape_do_celery.rules.outcomes import may_have_bought
 from scrape_do_celery.runs import results
 from scrape_do_celery.runs.context import AppContext
 from scrape_do_celery.runs.enqueue import enqueue
-from scrape_do_celery.store import RunState
 from scrape_do_celery.store.commands.runs import ReadRun, ReadSpec
 from scrape_do_celery.store.options import targets_of
 
 if TYPE_CHECKING:
     from scrape_do_celery.config import Settings
     from scrape_do_celery.runs.handle import RunHandle
-    from scrape_do_celery.store import PartRecord, RunRecord, RunSpec, Store
+    from scrape_do_celery.store import RunRecord, RunSpec, Store
 
 
 def retry_failed(run_id: str, *, settings: Settings | None = None) -> RunHandle:
@@ -45,7 +45,7 @@ def retry_failed(run_id: str, *, settings: Settings | None = None) -> RunHandle:
         raise RunNotFoundError(f"no run {run_id} in the store: never written, or past its life", run_id)
     if record.outcome is None:
         raise ResultNotReadyError(f"run {run_id} is {record.state}; it goes on", run_id)
-    if any(_in_doubt(part) for part in record.parts):
+    if any(may_have_bought(part.outcome, purchases=part.purchases, job_id=part.job_id) for part in record.parts):
         raise RunError(f"run {run_id} may have bought a job that was not found: look at it first", run_id)
     if spec.request.plugin is not None:
         raise RunError(f"run {run_id} is a plugin's: its tasks do not show which of its parameters failed", run_id)
@@ -62,12 +62,6 @@ def retry_failed(run_id: str, *, settings: Settings | None = None) -> RunHandle:
         settings=settings,
         **spec.run_options,
     )
-
-
-def _in_doubt(part: PartRecord) -> bool:
-    """Return whether the part may have an unknown job. A poisoned part may have bought a job without storing its id."""
-    bought = part.purchases > 0 and part.job_id is None
-    return part.outcome == RunState.IN_DOUBT or (part.outcome == RunState.POISONED and bought)
 
 
 def without_page(store: Store, record: RunRecord, spec: RunSpec) -> list[str]:

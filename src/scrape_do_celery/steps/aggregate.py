@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery import tracing
 from scrape_do_celery.errors import PoisonedRunError
+from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.models import TaskFailedError
-from scrape_do_celery.rules.states import worst
+from scrape_do_celery.rules.outcomes import error_for_outcome, worst_outcome
 from scrape_do_celery.runs import results
 from scrape_do_celery.steps.deliver import deliver_record
-from scrape_do_celery.steps.finish import error_for_outcome
 from scrape_do_celery.steps.waiting_parts import warn_missing_key
 from scrape_do_celery.store import PartState, RunRecord, RunState
 from scrape_do_celery.store.codec import pack
@@ -39,7 +39,12 @@ async def aggregate_all(context: WorkerContext, run_ids: list[str]) -> None:
     for run_id, answer in zip(run_ids, answers, strict=True):
         if isinstance(answer, Exception):
             # The other runs of this message must still be delivered. The dispatcher publishes this run again.
-            log.error("run %s could not be decided", run_id, exc_info=answer)
+            log.error(
+                "could not decide run %s; its step message is published again",
+                run_id,
+                exc_info=answer,
+                extra=log_fields("run_not_decided", run_id=run_id),
+            )
     ended = [answer for answer in answers if isinstance(answer, RunRecord)]
     await asyncio.to_thread(_deliver_all, context.app_context, ended)
 
@@ -90,7 +95,7 @@ async def _decided(context: WorkerContext, record: RunRecord, attempt: int) -> t
 
 
 async def _decision(context: WorkerContext, record: RunRecord) -> tuple[int, RunState, ScrapeDoError | None]:
-    decided_by, outcome = worst(part.outcome or RunState.POISONED for part in record.parts)
+    decided_by, outcome = worst_outcome(part.outcome or RunState.POISONED for part in record.parts)
     error = record.parts[decided_by].error or error_for_outcome(record.run_id, outcome, max_wait=record.max_wait)
     if outcome is not RunState.SUCCEEDED or not any(part.stored_failed for part in record.parts):
         return decided_by, outcome, error

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from scrape_do_celery.errors import AsyncAPIRateLimitError
+from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.rules.api_errors import is_auth, pause_after
 from scrape_do_celery.steps.rate_limiter import PausedError
 from scrape_do_celery.store.commands import limits
@@ -27,6 +28,7 @@ async def hold_account(context: WorkerContext, error: ScrapeDoError) -> None:
             settings.api_url,
             error,
             limits.LONGEST_PROBE,
+            extra=log_fields("token_refused", account=settings.account_id),
         )
 
 
@@ -37,7 +39,11 @@ async def try_account(context: WorkerContext) -> ScrapeDoError | None:
     if error is not None and is_auth(error):
         return error
     if await context.write(CloseBreaker(context.settings.account_id)):
-        log.warning("%s takes the token again", context.settings.api_url)
+        log.warning(
+            "%s takes the token again",
+            context.settings.api_url,
+            extra=log_fields("token_accepted", account=context.settings.account_id),
+        )
     return None
 
 

@@ -16,6 +16,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 from scrape_do_celery.client import AsyncScrapeDoAsyncAPIClient
 from scrape_do_celery.client.pooled_reads import PooledReadTransport
 from scrape_do_celery.errors import AsyncAPIAuthError, ConfigurationError, ScrapeDoError
+from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.rules.backoff import delay
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.steps.absence_check import AbsenceCheck
@@ -265,7 +266,13 @@ class WorkerContext:
         """Release a part until `after` seconds from now. `redispatch_after` and `to` are as in `UpdatePart`."""
         command = UpdatePart(claim, fields, to=to, after=after, job=job, redispatch_after=redispatch_after)
         if await self.write(command) is UpdateResult.FORBIDDEN:
-            log.error("%s: the store refused the change from %s to %s", claim.part_id, claim.part.state, to)
+            log.error(
+                "%s: the store refused the change from %s to %s",
+                claim.part_id,
+                claim.part.state,
+                to,
+                extra=log_fields("transition_refused", claim.part_id),
+            )
 
     async def store_clock_offset(self) -> float | None:
         """Return the seconds by which the store's clock is ahead of the loop's; None if the answer took too long."""

@@ -13,6 +13,7 @@ from kombu.utils.json import loads
 from redis.exceptions import RedisError
 
 from scrape_do_celery import routing, tracing
+from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.redaction import message_reprs
 from scrape_do_celery.runs.canvas import is_followed
 from scrape_do_celery.store import CANCEL
@@ -54,7 +55,12 @@ def deliver_record(app_context: AppContext, record: RunRecord, *, redelivery: bo
     store, run_id = app_context.store, record.run_id
     if record.unreadable is not None:
         # The canvas cannot be read here. A worker with the key delivers the outcome.
-        log.error("run %s cannot be delivered here: %s", run_id, record.unreadable)
+        log.error(
+            "run %s cannot be delivered here: %s",
+            run_id,
+            record.unreadable,
+            extra=log_fields("delivery_needs_key", run_id=run_id),
+        )
         return
     if not record.waiters:
         store.run(AcknowledgeDelivery(run_id, "", app_context.retention))
@@ -98,7 +104,11 @@ def find_revoked(app_context: AppContext, task_ids: Sequence[str]) -> list[str]:
         try:
             known = backend.mget([backend.get_key_for_task(task_id) for task_id in task_ids])
         except RedisError as error:
-            log.warning("cannot ask the result backend for revoked runs: %s", type(error).__name__)
+            log.warning(
+                "could not ask the result backend for revoked runs: %s",
+                type(error).__name__,
+                extra=log_fields("revocations_not_read"),
+            )
             return []
         task_ids = [task_id for task_id, meta in zip(task_ids, known, strict=True) if meta is not None]
     return [task_id for task_id in task_ids if _state(app_context, task_id) == REVOKED]
@@ -115,7 +125,10 @@ def _publish_outcome(app_context: AppContext, record: RunRecord, waiter: str, st
             app_context.app.send_task(routing.DELIVER_OUTCOME, args=[run_id], shadow=routing.SCRAPE, **options, **shown)
     except Exception as error:  # noqa: BLE001 (brokers and signatures fail in many ways; the dispatcher publishes again)
         log.warning(
-            "Could not publish the outcome of run %s (%s); the dispatcher will retry.", run_id, type(error).__name__
+            "could not publish the outcome of run %s: %s; the dispatcher publishes it again",
+            run_id,
+            type(error).__name__,
+            extra=log_fields("outcome_not_published", run_id=run_id),
         )
         return False
     return True
@@ -149,6 +162,11 @@ def _state(app_context: AppContext, waiter: str) -> str | None:
     try:
         state: str = app_context.app.backend.get_state(waiter)
     except Exception as error:  # noqa: BLE001 (each backend has errors of its own; publishing again is always safe)
-        log.warning("cannot ask the result backend for %s: %s", waiter, type(error).__name__)
+        log.warning(
+            "could not ask the result backend for the id %s: %s",
+            waiter,
+            type(error).__name__,
+            extra=log_fields("result_not_read"),
+        )
         return None
     return state

@@ -6,22 +6,20 @@ from typing import TYPE_CHECKING
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import PoisonedRunError, ScrapeDoError
-from scrape_do_celery.models import JobCanceledError, JobDetails, JobFailedError, RunTimeoutError
 from scrape_do_celery.models.statuses import JobStatus
 from scrape_do_celery.rules.lifecycle import shorten_word
-from scrape_do_celery.rules.states import outcome_of_stop, part_outcome
+from scrape_do_celery.rules.outcomes import error_for_outcome, outcome_of_stop, part_outcome, skips_unsent
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.store import Claim, PartState, RunState
 from scrape_do_celery.store.commands.parts import FinishPart
 from scrape_do_celery.store.commands.purchases import PurchaseStatus
 
 if TYPE_CHECKING:
+    from scrape_do_celery.models import JobDetails
     from scrape_do_celery.steps.context import WorkerContext
     from scrape_do_celery.store.command import Value
 
 
-#: Outcomes after which parts that were not sent stay unsent.
-STOPPING = {RunState.FAILED, RunState.POISONED, RunState.LOST, RunState.IN_DOUBT}
 #: Fields that a successful call writes: they clear the errors of earlier calls.
 CLEAR_FAILURES: dict[str, Value] = {"api_failures": 0, "refused_since": 0}
 
@@ -40,9 +38,9 @@ async def finish_part(
         if outcome not in {RunState.IN_DOUBT, RunState.POISONED}:
             # With any other reason, it stays unknown whether a job exists.
             outcome, error = RunState.IN_DOUBT, claim.in_doubt_error(str(error or outcome))
-    skip_unsent = context.settings.stop_on_failure and outcome in STOPPING
+    skip = context.settings.stop_on_failure and skips_unsent(outcome)
     left = await context.write(
-        FinishPart(claim, outcome, error=error, skip_unsent=skip_unsent, purchase_status=purchase_status)
+        FinishPart(claim, outcome, error=error, skip_unsent=skip, purchase_status=purchase_status)
     )
     return StepMessage(routing.AGGREGATE_RUN, (claim.part_id.run_id,)) if left == 0 else None
 
@@ -70,20 +68,6 @@ async def finish_ended_part(
     """End a part whose job has ended and whose contents are stored; `done` of its tasks succeeded."""
     outcome = part_outcome(job, claim.stop_reason, done=done)
     return await finish_part(context, claim, outcome, _error(claim, outcome, job))
-
-
-def error_for_outcome(
-    run_id: str, outcome: RunState, job: JobDetails | None = None, max_wait: float | None = None
-) -> ScrapeDoError | None:
-    """Return the error of an outcome that has no more specific error; None for a success."""
-    if outcome is RunState.FAILED and job is not None:
-        return JobFailedError.cut(job, run_id)
-    if outcome is RunState.CANCELED:
-        return JobCanceledError(None, run_id) if job is None else JobCanceledError.cut(job, run_id)
-    if outcome is RunState.TIMED_OUT:
-        text = f"run {run_id} did not end within its max_wait of {max_wait or 0:g} s"
-        return RunTimeoutError(text, run_id, max_wait or 0.0, None if job is None else job.cut())
-    return None
 
 
 def _error(claim: Claim, outcome: RunState, job: JobDetails | None) -> ScrapeDoError | None:

@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
 from scrape_do_celery.errors import AsyncAPIResponseError
+from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.models import JobsListResponse
 from scrape_do_celery.models.fields import assume_utc
 from scrape_do_celery.models.statuses import RUNNING
@@ -196,7 +197,10 @@ class JobListReader:
     def _note_refusal(self, status: str, error: AsyncAPIResponseError) -> None:
         if status not in self._refused:
             log.warning(
-                "the API does not list jobs by the status %s; such jobs are looked at singly: %s", status, error
+                "the API does not list jobs by the status %s: %s; such jobs are polled individually",
+                status,
+                error,
+                extra=log_fields("status_not_listed"),
             )
         self._refused[status] = error
 

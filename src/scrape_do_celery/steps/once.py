@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from scrape_do_celery.log_fields import log_fields
+
 if TYPE_CHECKING:
     from scrape_do_celery.steps.counters import Counters
 
@@ -43,4 +45,5 @@ class DefaultedFields:
                 self._api_url,
                 model,
                 field,
+                extra=log_fields("default_used"),
             )

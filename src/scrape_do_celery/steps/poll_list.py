@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from scrape_do_celery import routing
 from scrape_do_celery.client.endpoints import MAX_PAGE_SIZE
 from scrape_do_celery.errors import ScrapeDoError
+from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.models.statuses import RUNNING
 from scrape_do_celery.rules.api_errors import is_auth
 from scrape_do_celery.rules.lifecycle import is_unknown
@@ -155,10 +156,19 @@ def _cancel_revoked(context: WorkerContext, run_ids: Sequence[str]) -> None:
             for run_id in find_revoked(app_context, run_ids[start : start + _CHUNK]):
                 app_context.request_stop(run_id, CANCEL)
     except Exception as error:  # noqa: BLE001 (backends fail in many ways; the next list poll asks again)
-        log.warning("cannot ask for revoked runs: %s", type(error).__name__)
+        log.warning(
+            "could not ask the result backend for revoked runs: %s; the next list poll asks again",
+            type(error).__name__,
+            extra=log_fields("revocations_not_read"),
+        )
 
 
 async def _trouble(context: WorkerContext, error: ScrapeDoError) -> None:
     """Log an error of a list poll. If the error concerns all calls, apply it to all workers."""
-    log.warning("the running jobs could not be looked at: %s: %s", context.settings.api_url, error)
+    log.warning(
+        "the list poll of the running jobs failed: %s: %s",
+        context.settings.api_url,
+        error,
+        extra=log_fields("list_poll_failed", account=context.settings.account_id),
+    )
     await apply_to_all_workers(context, error)

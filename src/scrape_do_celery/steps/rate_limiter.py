@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from redis.exceptions import RedisError
 
 from scrape_do_celery.errors import AsyncAPIRateLimitError
+from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.steps.counters import Counters
 from scrape_do_celery.store.commands.limits import AllocateRequests, RequestQuota
 
@@ -166,9 +167,11 @@ class RateLimiter:
                 await self._renew()
             except RedisError as error:
                 # The last grant stays valid. Steps need the store for all their work, and report the error.
-                log.debug("no share of requests: %s", type(error).__name__)
+                log.debug(
+                    "could not allocate requests: %s", type(error).__name__, extra=log_fields("requests_not_allocated")
+                )
             except Exception:
-                log.exception("no share of requests")
+                log.exception("could not allocate requests", extra=log_fields("requests_not_allocated"))
             with suppress(TimeoutError):
                 async with asyncio.timeout(_HURRY if self._waiting else _EVERY):
                     await (asyncio.sleep(_EVERY) if self._waiting else self._needed.wait())

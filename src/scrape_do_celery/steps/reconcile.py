@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError
+from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.rules.reconciliation import Resolution, decide
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.finish import CLEAR_FAILURES, finish_part, finish_poisoned, finish_stopped_part
@@ -43,7 +44,13 @@ async def reconcile(context: WorkerContext, claim: Claim) -> StepMessage | None:
         await context.release_until(claim, {}, 1.0, to=PartState.RECONCILING)
         return None
     resolution, what = decide(search.candidates, search.evidence)
-    log.info("%s: searched for the job of its purchase; resolution %s: %s", claim.part_id, resolution, what)
+    log.info(
+        "%s: searched for the job of its purchase; resolution %s: %s",
+        claim.part_id,
+        resolution,
+        what,
+        extra=log_fields("purchase_searched", claim.part_id),
+    )
     if resolution is Resolution.ADOPT:
         return await _adopt(context, claim, search.jobs[what])
     if resolution is Resolution.NOT_FOUND:
@@ -87,7 +94,12 @@ async def _adopt(context: WorkerContext, claim: Claim, job: JobDetails) -> StepM
     if result is UpdateResult.OWNED:
         await context.release_until(claim, {}, 0.0, to=PartState.RECONCILING)
         return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.part_id),))
-    log.warning("%s: the answer to its purchase was lost; job %s is adopted", claim.part_id, job.job_id)
+    log.warning(
+        "%s: the answer to its purchase was lost; job %s is adopted",
+        claim.part_id,
+        job.job_id,
+        extra=log_fields("job_adopted", claim.part_id),
+    )
     return StepMessage(routing.CANCEL_RUN if claim.stop_reason else routing.POLL_JOBS, (str(claim.part_id),))
 
 
@@ -103,11 +115,13 @@ async def _resubmit_or_finish(context: WorkerContext, claim: Claim, what: str) -
     if not_found >= context.settings.poison_after:
         return await finish_poisoned(context, claim, f"the answers to {not_found} purchases were lost")
     if refused:
-        log.info("%s was not bought: %s; it is sent again", claim.part_id, what)
+        text = "%s was not bought: %s; the POST is sent again"
     elif lost:
-        log.info("%s was not bought before the store lost its last writes: %s", claim.part_id, what)
+        text = "%s was not bought before the store lost its last writes: %s"
     else:
-        log.warning("%s: the answer to its purchase was lost, and %s; it is sent again", claim.part_id, what)
+        text = "%s: the answer to its purchase was lost, and %s; the POST is sent again"
+    level = logging.INFO if refused or lost else logging.WARNING
+    log.log(level, text, claim.part_id, what, extra=log_fields("purchase_not_found", claim.part_id))
     fields = {
         "not_found": not_found,
         "not_found_at": 0,

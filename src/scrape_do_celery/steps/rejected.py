@@ -12,6 +12,7 @@ from scrape_do_celery.errors import (
     AsyncAPIUnparsableResponseError,
     ScrapeDoError,
 )
+from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.rules.reconciliation import read_back_to
 from scrape_do_celery.store.commands.ownership import NoteUnowned, ReadJobOwners
 from scrape_do_celery.store.commands.purchases import DropRejected, TakeRejected
@@ -40,7 +41,11 @@ async def search_for_rejected(context: WorkerContext) -> None:
             if found := _rejected_purchase(purchases, digests, place):
                 _report(context, job, found)
     except ScrapeDoError as error:
-        log.warning("the job list was not read for rejected purchases: %s; it is read later", error)
+        log.warning(
+            "could not read the job list for rejected purchases: %s; it is read later",
+            error,
+            extra=log_fields("rejected_not_searched", account=account),
+        )
         return
     await context.write(DropRejected(account, purchases))
 
@@ -88,5 +93,5 @@ def _report(context: WorkerContext, job: JobDetails, purchase: RejectedPurchase)
         job.job_id,
         purchase.part_id,
         job.job_id,
-        extra={"event": "orphan_found", "run_id": purchase.part_id.run_id, "part": purchase.part_id.part},
+        extra=log_fields("orphan_found", purchase.part_id),
     )

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from scrape_do_celery.errors import JobLostError
+from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.rules.api_errors import decide_retry, describe_trouble, is_auth, is_client_error
 from scrape_do_celery.rules.polling import MAX_NOT_FOUND_POLLS, NOT_FOUND_GRACE, delay_before_last, job_not_found
 from scrape_do_celery.steps.breaker import apply_to_all_workers
@@ -49,7 +50,15 @@ async def retry_after_error(  # noqa: PLR0913 (the failed call, and how the part
     await apply_to_all_workers(context, error)
     # Log the first of consecutive errors as a warning, and then each tenth.
     level = logging.INFO if claim.part.api_failures % 10 else logging.WARNING
-    log.log(level, "%s: %s: %s; again in %.1f s", claim.part_id, context.settings.api_url, error, verdict.after)
+    log.log(
+        level,
+        "%s: %s: %s; the next attempt follows in %.1f s",
+        claim.part_id,
+        context.settings.api_url,
+        error,
+        verdict.after,
+        extra=log_fields("call_failed", claim.part_id),
+    )
     if verdict.fatal:
         return await finish_part(
             context, claim, RunState.FAILED, error, purchase_status=str((fields or {}).get("purchase_status", ""))
@@ -97,5 +106,11 @@ async def handle_poll_error(
         # A refusal other than of the token never ends a part that has paid for its job: the API keeps the pages, and
         # may answer again.
         return await retry_after_error(context, claim, error, fields, may_end=is_auth(error))
-    log.warning("%s was told to end, and job %s does not answer: %s", claim.part_id, claim.part.job_id, error)
+    log.warning(
+        "%s ends by its stop request, and the API does not answer for job %s: %s",
+        claim.part_id,
+        claim.part.job_id,
+        error,
+        extra=log_fields("stopped_without_answer", claim.part_id),
+    )
     return await finish_stopped_part(context, claim, await context.store.run(ReadJob(claim.part_id)))

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import EncryptionKeyError
+from scrape_do_celery.log_fields import current_step, log_fields
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.breaker import try_account
 from scrape_do_celery.steps.context import WorkerContext
@@ -132,7 +133,11 @@ async def _worked(
     context: WorkerContext, part_id: PartId, definition: StepDefinition, claim: _Answer, token: str
 ) -> StepMessage | None:
     if isinstance(claim, PoisonedPart):
-        log.error("%s was taken out of work: steps on it died again and again", part_id)
+        log.error(
+            "%s was taken out of work: steps on it died again and again",
+            part_id,
+            extra=log_fields("part_poisoned", part_id),
+        )
         return StepMessage(routing.AGGREGATE_RUN, (part_id.run_id,)) if claim.left == 0 else None
     if isinstance(claim, NeedsAccount):
         warn_other_account(context, claim.account)
@@ -154,6 +159,7 @@ async def _worked(
 
 async def _run_claimed(handler: Handler, context: WorkerContext, claim: Claim) -> StepMessage | None:
     is_stopping.set(claim.stop_reason is not None)
+    current_step.set(handler.__name__)
     if claim.breaker == "other_account":
         return await _foreign(context, claim)
     if claim.breaker and (refusal := await try_account(context)):
@@ -173,7 +179,11 @@ async def _run_claimed(handler: Handler, context: WorkerContext, claim: Claim) -
 async def _foreign(context: WorkerContext, claim: Claim) -> StepMessage | None:
     """End a part of another account after a stop request, if no worker with that account's token did so in time."""
     if claim.stop_grace_passed(context.settings.cancel_grace):
-        log.warning("%s ends without its job: no worker has the token that it was bought with", claim.part_id)
+        log.warning(
+            "%s ends without its job: no worker has the token that bought the job",
+            claim.part_id,
+            extra=log_fields("part_without_account", claim.part_id),
+        )
         return await finish_stopped_part(context, claim, None)
     await context.release_until(claim, {}, 1.0)
     return None
@@ -182,10 +192,24 @@ async def _foreign(context: WorkerContext, claim: Claim) -> StepMessage | None:
 def _report(part_id: PartId, error: Exception) -> None:
     """Log the error that kept the step from a part. The lease expires, and the dispatcher publishes again."""
     if isinstance(error, NoTurnError):
-        log.info("%s did not get its turn in this process in time; it is published again", part_id)
+        log.info(
+            "%s did not get its turn in this process in time; it is published again",
+            part_id,
+            extra=log_fields("turn_missed", part_id),
+        )
     elif isinstance(error, LeaseLostError):
-        log.warning("lost the lease of %s; another step goes on with it", part_id)
+        log.warning("lost the lease of %s; another step continues it", part_id, extra=log_fields("lease_lost", part_id))
     elif isinstance(error, RedisError):
-        log.warning("the store did not answer for %s: %s; it is published again", part_id, type(error).__name__)
+        log.warning(
+            "the store did not answer for %s: %s; it is published again",
+            part_id,
+            type(error).__name__,
+            extra=log_fields("store_away", part_id),
+        )
     else:
-        log.error("a step failed on %s; it is published again", part_id, exc_info=error)
+        log.error(
+            "a step failed on %s; it is published again",
+            part_id,
+            exc_info=error,
+            extra=log_fields("step_failed", part_id),
+        )

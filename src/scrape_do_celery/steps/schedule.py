@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery import tracing
 from scrape_do_celery.config.secrets import with_credentials
+from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.models.sendable import SAID
 from scrape_do_celery.runs.canvas import delivery_signature
@@ -45,10 +46,22 @@ def start_scheduled_run(
     command = CreateRun(run_id, spec, signature=delivery, start_delay=_CHECK_DELAY, trace=tracing.current(), tick=tick)
     made = store.run(command)
     if made.result == CreateResult.TICK_SKIPPED:
-        log.info("schedule %s: the tick %s is left out, run %s goes on", tick.name, tick.tick, made.run_id or "of then")
+        log.info(
+            "schedule %s: the tick %s is skipped, because run %s is live",
+            tick.name,
+            tick.tick,
+            made.run_id or "of an earlier tick",
+            extra=log_fields("tick_skipped", run_id=made.run_id),
+        )
         return None
     if made.result == CreateResult.WAITING:
-        log.info("schedule %s: run %s of the tick %s waits for the one before", tick.name, made.run_id, tick.tick)
+        log.info(
+            "schedule %s: run %s of the tick %s waits for the end of an earlier run",
+            tick.name,
+            made.run_id,
+            tick.tick,
+            extra=log_fields("tick_waits", run_id=made.run_id),
+        )
     elif made.new:
         publish_submit(app_context, made.run_id, len(spec.parts()))
     return made.run_id

@@ -7,6 +7,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
+from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.rules.lifecycle import add_words, shorten_word
 from scrape_do_celery.store.commands.parts import UpdatePart
 
@@ -30,7 +31,7 @@ async def note_words(
         shown = shorten_word(word)
         if context.once.is_first("status", kind, shown):
             text = "run %s: the API wrote the unknown status %r for a %s; it is logged once"
-            log.warning(text, claim.part_id.run_id, shown, kind)
+            log.warning(text, claim.part_id.run_id, shown, kind, extra=log_fields("unknown_status", claim.part_id))
     known = add_words(claim.part.unknown_statuses, words)
     if known == claim.part.unknown_statuses:
         return claim

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import OutOfMemoryError, ResponseError
 
+from scrape_do_celery.log_fields import log_fields
+
 if TYPE_CHECKING:
     from scrape_do_celery.store import AsyncStore
 
@@ -62,7 +64,12 @@ class StoreHealth:
         elif below not in self._told:
             self._told.add(below)
             what = "fetching pauses" if below == FETCH_BELOW else "no job is bought"
-            log.error("the store holds %.0f %% of its memory limit: %s until it is below", 100 * self._used, what)
+            log.error(
+                "the store uses %.0f %% of its memory limit: %s until less is used",
+                100 * self._used,
+                what,
+                extra=log_fields("store_nearly_full"),
+            )
         return room
 
     def note_write_refused(self) -> None:

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import AsyncAPIRateLimitError, InvalidRequestError, ScrapeDoError, SubmitInDoubtError
+from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.redaction import redact_error
 from scrape_do_celery.rules.api_errors import is_auth
 from scrape_do_celery.rules.reconciliation import marker_of, with_marker
@@ -180,7 +181,9 @@ async def _check_before_send(context: WorkerContext, claim: Claim) -> None:
 
 async def _not_bought(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     fate = classify_submit_error(error)
-    log.info("%s: the POST failed (%s): %s", claim.part_id, fate, error)
+    log.info(
+        "%s: the POST failed (%s): %s", claim.part_id, fate, error, extra=log_fields("submit_failed", claim.part_id)
+    )
     if fate is SubmitFailure.UNKNOWN:
         note = {"submit_error": json.dumps(error.to_json())}
         await context.release_until(claim, note, 0.0, to=PartState.RECONCILING)
@@ -231,10 +234,21 @@ async def _bought(context: WorkerContext, claim: Claim, created: JobCreationResp
         result = await context.write(command, context.settings.submit_visibility_grace + context.settings.lease_seconds)
     except BaseException:
         # Log the id after any exception, also after a lost lease: the id of a paid job must be kept somewhere.
-        log.exception("%s bought job %s, and the store did not take its id", claim.part_id, created.job_id)
+        log.exception(
+            "%s bought job %s, and the store did not take its id",
+            claim.part_id,
+            created.job_id,
+            extra=log_fields("job_not_recorded", claim.part_id),
+        )
         raise
     if result is not UpdateResult.OK:
-        log.error("%s bought job %s, which could not be written down: %s", claim.part_id, created.job_id, result)
+        log.error(
+            "%s bought job %s, and the store refused its id: %s",
+            claim.part_id,
+            created.job_id,
+            result,
+            extra=log_fields("job_not_recorded", claim.part_id),
+        )
     if result is UpdateResult.OWNED:
         # A second `POST` would get the same answer, and each `POST` may buy a job.
         why = f"the API named job {created.job_id}, which another run owns"

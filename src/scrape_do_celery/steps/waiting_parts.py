@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from scrape_do_celery.log_fields import log_fields
+
 if TYPE_CHECKING:
     from scrape_do_celery.steps.context import WorkerContext
 
@@ -15,10 +17,10 @@ def warn_other_account(context: WorkerContext, account: str) -> None:
     """Warn that runs wait for a worker with the token that bought their jobs. Warn once for each account."""
     if context.once.is_first("account", account):
         text = "runs of the account %s wait for a worker with its token; this worker's account is %s"
-        log.warning(text, account, context.settings.account_id)
+        log.warning(text, account, context.settings.account_id, extra=log_fields("account_unattended", account=account))
 
 
 def warn_missing_key(context: WorkerContext, why: str) -> None:
     """Warn that runs wait for a worker with another encryption key. Warn once for each key."""
     if context.once.is_first("key", why):
-        log.error("runs wait for a worker with another key: %s", why)
+        log.error("runs wait for a worker with another key: %s", why, extra=log_fields("encryption_key_missing"))

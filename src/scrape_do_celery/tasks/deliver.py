@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import RunNotFoundError, ScrapeDoError, StoreUnavailableError
+from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.steps.deliver import acknowledge
 from scrape_do_celery.store.commands.runs import IsRunForgotten, ReadRun
@@ -35,7 +36,12 @@ def deliver_outcome(self: Task, run_id: str) -> dict[str, Any] | None:
         raise RunNotFoundError(f"no run {run_id} in the store: forgotten, or past its life", run_id)
     if record.unreadable is not None:
         # The message is requeued: another worker has the key, or will have it.
-        log.error("run %s cannot be delivered here: %s", run_id, record.unreadable)
+        log.error(
+            "run %s cannot be delivered here: %s",
+            run_id,
+            record.unreadable,
+            extra=log_fields("delivery_needs_key", run_id=run_id),
+        )
         time.sleep(1)
         raise Reject(type(record.unreadable).__name__, requeue=True) from record.unreadable
     if record.outcome is None or self.request.id not in record.waiters:
@@ -65,5 +71,8 @@ def acknowledge_delivery(task: Task, task_id: str, args: Any, state: str | None 
         acknowledge(app_context, args[0], task_id)
     except RedisError as error:
         log.warning(
-            "the delivery of %s is not acknowledged: %s; a dispatcher asks Celery", args[0], type(error).__name__
+            "could not acknowledge the delivery of run %s: %s; a dispatcher asks Celery for the result",
+            args[0],
+            type(error).__name__,
+            extra=log_fields("delivery_not_acknowledged", run_id=args[0]),
         )

@@ -20,6 +20,7 @@ from scrape_do_celery.errors import (
     ScrapeDoError,
     StoreUnavailableError,
 )
+from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.redaction import call_summary, message_reprs
 from scrape_do_celery.runs import AppContext, ensure_default_app
 from scrape_do_celery.runs.canvas import delivery_signature
@@ -62,7 +63,12 @@ class ScrapeStep(Task):  # type: ignore[misc]
         try:
             return super().apply_async(args, kwargs, task_id=task_id, **{**ONCE_MORE, **options})
         except Exception as error:  # noqa: BLE001 (the run is stored: a caller who sees an error would pay again)
-            log.warning("no message for run %s: %s; a worker's dispatcher starts it", task_id, type(error).__name__)
+            log.warning(
+                "could not publish a message for run %s: %s; a worker's dispatcher starts it",
+                task_id,
+                type(error).__name__,
+                extra=log_fields("message_not_published", run_id=task_id),
+            )
             return self.AsyncResult(task_id)
 
     def apply(self, *_: Any, **__: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from celery.worker.state import revoked
 
 from scrape_do_celery import routing
+from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.rules.states import next_step
 from scrape_do_celery.runs import AppContext, StepMessage, batched
 from scrape_do_celery.runs.timing import PASS_INTERVAL
@@ -51,7 +52,12 @@ class Dispatcher(PassThread):
         try:
             return self.dispatch_due()
         except Exception as error:
-            log.warning("the dispatcher will look again: %s", type(error).__name__, exc_info=_unexpected(error))
+            log.warning(
+                "a pass of the dispatcher failed: %s; the next pass repeats its work",
+                type(error).__name__,
+                exc_info=_unexpected(error),
+                extra=log_fields("dispatch_failed"),
+            )
             return self.interval
 
     def dispatch_due(self) -> float:
@@ -65,7 +71,9 @@ class Dispatcher(PassThread):
             self._app_context.publish(routing.POLL_JOB_LIST, [settings.account_id])
         due = store.run(ClaimDue(limit=LIMIT, cap=settings.max_dispatched_parts))
         if due.dropped:
-            log.warning("%d due entries had no record and were dropped", due.dropped)
+            log.warning(
+                "%d due entries had no record and were dropped", due.dropped, extra=log_fields("due_entries_dropped")
+            )
         for message in messages_for(due.parts):
             self._app_context.publish(message.step, message.ids)
         for run in due.runs:
@@ -94,7 +102,11 @@ class Dispatcher(PassThread):
             store, mine = self._app_context.store, self._app_context.application
             holder = store.run(ClaimNamespace(mine, NAMESPACE_LEASE))
             if holder != mine:
-                log.error("the store is served by another application now (%s): this worker publishes no more", holder)
+                log.error(
+                    "the store is served by another application now (%s): this worker publishes no more",
+                    holder,
+                    extra=log_fields("namespace_lost"),
+                )
                 self._namespace_until = 0.0
                 return False
             self._namespace_until = time.monotonic() + NAMESPACE_LEASE / 3
@@ -109,7 +121,10 @@ class Dispatcher(PassThread):
         for account in set(found) - self._unattended:
             self._unattended.add(account)
             log.warning(
-                "runs of the account %s wait for a worker with its token; this worker's account is %s", account, mine
+                "runs of the account %s wait for a worker with its token; this worker's account is %s",
+                account,
+                mine,
+                extra=log_fields("account_unattended", account=account),
             )
 
     def _search_for_rejected(self) -> None:
@@ -171,7 +186,11 @@ def _isolated(run: DueRun, act: Callable[[DueRun], None]) -> None:
     try:
         act(run)
     except Exception:
-        log.exception("run %s could not be brought on", run.run_id)
+        log.exception(
+            "could not continue run %s; its step message is published again",
+            run.run_id,
+            extra=log_fields("run_not_continued", run_id=run.run_id),
+        )
 
 
 def _unexpected(error: Exception) -> bool:

@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 from scrape_do_celery import diagnostics
 from scrape_do_celery.client.transports import ssl_context
 from scrape_do_celery.errors import ConfigurationError
+from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.runs import EAGER, AppContext, is_own_app, settings_of
 from scrape_do_celery.steps.context import WorkerContext
 from scrape_do_celery.store.commands.dispatch import ClaimNamespace
@@ -77,12 +78,12 @@ def running_threads() -> WorkerThreads | None:
 def _refuse(app: Celery, why: str) -> None:
     if is_own_app(app):
         raise ConfigurationError(why)
-    log.error("%s; this worker leaves the queue of scrapes alone", why)
+    log.error("%s; this worker does not consume the queue of scrapes", why, extra=log_fields("queue_not_consumed"))
 
 
 def _log_findings(findings: Iterable[diagnostics.Finding]) -> None:
     for finding in findings:
-        log.log(_LOG_LEVELS[finding.level], "%s", finding.text)
+        log.log(_LOG_LEVELS[finding.level], "%s", finding.text, extra=log_fields("finding"))
 
 
 def _other_application(app_context: AppContext) -> str | None:
@@ -98,7 +99,7 @@ def _other_application(app_context: AppContext) -> str | None:
         _log_findings(diagnostics.check_encryption_keys(store, app_context.settings.record_ttl))
         holder = store.run(ClaimNamespace(mine, NAMESPACE_LEASE))
     except RedisError as error:
-        log.warning("the store does not answer yet (%s); the worker goes on trying", error)
+        log.warning("the store does not answer yet (%s); the worker tries again", error, extra=log_fields("store_away"))
         return None
     if holder == mine:
         return None
@@ -118,7 +119,7 @@ def _ready(sender: Any, **_: Any) -> None:
     _running.append(threads)
     for thread in threads:
         thread.start()
-    log.info("the dispatcher is at work")
+    log.info("the dispatcher has started", extra=log_fields("dispatcher_started"))
 
 
 def _shutting_down(**_: Any) -> None:

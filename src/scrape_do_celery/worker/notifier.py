@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.runs.hooks import hooks
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.runs.timing import PASS_INTERVAL
@@ -37,7 +38,11 @@ class ChangeNotifier(PassThread):
         try:
             return 0.0 if self.notify_once() else self.interval
         except Exception as error:  # noqa: BLE001 (stores and brokers fail in many ways)
-            log.info("Could not announce changed runs (%s); the next pass will retry.", type(error).__name__)
+            log.info(
+                "could not announce changed runs: %s; the next pass announces them",
+                type(error).__name__,
+                extra=log_fields("runs_not_announced"),
+            )
             return self.interval
 
     def notify_once(self) -> bool:

@@ -9,6 +9,7 @@ from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
+from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.redaction import message_reprs
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.store import RunState
@@ -45,7 +46,12 @@ class TaskEventSender:
                 for kind, fields in found:
                     dispatcher.send(kind, **fields)
         except (KombuError, RedisError, OSError) as error:
-            log.info("Could not send task events of %d runs: %s", len(found), type(error).__name__)
+            log.info(
+                "could not send task events of %d runs: %s",
+                len(found),
+                type(error).__name__,
+                extra=log_fields("task_events_not_sent"),
+            )
 
 
 def event_for_run(record: RunRecord) -> tuple[str, dict[str, Any]] | None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 
 from scrape_do_celery import routing
-from scrape_do_celery.models import JobDetails
-from scrape_do_celery.rules.states import next_step, outcome_of_stop, part_outcome, run_state, worst
-from scrape_do_celery.store import CANCEL, DEADLINE, OUTCOMES, SKIPPED, PartState, RunState
+from scrape_do_celery.rules.states import next_step, run_state
+from scrape_do_celery.store import OUTCOMES, PartState, RunState
 
 
 @pytest.mark.parametrize(
@@ -63,52 +60,3 @@ def test_run_state(outcome, parts, state):
 def test_an_outcome_is_the_end_and_nothing_else_is():
     assert {state for state in RunState if state.is_outcome} == set(OUTCOMES)
     assert set(RunState) - set(OUTCOMES) == {RunState(p.value) for p in PartState if p is not PartState.DONE}
-
-
-@pytest.mark.parametrize(
-    ("outcomes", "expected"),
-    [
-        (["succeeded"], (0, "succeeded")),
-        (["succeeded", "succeeded"], (0, "succeeded")),
-        (["succeeded", "failed", "failed"], (1, "failed")),
-        ([SKIPPED, "failed"], (1, "failed")),
-        (["failed", SKIPPED, SKIPPED], (0, "failed")),
-        (["canceled", "timed_out", "succeeded"], (1, "timed_out")),
-        (["failed", "in_doubt", "lost", "poisoned"], (1, "in_doubt")),
-    ],
-)
-def test_worst(outcomes, expected):
-    position, outcome = worst(outcomes)
-    assert (position, outcome) == (expected[0], RunState(expected[1]))
-
-
-@pytest.mark.parametrize(("better", "worse"), list(itertools.pairwise(OUTCOMES)))
-def test_outcomes_have_one_order(better, worse):
-    assert worst([better, worse]) == (1, worse)
-    assert worst([worse, better]) == (0, worse)
-
-
-@pytest.mark.parametrize(
-    ("status", "stop_reason", "outcome"),
-    [
-        ("success", None, "succeeded"),
-        ("success", CANCEL, "succeeded"),
-        ("success", DEADLINE, "succeeded"),
-        ("error", None, "failed"),
-        ("error", CANCEL, "failed"),
-        ("canceled", None, "canceled"),
-        ("canceled", CANCEL, "canceled"),
-        ("canceled", DEADLINE, "timed_out"),
-        ("pending", CANCEL, "canceled"),
-        ("frozen", DEADLINE, "timed_out"),
-    ],
-)
-def test_part_outcome(status, stop_reason, outcome):
-    assert part_outcome(JobDetails(job_id="j", status=status), stop_reason) is RunState(outcome)
-
-
-@pytest.mark.parametrize(
-    ("stop_reason", "outcome"), [(None, "canceled"), (CANCEL, "canceled"), (DEADLINE, "timed_out")]
-)
-def test_outcome_of_stop(stop_reason, outcome):
-    assert outcome_of_stop(stop_reason) is RunState(outcome)

@@ -150,7 +150,7 @@ def test_a_broker_that_is_away_does_not_stop_a_run(step_harness, start_run, monk
     handle = start_run([URL])
     assert handle.state is RunState.QUEUED
     assert f"{handle.run_id}:0" in step_harness.due_parts()
-    assert "no message for scrape_do.submit_jobs" in caplog.text
+    assert "could not publish a message for scrape_do.submit_jobs" in caplog.text
 
 
 def test_two_runs_without_a_key_are_two(step_harness, start_run):

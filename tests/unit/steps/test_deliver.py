@@ -221,7 +221,7 @@ def test_a_broker_that_is_away_is_only_logged(ended, monkeypatch, caplog, error)
     monkeypatch.setattr(ended.app, "send_task", send)
     monkeypatch.setattr("celery.canvas.Signature.apply_async", send)
     deliver(ended.app_context, "r")
-    assert caplog.text.count("Could not publish the outcome of run r") == 2
+    assert caplog.text.count("could not publish the outcome of run r") == 2
     assert len(ended.read_run().waiters) == 2
 
 

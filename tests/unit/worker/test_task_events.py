@@ -144,7 +144,7 @@ def test_broker_outage_costs_only_the_event(step_harness, clock, caplog):
     clock.forward(6)
     with caplog.at_level(logging.INFO):
         ChangeNotifier(step_harness.app_context, TaskEventSender(consumer)).notify_once()
-    assert "Could not send task events of 1 runs: OperationalError" in caplog.text
+    assert "could not send task events of 1 runs: OperationalError" in caplog.text
     assert step_harness.redis.zcard(step_harness.keys.changed) == 0
 
 

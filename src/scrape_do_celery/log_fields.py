@@ -1,0 +1,41 @@
+"""The fields of log records, so that a formatter can show and a search can find the objects of a message."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any, Final, Protocol
+
+#: The step that runs in this context, such as `submit`; empty outside of steps.
+current_step: Final[ContextVar[str]] = ContextVar("scrape_do_step", default="")
+
+
+class PartName(Protocol):
+    """The id of a part: its run, and its number in the run."""
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run."""
+
+    @property
+    def part(self) -> int:
+        """The number of the part."""
+
+
+def log_fields(
+    event: str, part_id: PartName | None = None, *, run_id: str | None = None, account: str | None = None
+) -> dict[str, Any]:
+    """Return the `extra` of a log call. Each record has the same fields, so that a format string can name them.
+
+    Args:
+        event: the name of the event, which stays the same if the text of the message changes.
+        part_id: the part that the message is about.
+        run_id: the run that the message is about, if it is not about one part.
+        account: the account that the message is about.
+    """
+    return {
+        "event": event,
+        "run_id": run_id if part_id is None else part_id.run_id,
+        "part": None if part_id is None else part_id.part,
+        "step": current_step.get() or None,
+        "account": account,
+    }
