@@ -22,10 +22,10 @@ def delay(  # noqa: PLR0913 (one argument per term of the formula)
     `jitter` (0 to 1) is the largest share by which `random` (0 up to but not 1) shortens the delay. Jitter is taken off
     rather than added, so that delays at the maximum differ too.
     """
-    return _full(attempt, initial, maximum, multiplier) * (1.0 - jitter * random())
+    return _full_delay(attempt, initial, maximum, multiplier) * (1.0 - jitter * random())
 
 
-def _full(attempt: int, initial: float, maximum: float, multiplier: float) -> float:
+def _full_delay(attempt: int, initial: float, maximum: float, multiplier: float) -> float:
     try:
         return min(maximum, initial * float(multiplier) ** attempt)
     except OverflowError:

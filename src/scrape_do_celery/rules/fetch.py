@@ -157,17 +157,17 @@ def unusable_task(job_id: str, task_id: str, url: str, error: ScrapeDoError) -> 
 
 def holds_content(body: bytes) -> bool:
     """Return whether an unreadable answer holds content, so that its task has ended."""
-    data = _parsed(body)
+    data = _parse_body(body)
     return isinstance(data, dict) and bool(data.get("Content"))
 
 
 def _holds_error_alone(body: bytes) -> bool:
     """Return whether an answer is a mere error body: stored as a page, it would prevent a resubmit of its target."""
-    data = _parsed(body)
+    data = _parse_body(body)
     return is_error_body(data) and not data.get("Content")
 
 
-def _parsed(body: bytes) -> Any:
+def _parse_body(body: bytes) -> Any:
     try:
         return parse_answer(body)
     except (ValueError, RecursionError):

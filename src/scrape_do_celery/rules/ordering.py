@@ -22,10 +22,10 @@ def decide_order(
     """
     own = own or {}
     positions, proven = match_targets(targets, [url or own.get(place, "") for place, url in enumerate(named)])
-    return positions, proven and _confirms(targets, positions, own)
+    return positions, proven and _is_confirmed(targets, positions, own)
 
 
-def _confirms(targets: Sequence[str], positions: Sequence[int], own: Mapping[int, str]) -> bool:
+def _is_confirmed(targets: Sequence[str], positions: Sequence[int], own: Mapping[int, str]) -> bool:
     told = [(target, own[at]) for target, at in zip(targets, positions, strict=True) if at in own]
     wanted = [target for target, _ in told]
     places, proven = match_targets(wanted, [url for _, url in told])

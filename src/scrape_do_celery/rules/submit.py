@@ -66,7 +66,7 @@ def classify_submit_error(error: BaseException) -> SubmitFailure:
         return SubmitFailure.RATE_LIMITED
     if isinstance(error, AsyncAPIRedirectError) and error.status_code in _HOLDING:
         return SubmitFailure.REDIRECTED
-    if isinstance(error, AsyncAPIAuthError) or (isinstance(error, AsyncAPIResponseError) and _certain(error)):
+    if isinstance(error, AsyncAPIAuthError) or (isinstance(error, AsyncAPIResponseError) and _is_certain(error)):
         return SubmitFailure.REJECTED
     return SubmitFailure.UNKNOWN
 
@@ -103,7 +103,7 @@ def failure_kind(error: APIConnectionError) -> str:
     return str(error.args[3]) if len(error.args) > 3 else ""  # noqa: PLR2004
 
 
-def _certain(error: AsyncAPIResponseError) -> bool:
+def _is_certain(error: AsyncAPIResponseError) -> bool:
     status = error.status_code
     return HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and (
         status not in _AMBIGUOUS and error.is_api_error

@@ -69,20 +69,20 @@ async def aggregate(context: WorkerContext, run_id: str) -> RunRecord | None:
     if record.outcome is not None:
         return record
     with tracing.work(record.trace, "scrape_do.aggregate", run_id=run_id):
-        outcome, fields = await _decided(context, record, await store.run(CountDecisionAttempt(run_id)))
+        outcome, fields = await _decide_run(context, record, await store.run(CountDecisionAttempt(run_id)))
         await store.run(RecordOutcome(run_id, outcome, fields))
     # Read the record again: a waiter may have been added a moment ago.
     return await store.run(ReadRun(run_id))
 
 
-async def _decided(context: WorkerContext, record: RunRecord, attempt: int) -> tuple[RunState, dict[str, Any]]:
+async def _decide_run(context: WorkerContext, record: RunRecord, attempt: int) -> tuple[RunState, dict[str, Any]]:
     """Return the outcome, and the fields that the record keeps of it."""
     # Several messages may aggregate the same run at once, so only a high number of attempts without an outcome marks
     # the run as poisoned.
     if attempt > _MAX_DECISION_FACTOR * context.settings.poison_after:
         text = f"run {record.run_id} could not be decided in {attempt - 1} attempts"
         return RunState.POISONED, {"error": json.dumps(PoisonedRunError(text, record.run_id).to_json())}
-    decided_by, outcome, error = await _decision(context, record)
+    decided_by, outcome, error = await _choose_outcome(context, record)
     store = context.store
     found = await asyncio.gather(*(store.run(ReadJob(record.part_id(number))) for number in range(len(record.parts))))
     jobs = {number: job for number, job in enumerate(found) if job is not None}
@@ -94,7 +94,7 @@ async def _decided(context: WorkerContext, record: RunRecord, attempt: int) -> t
     return outcome, fields
 
 
-async def _decision(context: WorkerContext, record: RunRecord) -> tuple[int, RunState, ScrapeDoError | None]:
+async def _choose_outcome(context: WorkerContext, record: RunRecord) -> tuple[int, RunState, ScrapeDoError | None]:
     decided_by, outcome = worst_outcome(part.outcome or RunState.POISONED for part in record.parts)
     error = record.parts[decided_by].error or error_for_outcome(record.run_id, outcome, max_wait=record.max_wait)
     if outcome is not RunState.SUCCEEDED or not any(part.stored_failed for part in record.parts):

@@ -88,7 +88,7 @@ def start_draft(app_context: AppContext, run_id: str, now: float) -> None:
         return
     expired = record.expires is not None and now > record.expires
     # Every waiter must be revoked: one revoked message must not cancel the run of the others.
-    if expired or (record.waiters and all(_state(app_context, waiter) == REVOKED for waiter in record.waiters)):
+    if expired or (record.waiters and all(_read_state(app_context, waiter) == REVOKED for waiter in record.waiters)):
         store.run(RequestStop(run_id, CANCEL))
     parts = store.run(AcceptRun(run_id))
     app_context.publish(routing.SUBMIT_JOBS, [record.part_id(number) for number in range(parts)])
@@ -111,7 +111,7 @@ def find_revoked(app_context: AppContext, task_ids: Sequence[str]) -> list[str]:
             )
             return []
         task_ids = [task_id for task_id, meta in zip(task_ids, known, strict=True) if meta is not None]
-    return [task_id for task_id in task_ids if _state(app_context, task_id) == REVOKED]
+    return [task_id for task_id in task_ids if _read_state(app_context, task_id) == REVOKED]
 
 
 def _publish_outcome(app_context: AppContext, record: RunRecord, waiter: str, stored: str) -> bool:
@@ -153,11 +153,11 @@ def _delivered_state(app_context: AppContext, record: RunRecord, waiter: str) ->
 
     Not every ready state counts: if a callback could not be published, Celery overwrites a success with a failure.
     """
-    state = _state(app_context, waiter)
+    state = _read_state(app_context, waiter)
     return state if state in {REVOKED, SUCCESS if record.error is None else FAILURE} else None
 
 
-def _state(app_context: AppContext, waiter: str) -> str | None:
+def _read_state(app_context: AppContext, waiter: str) -> str | None:
     """Return the state that Celery has of an id. Return None without a result backend, or without its answer."""
     try:
         state: str = app_context.app.backend.get_state(waiter)

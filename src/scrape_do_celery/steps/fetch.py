@@ -34,10 +34,16 @@ from scrape_do_celery.steps.fetch_task import (
     store_task,
     without_answer,
 )
-from scrape_do_celery.steps.finish import CLEAR_FAILURES, finish_ended_part, finish_part, finish_stopped_part, seen
+from scrape_do_celery.steps.finish import (
+    CLEAR_FAILURES,
+    finish_ended_part,
+    finish_part,
+    finish_stopped_part,
+    read_progress,
+)
 from scrape_do_celery.steps.leases import LeaseLostError
 from scrape_do_celery.steps.loop import gather_or_cancel
-from scrape_do_celery.steps.positions import positioned
+from scrape_do_celery.steps.positions import position_job
 from scrape_do_celery.steps.retry import retry_after_error
 from scrape_do_celery.steps.status_words import note_words
 from scrape_do_celery.steps.store_health import FETCH_BELOW, FULL_STORE_DELAY
@@ -72,7 +78,7 @@ _NO_NOTE = AnswerNote()
 async def collect(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
     """Begin to fetch the tasks of a part whose job has ended, or will give no better answer."""
     claim = await note_words(context, claim, "task", unknown_words(job))
-    job, surplus = positioned(claim, job)
+    job, surplus = position_job(claim, job)
     if surplus:
         context.rate_limiter.counters.add("surplus_ids", surplus)
     if not job.task_ids and claim.part.total:
@@ -84,11 +90,11 @@ async def collect(context: WorkerContext, claim: Claim, job: JobDetails) -> Step
         "tasks": pack(job.task_ids),
         "total": total,
         **CLEAR_FAILURES,
-        **seen(job),
+        **read_progress(job),
     }
     await _write_fields(context, claim, fields, job, to=PartState.FETCHING)
     part = replace(claim.part, state=PartState.FETCHING, task_ids=tuple(job.task_ids), total=total)
-    return await _collect(context, replace(claim, part=part), job)
+    return await _fetch_missing(context, replace(claim, part=part), job)
 
 
 async def _write_fields(
@@ -112,28 +118,28 @@ async def fetch(context: WorkerContext, claim: Claim) -> StepMessage | None:
     job = await context.store.run(ReadJob(claim.part_id))
     if job is None:
         raise LookupError(f"{claim.part_id} collects without a job in its record")
-    return await _collect(context, claim, job)
+    return await _fetch_missing(context, claim, job)
 
 
-async def _collect(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
+async def _fetch_missing(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
     looks = claim.part.fetch_passes
     stored = await context.store.run(ReadStoredPositions(claim.part_id))
     # An unreadable answer may hold a page, even if the job was stopped.
     counted = {at for at, note in _task_notes(claim).items() if note.attempts}
     missing = (wanted_positions(job, looks) | counted) - stored
     is_last = is_last_pass(context, claim)
-    waiting = set() if is_last else {at for at in missing if _note(claim, at).next_at > claim.now}
-    found = await _pass(context, claim, job, sorted(missing - waiting))
+    waiting = set() if is_last else {at for at in missing if _read_note(claim, at).next_at > claim.now}
+    found = await _fetch_once(context, claim, job, sorted(missing - waiting))
     found.left += len(waiting)
     claim = await note_words(context, claim, "task", found.words)
     if not found.left:
-        return await _ended(context, claim, job)
+        return await _finish_fetching(context, claim, job)
     # The pages of a run with a stop request are paid for. So fetching goes on for another `cancel_grace` after the
     # grace in which the job had to stop. A pass that was cut for other parts has its next turn.
     if not found.cut and claim.stop_grace_passed(2 * context.settings.cancel_grace):
         return await finish_stopped_part(context, claim, await _with_task_urls(context, claim, job))
     looks += found.is_look
-    fields: dict[str, Value] = {"fetch_passes": looks, "notes": _packed(found.notes)}
+    fields: dict[str, Value] = {"fetch_passes": looks, "notes": _pack_notes(found.notes)}
     if found.full:
         await context.release_until(claim, fields, FULL_STORE_DELAY)
         return None
@@ -142,12 +148,12 @@ async def _collect(context: WorkerContext, claim: Claim, job: JobDetails) -> Ste
     if found.cut:
         await context.release_until(claim, {**fields, **CLEAR_FAILURES}, 0.0, redispatch_after=_REQUEUE_DELAY)
         return StepMessage(routing.FETCH_TASKS, (str(claim.part_id),))
-    fields |= _mood(found, is_waiting=bool(waiting))
-    await context.release_until(claim, fields, _wait(context, claim, found, looks))
+    fields |= _failure_fields(found, is_waiting=bool(waiting))
+    await context.release_until(claim, fields, _fetch_delay(context, claim, found, looks))
     return None
 
 
-def _wait(context: WorkerContext, claim: Claim, found: FetchPass, looks: int) -> float:
+def _fetch_delay(context: WorkerContext, claim: Claim, found: FetchPass, looks: int) -> float:
     """Return the seconds until the next pass. If all answers left are unusable, wait until the first one may count."""
     wait = delay_before_last(looks, MAX_TASK_FETCHES, context.interval(claim.part.fetch_passes))
     if not (found.unfinished or found.unasked):
@@ -155,13 +161,13 @@ def _wait(context: WorkerContext, claim: Claim, found: FetchPass, looks: int) ->
     return wait if claim.stop_reason is None else min(wait, context.settings.cancel_grace)
 
 
-def _mood(found: FetchPass, *, is_waiting: bool) -> dict[str, Value]:
+def _failure_fields(found: FetchPass, *, is_waiting: bool) -> dict[str, Value]:
     if found.unusable:
         return {"api_failures": 1, "refused_since": 0, "api_error": found.unusable}
     return {} if is_waiting else CLEAR_FAILURES
 
 
-def _note(claim: Claim, position: int) -> AnswerNote:
+def _read_note(claim: Claim, position: int) -> AnswerNote:
     return claim.part.notes.get(position, _NO_NOTE)
 
 
@@ -169,12 +175,12 @@ def _task_notes(claim: Claim) -> Notes:
     return {position: note for position, note in claim.part.notes.items() if position != JOB_NOTE}
 
 
-def _packed(notes: Notes) -> bytes | str:
+def _pack_notes(notes: Notes) -> bytes | str:
     data = notes_to_json(notes)
     return pack(data) if data else ""
 
 
-async def _ended(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
+async def _finish_fetching(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
     done = await context.store.run(CountDone(claim.part_id)) if is_unknown(job.status) else 0
     return await finish_ended_part(context, claim, await _with_task_urls(context, claim, job), done=done)
 
@@ -254,11 +260,12 @@ def _ended_positions(claim: Claim, job: JobDetails, *, is_stalled: bool) -> list
     return [
         at
         for at, task_id in enumerate(job.task_ids)
-        if (is_terminal(word := status.get(task_id, "")) or is_unknown(word)) and _note(claim, at).next_at <= claim.now
+        if (is_terminal(word := status.get(task_id, "")) or is_unknown(word))
+        and _read_note(claim, at).next_at <= claim.now
     ]
 
 
-async def _pass(context: WorkerContext, claim: Claim, job: JobDetails, positions: Iterable[int]) -> FetchPass:
+async def _fetch_once(context: WorkerContext, claim: Claim, job: JobDetails, positions: Iterable[int]) -> FetchPass:
     found = FetchPass(notes=_task_notes(claim))
     room = asyncio.Semaphore(context.settings.fetch_concurrency)
 

@@ -135,7 +135,7 @@ async def _final_task(
 async def hold_page(context: WorkerContext, claim: Claim, position: int, task: TaskDetails) -> None:
     """Hold the page of an unfinished task: a later answer may contain less, and this page is paid for."""
     if task.content:
-        await _hold(context, claim, position, hold_task(task))
+        await _hold_page(context, claim, position, hold_task(task))
 
 
 async def _hold_unreadable(
@@ -144,11 +144,11 @@ async def _hold_unreadable(
     """Hold an unreadable answer if it contains a page. Return whether it does."""
     if not (isinstance(error, AsyncAPIUnparsableResponseError) and holds_content(error.body)):
         return False
-    await _hold(context, claim, position, _unusable(job, job.task_ids[position], error))
+    await _hold_page(context, claim, position, _make_unusable_task(job, job.task_ids[position], error))
     return True
 
 
-async def _hold(context: WorkerContext, claim: Claim, position: int, task: TaskDetails) -> None:
+async def _hold_page(context: WorkerContext, claim: Claim, position: int, task: TaskDetails) -> None:
     try:
         await context.store.run(HoldContent(claim.part_id, position, task))
     except ResponseError as error:
@@ -162,7 +162,7 @@ async def _judge_error(  # noqa: PLR0913, PLR0917 (the answer to judge, and the 
 ) -> TaskDetails | None:
     fate, task_id = classify_answer(error), job.task_ids[position]
     if fate is AnswerFate.TOO_LARGE:
-        return _unusable(job, task_id, error)
+        return _make_unusable_task(job, task_id, error)
     if fate is AnswerFate.ATTEMPT:
         return await _count_attempt(context, claim, job, position, found, error)
     # If the API has certainly deleted the job, its tasks are gone. A run must not wait for other answers for ever.
@@ -189,7 +189,7 @@ async def _count_attempt(  # noqa: PLR0913, PLR0917 (as above)
     if after.attempts > before.attempts:
         context.rate_limiter.counters.add("unreadable:task")
     if after.is_used_up or is_last_pass(context, claim):
-        return _unusable(job, job.task_ids[position], error)
+        return _make_unusable_task(job, job.task_ids[position], error)
     await _hold_unreadable(context, claim, job, position, error)
     found.unusable = describe_trouble(error)
     return None
@@ -206,7 +206,7 @@ async def judge_early(  # noqa: PLR0913, PLR0917 (as above)
     """
     fate, task_id = classify_answer(error), job.task_ids[position]
     if fate is AnswerFate.TOO_LARGE:
-        return _unusable(job, task_id, error)
+        return _make_unusable_task(job, task_id, error)
     has_page = await _hold_unreadable(context, claim, job, position, error)
     if notes is None:
         return None
@@ -218,7 +218,7 @@ async def judge_early(  # noqa: PLR0913, PLR0917 (as above)
     after = notes[position] = before.count(claim.now)
     if after.attempts > before.attempts:
         context.rate_limiter.counters.add("unreadable:task")
-    return _unusable(job, task_id, error) if after.is_used_up else None
+    return _make_unusable_task(job, task_id, error) if after.is_used_up else None
 
 
 def without_answer(error: ScrapeDoError) -> ScrapeDoError:
@@ -232,7 +232,7 @@ def without_answer(error: ScrapeDoError) -> ScrapeDoError:
     return error.with_traceback(None)
 
 
-def _unusable(job: JobDetails, task_id: str, error: ScrapeDoError) -> TaskDetails:
+def _make_unusable_task(job: JobDetails, task_id: str, error: ScrapeDoError) -> TaskDetails:
     url = next((task.url for task in job.tasks if task.task_id == task_id), "")
     return unusable_task(job.job_id, task_id, url, error)
 

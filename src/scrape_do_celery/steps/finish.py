@@ -50,7 +50,9 @@ async def finish_stopped_part(
 ) -> StepMessage | None:
     """End a part that was canceled, or whose deadline passed."""
     outcome = outcome_of_stop(claim.stop_reason)
-    return await finish_part(context, claim, outcome, _error(claim, outcome, job), purchase_status=purchase_status)
+    return await finish_part(
+        context, claim, outcome, _default_error(claim, outcome, job), purchase_status=purchase_status
+    )
 
 
 async def finish_poisoned(context: WorkerContext, claim: Claim, why: str) -> StepMessage | None:
@@ -67,14 +69,14 @@ async def finish_ended_part(
 ) -> StepMessage | None:
     """End a part whose job has ended and whose contents are stored; `done` of its tasks succeeded."""
     outcome = part_outcome(job, claim.stop_reason, done=done)
-    return await finish_part(context, claim, outcome, _error(claim, outcome, job))
+    return await finish_part(context, claim, outcome, _default_error(claim, outcome, job))
 
 
-def _error(claim: Claim, outcome: RunState, job: JobDetails | None) -> ScrapeDoError | None:
+def _default_error(claim: Claim, outcome: RunState, job: JobDetails | None) -> ScrapeDoError | None:
     return error_for_outcome(claim.part_id.run_id, outcome, job, claim.max_wait)
 
 
-def seen(job: JobDetails) -> dict[str, int | str]:
+def read_progress(job: JobDetails) -> dict[str, int | str]:
     """Return the fields of a part's record for the progress that an answer for its job shows."""
     return {
         "status": shorten_word(str(job.status)),

@@ -12,7 +12,7 @@ from scrape_do_celery.steps.absences import is_absent
 from scrape_do_celery.steps.fetch import collect
 from scrape_do_celery.steps.fetch_task import store_task
 from scrape_do_celery.steps.finish import finish_part
-from scrape_do_celery.steps.positions import least_tasks, positioned, with_positions
+from scrape_do_celery.steps.positions import least_tasks, position_job, with_positions
 from scrape_do_celery.steps.retry import finish_lost_part, handle_job_not_found, handle_poll_error
 from scrape_do_celery.store import Claim, RunState
 from scrape_do_celery.store.codec import pack
@@ -32,19 +32,19 @@ async def job_ended(context: WorkerContext, claim: Claim, job: JobDetails) -> St
 
     A later answer may name further tasks, which are paid for. An answer that names too few tasks counts as unusable.
     """
-    known, _ = positioned(claim, job)
+    known, _ = position_job(claim, job)
     if len(known.task_ids) >= least_tasks(claim, known):
         return await collect(context, claim, job)
     claim, job = await with_positions(context, claim, job)
     count = len(job.task_ids)
     is_late = claim.is_forgotten() or claim.stop_grace_passed(context.settings.cancel_grace)
-    if count and (is_late or _counted(claim).is_used_up):
+    if count and (is_late or _count_unusable(claim).is_used_up):
         return await collect(context, claim, job)
     why = f"job {job.job_id} has ended and names {count or 'none'} of its tasks"
     return await job_unanswered(context, claim, AsyncAPIUnparsableResponseError(why, 200, "", True))
 
 
-def _counted(claim: Claim) -> AnswerNote:
+def _count_unusable(claim: Claim) -> AnswerNote:
     """Return the note on the part's job after one more unusable answer."""
     return claim.part.notes.get(JOB_NOTE, AnswerNote()).count(claim.now)
 
@@ -54,14 +54,14 @@ async def job_unanswered(context: WorkerContext, claim: Claim, error: ScrapeDoEr
     fate = classify_answer(error)
     if fate in {AnswerFate.GONE, AnswerFate.NOT_FOUND, AnswerFate.UNCONFIRMED}:
         return await _not_found(context, claim, error, fate)
-    if claim.is_forgotten() and claim.part.is_unlisted and (job := await _rescued(context, claim)):
+    if claim.is_forgotten() and claim.part.is_unlisted and (job := await _read_last_job(context, claim)):
         return await collect(context, claim, job)
     if claim.stop_grace_passed(context.settings.cancel_grace) and claim.part.task_ids:
         # The run has a stop request. Its tasks may be readable although its job is not.
         return await _collect_blindly(context, claim, error)
     if fate is AnswerFate.TROUBLE or claim.is_forgotten():
         return await handle_poll_error(context, claim, error)
-    return await _unusable(context, claim, error)
+    return await _handle_unusable(context, claim, error)
 
 
 async def _not_found(
@@ -72,21 +72,21 @@ async def _not_found(
         return await handle_job_not_found(context, claim, error)
     if not await is_absent(context, claim, error):
         return await handle_poll_error(context, claim, error)
-    if claim.part.is_unlisted and (job := await _rescued(context, claim)):
+    if claim.part.is_unlisted and (job := await _read_last_job(context, claim)):
         return await collect(context, claim, job)
     return await (finish_lost_part if fate is AnswerFate.GONE else handle_job_not_found)(context, claim, error)
 
 
-async def _rescued(context: WorkerContext, claim: Claim) -> JobDetails | None:
+async def _read_last_job(context: WorkerContext, claim: Claim) -> JobDetails | None:
     """Return the last answer for the job if any of its pages is stored: a run with pages is not lost."""
     if not claim.part.has_contents:
         return None
     return await context.store.run(ReadJob(claim.part_id))
 
 
-async def _unusable(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
+async def _handle_unusable(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """Count an unusable answer that is the API's own. After the last attempt, fetch the job's tasks."""
-    after = _counted(claim)
+    after = _count_unusable(claim)
     if after.attempts > claim.part.notes.get(JOB_NOTE, AnswerNote()).attempts:
         context.rate_limiter.counters.add("unreadable:job")
     # A run whose stop request is overdue has no time for further attempts. Its tasks may be readable.

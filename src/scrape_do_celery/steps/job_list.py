@@ -123,7 +123,7 @@ class JobListReader:
         while walk.has_more:
             answer = await self.read_page(walk.page + 1, status=status)
             walk.add(answer)
-            _take(jobs, answer.jobs)
+            _add_jobs(jobs, answer.jobs)
             if walk.page > 1:
                 # If a job left the list in the meantime, the first job of this page has moved to the page before.
                 await self._read_again(walk, jobs, walk.page - 1, status=status)
@@ -134,7 +134,7 @@ class JobListReader:
         while walk.has_more and not past:
             answer = await self.read_page(walk.page + 1, sort=_NEWEST)
             walk.add(answer)
-            _take(jobs, answer.jobs)
+            _add_jobs(jobs, answer.jobs)
             # Without totals the last page is unknown. In that case, the list is read to its end.
             past = walk.page < walk.last_page and walk.is_past(self._as_listed(back_to, walk))
         if walk.page > 1:
@@ -146,7 +146,7 @@ class JobListReader:
     async def _read_again(self, walk: PageWalk, jobs: dict[str, JobDetails], page: int, **filters: str) -> None:
         answer = await self.read_page(page, **filters)
         walk.add_again(answer)
-        _take(jobs, answer.jobs)
+        _add_jobs(jobs, answer.jobs)
 
     def _as_listed(self, moment: datetime, walk: PageWalk) -> datetime:
         if self._date is None:
@@ -163,7 +163,7 @@ class JobListReader:
         while page > walk.page and empty < _EMPTY_PAGES:
             answer = await self.read_page(page, sort=_NEWEST)
             is_complete = is_complete and answer.is_complete
-            _take(jobs, [job for job in answer.jobs if job.start_time is None])
+            _add_jobs(jobs, [job for job in answer.jobs if job.start_time is None])
             if count_entries(answer) and not has_unstarted(answer):
                 break
             # The totals may count a page too many, or jobs that have expired in the meantime.
@@ -234,7 +234,7 @@ def names_its_targets(job: JobDetails) -> bool:
     return bool(named) and len(named) >= len(job.task_ids) and not job.dropped
 
 
-def _take(jobs: dict[str, JobDetails], found: Iterable[JobDetails]) -> None:
+def _add_jobs(jobs: dict[str, JobDetails], found: Iterable[JobDetails]) -> None:
     for job in found:
         # An entry without tasks must not replace an earlier entry of the job that has them.
         if job.tasks or job.job_id.lower() not in jobs:

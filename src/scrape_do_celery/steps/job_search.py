@@ -191,7 +191,7 @@ async def search_for_job(context: WorkerContext, claim: Claim) -> SearchResult |
     back_to = read_back_to(intent, job_list.api_clock_offset(store_clock_offset, tolerance), tolerance)
     listing = await job_list.read_listing(claim.now - store_clock_offset, back_to)
     api_clock_offset = job_list.api_clock_offset(store_clock_offset, tolerance)
-    sightings = await _unowned(context, claim, listing)
+    sightings = await _read_unowned_jobs(context, claim, listing)
     unowned = [job for job, _ in sightings]
 
     def order_of(job: JobDetails) -> StartOrder:
@@ -200,7 +200,7 @@ async def search_for_job(context: WorkerContext, claim: Claim) -> SearchResult |
     listed = {job.job_id.lower(): order_of(job) for job in unowned}
     reader = _CandidateReader(context, claim, order_of)
     found = await reader.read_candidates(unowned)
-    found.sort(key=lambda candidate: _start(candidate[0]))
+    found.sort(key=lambda candidate: _start_order(candidate[0]))
     candidates = []
     for job, likeness in found:
         # A single start time proves nothing. The list and the job's own answer must agree before a job counts as older.
@@ -209,11 +209,13 @@ async def search_for_job(context: WorkerContext, claim: Claim) -> SearchResult |
         candidates.append(Candidate(job.job_id, order, is_marked, likeness is Likeness.STRICT))
     ids = {candidate.job_id.lower() for candidate in candidates}
     sighted = max((place for job, place in sightings if job.job_id.lower() in ids), default=0)
-    evidence = await _evidence(context, claim, listing.began + store_clock_offset, candidates, reader, listing, sighted)
+    evidence = await _gather_evidence(
+        context, claim, listing.began + store_clock_offset, candidates, reader, listing, sighted
+    )
     return SearchResult(candidates, {job.job_id: job for job, _ in found}, evidence)
 
 
-async def _evidence(  # noqa: PLR0913, PLR0917 (one argument for each source of evidence)
+async def _gather_evidence(  # noqa: PLR0913, PLR0917 (one argument for each source of evidence)
     context: WorkerContext,
     claim: Claim,
     began: float,
@@ -223,7 +225,7 @@ async def _evidence(  # noqa: PLR0913, PLR0917 (one argument for each source of 
     sighted: int,
 ) -> SearchEvidence:
     part, settings = claim.part, context.settings
-    ambiguity, alike = await _ambiguity(context, claim, candidates, reader, sighted) if candidates else ("", 1)
+    ambiguity, alike = await _find_ambiguity(context, claim, candidates, reader, sighted) if candidates else ("", 1)
     return SearchEvidence(
         # A `POST` may begin long after its intent. So its begin is also estimated as its end minus its deadline.
         intent=max(part.intent or claim.now, (part.in_doubt_since or 0.0) - settings.submit_deadline),
@@ -240,7 +242,7 @@ async def _evidence(  # noqa: PLR0913, PLR0917 (one argument for each source of 
     )
 
 
-async def _unowned(context: WorkerContext, claim: Claim, listing: JobListing) -> list[tuple[JobDetails, int]]:
+async def _read_unowned_jobs(context: WorkerContext, claim: Claim, listing: JobListing) -> list[tuple[JobDetails, int]]:
     """Select the jobs that no other part owns and that nothing proves to be older than the intent.
 
     Return each job with the position of its first sighting in the order of all intents. Owner keys live longer than the
@@ -259,7 +261,7 @@ async def _unowned(context: WorkerContext, claim: Claim, listing: JobListing) ->
     return [(job, place) for job, place in zip(free, seen, strict=True) if place >= claim.part.first_order]
 
 
-async def _ambiguity(
+async def _find_ambiguity(
     context: WorkerContext, claim: Claim, candidates: Sequence[Candidate], reader: _CandidateReader, sighted: int
 ) -> tuple[str, int]:
     """Return why an equal job may not be the part's own, and the number of purchases that may have bought such a job.
@@ -311,5 +313,5 @@ async def _conflicting_part(context: WorkerContext, claim: Claim, digests: PartD
     return conflicting
 
 
-def _start(job: JobDetails) -> tuple[bool, float, str]:
+def _start_order(job: JobDetails) -> tuple[bool, float, str]:
     return job.start_time is None, job.start_time.timestamp() if job.start_time else 0.0, job.job_id

@@ -52,11 +52,11 @@ async def while_renewed(
             return job.result()
         raise LeaseLostError(what)
     finally:
-        await _end(job)
-        await _end(keeper)
+        await _cancel_work(job)
+        await _cancel_work(keeper)
 
 
-async def _end(work: asyncio.Future[Any]) -> None:
+async def _cancel_work(work: asyncio.Future[Any]) -> None:
     """Cancel until the future is done: redis-py was seen to swallow a cancellation, and to go on."""
     while not work.done():
         work.cancel()

@@ -18,9 +18,9 @@ from scrape_do_celery.rules.lifecycle import (
 )
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.fetch import collect, fetch_early
-from scrape_do_celery.steps.finish import CLEAR_FAILURES, seen
+from scrape_do_celery.steps.finish import CLEAR_FAILURES, read_progress
 from scrape_do_celery.steps.job_answers import UNREADABLE, job_ended, job_unanswered
-from scrape_do_celery.steps.positions import least_tasks, positioned, with_positions
+from scrape_do_celery.steps.positions import least_tasks, position_job, with_positions
 from scrape_do_celery.steps.status_words import note_words
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands.contents import ReadStoredPositions
@@ -65,8 +65,8 @@ async def _poll_open(context: WorkerContext, claim: Claim, job: JobDetails) -> S
         await fetch_early(context, claim, job)
     elif claim.part.has_contents or max(len(job.task_ids), len(job.tasks)) > claim.part.total:
         # Stored pages are read by the positions of the stored job. Surplus tasks must not fill the store.
-        job, _ = positioned(claim, job)
-    return await _later(context, claim, job, fields)
+        job, _ = position_job(claim, job)
+    return await _poll_later(context, claim, job, fields)
 
 
 async def _poll_unknown(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
@@ -89,12 +89,12 @@ async def _poll_unknown(context: WorkerContext, claim: Claim, job: JobDetails) -
         await fetch_early(context, claim, job)
     packed = notes_to_json(notes) if is_stalled else {}
     fields: dict[str, Value] = {"unlisted": 1, "unknown_job": str(memory), "notes": pack(packed) if packed else ""}
-    return await _later(context, claim, job, fields)
+    return await _poll_later(context, claim, job, fields)
 
 
 def _judge_open(claim: Claim, job: JobDetails) -> tuple[JobFate, JobMemory]:
     """Judge a job that has an end time, although its status word says that the job goes on."""
-    job, _ = positioned(claim, job)
+    job, _ = position_job(claim, job)
     return judge_open_job(job, claim.part.unknown_job, claim.now, least=least_tasks(claim, job))
 
 
@@ -109,8 +109,10 @@ def _given_up(context: WorkerContext, claim: Claim) -> bool:
     return claim.part.cancel_sent_at is not None and claim.stop_grace_passed(context.settings.cancel_grace)
 
 
-async def _later(context: WorkerContext, claim: Claim, job: JobDetails, more: dict[str, Value]) -> StepMessage | None:
-    part, now = claim.part, seen(job)
+async def _poll_later(
+    context: WorkerContext, claim: Claim, job: JobDetails, more: dict[str, Value]
+) -> StepMessage | None:
+    part, now = claim.part, read_progress(job)
     before = {"status": part.status, "reported_ok": part.reported_ok, "reported_failed": part.reported_failed}
     polls = part.polls + 1
     fields: dict[str, Value] = {**now, "polls": polls, "not_found_polls": 0, **CLEAR_FAILURES, **more}
@@ -121,12 +123,12 @@ async def _later(context: WorkerContext, claim: Claim, job: JobDetails, more: di
         await context.release_until(claim, fields, 0.0, moved)
         return StepMessage(routing.CANCEL_RUN, (str(claim.part_id),))
     await context.release_until(
-        claim, fields, _wait(context, claim, polls, by_itself=bool(more.get("unlisted"))), moved
+        claim, fields, _poll_delay(context, claim, polls, by_itself=bool(more.get("unlisted"))), moved
     )
     return None
 
 
-def _wait(context: WorkerContext, claim: Claim, polls: int, *, by_itself: bool) -> float:
+def _poll_delay(context: WorkerContext, claim: Claim, polls: int, *, by_itself: bool) -> float:
     """Return the seconds until the next poll.
 
     Jobs at the longest interval are polled together by the list, so jitter must not set them apart.

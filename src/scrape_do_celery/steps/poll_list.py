@@ -54,7 +54,7 @@ async def sweep(context: WorkerContext) -> None:
     except LeaseLostError:
         return
     except ScrapeDoError as error:
-        await _trouble(context, error)
+        await _handle_error(context, error)
         if not is_auth(error):
             # If the list fails for long, or if a 429 cuts each list poll, some jobs must still be seen to end.
             await turn.hand_some_over()
@@ -119,7 +119,7 @@ async def _all_pages(context: WorkerContext, turn: ListPoll) -> None:
     async def read(status: str, page: int) -> JobsListResponse:
         answer = await context.job_list.read_page(page, status=status)
         # Jobs that ended after the API filtered the list are not running.
-        await turn.note(status, [job for job in answer.jobs if _runs(job)])
+        await turn.note(status, [job for job in answer.jobs if _is_running(job)])
         return answer
 
     for status in RUNNING:
@@ -134,7 +134,7 @@ async def _all_pages(context: WorkerContext, turn: ListPoll) -> None:
     context.job_list.check_refusals()
 
 
-def _runs(job: JobDetails) -> bool:
+def _is_running(job: JobDetails) -> bool:
     """Return whether a list entry proves that its job runs. An unknown status word proves nothing."""
     return not job.is_terminal and not is_unknown(job.status)
 
@@ -163,7 +163,7 @@ def _cancel_revoked(context: WorkerContext, run_ids: Sequence[str]) -> None:
         )
 
 
-async def _trouble(context: WorkerContext, error: ScrapeDoError) -> None:
+async def _handle_error(context: WorkerContext, error: ScrapeDoError) -> None:
     """Log an error of a list poll. If the error concerns all calls, apply it to all workers."""
     log.warning(
         "the list poll of the running jobs failed: %s: %s",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.store import Claim
 
 
-def positioned(claim: Claim, job: JobDetails) -> tuple[JobDetails, int]:
+def position_job(claim: Claim, job: JobDetails) -> tuple[JobDetails, int]:
     """Return the job with the ids of its tasks in the order of their positions, and the number of surplus ids."""
     return position_tasks(job, claim.part.task_ids, claim.part.total)
 
@@ -35,7 +35,7 @@ async def with_positions(context: WorkerContext, claim: Claim, job: JobDetails) 
 
     Without that, a page would be stored at a position that the record does not know.
     """
-    job, _ = positioned(claim, job)
+    job, _ = position_job(claim, job)
     ids = tuple(job.task_ids)
     if ids == claim.part.task_ids:
         return claim, job

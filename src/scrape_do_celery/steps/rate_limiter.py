@@ -97,7 +97,7 @@ class RateLimiter:
             await room
         except asyncio.CancelledError:
             if room.done() and not room.cancelled() and room.exception() is None:
-                self._leave()
+                self._leave_queue()
             raise
         used = RequestSlot()
         try:
@@ -105,7 +105,7 @@ class RateLimiter:
         finally:
             if not used.was_used:
                 self._starts += 1
-            self._leave()
+            self._leave_queue()
 
     def pause(self, seconds: float) -> None:
         """Start no request in this process for `seconds`. Other processes read the pause from the store."""
@@ -126,7 +126,7 @@ class RateLimiter:
     def _pause_left(self) -> float:
         return self._paused_until - asyncio.get_running_loop().time()
 
-    def _leave(self) -> None:
+    def _leave_queue(self) -> None:
         self._running -= 1
         self._admit()
 

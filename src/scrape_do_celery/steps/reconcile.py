@@ -52,11 +52,11 @@ async def reconcile(context: WorkerContext, claim: Claim) -> StepMessage | None:
         extra=log_fields("purchase_searched", claim.part_id),
     )
     if resolution is Resolution.ADOPT:
-        return await _adopt(context, claim, search.jobs[what])
+        return await _adopt_job(context, claim, search.jobs[what])
     if resolution is Resolution.NOT_FOUND:
         return await _resubmit_or_finish(context, claim, what)
     if resolution is Resolution.AMBIGUOUS:
-        return await _in_doubt(context, claim, what, [candidate.job_id for candidate in search.candidates])
+        return await _end_in_doubt(context, claim, what, [candidate.job_id for candidate in search.candidates])
     return await _search_later(context, claim, search.evidence, what)
 
 
@@ -65,7 +65,7 @@ async def _search_failed(context: WorkerContext, claim: Claim, error: ScrapeDoEr
     if claim.part.refused and _has_waited(context, claim):
         return await finish_stopped_part(context, claim, None, purchase_status=PurchaseStatus.VOID)
     if _has_waited(context, claim) or claim.is_past_finding():
-        return await _in_doubt(context, claim, f"the search for its job failed: {error}", [])
+        return await _end_in_doubt(context, claim, f"the search for its job failed: {error}", [])
     return await retry_after_error(context, claim, error, to=PartState.RECONCILING)
 
 
@@ -77,7 +77,7 @@ def _has_waited(context: WorkerContext, claim: Claim) -> bool:
     )
 
 
-async def _adopt(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
+async def _adopt_job(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
     """Make the job the part's own, unless another part has adopted the job meanwhile."""
     ids = (job.task_ids or [task.task_id for task in job.tasks])[: claim.part.total]
     fields = {
@@ -110,7 +110,7 @@ async def _resubmit_or_finish(context: WorkerContext, claim: Claim, what: str) -
     # Neither counts as a lost answer.
     refused, lost = claim.part.refused, claim.part.intent_lost
     if context.settings.in_doubt_policy == "never_resubmit" and not refused:
-        return await _in_doubt(context, claim, what, [])
+        return await _end_in_doubt(context, claim, what, [])
     not_found = claim.part.not_found + (not refused and not lost)
     if not_found >= context.settings.poison_after:
         return await finish_poisoned(context, claim, f"the answers to {not_found} purchases were lost")
@@ -139,7 +139,7 @@ def _purchase_status(claim: Claim) -> str:
     return PurchaseStatus.VOID if claim.part.intent_lost or claim.part.refused else PurchaseStatus.NOT_FOUND
 
 
-async def _in_doubt(context: WorkerContext, claim: Claim, why: str, candidates: list[str]) -> StepMessage | None:
+async def _end_in_doubt(context: WorkerContext, claim: Claim, why: str, candidates: list[str]) -> StepMessage | None:
     return await finish_part(
         context,
         claim,
@@ -155,7 +155,7 @@ async def _search_later(
     """Release the part until the next search can tell more. A run with a stop request does not wait for ever."""
     # Steps that died may have delayed the first full listing. The second listing is worth its time all the same.
     if _has_waited(context, claim) and not evidence.needs_second_listing:
-        return await _in_doubt(context, claim, what, [])
+        return await _end_in_doubt(context, claim, what, [])
     wait = min(context.backoff(claim.part.polls), evidence.min_gap or 1.0)
     fields: dict[str, Value] = {"polls": claim.part.polls + 1}
     if not claim.part.refused:

@@ -37,9 +37,9 @@ async def search_for_rejected(context: WorkerContext) -> None:
     try:
         unowned = await _unowned_jobs(context, min(purchase.at for purchase in purchases))
         for job, place in unowned:
-            digests = await _digests(context, job)
+            digests = await _read_digests(context, job)
             if found := _rejected_purchase(purchases, digests, place):
-                _report(context, job, found)
+                _report_orphan(context, job, found)
     except ScrapeDoError as error:
         log.warning(
             "could not read the job list for rejected purchases: %s; it is read later",
@@ -64,7 +64,7 @@ async def _unowned_jobs(context: WorkerContext, since: float) -> list[tuple[JobD
     return list(zip(free, seen, strict=True))
 
 
-async def _digests(context: WorkerContext, job: JobDetails) -> JobDigests | None:
+async def _read_digests(context: WorkerContext, job: JobDetails) -> JobDigests | None:
     known = context.job_list.digests_of(job)
     if known is not None:
         return known
@@ -86,7 +86,7 @@ def _rejected_purchase(
     return None
 
 
-def _report(context: WorkerContext, job: JobDetails, purchase: RejectedPurchase) -> None:
+def _report_orphan(context: WorkerContext, job: JobDetails, purchase: RejectedPurchase) -> None:
     context.rate_limiter.counters.add("orphans:rejected")
     log.error(
         "job %s exists although the API rejected the purchase of %s; stop it with `scrape-do orphans --cancel %s`",

@@ -77,7 +77,7 @@ async def _run_parts(context: WorkerContext, part_ids: list[PartId], definition:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait(waiting, timeout=_TOGETHER)
             done = [work for work in waiting if work.done()]
-            if messages := [message for work in done if (message := _outcome(waiting.pop(work), work))]:
+            if messages := [message for work in done if (message := _read_outcome(waiting.pop(work), work))]:
                 await asyncio.to_thread(context.app_context.publish_all, messages)
     finally:
         for work in waiting:
@@ -85,13 +85,13 @@ async def _run_parts(context: WorkerContext, part_ids: list[PartId], definition:
         await asyncio.gather(*waiting, return_exceptions=True)
 
 
-def _outcome(part_id: PartId, work: asyncio.Future[StepMessage | None]) -> StepMessage | None:
+def _read_outcome(part_id: PartId, work: asyncio.Future[StepMessage | None]) -> StepMessage | None:
     error = work.exception()
     if error is None:
         return work.result()
     if not isinstance(error, Exception):
         raise error
-    _report(part_id, error)
+    _log_failure(part_id, error)
     return None
 
 
@@ -99,18 +99,18 @@ async def _run_part(context: WorkerContext, part_id: PartId, definition: StepDef
     """Run the step on a part beside others, or on a suspect alone. A part that waits for its turn is not claimed."""
     name, isolation, token = str(part_id), context.isolation, uuid.uuid4().hex
     async with isolation.beside():
-        answer = await _claimed(context, part_id, definition, token)
+        answer = await _claim_part(context, part_id, definition, token)
         if not isinstance(answer, Suspect):
-            return await _worked(context, part_id, definition, answer, token)
+            return await _work_on_part(context, part_id, definition, answer, token)
     with isolation.queued(name) as is_first:
         if not is_first:
             return None
         async with isolation.alone():
-            answer = await _claimed(context, part_id, definition, token, isolated=True)
-            return await _worked(context, part_id, definition, answer, token)
+            answer = await _claim_part(context, part_id, definition, token, isolated=True)
+            return await _work_on_part(context, part_id, definition, answer, token)
 
 
-async def _claimed(
+async def _claim_part(
     context: WorkerContext, part_id: PartId, definition: StepDefinition, token: str, *, isolated: bool = False
 ) -> _Answer:
     store, settings = context.store, context.settings
@@ -129,7 +129,7 @@ async def _claimed(
     )
 
 
-async def _worked(
+async def _work_on_part(
     context: WorkerContext, part_id: PartId, definition: StepDefinition, claim: _Answer, token: str
 ) -> StepMessage | None:
     if isinstance(claim, PoisonedPart):
@@ -161,7 +161,7 @@ async def _run_claimed(handler: Handler, context: WorkerContext, claim: Claim) -
     is_stopping.set(claim.stop_reason is not None)
     current_step.set(handler.__name__)
     if claim.breaker == "other_account":
-        return await _foreign(context, claim)
+        return await _handle_foreign_part(context, claim)
     if claim.breaker and (refusal := await try_account(context)):
         if claim.breaker == "over":
             return await finish_part(context, claim, RunState.FAILED, refusal)
@@ -176,7 +176,7 @@ async def _run_claimed(handler: Handler, context: WorkerContext, claim: Claim) -
         return None
 
 
-async def _foreign(context: WorkerContext, claim: Claim) -> StepMessage | None:
+async def _handle_foreign_part(context: WorkerContext, claim: Claim) -> StepMessage | None:
     """End a part of another account after a stop request, if no worker with that account's token did so in time."""
     if claim.stop_grace_passed(context.settings.cancel_grace):
         log.warning(
@@ -189,7 +189,7 @@ async def _foreign(context: WorkerContext, claim: Claim) -> StepMessage | None:
     return None
 
 
-def _report(part_id: PartId, error: Exception) -> None:
+def _log_failure(part_id: PartId, error: Exception) -> None:
     """Log the error that kept the step from a part. The lease expires, and the dispatcher publishes again."""
     if isinstance(error, NoTurnError):
         log.info(

@@ -37,7 +37,7 @@ class StoreHealth:
     store: AsyncStore
     _durable: bool = False
     _durable_until: float = 0.0
-    _used: float = 0.0
+    _used_share: float = 0.0
     _used_until: float = 0.0
     _told: set[float] = field(default_factory=set)
     #: Callers that find an answer too old at the same time send one request.
@@ -81,7 +81,7 @@ class StoreHealth:
 
     async def _ask_used(self) -> float:
         try:
-            return _used(await self.store.client.info("memory"))
+            return _used_share(await self.store.client.info("memory"))
         except ResponseError:
             return 0.0  # the server does not report its memory, but refuses writes when it is full
 
@@ -96,6 +96,6 @@ class StoreHealth:
         return found.get("appendonly") == "yes" and always and not int(replicas)
 
 
-def _used(info: dict[str, Any]) -> float:
+def _used_share(info: dict[str, Any]) -> float:
     limit = int(info.get("maxmemory", 0))
     return int(info.get("used_memory", 0)) / limit if limit else 0.0

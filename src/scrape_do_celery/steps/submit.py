@@ -66,42 +66,44 @@ async def submit(context: WorkerContext, claim: Claim) -> StepMessage | None:
         return await finish_part(
             context, claim, RunState.FAILED, InvalidRequestError(f"the request cannot be sent: {error}")
         )
-    request, marker = _marked(context, claim, request)
+    request, marker = _mark_request(context, claim, request)
     if claim.skip_unsent or claim.stop_reason:
-        return await _finish_unneeded(context, claim, await _intent(context, claim, request, marker))
+        return await _finish_unneeded(context, claim, await _write_intent(context, claim, request, marker))
     if not await context.health.is_below(BUY_BELOW):
         await context.release_until(claim, {}, FULL_STORE_DELAY)
         return None
     try:
-        return await _buy(context, claim, request, marker)
+        return await _buy_job(context, claim, request, marker)
     except AsyncAPIRateLimitError as error:
         # Nothing was sent: a pause after a 429 holds for all workers.
         return await retry_after_error(context, claim, error)
 
 
-async def _buy(context: WorkerContext, claim: Claim, request: JobCreationRequest, marker: str) -> StepMessage | None:
+async def _buy_job(
+    context: WorkerContext, claim: Claim, request: JobCreationRequest, marker: str
+) -> StepMessage | None:
     async with context.submit_semaphore, context.rate_limiter.acquire() as room:
-        verdict = await _intent(context, claim, request, marker)
+        verdict = await _write_intent(context, claim, request, marker)
         if verdict is IntentVerdict.OK:
-            return await _post(context, claim, request)
+            return await _post_job(context, claim, request)
         room.was_used = False
     if verdict in {*_UNNEEDED, IntentVerdict.STALE}:
         # The stop or skip came after the claim, so the next claim sees it. If stale, another step has the part.
         await context.release_until(claim, {}, 0.0)
         return StepMessage(routing.SUBMIT_JOBS, (str(claim.part_id),))
-    return await _held_back(context, claim, verdict)
+    return await _hold_part_back(context, claim, verdict)
 
 
 async def _finish_unneeded(context: WorkerContext, claim: Claim, verdict: IntentVerdict) -> StepMessage | None:
     """End a part that must not be bought, unless it may have been bought before the store lost its last writes."""
     if verdict not in _UNNEEDED:
-        return await _held_back(context, claim, verdict)
+        return await _hold_part_back(context, claim, verdict)
     return await (
         finish_part(context, claim, SKIPPED) if claim.skip_unsent else finish_stopped_part(context, claim, None)
     )
 
 
-async def _held_back(context: WorkerContext, claim: Claim, verdict: IntentVerdict) -> StepMessage | None:
+async def _hold_part_back(context: WorkerContext, claim: Claim, verdict: IntentVerdict) -> StepMessage | None:
     """Release a part whose `POST` must not be sent now. A `stale` part belongs to another step and is left alone."""
     if verdict is IntentVerdict.MAYBE_SENT:
         return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.part_id),))
@@ -113,7 +115,7 @@ async def _held_back(context: WorkerContext, claim: Claim, verdict: IntentVerdic
     return None
 
 
-def _marked(context: WorkerContext, claim: Claim, request: JobCreationRequest) -> tuple[JobCreationRequest, str]:
+def _mark_request(context: WorkerContext, claim: Claim, request: JobCreationRequest) -> tuple[JobCreationRequest, str]:
     """Return the request as it is sent, and its marker. On an account of our own, a request needs no marker."""
     settings = context.settings
     if not settings.shared_account:
@@ -123,7 +125,9 @@ def _marked(context: WorkerContext, claim: Claim, request: JobCreationRequest) -
     return (request, "") if marked is None else (marked, marker)
 
 
-async def _intent(context: WorkerContext, claim: Claim, request: JobCreationRequest, marker: str) -> IntentVerdict:
+async def _write_intent(
+    context: WorkerContext, claim: Claim, request: JobCreationRequest, marker: str
+) -> IntentVerdict:
     store, settings = context.store, context.settings
     verdict, _ = await store.run(
         WriteIntent(
@@ -141,7 +145,7 @@ async def _intent(context: WorkerContext, claim: Claim, request: JobCreationRequ
     return verdict
 
 
-async def _post(context: WorkerContext, claim: Claim, request: JobCreationRequest) -> StepMessage | None:
+async def _post_job(context: WorkerContext, claim: Claim, request: JobCreationRequest) -> StepMessage | None:
     try:
         with context.rate_limiter.counters.request("create_job"):
             created = await context.submit_client.create_job(
@@ -153,13 +157,13 @@ async def _post(context: WorkerContext, claim: Claim, request: JobCreationReques
         await context.release_until(claim, NOTHING_BOUGHT, 1.0, to=PartState.QUEUED)
         return None
     except ScrapeDoError as error:
-        return await _not_bought(context, claim, redact_error(error, request))
+        return await _handle_failed_submit(context, claim, redact_error(error, request))
     except (LeaseLostError, RedisError):
         raise
     except Exception as error:  # noqa: BLE001 (a transport may raise anything, and after the first byte a job may be bought)
         why = f"the job may have been bought: {type(error).__name__}"
-        return await _not_bought(context, claim, SubmitInDoubtError(why, request.size))
-    return await _bought(context, claim, created)
+        return await _handle_failed_submit(context, claim, SubmitInDoubtError(why, request.size))
+    return await _record_job(context, claim, created)
 
 
 async def _check_before_send(context: WorkerContext, claim: Claim) -> None:
@@ -179,7 +183,7 @@ async def _check_before_send(context: WorkerContext, claim: Claim) -> None:
         raise _SendAbortedError
 
 
-async def _not_bought(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
+async def _handle_failed_submit(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     fate = classify_submit_error(error)
     log.info(
         "%s: the POST failed (%s): %s", claim.part_id, fate, error, extra=log_fields("submit_failed", claim.part_id)
@@ -193,13 +197,13 @@ async def _not_bought(context: WorkerContext, claim: Claim, error: ScrapeDoError
         note = {"submit_error": json.dumps(error.to_json()), "refused": "token" if is_auth(error) else "pause"}
         return await retry_after_error(context, claim, error, {**note, **NOTHING_BOUGHT}, to=PartState.RECONCILING)
     if fate is SubmitFailure.REJECTED:
-        return await _rejected(context, claim, error)
+        return await _end_rejected_part(context, claim, error)
     if fate is SubmitFailure.REDIRECTED:
-        return await _redirected(context, claim, error)
+        return await _hold_redirected_part(context, claim, error)
     return await retry_after_error(context, claim, error, NOTHING_BOUGHT, to=PartState.QUEUED)
 
 
-async def _rejected(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
+async def _end_rejected_part(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """End a part whose request the API rejected. A later step searches the job list for a job of the part."""
     after = context.settings.submit_deadline + context.settings.submit_visibility_grace
     purchase = RejectedPurchase.of(claim.part_id, claim.now, digest_claim(claim))
@@ -207,7 +211,7 @@ async def _rejected(context: WorkerContext, claim: Claim, error: ScrapeDoError) 
     return await finish_part(context, claim, RunState.FAILED, error, purchase_status=PurchaseStatus.VOID)
 
 
-async def _redirected(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
+async def _hold_redirected_part(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """Hold a part back whose `POST` was answered with a redirect, for `auth_grace` as after a refused token."""
     since = claim.part.refused_since or claim.now
     if claim.now - since > context.settings.auth_grace:
@@ -216,7 +220,7 @@ async def _redirected(context: WorkerContext, claim: Claim, error: ScrapeDoError
     return await retry_after_error(context, claim, error, fields, to=PartState.QUEUED)
 
 
-async def _bought(context: WorkerContext, claim: Claim, created: JobCreationResponse) -> StepMessage | None:
+async def _record_job(context: WorkerContext, claim: Claim, created: JobCreationResponse) -> StepMessage | None:
     fields: dict[str, Value] = {
         "job": created.job_id,
         "tasks": pack(created.task_ids[: claim.part.total]),

@@ -61,7 +61,7 @@ class RunSpec:
         object.__setattr__(self, "early", early)
         if self.max_wait is None:
             return
-        object.__setattr__(self, "max_wait", _seconds(self.max_wait))
+        object.__setattr__(self, "max_wait", _check_seconds(self.max_wait))
 
     @classmethod
     def from_arguments(
@@ -126,7 +126,7 @@ class RunSpec:
         return cls(request, **{"early": False, **{name: data[name] for name in RUN_OPTIONS if name in data}})
 
 
-def _seconds(value: Any) -> float:
+def _check_seconds(value: Any) -> float:
     hint = ": use .total_seconds()" if isinstance(value, timedelta) else ""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"max_wait must be a number of seconds, or None; not {type(value).__name__}{hint}")  # noqa: TRY004

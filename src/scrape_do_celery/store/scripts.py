@@ -31,21 +31,24 @@ def load_scripts(clock_offset_key: str = "") -> dict[str, str]:
     moved_clock = _MOVED_CLOCK.format(key=clock_offset_key) if clock_offset_key else ""
     root = resources.files(__package__) / "lua"
     files = {file.name.removesuffix(".lua"): file for file in root.iterdir() if file.name.endswith(".lua")}
-    return {name: _assemble(_UNREAD.sub("", _read(root, file, set(), moved_clock))) for name, file in files.items()}
+    return {
+        name: _add_constants(_UNREAD.sub("", _read_script(root, file, set(), moved_clock)))
+        for name, file in files.items()
+    }
 
 
-def _read(root: Traversable, file: Traversable, loaded: set[str], moved_clock: str) -> str:
+def _read_script(root: Traversable, file: Traversable, loaded: set[str], moved_clock: str) -> str:
     """Return the libraries that a file needs and that are not `loaded` yet, followed by the text of the file."""
     text, libraries = file.read_text(), ""
     for name in _INCLUDE.findall(text):
         if name not in loaded:
             loaded.add(name)
-            libraries += _read(root, root / f"{name}.lua", loaded, moved_clock)
+            libraries += _read_script(root, root / f"{name}.lua", loaded, moved_clock)
             libraries += moved_clock if name == _CLOCK else ""
     return libraries + text
 
 
-def _assemble(text: str) -> str:
+def _add_constants(text: str) -> str:
     """Return the constants that a text names, followed by the text."""
     named = set(re.findall(r"\b[A-Z][A-Z_]+\b", text))
     return "".join(f"local {name} = {value}\n" for name, value in SCRIPT_CONSTANTS.items() if name in named) + text

@@ -29,8 +29,8 @@ T = TypeVar("T")
 def deliver_outcome(self: Task, run_id: str) -> dict[str, Any] | None:
     """Return the small result of a run that succeeded. Raise the error of any other run."""
     app_context = AppContext.for_app(self.app)
-    record = _asked(app_context, ReadRun(run_id))
-    if record is None and _asked(app_context, IsRunForgotten(run_id)):
+    record = _run_or_requeue(app_context, ReadRun(run_id))
+    if record is None and _run_or_requeue(app_context, IsRunForgotten(run_id)):
         raise Ignore
     if record is None:
         raise RunNotFoundError(f"no run {run_id} in the store: forgotten, or past its life", run_id)
@@ -53,7 +53,7 @@ def deliver_outcome(self: Task, run_id: str) -> dict[str, Any] | None:
         return record.result
 
 
-def _asked(app_context: AppContext, command: Command[T]) -> T:
+def _run_or_requeue(app_context: AppContext, command: Command[T]) -> T:
     try:
         return app_context.store.run(command)
     except StoreUnavailableError as error:

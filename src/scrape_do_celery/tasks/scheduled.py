@@ -24,14 +24,14 @@ class ScheduledStep(Task):  # type: ignore[misc]
     def apply_async(self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
         """Publish as Celery's `apply_async` does, on the queue of the steps and with the tick."""
         kwargs = dict(kwargs or {})
-        kwargs.setdefault("tick", _now(self, kwargs["rule"]))
+        kwargs.setdefault("tick", _current_tick(self, kwargs["rule"]))
         options.setdefault("queue", AppContext.for_app(self.app).settings.queue)
         shown = schedule_summary(kwargs, hosts=AppContext.for_app(self.app).store.encryptor is None)
         options |= {"argsrepr": "()", "kwargsrepr": repr(shown)}
         return super().apply_async(args, kwargs, **options)
 
 
-def _now(task: Task, rule: dict[str, Any]) -> str:
+def _current_tick(task: Task, rule: dict[str, Any]) -> str:
     return tick_of(rule, datetime.now(UTC), task.app.timezone)
 
 
@@ -62,7 +62,7 @@ def scheduled_run(  # noqa: PLR0913 (one argument for each key of an entry)
     try:
         if tick is None:
             # A redelivery may come in the time of a later tick, so the first name is stored.
-            tick = store.run(AssignTick(self.request.id, _now(self, rule)))
+            tick = store.run(AssignTick(self.request.id, _current_tick(self, rule)))
         return start_scheduled_run(app_context, ScheduleTick(name, tick, if_running), request, canvas)
     except StoreUnavailableError as error:
         time.sleep(1)

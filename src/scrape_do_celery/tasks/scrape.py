@@ -112,9 +112,9 @@ def _scrape(self: Task, *args: Any, run_id: str | None = None, **request: Any) -
     self.request.update(args=(), kwargs=shown)
     try:
         # A message without a run id came from a producer without this package.
-        _park(
+        _park_caller(
             app_context,
-            run_id or _drafted(app_context, self.request.id, canvas, args, request),
+            run_id or _create_draft(app_context, self.request.id, canvas, args, request),
             self.request.id,
             canvas,
         )
@@ -125,7 +125,7 @@ def _scrape(self: Task, *args: Any, run_id: str | None = None, **request: Any) -
     raise Ignore
 
 
-def _park(app_context: AppContext, run_id: str, task_id: str, canvas: dict[str, Any]) -> None:
+def _park_caller(app_context: AppContext, run_id: str, task_id: str, canvas: dict[str, Any]) -> None:
     """Leave the caller's Celery id to the run. The canvas waits in the record, so that no message or worker waits."""
     store = app_context.store
     parts = store.run(AcceptRun(run_id, task_id, delivery_signature(app_context, run_id, task_id, canvas)))
@@ -135,7 +135,7 @@ def _park(app_context: AppContext, run_id: str, task_id: str, canvas: dict[str, 
         publish_submit(app_context, run_id, parts)
 
 
-def _drafted(
+def _create_draft(
     app_context: AppContext, task_id: str, canvas: dict[str, Any], args: tuple[Any, ...], request: dict[str, Any]
 ) -> str:
     try:

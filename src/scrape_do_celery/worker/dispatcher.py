@@ -55,7 +55,7 @@ class Dispatcher(PassThread):
             log.warning(
                 "a pass of the dispatcher failed: %s; the next pass repeats its work",
                 type(error).__name__,
-                exc_info=_unexpected(error),
+                exc_info=_needs_traceback(error),
                 extra=log_fields("dispatch_failed"),
             )
             return self.interval
@@ -65,7 +65,7 @@ class Dispatcher(PassThread):
         store, settings = self._app_context.store, self._app_context.settings
         if not self._owns_namespace():
             return self.interval
-        self._revoke()
+        self._cancel_revoked()
         look = store.run(PlanPolling(settings.account_id, settings.poll_max_interval, settings.auth_grace))
         if look.use_list:
             self._app_context.publish(routing.POLL_JOB_LIST, [settings.account_id])
@@ -78,7 +78,7 @@ class Dispatcher(PassThread):
             self._app_context.publish(message.step, message.ids)
         for run in due.runs:
             if run.accepted and run.outcome is None:
-                _isolated(run, self._expire_or_aggregate)
+                _act_alone(run, self._expire_or_aggregate)
         self._ask_celery(
             [run for run in due.runs if not run.accepted or run.outcome is not None],
             {part.part_id.run_id for part in due.parts if not part.stop_requested},
@@ -133,7 +133,7 @@ class Dispatcher(PassThread):
         if store.run(HasRejected(account)):
             self._app_context.publish(routing.REPORT_ORPHANS, [account])
 
-    def _revoke(self) -> None:
+    def _cancel_revoked(self) -> None:
         """Cancel runs whose Celery id was revoked. Celery announces a revocation to workers only."""
         for task_id in set(revoked) - self._revoked:
             self._app_context.request_stop(task_id, CANCEL)
@@ -160,9 +160,9 @@ class Dispatcher(PassThread):
             self._app_context.request_stop(run_id, CANCEL)
         for run in runs:
             if run.accepted:
-                _isolated(run, lambda run: deliver(self._app_context, run.run_id, redelivery=run.dispatches > 1))
+                _act_alone(run, lambda run: deliver(self._app_context, run.run_id, redelivery=run.dispatches > 1))
             else:
-                _isolated(run, lambda run: start_draft(self._app_context, run.run_id, now))
+                _act_alone(run, lambda run: start_draft(self._app_context, run.run_id, now))
 
 
 def messages_for(parts: Iterable[DuePart]) -> Iterator[StepMessage]:
@@ -181,7 +181,7 @@ def messages_for(parts: Iterable[DuePart]) -> Iterator[StepMessage]:
             yield StepMessage(step, batch)
 
 
-def _isolated(run: DueRun, act: Callable[[DueRun], None]) -> None:
+def _act_alone(run: DueRun, act: Callable[[DueRun], None]) -> None:
     """Act on one run, and log an error: the run is published again, and the other runs must not wait for it."""
     try:
         act(run)
@@ -193,7 +193,7 @@ def _isolated(run: DueRun, act: Callable[[DueRun], None]) -> None:
         )
 
 
-def _unexpected(error: Exception) -> bool:
+def _needs_traceback(error: Exception) -> bool:
     """Return whether a traceback helps. A server that is away needs none."""
     return (
         not isinstance(error, OSError)

@@ -47,13 +47,13 @@ def start(app: Celery) -> None:
     try:
         settings = settings_of(app)
         if settings.api_key is None:
-            _refuse(app, "SCRAPE_DO_API_KEY is not set: a worker cannot call the API without its token")
+            _stop_consuming(app, "SCRAPE_DO_API_KEY is not set: a worker cannot call the API without its token")
             return
         if app.conf.task_always_eager:
-            _refuse(app, EAGER)
+            _stop_consuming(app, EAGER)
             return
         if other := _other_application(AppContext.for_app(app)):
-            _refuse(app, other)
+            _stop_consuming(app, other)
             return
     except ConfigurationError as error:
         raise SystemExit(f"scrape-do-celery: {error}") from None
@@ -64,10 +64,10 @@ def start(app: Celery) -> None:
     install_log_filter()
     # Make the TLS context before the fork: each child of a pool would spend time on a context of its own.
     ssl_context()
-    signals.worker_ready.connect(_ready, weak=False)
+    signals.worker_ready.connect(_start_threads, weak=False)
     signals.worker_shutting_down.connect(_shutting_down, weak=False)
-    signals.worker_process_shutdown.connect(_closed, weak=False)
-    signals.worker_shutdown.connect(_closed, weak=False)
+    signals.worker_process_shutdown.connect(_close_contexts, weak=False)
+    signals.worker_shutdown.connect(_close_contexts, weak=False)
 
 
 def running_threads() -> WorkerThreads | None:
@@ -75,7 +75,7 @@ def running_threads() -> WorkerThreads | None:
     return _running[-1] if _running else None
 
 
-def _refuse(app: Celery, why: str) -> None:
+def _stop_consuming(app: Celery, why: str) -> None:
     if is_own_app(app):
         raise ConfigurationError(why)
     log.error("%s; this worker does not consume the queue of scrapes", why, extra=log_fields("queue_not_consumed"))
@@ -110,7 +110,7 @@ def _other_application(app_context: AppContext) -> str | None:
     )
 
 
-def _ready(sender: Any, **_: Any) -> None:
+def _start_threads(sender: Any, **_: Any) -> None:
     app_context = AppContext.for_app(sender.app)
     interval = app_context.timing.pass_interval
     threads = WorkerThreads(
@@ -129,6 +129,6 @@ def _shutting_down(**_: Any) -> None:
     _running.clear()
 
 
-def _closed(**_: Any) -> None:
+def _close_contexts(**_: Any) -> None:
     for app in list(WorkerContext.apps()):
         WorkerContext.close_for_app(app)

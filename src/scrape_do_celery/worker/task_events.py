@@ -69,12 +69,12 @@ def event_for_run(record: RunRecord) -> tuple[str, dict[str, Any]] | None:
         "name": routing.SCRAPE,
         "args": shown["argsrepr"],
         "kwargs": shown["kwargsrepr"],
-        "result": _progress(status),
+        "result": _describe_progress(status),
         "run": status.to_json(),
     }
     return f"task-{status.state.value}", fields
 
 
-def _progress(status: RunStatus) -> str:
+def _describe_progress(status: RunStatus) -> str:
     text = f"{status.done} of {status.total} tasks done"
     return f"{text}, {status.failed} failed" if status.failed else text
