@@ -57,3 +57,10 @@ def test_all_of_a_minute_is_one_tick(moment, seconds, minutes):
     start = moment.replace(second=0, microsecond=0, tzinfo=UTC)
     first, later = (tick(rule, start + timedelta(seconds=s), UTC) for s in (0, seconds))
     assert first == later <= start.strftime("%Y-%m-%dT%H:%MZ")
+
+
+def test_crontab_without_a_tick_in_eight_years_is_refused():
+    """Refuse a Monday that is the 29th of February: the last one was in 2016."""
+    rule = schedule_rule(crontab(minute="0", hour="0", day_of_month="29", month_of_year="2", day_of_week="1"))
+    with pytest.raises(ValueError, match="never comes"):
+        tick(rule, datetime(2026, 11, 29, tzinfo=UTC), UTC)

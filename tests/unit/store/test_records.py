@@ -154,3 +154,8 @@ def test_parts_and_runs_are_due():
         DueRun("a:b", None, 2, accepted=True, dispatches=1),
         DueRun("c", "failed", 0, accepted=False, dispatches=5),
     )
+
+
+def test_empty_encrypted_field_counts_as_absent():
+    fields = {"state": b"queued", "fence": b"1", "total": b"2", "error": b""}
+    assert PartRecord.parse(fields).error is None
