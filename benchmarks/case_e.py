@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +26,7 @@ _LOOKS = frozenset({"get_job", "list_jobs"})
 
 
 def play(bench: Bench) -> Outcome:
-    """Measure the delays of many small jobs, and the early fetch of a long job if this version has it."""
+    """Measure the delays of many small jobs, and the early fetch of a long job."""
     with bench.ours() as ours, ours.working():
         ours.run(batches(WARM, 1, _PAGE))
         pick = random.Random(1)
@@ -36,17 +35,13 @@ def play(bench: Bench) -> Outcome:
             seen = list(threads.map(lambda length: _delay(ours, length), lengths))
         looks = _looks(bench)
         samples = [{"delay": delay, "interval": _interval(ours, looks[job], end)} for delay, job, end in seen]
-        early = _early(bench, ours) if "early" in inspect.signature(enqueue).parameters else None
+        early = _early(bench, ours)
     delay = median(sample["delay"] for sample in samples)
     limit = median(sample["interval"] for sample in samples) / 2 + _OVERHEAD
     rows = [Row("E", "from a job's end to its result, median", delay, "s", limit, note="half an interval + 0.25 s")]
-    if early is None:
-        rows.append(Row("E", "first task of a long job, after its own end", None, note="enqueue has no `early` yet"))
-    else:
-        note = "an interval"
-        rows.append(
-            Row("E", "first task of a long job, after its own end", early["after"], "s", early["limit"], note=note)
-        )
+    rows.append(
+        Row("E", "first task of a long job, after its own end", early["after"], "s", early["limit"], note="an interval")
+    )
     return Outcome(rows, {"samples": samples, "early": early})
 
 
