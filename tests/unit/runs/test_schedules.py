@@ -354,7 +354,7 @@ def test_repeated_message_without_a_tick_is_one_tick(step_harness, monkeypatch):
 
 
 def _received(step, entry, message_id, now, monkeypatch):
-    monkeypatch.setattr(scheduled, "_now", lambda *_: now)
+    monkeypatch.setattr(scheduled, "_current_tick", lambda *_: now)
     step.push_request(id=message_id)
     try:
         return step.run(**entry["kwargs"])
