@@ -64,7 +64,7 @@ async def aggregate(context: WorkerContext, run_id: str) -> RunRecord | None:
     if record is None or any(part.state is not PartState.DONE for part in record.parts):
         return None
     if record.unreadable is not None:
-        warn_missing_key(context, str(record.unreadable))
+        warn_missing_key(context.once, str(record.unreadable))
         return None
     if record.outcome is not None:
         return record

@@ -140,9 +140,9 @@ async def _work_on_part(
         )
         return StepMessage(routing.AGGREGATE_RUN, (part_id.run_id,)) if claim.left == 0 else None
     if isinstance(claim, NeedsAccount):
-        warn_other_account(context, claim.account)
+        warn_other_account(context.once, claim.account, context.settings.account_id)
     if isinstance(claim, NeedsKey):
-        warn_missing_key(context, str(missing_key_error(claim.key, context.store.key_names)))
+        warn_missing_key(context.once, str(missing_key_error(claim.key, context.store.key_names)))
     if not isinstance(claim, Claim):
         return None
     name = definition.handler.__name__
@@ -171,7 +171,7 @@ async def _run_claimed(handler: Handler, context: WorkerContext, claim: Claim) -
         return await handler(context, claim)
     except EncryptionKeyError as error:
         # Other workers may have the key. So the part is released as it is, and the attempt does not count.
-        warn_missing_key(context, str(error))
+        warn_missing_key(context.once, str(error))
         await context.release_until(claim, {}, _LOCKED)
         return None
 

@@ -15,6 +15,8 @@ from scrape_do_celery.rules.states import next_step
 from scrape_do_celery.runs import AppContext, StepMessage, batched
 from scrape_do_celery.runs.timing import PASS_INTERVAL
 from scrape_do_celery.steps.deliver import deliver, find_revoked, start_draft
+from scrape_do_celery.steps.once import OnceFilter
+from scrape_do_celery.steps.waiting_parts import warn_other_account
 from scrape_do_celery.store import CANCEL, DEADLINE
 from scrape_do_celery.store.commands.dispatch import ClaimDue, ClaimNamespace, DuePart, DueRun
 from scrape_do_celery.store.commands.polling import FindUnattendedAccounts, PlanPolling
@@ -44,7 +46,7 @@ class Dispatcher(PassThread):
         self._app_context = app_context
         self._namespace_until = 0.0
         self._revoked: set[str] = set()
-        self._unattended: set[str] = set()
+        self._once = OnceFilter()
         self._asking = threading.Thread()
 
     def do_pass(self) -> float:
@@ -118,14 +120,8 @@ class Dispatcher(PassThread):
         """Warn, once per account, that runs of the account wait for a worker with its token."""
         store, mine = self._app_context.store, self._app_context.settings.account_id
         found = store.run(FindUnattendedAccounts(mine, UNATTENDED_AFTER))
-        for account in set(found) - self._unattended:
-            self._unattended.add(account)
-            log.warning(
-                "runs of the account %s wait for a worker with its token; this worker's account is %s",
-                account,
-                mine,
-                extra=log_fields("account_unattended", account=account),
-            )
+        for account in found:
+            warn_other_account(self._once, account, mine)
 
     def _search_for_rejected(self) -> None:
         """If the API has rejected purchases, publish the step that searches the job list for their jobs."""
