@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: The step that runs in this context, such as `submit`; empty outside of steps.
-current_step: Final[ContextVar[str]] = ContextVar("scrape_do_step", default="")
+_current_step: Final[ContextVar[str]] = ContextVar("scrape_do_step", default="")
+
+
+@contextmanager
+def in_step(step: str) -> Iterator[None]:
+    """Name the step in the log records of a block, and of the coroutines that the block runs."""
+    token = _current_step.set(step)
+    try:
+        yield
+    finally:
+        _current_step.reset(token)
 
 
 class PartName(Protocol):
@@ -36,6 +50,6 @@ def log_fields(
         "event": event,
         "run_id": run_id if part_id is None else part_id.run_id,
         "part": None if part_id is None else part_id.part,
-        "step": current_step.get() or None,
+        "step": _current_step.get() or None,
         "account": account,
     }

@@ -75,7 +75,8 @@ def test_record_of_a_step_names_run_part_and_step(step_harness, caplog):
     with caplog.at_level(logging.WARNING):
         run_step(step_harness.app, ["r:0"], {PartState.QUEUED}, poll_harmless)
     (record,) = [one for one in caplog.records if one.name.startswith("scrape_do_celery")]
-    assert (record.event, record.run_id, record.part) == ("step_failed", "r", 0)
+    assert (record.event, record.run_id, record.part, record.step) == ("step_failed", "r", 0, "poll_harmless")
+    assert log_fields("after")["step"] is None
 
 
 def test_record_inside_a_step_names_the_step(step_harness, caplog):

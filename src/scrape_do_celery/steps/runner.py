@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import EncryptionKeyError
-from scrape_do_celery.log_fields import current_step, log_fields
+from scrape_do_celery.log_fields import in_step, log_fields
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.breaker import try_account
 from scrape_do_celery.steps.context import WorkerContext
@@ -57,7 +57,8 @@ def run_step(
     context = WorkerContext.for_app(app)
     definition = StepDefinition(list(states), handler, seconds or context.settings.lease_seconds)
     part_ids = [PartId.parse(name) for name in names]
-    context.run(_run_parts(context, part_ids, definition))
+    with in_step(handler.__name__):
+        context.run(_run_parts(context, part_ids, definition))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,6 @@ async def _work_on_part(
 
 async def _run_claimed(handler: Handler, context: WorkerContext, claim: Claim) -> StepMessage | None:
     is_stopping.set(claim.stop_reason is not None)
-    current_step.set(handler.__name__)
     if claim.breaker == "other_account":
         return await _handle_foreign_part(context, claim)
     if claim.breaker and (refusal := await try_account(context)):

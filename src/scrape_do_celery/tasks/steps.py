@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery import Task, shared_task
 
 from scrape_do_celery import routing
+from scrape_do_celery.log_fields import in_step
 from scrape_do_celery.steps.aggregate import aggregate_all
 from scrape_do_celery.steps.cancel import cancel
 from scrape_do_celery.steps.context import WorkerContext
@@ -42,7 +43,8 @@ def poll_job_list(self: Task, accounts: list[str]) -> None:
     """Poll every running job of an account. A job that is missing from the list is polled individually."""
     context = WorkerContext.for_app(self.app)
     if context.settings.account_id in accounts:
-        context.run(sweep(context))
+        with in_step("poll_list"):
+            context.run(sweep(context))
 
 
 @shared_task(name=routing.FETCH_TASKS, **routing.STEP_OPTIONS)
@@ -61,7 +63,8 @@ def cancel_run(self: Task, part_ids: list[str]) -> None:
 def aggregate_run(self: Task, run_ids: list[str]) -> None:
     """Decide runs whose parts have all ended, and publish a step message for their delivery."""
     context = WorkerContext.for_app(self.app)
-    context.run(aggregate_all(context, run_ids))
+    with in_step("aggregate"):
+        context.run(aggregate_all(context, run_ids))
 
 
 @shared_task(name=routing.REPORT_ORPHANS, **routing.STEP_OPTIONS)
@@ -69,4 +72,5 @@ def report_orphans(self: Task, accounts: list[str]) -> None:
     """Report jobs that exist although the API rejected their purchase."""
     context = WorkerContext.for_app(self.app)
     if context.settings.account_id in accounts:
-        context.run(search_for_rejected(context))
+        with in_step("report_orphans"):
+            context.run(search_for_rejected(context))
