@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def deliver(app_context: AppContext, run_id: str, *, redelivery: bool = False) -> None:
+def deliver_run(app_context: AppContext, run_id: str, *, redelivery: bool = False) -> None:
     """Publish `deliver_outcome` under each waiting id, with the canvas of its caller.
 
     Args:

@@ -75,7 +75,7 @@ _REQUEUE_DELAY = 120.0
 _NO_NOTE = AnswerNote()
 
 
-async def collect(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
+async def collect_job(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
     """Begin to fetch the tasks of a part whose job has ended, or will give no better answer."""
     claim = await note_words(context, claim, "task", unknown_words(job))
     job, surplus = position_job(claim, job)
@@ -113,7 +113,7 @@ def _all_targets(claim: Claim, job: JobDetails) -> tuple[JobDetails, int]:
     return (job if was_stopped(job) else pad_job(job, targets)), len(targets)
 
 
-async def fetch(context: WorkerContext, claim: Claim) -> StepMessage | None:
+async def fetch_part(context: WorkerContext, claim: Claim) -> StepMessage | None:
     """Fetch and store the missing tasks of a part in state `fetching`. End the part if none is missing."""
     job = await context.store.run(ReadJob(claim.part_id))
     if job is None:

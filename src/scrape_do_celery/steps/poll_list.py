@@ -42,7 +42,7 @@ _PAGES = 5
 _CHUNK = 500
 
 
-async def sweep(context: WorkerContext) -> None:
+async def poll_list(context: WorkerContext) -> None:
     """Do one list poll, unless another step does one or no job is due any more."""
     turn = ListPoll(context)
     if not await turn.take():

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-async def reconcile(context: WorkerContext, claim: Claim) -> StepMessage | None:
+async def reconcile_part(context: WorkerContext, claim: Claim) -> StepMessage | None:
     """Search for the job once, and act on the evidence.
 
     The part adopts the job, or is resubmitted or ended if no job exists by all that can be known. If a job may belong

@@ -47,7 +47,7 @@ def deliver_outcome(self: Task, run_id: str) -> dict[str, Any] | None:
     if record.outcome is None or self.request.id not in record.waiters:
         # The message came too early, or a second time. A delivered outcome must not reach the callbacks again.
         raise Ignore
-    with tracing.work(record.trace, "scrape_do.deliver", run_id=run_id):
+    with tracing.work(record.trace, routing.Step.DELIVER.span, run_id=run_id):
         if record.error is not None:
             raise record.error
         return record.result
