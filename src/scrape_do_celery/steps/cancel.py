@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 async def cancel_part(context: WorkerContext, claim: Claim) -> StepMessage | None:
-    """Poll the job once more; if it still runs, send a `DELETE`. A later poll finds the terminal status, which decides.
+    """Poll the job once more. If it still runs, send a `DELETE`; a later poll finds the terminal status.
 
     If the answer cannot be read, the job may run, so the `DELETE` is sent as well.
     """
@@ -59,7 +59,7 @@ async def cancel_part(context: WorkerContext, claim: Claim) -> StepMessage | Non
 async def _rescue_pages(
     context: WorkerContext, claim: Claim, job: JobDetails | None, error: ScrapeDoError
 ) -> StepMessage | None:
-    """Fetch the tasks of a job that could not be stopped; `job` is None if its answer could not be read."""
+    """Fetch the tasks of a job that the API does not cancel. Its pages are paid for."""
     if job is not None:
         return await collect_job(context, claim, job)
     return await handle_unanswered_job(context, claim, error)

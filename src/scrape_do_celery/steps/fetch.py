@@ -76,7 +76,7 @@ _NO_NOTE = AnswerNote()
 
 
 async def collect_job(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
-    """Begin to fetch the tasks of a part whose job has ended, or will give no better answer."""
+    """Begin to fetch the tasks of a job that has ended, or for which no better answer will come."""
     claim = await note_words(context, claim, "task", unknown_words(job))
     job, surplus = position_job(claim, job)
     if surplus:

@@ -53,7 +53,7 @@ async def handle_unanswered_job(context: WorkerContext, claim: Claim, error: Scr
     """Handle an error of a poll of the part's job."""
     fate = classify_answer(error)
     if fate in {AnswerFate.GONE, AnswerFate.NOT_FOUND, AnswerFate.UNCONFIRMED}:
-        return await _not_found(context, claim, error, fate)
+        return await _handle_missing_job(context, claim, error, fate)
     if claim.is_forgotten() and claim.part.is_unlisted and (job := await _read_last_job(context, claim)):
         return await collect_job(context, claim, job)
     if claim.stop_grace_passed(context.settings.cancel_grace) and claim.part.task_ids:
@@ -64,7 +64,7 @@ async def handle_unanswered_job(context: WorkerContext, claim: Claim, error: Scr
     return await _handle_unusable(context, claim, error)
 
 
-async def _not_found(
+async def _handle_missing_job(
     context: WorkerContext, claim: Claim, error: ScrapeDoError, fate: AnswerFate
 ) -> StepMessage | None:
     is_young = claim.now - (claim.part.bought_at or claim.now) < NOT_FOUND_GRACE

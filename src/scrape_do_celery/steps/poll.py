@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 async def poll_part(context: WorkerContext, claim: Claim) -> StepMessage | None:
-    """Poll a job once. A job that still runs becomes due again, and an ended job is collected."""
+    """Poll a job once. If it still runs, it becomes due again. If it has ended, its tasks are fetched."""
     try:
         job = await context.call_for_one(context.client.get_job, claim.part.job_id or "")
     except ScrapeDoError as error:

@@ -1,4 +1,4 @@
-"""The steps that work on parts, runs and accounts. Their messages only wake them up: each reads the record first."""
+"""Register the steps on parts, runs and accounts. A step message only wakes its step, which reads the record first."""
 
 from __future__ import annotations
 

@@ -15,7 +15,8 @@ from kombu.exceptions import OperationalError
 from scrape_do_celery import routing
 from scrape_do_celery.errors import JobLostError, RunNotFoundError, StoreUnavailableError
 from scrape_do_celery.runs.canvas import delivery_signature, is_followed
-from scrape_do_celery.steps.deliver import deliver_run, start_draft
+from scrape_do_celery.steps.deliver import deliver_run
+from scrape_do_celery.steps.scrape import start_draft
 from scrape_do_celery.store import CANCEL
 from scrape_do_celery.store.commands.creation import AcceptRun, ScheduleTick
 from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, ForgetRun, RecordOutcome
@@ -337,7 +338,7 @@ def test_forgotten_run_is_an_error_for_its_waiter(run_deliver):
 
 
 def test_store_outage_returns_the_message(step_harness, run_deliver, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.tasks.deliver.time.sleep", lambda _: None)
+    monkeypatch.setattr("scrape_do_celery.steps.requeue.time.sleep", lambda _: None)
     monkeypatch.setattr(step_harness.app_context.store, "run", away)
     with pytest.raises(Reject) as caught:
         run_deliver()

@@ -237,7 +237,7 @@ def test_a_run_is_not_decided_without_its_key(ended, caplog):
 
 
 def test_a_run_is_not_reported_without_its_key(ended, monkeypatch, caplog):
-    monkeypatch.setattr("scrape_do_celery.tasks.deliver.time.sleep", lambda _: None)
+    monkeypatch.setattr("scrape_do_celery.steps.requeue.time.sleep", lambda _: None)
     decide(ended)
     ended.step_messages()
     ended.use(NEW)
