@@ -12,6 +12,7 @@ from scrape_do_celery.rules.states import TRANSITIONS
 from scrape_do_celery.store import PartRecord, PartState, RunRecord
 from scrape_do_celery.store.fields import OTHER_PART_FIELDS, OTHER_RUN_FIELDS, declared_fields
 from scrape_do_celery.store.keys import declared_keys
+from tests.docs.sequence import HOUSEKEEPING, POST, Call, lost_answer_markdown, record_run, run_markdown
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "scrape_do_celery"
@@ -75,6 +76,8 @@ def _first_line(path):
 def page():
     text = PAGE.read_text()
     generated = {
+        "calls of a run": run_markdown(),
+        "calls after a lost answer": lost_answer_markdown(),
         "states": states_markdown(),
         "keys": keys_markdown(),
         "fields of a run": fields_markdown(RunRecord, OTHER_RUN_FIELDS),
@@ -87,8 +90,27 @@ def page():
     return text
 
 
+# The recording runs a worker in this process, and Celery's own warnings are no fault of the page.
+recording = pytest.mark.filterwarnings("ignore::DeprecationWarning:celery", "ignore::DeprecationWarning:kombu")
+
+
+@recording
 def test_generated_parts_are_those_of_the_code():
     assert page() == PAGE.read_text(), "run: python -m tests.docs.test_architecture"
+
+
+@recording
+@pytest.mark.parametrize("fault", [None, "submit_answer_lost"])
+def test_the_recorded_intent_is_written_and_checked_before_the_only_post(fault):
+    calls = record_run(fault)
+    intent, check = (calls.index(Call("worker", "store", name)) for name in ("WriteIntent", "CheckBeforeSend"))
+    assert intent < check < calls.index(POST)
+    assert calls.count(POST) == 1
+
+
+def test_housekeeping_names_commands():
+    defined = {name for path in (SOURCE / "store" / "commands").glob("*.py") for name in classes_in(path)}
+    assert [name for name in HOUSEKEEPING if name not in defined] == []
 
 
 # Text by hand
@@ -100,6 +122,10 @@ def by_hand():
 
 def resolve(name):
     return next((root / name for root in (SOURCE, SOURCE.parent, ROOT) if (root / name).exists()), None)
+
+
+def classes_in(path):
+    return re.findall(r"^class (\w+)", path.read_text(), re.MULTILINE)
 
 
 def names_in(path):
