@@ -33,7 +33,7 @@ def deliver_outcome(self: Task, run_id: str) -> dict[str, Any] | None:
     if record is None and _run_or_requeue(app_context, IsRunForgotten(run_id)):
         raise Ignore
     if record is None:
-        raise RunNotFoundError(f"no run {run_id} in the store: forgotten, or past its life", run_id)
+        raise RunNotFoundError(f"the store has no run {run_id}: the run was forgotten, or has expired", run_id)
     if record.unreadable is not None:
         # The message is requeued: another worker has the key, or will have it.
         log.error(
