@@ -94,13 +94,10 @@ class Settings(BaseSettings):
         description="The store, which holds runs and pages: `redis://`, `rediss://` (TLS) or `unix:///path?db=0`.",
     )
     broker_url: str = Field(
-        default="",
-        description="Celery's broker, of any kind that Celery supports. If unset: the next database of the store's "
-        "server.",
+        default="", description="Celery's broker. If unset: the next database of the store's server."
     )
     result_backend: str = Field(
-        default="",
-        description="Celery's result backend. If unset: the store's server, two databases after the store's.",
+        default="", description="Celery's result backend. If unset: two databases after the store's."
     )
     queue: Annotated[str, AfterValidator(_check_queue)] = Field(
         default="scrape_do", description="The Celery queue of all steps."
@@ -123,12 +120,8 @@ class Settings(BaseSettings):
         default=1.0, ge=0.01, description="Time between the acceptance of a job and its first poll."
     )
     poll_max_interval: float = Field(default=30.0, ge=0.01, description="The longest time between two polls of a job.")
-    poll_multiplier: float = Field(
-        default=2.0, ge=1, le=100, description="Factor by which each polling interval grows."
-    )
-    poll_jitter: bool = Field(
-        default=True, description="Vary polling intervals at random, never above the longest interval."
-    )
+    poll_multiplier: float = Field(default=2.0, ge=1, le=100, description="Factor of growth of polling intervals.")
+    poll_jitter: bool = Field(default=True, description="Shorten polling intervals at random.")
     submit_deadline: float = Field(
         default=60.0, gt=0, description="Total time for the `POST` of a job. After this time, the purchase is in doubt."
     )
@@ -142,13 +135,10 @@ class Settings(BaseSettings):
     )
     shared_account: bool = Field(
         default=False,
-        description="Whether other programs buy jobs with this token. If so, only a marker in a webhook's URL "
-        "identifies a job.",
+        description="Other programs buy jobs with this token too. Only a marker in a webhook's URL identifies a job.",
     )
     marker_url: Annotated[str | None, AfterValidator(urls.http_url)] = Field(
-        default=None,
-        description="Webhook URL on a shared account. It carries the marker of requests without a webhook of their "
-        "own.",
+        default=None, description="On a shared account, the webhook URL for the marker of requests without a webhook."
     )
     account: str = Field(
         default="", description="A name for the Scrape.do account. With a name, runs outlive a change of the token."
@@ -193,7 +183,7 @@ class Settings(BaseSettings):
     max_active_jobs: int | None = Field(
         default=None,
         ge=1,
-        description="Jobs that may run at Scrape.do at the same time. Other parts wait in the store, in order.",
+        description="Jobs that may run at Scrape.do at a time. Other parts wait in the store, in order.",
     )
     credentials: Annotated[
         SecretStr | None, BeforeValidator(secrets.credentials_text), AfterValidator(secrets.check_credentials)
