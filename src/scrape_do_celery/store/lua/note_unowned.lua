@@ -1,4 +1,4 @@
---[[ Note jobs of the API that no run owns, each with its first sighting as a position in the order of intents.
+--[[ Note jobs of the API that no run owns, each with the position of its first sighting in the order.
 
   A job that was seen before an intent was not bought by it.
 
