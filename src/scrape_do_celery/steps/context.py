@@ -1,4 +1,4 @@
-"""The context that all steps of a process share: settings, store, API clients, limits, and the event loop."""
+"""Open, share and close what all steps of a process need: settings, store, API clients, limits, event loop."""
 
 from __future__ import annotations
 

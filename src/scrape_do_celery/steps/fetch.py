@@ -75,8 +75,8 @@ _REQUEUE_DELAY = 120.0
 _NO_NOTE = AnswerNote()
 
 
-async def collect(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
-    """Begin to fetch the tasks of a part whose job has ended, or will give no better answer."""
+async def collect_job(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
+    """Begin to fetch the tasks of a job that has ended, or for which no better answer will come."""
     claim = await note_words(context, claim, "task", unknown_words(job))
     job, surplus = position_job(claim, job)
     if surplus:
@@ -113,7 +113,7 @@ def _all_targets(claim: Claim, job: JobDetails) -> tuple[JobDetails, int]:
     return (job if was_stopped(job) else pad_job(job, targets)), len(targets)
 
 
-async def fetch(context: WorkerContext, claim: Claim) -> StepMessage | None:
+async def fetch_part(context: WorkerContext, claim: Claim) -> StepMessage | None:
     """Fetch and store the missing tasks of a part in state `fetching`. End the part if none is missing."""
     job = await context.store.run(ReadJob(claim.part_id))
     if job is None:

@@ -161,7 +161,7 @@ class _CandidateReader:
         return task if is_web_url(task.url) else None
 
     async def is_marked(self, job: JobDetails, marker: str, order: StartOrder) -> bool:
-        """Tell whether the job's tasks show the part's marker."""
+        """Return whether the job's tasks show the part's marker."""
         for task_id in job.named_task_ids[:1]:
             try:
                 task = await self._context.call(self._context.client.get_task, job.job_id, task_id)

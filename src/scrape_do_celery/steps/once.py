@@ -23,7 +23,7 @@ class OnceFilter:
         self._keys: set[tuple[str, ...]] = set()
 
     def is_first(self, *key: str) -> bool:
-        """Tell whether a key is new, and remember the key. A process with too many keys has no new ones."""
+        """Return whether a key is new, and remember the key. A process with too many keys has no new ones."""
         if key in self._keys or len(self._keys) >= _REMEMBERED:
             return False
         self._keys.add(key)

@@ -1,4 +1,4 @@
-"""The search for running jobs of the account that no run owns, with their cost and their cancellation."""
+"""Find running jobs of the account that no run owns, compute their cost, and cancel them."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class _SendAbortedError(Exception):
     """An error before the `POST`: nothing was sent, because the lease was too short or the store did not answer."""
 
 
-async def submit(context: WorkerContext, claim: Claim) -> StepMessage | None:
+async def submit_part(context: WorkerContext, claim: Claim) -> StepMessage | None:
     """Buy the job of a claimed part, at most once, or hold the part back."""
     try:
         request = claim.spec().request

@@ -36,7 +36,7 @@ class TokenCheck:
         return AsyncAPIResponseError(*error.args) if await self._takes_token() else error
 
     async def _takes_token(self) -> bool:
-        """Tell whether the API certainly accepts the token. Many refusals at once cost one request."""
+        """Return whether the API certainly accepts the token. Many refusals at once cost one request."""
         async with self._lock:
             now = asyncio.get_running_loop().time()
             if self._checked is None or now - self._checked[0] > _STANDS:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 
 import pytest
 from celery import _state, signature
@@ -281,8 +279,7 @@ def test_a_store_that_is_away_sends_the_message_back(step_harness, scrape_task, 
     def away(_):
         raise StoreUnavailableError("away")
 
-    module = sys.modules["scrape_do_celery.tasks.scrape"]
-    monkeypatch.setattr(module, "time", SimpleNamespace(sleep=lambda _: None))
+    monkeypatch.setattr("scrape_do_celery.steps.requeue.time.sleep", lambda _: None)
     monkeypatch.setattr(step_harness.app_context.store, "run", away)
     for kwargs in ({"targets": [URL]}, {"run_id": "r"}):
         with pytest.raises(Reject) as caught:
