@@ -55,7 +55,7 @@ def _park_caller(app_context: AppContext, run_id: str, task_id: str, canvas: dic
     store = app_context.store
     parts = store.run(AcceptRun(run_id, task_id, delivery_signature(app_context, run_id, task_id, canvas)))
     if not parts:
-        raise RunNotFoundError(f"no run {run_id} in the store", run_id)
+        raise RunNotFoundError(f"the store has no run {run_id}", run_id)
     if parts != FORGOTTEN:
         publish_submit(app_context, run_id, parts)
 

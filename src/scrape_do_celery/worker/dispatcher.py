@@ -107,7 +107,8 @@ class Dispatcher(PassThread):
             holder = store.run(ClaimNamespace(mine, NAMESPACE_LEASE))
             if holder != mine:
                 log.error(
-                    "the store is served by another application now (%s): this worker publishes no more",
+                    "the store is served by another application now (%s): this worker publishes nothing; give each "
+                    "application its own SCRAPE_DO_KEY_PREFIX",
                     holder,
                     extra=log_fields("namespace_lost"),
                 )

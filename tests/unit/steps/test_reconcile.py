@@ -335,7 +335,7 @@ def test_on_a_shared_account_without_a_marker_nothing_is_taken(step_harness, mak
     lose_submit_answer(step_harness)
     show_jobs(step_harness, make.job("pending", job_id="theirs"))
     reconcile_seconds_until(step_harness, PartState.DONE)
-    assert "others buy on this account" in str(step_harness.part().error)
+    assert "other programs buy on this account" in str(step_harness.part().error)
 
 
 def test_a_plugin_job_does_not_show_whose_it_is(step_harness, make):
