@@ -111,7 +111,7 @@ def test_a_canceled_draft_ends(store):
     with pytest.raises(StoreUnavailableError):
         store.run(AcceptRun("draft"))
     assert store.run(RequestStop("draft", "cancel")) == []
-    assert store.run(AcceptRun("draft")) == 1
+    assert store.run(AcceptRun("draft")).parts == 1
     assert store.run(RecordOutcome("draft", "canceled", {})) == "canceled"
 
 

@@ -90,8 +90,8 @@ def start_draft(app_context: AppContext, run_id: str, now: float) -> None:
     # Every waiter must be revoked: one revoked message must not cancel the run of the others.
     if expired or (record.waiters and all(_read_state(app_context, waiter) == REVOKED for waiter in record.waiters)):
         store.run(RequestStop(run_id, CANCEL))
-    parts = store.run(AcceptRun(run_id))
-    app_context.publish(routing.SUBMIT_JOBS, [record.part_id(number) for number in range(parts)])
+    accepted = store.run(AcceptRun(run_id))
+    app_context.publish(routing.SUBMIT_JOBS, [record.part_id(number) for number in range(accepted.parts)])
 
 
 def find_revoked(app_context: AppContext, task_ids: Sequence[str]) -> list[str]:

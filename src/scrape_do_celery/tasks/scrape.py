@@ -28,7 +28,7 @@ from scrape_do_celery.runs.celery_app import EAGER, refuse_eager
 from scrape_do_celery.runs.context import ONCE_MORE
 from scrape_do_celery.runs.drafts import create_draft
 from scrape_do_celery.runs.enqueue import publish_submit
-from scrape_do_celery.store.commands.creation import FORGOTTEN, AcceptRun
+from scrape_do_celery.store.commands.creation import AcceptResult, AcceptRun
 
 log = logging.getLogger(__name__)
 
@@ -128,11 +128,11 @@ def _scrape(self: Task, *args: Any, run_id: str | None = None, **request: Any) -
 def _park_caller(app_context: AppContext, run_id: str, task_id: str, canvas: dict[str, Any]) -> None:
     """Leave the caller's Celery id to the run. The canvas waits in the record, so that no message or worker waits."""
     store = app_context.store
-    parts = store.run(AcceptRun(run_id, task_id, delivery_signature(app_context, run_id, task_id, canvas)))
-    if not parts:
+    accepted = store.run(AcceptRun(run_id, task_id, delivery_signature(app_context, run_id, task_id, canvas)))
+    if accepted.result is AcceptResult.GONE:
         raise RunNotFoundError(f"no run {run_id} in the store", run_id)
-    if parts != FORGOTTEN:
-        publish_submit(app_context, run_id, parts)
+    if accepted.result is AcceptResult.ACCEPTED:
+        publish_submit(app_context, run_id, accepted.parts)
 
 
 def _create_draft(

@@ -6,7 +6,7 @@ import pytest
 
 from scrape_do_celery.store import PartId, PartState, Retention
 from scrape_do_celery.store.commands.contents import StoreContent
-from scrape_do_celery.store.commands.creation import FORGOTTEN, AcceptRun
+from scrape_do_celery.store.commands.creation import AcceptResult, AcceptRun
 from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
 from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, ForgetRun, ReadOutcome, RecordOutcome
 
@@ -98,7 +98,7 @@ def test_old_message_does_not_buy_a_forgotten_run(store):
     store.run(ForgetRun("r"))
     again = store.create_run()
     assert again.result == "forgotten"
-    assert store.run(AcceptRun("r", "w", "s")) == FORGOTTEN
+    assert store.run(AcceptRun("r", "w", "s")).result is AcceptResult.FORGOTTEN
     assert store.run(ReadOutcome("r")) == (False, None)
     assert store.create_run("other", key="k").new
 
