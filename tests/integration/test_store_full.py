@@ -47,7 +47,7 @@ def store(tmp_path):
         }
         claim = take(one, seconds=30)
         # A shortcut: no transition leads from queued to running.
-        one.client.hset(one.keys.part("r", 0), "state", PartState.RUNNING)
+        one.client.hset(one.keys.part(PartId("r", 0)), "state", PartState.RUNNING)
         one.run(UpdatePart(claim, fields, after=0.0, owner="j", job=job))
         # Well below the used memory, because the memory of clients' buffers varies.
         one.client.config_set("maxmemory", int(one.client.info("memory")["used_memory"]) // 2)

@@ -163,9 +163,9 @@ class FakeStore:
         """Write fields without any rule of the store. None removes a field."""
         for name, value in fields.items():
             if value is None:
-                self.redis.hdel(self.keys.part(run_id, part), name)
+                self.redis.hdel(self.keys.part(PartId(run_id, part)), name)
             else:
-                self.redis.hset(self.keys.part(run_id, part), name, value)
+                self.redis.hset(self.keys.part(PartId(run_id, part)), name, value)
 
     def force_state(self, run_id="r", part=0, state=PartState.RUNNING):
         """Set the state of a part although no transition leads to it, as a shortcut of a test."""
@@ -200,7 +200,7 @@ class FakeStore:
         return {name.decode(): value.decode(errors="replace") for name, value in self.redis.hgetall(key).items()}
 
     def part_fields(self, run_id="r", part=0):
-        return self.fields(self.keys.part(run_id, part))
+        return self.fields(self.keys.part(PartId(run_id, part)))
 
     def run_fields(self, run_id="r"):
         return self.fields(self.keys.run(run_id))

@@ -68,7 +68,7 @@ def ended(app_context):
         job = JobDetails(job_id="j1", status="error" if error else "success", task_ids=["t0", "t1"])
         claim = store.run(ClaimPart(part_id, "token", seconds=30, states=["queued"]))
         # A shortcut: no transition leads from queued to fetching.
-        store.client.hset(store.keys.part(run_id, 0), "state", "fetching")
+        store.client.hset(store.keys.part(PartId(run_id, 0)), "state", "fetching")
         store.run(UpdatePart(claim, {"job": "j1"}, job=job))
         for number, one in enumerate([task(), task(1, **second)]):
             store.run(StoreContent(part_id, number, one))
@@ -174,7 +174,7 @@ def test_a_reader_who_has_read_enough_is_told_nothing(scrape_do, monkeypatch):
 
 def test_status_tells_what_a_run_waits_for(scrape_do, app_context):
     run_id = scrape_do("enqueue", *URLS).output.strip()
-    part = app_context.store.keys.part(run_id, 0)
+    part = app_context.store.keys.part(PartId(run_id, 0))
     app_context.store.client.hset(
         part, mapping={"api_failures": 2, "api_error": "AsyncAPIServerError: 503 for GET /jobs"}
     )
@@ -187,7 +187,7 @@ def test_status_shows_words_that_this_version_does_not_know(scrape_do, app_conte
     run_id = scrape_do("enqueue", *URLS).output.strip()
     assert "unknown statuses" not in scrape_do("status", run_id).output
     app_context.store.client.hset(
-        app_context.store.keys.part(run_id, 0), "words", '["reticulating", "dr\\u001b[2Jawn"]'
+        app_context.store.keys.part(PartId(run_id, 0)), "words", '["reticulating", "dr\\u001b[2Jawn"]'
     )
     assert "unknown statuses  reticulating, dr [2Jawn\n" in scrape_do("status", run_id).output
 

@@ -24,6 +24,7 @@ from scrape_do_celery.diagnostics import (
     check_workers,
 )
 from scrape_do_celery.runs import AppContext, make_app
+from scrape_do_celery.store.keys import PartId
 from tests.support.diagnosed_redis import FACTS, DiagnosedRedis
 
 SECRET = "a-secret-of-the-user"
@@ -181,7 +182,7 @@ def test_runs_that_another_account_bought_are_counted(store, monkeypatch):
         run_id = runs.enqueue(URLS).run_id
         watched = run_id if account == "another" else watched
         if account:
-            store.client.hset(store.keys.part(run_id, 0), "account", account)
+            store.client.hset(store.keys.part(PartId(run_id, 0)), "account", account)
     # The part waits among the running jobs of its account.
     store.client.zrem(store.keys.due, f"{watched}:0")
     store.client.zadd(store.keys.poll_set("another"), {f"{watched}:0": 1})

@@ -24,7 +24,7 @@ F = TypeVar("F", bound="Callable[..., str]")
 #: The type and the expiry of the key that each method of `Keys` names.
 _DECLARED: Final[dict[str, tuple[str, str]]] = {}
 #: The placeholders of arguments in the pattern of a key, if they differ from the arguments' names.
-_PLACEHOLDERS: Final = {"run_id": "run", "part": "n", "job_id": "job", "message_id": "message"}
+_PLACEHOLDERS: Final = {"run_id": "<run>", "part_id": "<run>:<n>", "job_id": "<job>", "message_id": "<message>"}
 
 
 def holds(kind: Literal["hash", "set", "string", "zset"], expiry: str) -> Callable[[F], F]:
@@ -64,24 +64,24 @@ class Keys(PrivateValues):
         return f"{self.prefix}:run:{run_id}"
 
     @holds("hash", "as the run")
-    def part(self, run_id: str, part: int) -> str:
+    def part(self, part_id: PartId) -> str:
         """Return the key of the record of a part: state, lease, fence, intent, job, counters."""
-        return f"{self.prefix}:part:{run_id}:{part}"
+        return f"{self.prefix}:part:{part_id}"
 
     @holds("string", "as the run")
-    def job(self, run_id: str, part: int) -> str:
+    def job(self, part_id: PartId) -> str:
         """Return the key of the last `JobDetails` of a part, packed."""
-        return f"{self.prefix}:job:{run_id}:{part}"
+        return f"{self.prefix}:job:{part_id}"
 
     @holds("hash", "`result_ttl` after delivery")
-    def contents(self, run_id: str, part: int) -> str:
+    def contents(self, part_id: PartId) -> str:
         """Return the key of the contents of a part: task position -> frame of one `TaskDetails`."""
-        return f"{self.prefix}:contents:{run_id}:{part}"
+        return f"{self.prefix}:contents:{part_id}"
 
     @holds("hash", "until the part ends")
-    def provisional(self, run_id: str, part: int) -> str:
+    def provisional(self, part_id: PartId) -> str:
         """Return the key of the held pages of unfinished tasks of a part: task position -> frame; and their credits."""
-        return f"{self.prefix}:provisional:{run_id}:{part}"
+        return f"{self.prefix}:provisional:{part_id}"
 
     @property
     @holds("zset", "never")
@@ -303,7 +303,7 @@ def declared_keys() -> list[DeclaredKey]:
 def _declaration(name: str, kind: str, expiry: str) -> DeclaredKey:
     member: Any = inspect.getattr_static(Keys, name)
     method: Any = member.fget if isinstance(member, property) else member
-    arguments = {one: f"<{_PLACEHOLDERS.get(one, one)}>" for one in list(inspect.signature(method).parameters)[1:]}
+    arguments = {one: _PLACEHOLDERS.get(one, f"<{one}>") for one in list(inspect.signature(method).parameters)[1:]}
     pattern: str = method(Keys("P"), **arguments)
     if "key" in arguments:
         pattern = pattern.replace(hashlib.sha256(arguments["key"].encode()).hexdigest(), "<sha256 of key>")

@@ -200,7 +200,7 @@ class Claim:
     def from_reply(cls, part_id: PartId, reply: Sequence[Any], keys: Keys = _PLAIN) -> Claim:
         """Parse the claim in the reply of `claim_part.lua`."""
         _, now, fields, (spec, targets, *of_run), breaker = reply
-        part = PartRecord.parse(pairs(fields), keys.part(part_id.run_id, part_id.part), keys)
+        part = PartRecord.parse(pairs(fields), keys.part(part_id), keys)
         found = {name: value for name, value in zip(CLAIMED_RUN_FIELDS, of_run, strict=True) if value is not None}
         return cls(
             part_id=part_id,
@@ -294,10 +294,11 @@ class RunRecord(Record):
         if not reply:
             return None
         values, unreadable = cls.read_values(pairs(reply[0]), keys.run(run_id), keys)
-        parts = [PartRecord.parse(pairs(part), keys.part(run_id, n), keys) for n, part in enumerate(reply[1:]) if part]
+        hashes = [(PartId(run_id, n), pairs(part)) for n, part in enumerate(reply[1:]) if part]
+        parts = tuple(PartRecord.parse(fields, keys.part(part_id), keys) for part_id, fields in hashes)
         missing = set(values.get("key_names", ())) - set(keys.key_names)
         why = missing_key_error(min(missing), keys.key_names) if missing else unreadable.get("result")
-        return cls(run_id=run_id, parts=tuple(parts), unreadable=why, **values)
+        return cls(run_id=run_id, parts=parts, unreadable=why, **values)
 
     @property
     def expires(self) -> float | None:

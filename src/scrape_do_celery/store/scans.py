@@ -38,7 +38,7 @@ def count_parts_by_account(store: Store, limit: int) -> Counter[str]:
     with store.client.pipeline(transaction=False) as pipe:
         for run_id, _, part in (name.decode().rpartition(":") for name in names):
             if part != RUN_ENTRY:
-                pipe.hget(store.keys.part(run_id, int(part)), "account")
+                pipe.hget(store.keys.part(PartId(run_id, int(part))), "account")
         return Counter(account.decode() for account in pipe.execute() if account)
 
 
@@ -54,7 +54,7 @@ def list_due_entries(store: Store) -> Iterator[tuple[str, float]]:
 def read_waiting_part(store: Store, part_id: PartId) -> WaitingPart:
     """Read what a part waits for."""
     client: Any = store.client
-    state, job_id = client.hmget(store.keys.part(part_id.run_id, part_id.part), "state", "job")
+    state, job_id = client.hmget(store.keys.part(part_id), "state", "job")
     return WaitingPart(
         state is not None and state.decode() == PartState.RUNNING,
         None if job_id is None else job_id.decode(),

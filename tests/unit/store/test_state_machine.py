@@ -405,7 +405,11 @@ class Pipeline(RuleBasedStateMachine):
 
     def nothing_has_a_life_before_its_outcome_is_known(self):
         for run_id in {LIVE, DRAFT} - self.outcomes.keys():
-            keys = [self.store.keys.run(run_id), self.store.keys.part(run_id, 0), self.store.keys.contents(run_id, 0)]
+            keys = [
+                self.store.keys.run(run_id),
+                self.store.keys.part(PartId(run_id, 0)),
+                self.store.keys.contents(PartId(run_id, 0)),
+            ]
             assert all(self.store.redis.ttl(key) < 0 for key in keys)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.rules.polling import RETENTION
 from scrape_do_celery.store.command import Command, Encoded
-from scrape_do_celery.store.commands.arguments import START, make_part_key
+from scrape_do_celery.store.commands.arguments import START
 from scrape_do_celery.store.keys import PartId
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class ReadUnresolvedPurchases(Command[UnresolvedPurchases]):
         part_id, digests = self.claim.part_id, self.digests
         return Encoded(
             (str(part_id), keys.prefix, self.account, " ".join(digests.strict), self.sighted, *digests.coarse),
-            [make_part_key(keys, part_id)],
+            [keys.part(part_id)],
         )
 
     def decode(self, keys: Keys, reply: Any) -> UnresolvedPurchases:
