@@ -186,6 +186,7 @@ def test_runs_that_another_account_bought_are_counted(store, monkeypatch):
     # The part waits among the running jobs of its account.
     store.client.zrem(store.keys.due, f"{watched}:0")
     store.client.zadd(store.keys.poll_set("another"), {f"{watched}:0": 1})
+    store.client.sadd(store.keys.accounts, "another")
     found = list(check_store(store, "mine"))
     assert levels(found) == [OK, WARNING]
     assert "2 job(s) were bought with the token of another account (another; this one is mine)" in found[-1].text
