@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import fakeredis
 import pytest
@@ -168,10 +169,11 @@ def test_store_findings_have_their_levels(store, facts, config, expected, text):
 
 def test_an_account_that_is_held_back_is_named(store):
     store.client = DiagnosedRedis()
-    store.client.refused = [b"p:breaker:x"]
+    since = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+    store.client.open_breakers = {b"p:breaker:x": f"{since.timestamp():.4f}".encode()}
     found = list(check_store(store))
     assert levels(found) == [OK, WRONG]
-    assert "refuses the token since 1970-01-01" in found[-1].text
+    assert "refuses the token since 2026-03-04 05:06:07 UTC" in found[-1].text
 
 
 def test_runs_that_another_account_bought_are_counted(store, monkeypatch):
