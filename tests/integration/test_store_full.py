@@ -146,5 +146,5 @@ def test_requests_are_still_shared_out(store):
 
 def test_the_store_stays_its_application_s(store):
     for _ in range(2):
-        assert store.run(ClaimNamespace("mine", 30)) == "mine"
-    assert store.run(ClaimNamespace("another", 30)) == "mine"
+        assert store.run(ClaimNamespace("mine")) == "mine"
+    assert store.run(ClaimNamespace("another")) == "mine"

@@ -45,6 +45,8 @@ from scrape_do_celery.store.commands.dispatch import ClaimDue
 from scrape_do_celery.store.commands.parts import ClaimPart, FinishPart, UpdatePart, UpdateResult
 from scrape_do_celery.store.commands.runs import ReadRun
 from scrape_do_celery.store.fields import OTHER_PART_FIELDS, OTHER_RUN_FIELDS, declared_fields
+from scrape_do_celery.store.keys import declared_keys
+from scrape_do_celery.store.retention import Expiry
 
 
 def match_names(declared):
@@ -54,7 +56,26 @@ def match_names(declared):
 
 DECLARED_OF_PARTS = match_names([*declared_fields(PartRecord), *OTHER_PART_FIELDS])
 DECLARED_OF_RUNS = match_names([*declared_fields(RunRecord), *OTHER_RUN_FIELDS])
+#: The pattern of the name behind the prefix, and the life, of each declared key.
+DECLARED_LIVES = [
+    (re.compile(re.sub("<[^>]+>", ".*", one.pattern.removeprefix("P:"))), one.life) for one in declared_keys()
+]
 TOKEN = "token-that-must-not-be-seen"
+
+
+def is_declared_life(name, life):
+    """Return whether the seconds of life of a key, or None, agree with a declaration that names the key."""
+    for pattern, declared in DECLARED_LIVES:
+        if pattern.fullmatch(name.partition(":")[2]):
+            if declared in {Expiry.NEVER, Expiry.DELETED}:
+                agrees = life is None
+            elif isinstance(declared, Expiry):
+                agrees = True
+            else:
+                agrees = life is not None and life <= declared
+            if agrees:
+                return True
+    return False
 
 
 class FakeClock:
@@ -231,6 +252,10 @@ class FakeStore:
         """Map each key of a run to its seconds of life, or to None if the key never expires."""
         keys = sorted(self.redis.scan_iter(f"{self.keys.prefix}:*:*"))
         return {key.decode(): None if (ttl := self.redis.ttl(key)) < 0 else ttl for key in keys}
+
+    def wrong_lives(self):
+        """Return the keys whose life is not the declared one."""
+        return {name: life for name, life in self.ttls().items() if not is_declared_life(name, life)}
 
     def undeclared_fields(self):
         """Return the fields of runs and parts that no declaration names."""
@@ -450,6 +475,7 @@ def store(clock):
     made = FakeStore(clock)
     yield made
     assert made.undeclared_fields() == set(), "declare the field in store/records.py or store/fields.py"
+    assert made.wrong_lives() == {}, "declare the life in store/keys.py"
 
 
 @pytest.fixture(scope="session")

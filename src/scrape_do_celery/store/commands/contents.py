@@ -7,7 +7,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.rules.fetch import lacks_page
-from scrape_do_celery.rules.polling import RETENTION
 from scrape_do_celery.store.codec import pack_task, unpack_task
 from scrape_do_celery.store.command import Command, Encoded
 
@@ -73,7 +72,7 @@ class HoldContent(Command[bool]):
     def encode(self, keys: Keys) -> Encoded:
         part_id, frame = self.part_id, _make_frame(keys, self.part_id, self.position, self.task)
         return Encoded(
-            (self.position, frame, int(RETENTION) + 86_400, self.task.cost or 0),
+            (self.position, frame, self.task.cost or 0),
             [keys.provisional(part_id), keys.part(part_id)],
         )
 

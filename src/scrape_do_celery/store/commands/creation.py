@@ -17,15 +17,13 @@ from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
 from scrape_do_celery.store.encryption import encryption_key_name
 from scrape_do_celery.store.options import RunSpec, targets_of
 from scrape_do_celery.store.records import VERSION
+from scrape_do_celery.store.retention import MARK_TTL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scrape_do_celery.store.command import Value
     from scrape_do_celery.store.keys import Keys
-
-#: Seconds for which an id is reserved for a key; seconds within which a message may be redelivered.
-_RESERVED_FOR, _AGAIN = 86400, 7 * 86400
 
 
 class CreateResult(StrEnum):
@@ -172,9 +170,7 @@ class ReserveKey(Command[Created]):
     script = "reserve_key"
 
     def encode(self, keys: Keys) -> Encoded:
-        return Encoded(
-            (self.run_id, self.digest, _RESERVED_FOR), [keys.idempotency(self.key), keys.reservation(self.key)]
-        )
+        return Encoded((self.run_id, self.digest), [keys.idempotency(self.key), keys.reservation(self.key)])
 
     def decode(self, keys: Keys, reply: Any) -> Created:
         return Created.parse(reply, self.digest)
@@ -189,7 +185,7 @@ class AssignTick(Command[str]):
     script = "claim_once"
 
     def encode(self, keys: Keys) -> Encoded:
-        return Encoded((self.tick, _AGAIN), [keys.message_tick(self.message_id)])
+        return Encoded((self.tick, MARK_TTL), [keys.message_tick(self.message_id)])
 
     def decode(self, keys: Keys, reply: Any) -> str:
         return str(reply.decode())

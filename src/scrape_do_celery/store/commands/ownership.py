@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery.rules.polling import RETENTION
 from scrape_do_celery.store.command import Command, Encoded
 from scrape_do_celery.store.commands.arguments import START
 from scrape_do_celery.store.keys import PartId
@@ -121,7 +120,7 @@ class NoteUnowned(Command[list[int]]):
 
     def encode(self, keys: Keys) -> Encoded:
         names = (job_id.lower() for job_id in self.job_ids)
-        return Encoded((keys.prefix, int(RETENTION) + 86_400, _REMEMBERED_JOBS, *names), [keys.unowned(self.account)])
+        return Encoded((keys.prefix, _REMEMBERED_JOBS, *names), [keys.unowned(self.account)])
 
     def decode(self, keys: Keys, reply: Any) -> list[int]:
         return [int(float(place)) for place in reply]
