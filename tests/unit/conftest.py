@@ -533,5 +533,6 @@ def start_run(step_harness, monkeypatch):
 
 @pytest.fixture
 def scrape_task(step_harness):
-    """Return the step from the harness's app."""
+    """Return the step from the harness's app. No earlier test need have loaded the module of the step."""
+    step_harness.app.loader.import_task_module("scrape_do_celery.tasks")
     return step_harness.app.tasks[routing.SCRAPE]
