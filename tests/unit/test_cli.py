@@ -5,6 +5,7 @@ import errno
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import fakeredis
@@ -13,6 +14,7 @@ from celery import Celery
 from click.testing import CliRunner
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+import scrape_do_celery
 from scrape_do_celery import JobDetails, JobFailedError, RunHandle, Settings, TaskDetails, diagnostics, runs
 from scrape_do_celery.cli import celery_plugin, main, output
 from scrape_do_celery.cli.pages import file_name, write_page
@@ -28,6 +30,8 @@ from tests.support.diagnosed_redis import DiagnosedRedis
 
 URLS = ["https://a.example/", "https://b.example/x?y=1"]
 SECRET = "a-secret-of-the-user"
+#: The folder of the tested package. A child process without it imports the package that is installed.
+SOURCE = str(Path(scrape_do_celery.__file__).parents[1])
 
 
 def task(number=0, **fields):
@@ -288,7 +292,7 @@ def test_a_terminal_gets_a_drawn_table(monkeypatch, capsys):
 
 def test_settings_warning_is_one_line_without_a_traceback():
     code = "import warnings\nfrom scrape_do_celery.cli import main\nmain(['status', 'x'])"
-    env = {"SCRAPE_DO_QUEU": "x", "SCRAPE_DO_REDIS_URL": "redis://127.0.0.1:1/0", "PATH": ""}
+    env = {"SCRAPE_DO_QUEU": "x", "SCRAPE_DO_REDIS_URL": "redis://127.0.0.1:1/0", "PATH": "", "PYTHONPATH": SOURCE}
     done = subprocess.run(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60, check=False
     )
