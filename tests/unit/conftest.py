@@ -513,6 +513,8 @@ def settings(clean_environment):
 @pytest.fixture
 def step_harness(clock, monkeypatch, settings):
     made = StepHarness(clock, monkeypatch, settings)
+    # Only a worker loads the steps by itself. Without this line, a test may need another test that has loaded them.
+    made.app.loader.import_task_module("scrape_do_celery.tasks")
     yield made
     WorkerContext.close_for_app(made.app)
     assert made.undeclared_fields() == set(), "declare the field in store/records.py or store/fields.py"
@@ -533,6 +535,5 @@ def start_run(step_harness, monkeypatch):
 
 @pytest.fixture
 def scrape_task(step_harness):
-    """Return the step from the harness's app. No earlier test need have loaded the module of the step."""
-    step_harness.app.loader.import_task_module("scrape_do_celery.tasks")
+    """Return the step from the harness's app."""
     return step_harness.app.tasks[routing.SCRAPE]
