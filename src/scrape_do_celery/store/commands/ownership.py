@@ -167,7 +167,8 @@ class ScanConflictingParts(Command[tuple[str, str]]):
     def encode(self, keys: Keys) -> Encoded:
         part_id = self.claim.part_id
         return Encoded(
-            (str(part_id), keys.prefix, self.cursor, self.digests.by_any_version), [keys.run(part_id.run_id), keys.due]
+            (str(part_id), keys.prefix, self.cursor, " ".join(self.digests.strict)),
+            [keys.run(part_id.run_id), keys.due],
         )
 
     def decode(self, keys: Keys, reply: Any) -> tuple[str, str]:

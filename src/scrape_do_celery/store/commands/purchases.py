@@ -173,7 +173,7 @@ class WriteIntent(Command[tuple[IntentVerdict, str]]):
                 *(str(claim.part_id), claim.part.fence, self.nonce, self.seconds),
                 *(keys.prefix, self.account, self.estimated_credits, self.marker, "1" if self.durable else ""),
                 *("" if self.limit is None else self.limit, SLOT_RECHECK),
-                *map(" ".join, (digests.strict, digests.coarse, digests.previous)),
+                *map(" ".join, (digests.strict, digests.coarse)),
             ),
             [keys.part(claim.part_id), keys.run(claim.part_id.run_id), keys.due],
         )
