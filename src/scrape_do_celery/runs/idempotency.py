@@ -39,6 +39,17 @@ def conflict_error(store: Store, run_id: str, spec: RunSpec) -> IdempotencyConfl
     except EncryptionKeyError as error:
         # The other request cannot be read here. Its digest still proves that the requests differ.
         return IdempotencyConflictError(f"the key belongs to run {run_id}, with another request: {error}", run_id)
-    fields = spec.differing_fields(theirs) if theirs else ()
-    what = f"the requests differ in {', '.join(fields)}" if fields else "the record of the run is gone"
+    if record is None or theirs is None:
+        return IdempotencyConflictError(
+            f"the key belongs to run {run_id}, with another request: the record of the run is gone", run_id
+        )
+    fields = spec.differing_fields(theirs)
+    if not fields:
+        # The digests are those of two versions. The caller can still use the run that was paid for.
+        return IdempotencyConflictError(
+            f"the key belongs to run {run_id}, and no field differs: another version of this package wrote the key; "
+            f"read run {run_id}, or use another key",
+            run_id,
+        )
+    what = f"the requests differ in {', '.join(fields)}"
     return IdempotencyConflictError(f"the key belongs to run {run_id}, with another request: {what}", run_id, fields)

@@ -93,7 +93,11 @@ class RunSpec:
     @cached_property
     def digest(self) -> str:
         """The digest of the spec. Equal specs have equal digests, in any order of their options."""
-        text = json.dumps([self.request.canonical(), *self.run_options.values()])
+        # Hash only what differs from the defaults. If the digest held every option, each new option of a later version
+        # would change all digests, and after an upgrade all idempotency keys would conflict.
+        defaults = type(self)(self.request)
+        changed = {name: value for name, value in self.run_options.items() if value != getattr(defaults, name)}
+        text = json.dumps([self.request.canonical(), changed], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def differing_fields(self, other: RunSpec) -> tuple[str, ...]:

@@ -197,6 +197,17 @@ def test_conflict_names_a_missing_record(step_harness, start_run):
     assert caught.value.fields == ()
 
 
+def test_conflict_names_the_run_if_no_field_differs(step_harness, start_run):
+    first = start_run([URL], idempotency_key="prices")
+    key = step_harness.keys.idempotency("prices")
+    # Another version wrote the key, and hashed the same request in another way.
+    step_harness.redis.set(key, f"{first.run_id} {'0' * 32}", keepttl=True)
+    with pytest.raises(IdempotencyConflictError, match="no field differs: another version") as caught:
+        start_run([URL], idempotency_key="prices")
+    assert (caught.value.run_id, caught.value.fields) == (first.run_id, ())
+    assert f"read run {first.run_id}" in str(caught.value)
+
+
 def test_twenty_threads_with_one_key_start_one_run(step_harness, start_run):
     barrier, handles = threading.Barrier(20), []
 

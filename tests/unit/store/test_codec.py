@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from scrape_do_celery.models import JobCreationRequest, PluginRequest, RenderOptions, TaskDetails
 from scrape_do_celery.store import RunSpec
 from scrape_do_celery.store.codec import PLAIN, ZSTD, pack, pack_bytes, pack_task, unpack, unpack_bytes, unpack_task
-from scrape_do_celery.store.options import inputs_of, targets_of
+from scrape_do_celery.store.options import RUN_OPTIONS, inputs_of, targets_of
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 broken = st.sampled_from(["QUJD\nREVG", "QUI", "QUJD=", "=", " QUJD", "QR==", "☂", "QUJD\r\n"])
@@ -148,6 +149,47 @@ def test_digests_tell_requests_apart_and_not_orders_of_options():
     assert one.digest == same.digest
     assert one.digest != other.digest
     assert other.differing_fields(one) == ("geo_code", "super", "raise_on_task_failure", "max_wait")
+
+
+def test_digest_of_a_plain_request_never_changes():
+    # The store keeps digests with idempotency keys, retries and ticks. If a version changes this digest, all keys that
+    # were written before the upgrade conflict, and callers who then take another key pay twice.
+    assert RunSpec.from_arguments(["https://a.example/"], geo_code="us").digest == "a4dc2473497507dd786f71488340d517"
+
+
+@dataclass(frozen=True)
+class LaterSpec(RunSpec):
+    """A spec of a later version, with one more run option."""
+
+    priority: int | None = None
+
+
+class LaterRequest(JobCreationRequest):
+    """A request of a later version, with one more field."""
+
+    priority: int | None = None
+
+
+@given(
+    size=st.sampled_from([1, 49, 50]),
+    fields=st.fixed_dictionaries({}, optional={"geo_code": st.sampled_from(["us", "de"]), "super": st.booleans()}),
+    options=st.fixed_dictionaries(
+        {},
+        optional={
+            "raise_on_task_failure": st.booleans(),
+            "max_wait": st.none() | st.integers(1, 90),
+            "early": st.none() | st.booleans(),
+        },
+    ),
+)
+def test_new_option_that_is_unset_leaves_digests_equal(size, fields, options):
+    fields["targets"] = [f"https://a.example/{n}" for n in range(size)]
+    digest = RunSpec(JobCreationRequest(**fields), **options).digest
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scrape_do_celery.store.options.RUN_OPTIONS", (*RUN_OPTIONS, "priority"))
+        assert LaterSpec(LaterRequest(**fields), **options).digest == digest
+        assert LaterSpec(LaterRequest(**fields), **options, priority=1).digest != digest
+        assert LaterSpec(LaterRequest(**fields, priority=1), **options).digest != digest
 
 
 @pytest.mark.parametrize("max_wait", [0, -1, -0.5])
