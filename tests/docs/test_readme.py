@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+import warnings
 from pathlib import Path
 
 import click
 import pytest
+from celery.schedules import crontab
 from click.testing import CliRunner
 
 import scrape_do_celery
@@ -72,6 +77,39 @@ def test_every_command_and_option_has_help(name):
 def test_python_blocks_compile(path):
     for number, code in enumerate(_BLOCK.findall(path.read_text())):
         compile(code, f"{path.name}, block {number}", "exec")
+
+
+def run_python(code):
+    """Run code in a process of its own, beside the `celery_init_app` of Flask's documentation. Return its output."""
+    paths = [ROOT / "examples" / "flask", *filter(None, [os.environ.get("PYTHONPATH")])]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("SCRAPE_DO_")}
+    environ["PYTHONPATH"] = os.pathsep.join(map(str, paths))
+    command = [sys.executable, "-c", code]
+    answer = subprocess.run(command, check=False, env=environ, capture_output=True, text=True, timeout=60)
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout
+
+
+def test_flask_block_of_the_readme_makes_an_app_whose_workers_have_the_steps():
+    (block,) = [code for code in _BLOCK.findall(README.read_text()) if "from flask import" in code]
+    printed = run_python(
+        f"from shop.background import celery_init_app\n{block}"
+        "celery = app.extensions['celery']\n"
+        "celery.loader.import_default_modules()\n"
+        "print(celery.conf.broker_url, celery.conf.result_backend, app.extensions['scrape_do'].redis_url)\n"
+        "print('scrape_do.submit_jobs' in celery.tasks)\n"
+    )
+    server = "redis://localhost:6379"
+    assert printed.split() == [f"{server}/1", f"{server}/2", f"{server}/0", "True"]
+
+
+def test_schedule_of_the_readme_starts_one_run_a_day():
+    (call,) = re.findall(r"`(scheduled_run\(.*?\))`", README.read_text())
+    names = {"scheduled_run": scrape_do_celery.scheduled_run, "crontab": crontab, "urls": ["https://a.example/"]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        entry = eval(call, names)
+    assert (entry["schedule"].minute, entry["schedule"].hour) == ({0}, {6})
 
 
 def test_names_of_the_package_in_the_readme_exist():

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import warnings
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, get_args
 
+from celery.schedules import crontab
 from kombu.utils.json import dumps
 
 from scrape_do_celery import routing
-from scrape_do_celery.models.sendable import why_no_text
+from scrape_do_celery.models.sendable import caller_level, why_no_text
 from scrape_do_celery.models.wire import wire_name
 from scrape_do_celery.redaction import schedule_summary
 from scrape_do_celery.rules.schedules import schedule_rule, tick
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from celery.canvas import Signature
-    from celery.schedules import crontab
 
     from scrape_do_celery.runs.context import AppContext
     from scrape_do_celery.store.options import EnqueueOptions
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 IfRunning = Literal["skip", "queue", "cancel_previous"]
 #: Fields that a schedule must not hold: beat stores its entries, and brokers carry them.
 _SECRET: Final = ("headers", "set_cookies", "webhook_headers", "body")
+
+_HOURS: Final = 24
+_MINUTES: Final = 60
 
 
 def scheduled_run(  # noqa: PLR0913 (one argument for each option of a schedule)
@@ -46,7 +50,8 @@ def scheduled_run(  # noqa: PLR0913 (one argument for each option of a schedule)
     """Return an entry for Celery's `beat_schedule` that starts a run at each tick.
 
     A tick is the minute of a crontab, or a multiple of an interval since the epoch. Each tick makes one run, even if
-    several beats publish the tick.
+    several beats publish the tick. A crontab with hours and without a minute, such as `crontab(hour=6)`, makes 60 ticks
+    an hour: a warning names the number of runs.
 
     Args:
         name: the name of the schedule, not blank. Entries with one name are one schedule.
@@ -76,6 +81,7 @@ def scheduled_run(  # noqa: PLR0913 (one argument for each option of a schedule)
         raise ValueError(f"credentials {fault}")
     if secret := [field for field in _SECRET if options.get(field) or options.get(wire_name(field))]:
         raise ValueError(f'{", ".join(secret)}: beat stores a schedule in plain text; use credentials="..."')
+    _warn_of_each_minute(name, schedule)
     # JSON values of the checked request: beat's JSON does not preserve every value that pydantic reads.
     spec = RunSpec.from_arguments(targets, **options)
     checked = spec.request.model_dump(mode="json", exclude_none=True)
@@ -86,6 +92,18 @@ def scheduled_run(  # noqa: PLR0913 (one argument for each option of a schedule)
         kwargs["canvas"] = canvas
     # A value that JSON cannot carry must raise here, and not when beat publishes the entry.
     return {"task": routing.SCHEDULED_RUN, "schedule": schedule, "kwargs": json.loads(dumps(kwargs))}  # type: ignore[no-untyped-call]
+
+
+def _warn_of_each_minute(name: str, schedule: object) -> None:
+    """Warn of a crontab that names its hours and not its minute: `crontab(hour=6)` makes 60 ticks, not one."""
+    if not isinstance(schedule, crontab) or len(schedule.minute) < _MINUTES or len(schedule.hour) == _HOURS:
+        return
+    runs = len(schedule.minute) * len(schedule.hour)
+    text = (
+        f"schedule {name}: the crontab sets hour and not minute, so it may start {runs} runs on each of its days; set "
+        f"minute=0 for {len(schedule.hour)}"
+    )
+    warnings.warn(text, UserWarning, stacklevel=caller_level())
 
 
 def current_tick(app_context: AppContext, rule: dict[str, Any]) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from celery.canvas import signature
@@ -372,3 +374,17 @@ def test_credentials_are_those_of_whoever_makes_the_run(step_harness, tick):
     run_id = tick("t1", credentials="shop")
     assert step_harness.run(ReadSpec(run_id, 1)).request.headers == {"Authorization": "secret"}
     assert "secret" not in repr(step_harness.app_context.settings)
+
+
+@pytest.mark.parametrize(("hour", "runs"), [(6, 60), ("*/6", 240)])
+def test_crontab_without_a_minute_is_warned_of(hour, runs):
+    with pytest.warns(UserWarning, match=rf"prices: .* {runs} runs .* set minute=0 for {runs // 60}") as caught:
+        scheduled_run("prices", crontab(hour=hour), URLS)
+    assert [Path(one.filename).name for one in caught] == [Path(__file__).name]
+
+
+@pytest.mark.parametrize("schedule", [crontab(), crontab(minute=0, hour=6), crontab(minute="*/2", hour=6), 300])
+def test_other_schedules_are_not_warned_of(schedule):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scheduled_run("prices", schedule, URLS)
