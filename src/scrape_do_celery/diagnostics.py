@@ -12,6 +12,7 @@ from redis.exceptions import RedisError, ResponseError
 from scrape_do_celery.config.settings import env_name, unknown_variables
 from scrape_do_celery.config.urls import redis_location, why_exposed
 from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
+from scrape_do_celery.rules.api_errors import is_auth
 from scrape_do_celery.store.commands.stats import ReadClock, ReadEncryptionKeys
 from scrape_do_celery.store.scans import count_parts_by_account, find_open_breakers
 
@@ -60,7 +61,9 @@ def check_token(settings: Settings) -> Iterator[Finding]:
         yield Finding(WARNING, f"SCRAPE_DO_API_URL: {exposed}")
     if settings.api_key is None:
         yield Finding(
-            WARNING, "SCRAPE_DO_API_KEY is not set: producers do not need it, but workers do not start without it"
+            WARNING,
+            "SCRAPE_DO_API_KEY is not set: producers do not need it; without it, `scrape_do_celery.worker` does not "
+            "start, and workers of Django, Flask or your own app skip the queue of scrapes",
         )
 
 
@@ -147,7 +150,8 @@ def check_workers(app: Celery, queue: str) -> Iterator[Finding]:
         others = f"; {', '.join(sorted(answers))} consume other queues" if answers else ""
         yield Finding(
             WARNING,
-            f"no worker consumes the queue {queue}{others}: runs wait; start a worker with -Q {queue}",
+            f"no worker of the queue {queue} answered within 1 s{others}: without a worker, runs wait; start one; with "
+            f"-Q, name your own queues beside {queue}",
         )
 
 
@@ -194,7 +198,11 @@ def check_durability(store: Store) -> Iterator[Finding]:
         )
         return
     if not persistence.get("aof_enabled"):
-        text = f"the store keeps no append-only file: a restart forgets runs and their purchases; {_DURABLE}"
+        text = (
+            "the store keeps no append-only file: a restart forgets runs and their purchases; run CONFIG SET "
+            "appendonly yes on the running server first, then change its file, with appendfsync always. A restart with "
+            "only the file changed starts EMPTY"
+        )
         yield Finding(WARNING, text)
         return
     try:
@@ -213,13 +221,14 @@ def check_durability(store: Store) -> Iterator[Finding]:
 
 def check_encryption_keys(store: Store, record_ttl: float) -> Iterator[Finding]:
     """Find the encryption keys that runs of the store need and this process does not have."""
+    todo = "add it after the first key" if store.key_names else "the variable is not set: set it to that key"
     used, now = store.run(ReadEncryptionKeys()), store.run(ReadClock())
     for name, at in sorted(used.items()):
         if name not in store.key_names and now - at < record_ttl:
             yield Finding(
                 WRONG,
                 f"runs of the store are encrypted with key {name}, which SCRAPE_DO_ENCRYPTION_KEY of this process "
-                "lacks: the runs wait for a worker with the key; add it after the first key",
+                f"lacks: the runs wait for a worker with the key; {todo}",
             )
 
 
@@ -228,8 +237,9 @@ def _check_breakers(store: Store) -> Iterator[Finding]:
         since = datetime.fromtimestamp(refused_since, UTC)
         yield Finding(
             WRONG,
-            f"the API has refused the token since {since:%Y-%m-%d %H:%M:%S} UTC: runs of this account wait; set a "
-            "valid SCRAPE_DO_API_KEY for the workers",
+            f"the API has refused the token since {since:%Y-%m-%d %H:%M:%S} UTC: runs of this account wait; "
+            "check its credits and SCRAPE_DO_API_KEY; a new token takes bought jobs along only if SCRAPE_DO_ACCOUNT "
+            "was set when they were bought",
         )
 
 
@@ -241,7 +251,7 @@ def _check_other_accounts(store: Store, mine: str) -> Iterator[Finding]:
         yield Finding(
             WARNING,
             f"{count} job(s) were bought with the token of another account ({account}; this one is {mine}): the jobs "
-            "wait; start a worker with that token",
+            "wait; start a worker with that token, and keep the token valid until they end",
         )
 
 
@@ -265,9 +275,13 @@ def check_api(settings: Settings) -> Iterator[Finding]:
         try:
             user = client.get_user_info()
         except ScrapeDoError as error:
-            yield Finding(
-                WRONG, f"SCRAPE_DO_API_URL: the API at {settings.api_url} does not answer as expected: {error}"
+            # A refusal says nothing about the URL. A user who changes the URL then sends the token elsewhere.
+            fault = (
+                f"SCRAPE_DO_API_KEY: the API at {settings.api_url} refuses the token, or the account has no credits"
+                if is_auth(error)
+                else f"SCRAPE_DO_API_URL: the API at {settings.api_url} does not answer as expected"
             )
+            yield Finding(WRONG, f"{fault}: {error}")
         else:
             left = f"{user.available_credits:g} credits, room for {user.free_concurrency:g} tasks"
             yield Finding(OK, f"the API answers at {settings.api_url} and accepts the token: {left}")

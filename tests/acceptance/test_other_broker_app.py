@@ -83,4 +83,4 @@ def test_two_applications_do_not_share_a_store(pipeline, shop):
 def test_our_worker_does_not_start_beside_another_application(pipeline, shop):
     pipeline.work(app="app_other_broker", **shop)
     assert pipeline.work().wait(30) == 1
-    assert "Give each its own SCRAPE_DO_KEY_PREFIX" in pipeline.log.read_text()
+    assert "give each its own SCRAPE_DO_KEY_PREFIX" in pipeline.log.read_text()

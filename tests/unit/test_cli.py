@@ -21,6 +21,7 @@ from scrape_do_celery.cli.pages import file_name, write_page
 from scrape_do_celery.errors import AsyncAPIGoneError, EncryptionKeyError
 from scrape_do_celery.runs import AppContext, make_app
 from scrape_do_celery.store import PartId, Store
+from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands.contents import ReplaceLargeContent, StoreContent
 from scrape_do_celery.store.commands.parts import ClaimPart, FinishPart, UpdatePart
 from scrape_do_celery.store.commands.runs import ReadRun, ReadSpec, RecordOutcome
@@ -83,6 +84,23 @@ def ended(app_context):
         return run_id
 
     return end
+
+
+@pytest.mark.parametrize(
+    ("has_job", "jobs"),
+    [(False, "no job is known; one may have been bought"), (True, "j0; one more may have been bought")],
+)
+def test_result_of_a_run_in_doubt_does_not_deny_the_purchase(scrape_do, app_context, has_job, jobs):
+    run_id, store = runs.enqueue(URLS).run_id, app_context.store
+    claim = store.run(ClaimPart(PartId(run_id, 0), "token", seconds=30, states=["queued"]))
+    error = claim.in_doubt_error("the search was ambiguous", ["j1", "j2"])
+    store.run(FinishPart(claim, "in_doubt", error=error))
+    small = {"result": pack({"jobs": ["j0"] if has_job else []}), "error": json.dumps(error.to_json())}
+    store.run(RecordOutcome(run_id, "in_doubt", small))
+    output = " ".join(scrape_do("result", run_id).output.split())
+    assert jobs in output
+    assert "no job was bought" not in output
+    assert "do not enqueue these targets again before you have checked `.candidates`" in output
 
 
 def test_enqueue_prints_the_id_of_a_run_with_these_options(scrape_do, app_context):

@@ -12,6 +12,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, ResponseError
 
 from scrape_do_celery import Settings, diagnostics, runs
+from scrape_do_celery.client import ScrapeDoAsyncAPIClient
 from scrape_do_celery.diagnostics import (
     OK,
     WARNING,
@@ -154,7 +155,12 @@ def test_another_broker_has_no_visibility_timeout(clean_environment):
         ({}, {"appendfsync": "always"}, [OK], "version 7.2.4"),
         ({"valkey_version": "9.1.2"}, {"appendfsync": "always"}, [OK], "version 9.1.2"),
         ({"redis_version": "6.0.9"}, {"appendfsync": "always"}, [OK, WRONG], "6.2 or newer"),
-        ({"aof_enabled": 0}, {"appendfsync": "always"}, [OK, WARNING], "no append-only file"),
+        (
+            {"aof_enabled": 0},
+            {"appendfsync": "always"},
+            [OK, WARNING],
+            "CONFIG SET appendonly yes on the running",
+        ),
         ({}, {"appendfsync": "everysec"}, [OK, WARNING], "appendfsync is everysec"),
         ({}, ResponseError("unknown command"), [OK, WARNING], "does not show"),
     ],
@@ -203,6 +209,19 @@ def test_an_api_that_answers_and_one_that_does_not(app_context, shared_sandbox):
     assert not list(check_api(here.model_copy(update={"api_key": None})))
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_refused_token_is_not_blamed_on_the_url(clean_environment, monkeypatch, make, status):
+    monkeypatch.setattr(ScrapeDoAsyncAPIClient, "get_user_info", lambda _: raise_error(make.refusal(status)))
+    [found] = check_api(Settings(api_key=SECRET))
+    assert found.level == WRONG
+    assert found.text.startswith("SCRAPE_DO_API_KEY: the API at ")
+    assert "refuses the token, or the account has no credits" in found.text
+
+
+def raise_error(error):
+    raise error
+
+
 def test_a_store_that_is_away(store, monkeypatch):
     def fail():
         raise RedisConnectionError("refused")
@@ -245,7 +264,7 @@ def test_a_backend_on_redis_is_asked(clean_environment):
     [
         ({"w@b": [{"name": "celery"}], "w@a": [{"name": "celery"}, {"name": "scrape_do"}]}, OK, "scrape_do: w@a"),
         ({"w@b": [{"name": "celery"}], "beat@a": None}, WARNING, "beat@a, w@b consume other queues"),
-        (None, WARNING, "no worker consumes the queue scrape_do: runs"),
+        (None, WARNING, "no worker of the queue scrape_do answered within 1 s: without"),
     ],
 )
 def test_workers_that_take_the_queue_and_none(app_context, monkeypatch, answer, level, named):

@@ -11,6 +11,7 @@ import click
 
 from scrape_do_celery.cli.output import NONE, format_moment, print_facts, print_table, printable
 from scrape_do_celery.runs import AppContext
+from scrape_do_celery.runs.results import store_text
 from scrape_do_celery.store.commands.purchases import UNRESOLVED, PurchaseStatus, ReadLedgerDay
 from scrape_do_celery.store.commands.stats import ReadClock
 
@@ -45,9 +46,10 @@ def print_ledger(run_id: str | None, days: int | None, unresolved: bool, as_json
     reported for the fetched pages, known after the outcome. `estimated_credits` is the estimate before the purchase.
     """
     days = days or (KEPT_DAYS if run_id else _SHOWN_DAYS)
+    store = AppContext.for_app().store
     found = [
         purchase
-        for purchase in read_purchases(AppContext.for_app().store, days)
+        for purchase in read_purchases(store, days)
         if run_id in {None, purchase.part_id.run_id} and (is_unresolved(purchase) or not unresolved)
     ]
     if as_json:
@@ -64,8 +66,8 @@ def print_ledger(run_id: str | None, days: int | None, unresolved: bool, as_json
         click.echo()
         print_facts(_sum_facts(PurchaseSums.from_purchases(found)))
     else:
-        whose = f" of run {printable(run_id)}" if run_id else ""
-        click.echo(f"no {'unresolved ' if unresolved else ''}purchase{whose} in {_period_text(days)}")
+        whose, where = (f" of run {printable(run_id)}", f" {store_text(store)}") if run_id else ("", "")
+        click.echo(f"no {'unresolved ' if unresolved else ''}purchase{whose} in {_period_text(days)}{where}")
 
 
 def read_purchases(store: Store, days: int) -> list[Purchase]:

@@ -32,7 +32,7 @@ STOPPED, ALREADY_ENDED, NOT_STOPPED = "stopped", "already ended", "not stopped"
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def list_orphans(ctx: click.Context, job_ids: tuple[str, ...], cancel: bool, yes: bool, as_json: bool) -> None:
-    """List the account's running jobs that no run owns.
+    """List the account's running jobs that no run owns. Ended jobs are not listed.
 
     The list includes jobs that other programs bought with this token, without this package or with another store or key
     prefix. The list also includes a job whose run ended before the API answered the cancel of the job. `credits` is

@@ -10,7 +10,7 @@ import click
 from scrape_do_celery import runs
 from scrape_do_celery.cli.group import WRONG
 from scrape_do_celery.cli.output import print_facts, printable
-from scrape_do_celery.errors import ConfigurationError, ResultNotReadyError, RunNotFoundError, ScrapeDoError
+from scrape_do_celery.errors import ConfigurationError, ResultNotReadyError, ScrapeDoError
 from scrape_do_celery.rules.lifecycle import settle_task
 from scrape_do_celery.runs import results
 from scrape_do_celery.store.commands.contents import ReadContents, ReadStoredPositions, ReplaceLargeContent
@@ -81,7 +81,7 @@ def _large_tasks(store: Store, run_id: str) -> Iterator[tuple[PartId, int, TaskD
     """Yield the tasks of a run whose pages were too large, with their parts and positions."""
     record = store.run(ReadRun(run_id))
     if record is None:
-        raise RunNotFoundError(f"the store has no run {run_id}: the id is wrong, or the run has expired", run_id)
+        raise results.run_not_found_error(store, run_id)
     if record.outcome is None:
         raise ResultNotReadyError(
             f"run {run_id} is {record.state}; repeat the command after the end of the run", run_id

@@ -15,6 +15,7 @@ from scrape_do_celery.cli.output import TASK_COLUMNS, print_facts, print_rich_ta
 from scrape_do_celery.cli.pages import write_page
 from scrape_do_celery.errors import EncryptionKeyError, ResultNotReadyError, ScrapeDoError
 from scrape_do_celery.models import JobCreationRequest
+from scrape_do_celery.rules.outcomes import may_have_bought
 from scrape_do_celery.store import PartState
 from scrape_do_celery.store.commands.runs import ReadRun
 from scrape_do_celery.store.options import RUN_OPTIONS
@@ -145,7 +146,9 @@ def _wait_for_end(run_id: str, wait: float) -> RunRecord:
     while (record := _read_record(run_id)).outcome is None:
         if time.monotonic() >= until:
             raise ResultNotReadyError(
-                f"run {run_id} is {record.state} and has not ended; wait longer, or try again later", run_id
+                f"run {run_id} is {record.state} and has not ended; wait longer, or try again later; if the state does "
+                "not change, run `scrape-do doctor`",
+                run_id,
             )
         time.sleep(_CHECK_INTERVAL)
     return record
@@ -169,11 +172,14 @@ def _error_facts(record: RunRecord) -> list[tuple[str, str]]:
 
 def _result_facts(record: RunRecord) -> list[tuple[str, str]]:
     small = record.result or {}
+    jobs = ", ".join(small.get("jobs", ()))
+    if any(may_have_bought(part.outcome, purchases=part.purchases, job_id=part.job_id) for part in record.parts):
+        jobs = f"{jobs}; one more may have been bought" if jobs else "no job is known; one may have been bought"
     counts = small.get("counts", {})
     return [
         ("tasks", ", ".join(f"{number} {name}" for name, number in counts.items())),
         ("credits", f"{small.get('credits', 0):g}"),
-        ("jobs", ", ".join(small.get("jobs", ())) or "no job was bought"),
+        ("jobs", jobs or "no job was bought"),
     ]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Annotated, Any, Self, TypeAlias
+from typing import Annotated, Any, Final, Self, TypeAlias
 
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo
 
@@ -165,6 +165,10 @@ class JobsListResponse(AnswerModel):
         return "jobs" in self.model_fields_set and not self.dropped
 
 
+#: The advice about a job that was bought, and whose end no answer showed.
+MAY_STILL_RUN: Final = "job {job_id} may still run: check `scrape-do orphans` with the token that bought it"
+
+
 class JobLifecycleError(AsyncAPIError):
     """A job did not end in success. The error is built from the job, or from its JSON object.
 
@@ -176,8 +180,9 @@ class JobLifecycleError(AsyncAPIError):
         job: JobDetails | Mapping[str, Any] | None = None,
         run_id: str | None = None,
         counts: Mapping[str, int] | None = None,
+        open_job_id: str | None = None,
     ) -> None:
-        super().__init__(*drop_trailing_nones(dump_job(job), run_id, dict(counts) if counts else None))
+        super().__init__(*drop_trailing_nones(dump_job(job), run_id, dict(counts) if counts else None, open_job_id))
 
     @classmethod
     def cut(cls, job: JobDetails, run_id: str | None = None, limit: int = 20) -> Self:
@@ -192,8 +197,14 @@ class JobLifecycleError(AsyncAPIError):
 
     @property
     def job(self) -> JobDetails | None:
-        """The job; None if the run ended before a job was bought."""
+        """The job; None if the run ended before a job was bought, or without an answer about its job."""
         return load_job(self.args[0])
+
+    @property
+    def open_job_id(self) -> str | None:
+        """The id of a job that may still run, because the run ended without an answer about the job; else None."""
+        open_job_id: str | None = self._get_argument(3)
+        return open_job_id
 
     @property
     def run_id(self) -> str | None:
@@ -208,6 +219,8 @@ class JobLifecycleError(AsyncAPIError):
 
     def __str__(self) -> str:
         job = self.args[0]
+        if job is None and self.open_job_id is not None:
+            return f"run {self.run_id} ended without its job; {MAY_STILL_RUN.format(job_id=self.open_job_id)}"
         if job is None:
             return f"run {self.run_id} ended before a job was bought"
         text = f"job {job.get('JobID')} ended as {job.get('Status')}"
@@ -225,7 +238,7 @@ class JobFailedError(JobLifecycleError):
 
 
 class JobCanceledError(JobLifecycleError):
-    """The job was canceled, or its run was canceled before a job was bought."""
+    """The job was canceled, or its run was canceled before a job was bought or without an answer about its job."""
 
 
 def load_job(wire: dict[str, Any] | None) -> JobDetails | None:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from scrape_do_celery.models import JobCanceledError, JobFailedError, RunTimeoutError
+from scrape_do_celery.models.jobs import MAY_STILL_RUN
 from scrape_do_celery.rules.lifecycle import is_unknown
 from scrape_do_celery.rules.states import DEADLINE, RunState
 
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from scrape_do_celery.errors import ScrapeDoError
     from scrape_do_celery.models import JobDetails
 
-    #: makes the error of an outcome from the id of the run, the job that decides it, and `max_wait`
-    MakeError = Callable[[str, JobDetails | None, float | None], ScrapeDoError | None]
+    #: makes the error of an outcome from the id of the run, the job that decides it, `max_wait`, and the id of a job
+    #: that no answer described
+    MakeError = Callable[[str, JobDetails | None, float | None, str | None], ScrapeDoError | None]
 
 
 class HiddenPurchase(StrEnum):
@@ -32,16 +34,18 @@ def _no_error(*_: object) -> None:
     """Return no error: the part brings its own, or there is none."""
 
 
-def _failed_error(run_id: str, job: JobDetails | None, _: float | None) -> ScrapeDoError | None:
+def _failed_error(run_id: str, job: JobDetails | None, *_: object) -> ScrapeDoError | None:
     return None if job is None else JobFailedError.cut(job, run_id)
 
 
-def _canceled_error(run_id: str, job: JobDetails | None, _: float | None) -> ScrapeDoError:
-    return JobCanceledError(None, run_id) if job is None else JobCanceledError.cut(job, run_id)
+def _canceled_error(run_id: str, job: JobDetails | None, _: float | None, job_id: str | None) -> ScrapeDoError:
+    return JobCanceledError(None, run_id, None, job_id) if job is None else JobCanceledError.cut(job, run_id)
 
 
-def _timeout_error(run_id: str, job: JobDetails | None, max_wait: float | None) -> ScrapeDoError:
+def _timeout_error(run_id: str, job: JobDetails | None, max_wait: float | None, job_id: str | None) -> ScrapeDoError:
     text = f"run {run_id} did not end within its max_wait of {max_wait or 0:g} s"
+    if job is None and job_id is not None:
+        text += f"; {MAY_STILL_RUN.format(job_id=job_id)}"
     return RunTimeoutError(text, run_id, max_wait or 0.0, None if job is None else job.cut())
 
 
@@ -92,10 +96,17 @@ def may_have_bought(outcome: str | None, *, purchases: int, job_id: str | None) 
 
 
 def error_for_outcome(
-    run_id: str, outcome: RunState, job: JobDetails | None = None, max_wait: float | None = None
+    run_id: str,
+    outcome: RunState,
+    job: JobDetails | None = None,
+    max_wait: float | None = None,
+    job_id: str | None = None,
 ) -> ScrapeDoError | None:
-    """Return the error of an outcome that has no more specific error; None for a success."""
-    return OUTCOME_RULES[outcome].make_error(run_id, job, max_wait)
+    """Return the error of an outcome that has no more specific error; None for a success.
+
+    `job_id` is the id of the part's job, also if no answer described that job.
+    """
+    return OUTCOME_RULES[outcome].make_error(run_id, job, max_wait, job_id)
 
 
 def worst_outcome(outcomes: Iterable[str]) -> tuple[int, RunState]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from celery.backends.base import DisabledBackend
 from celery.result import AsyncResult
 
-from scrape_do_celery.errors import ResultNotReadyError, RunError, RunNotFoundError
+from scrape_do_celery.errors import ResultNotReadyError, RunError
 from scrape_do_celery.models import JobDetails, JobResult, TaskDetails
 from scrape_do_celery.runs import results
 from scrape_do_celery.runs.context import AppContext
@@ -196,7 +196,10 @@ class RunHandle:
         """
         store, grace = self._app_context.store, self._app_context.settings.cancel_grace
         if store.run(ForgetRun(self.run_id, grace)) is ForgetResult.LIVE:
-            raise RunError(f"run {self.run_id} has not ended: cancel it first, and wait for its end", self.run_id)
+            raise RunError(
+                f"run {self.run_id} has not ended: wait for its end, or cancel it if you do not need its pages",
+                self.run_id,
+            )
         if not isinstance(self._app_context.app.backend, DisabledBackend):
             self.async_result.forget()
 
@@ -204,14 +207,14 @@ class RunHandle:
         store = self._app_context.store
         record = store.run(ReadRun(self.run_id))
         if record is None:
-            raise self._not_found_error()
+            raise results.run_not_found_error(store, self.run_id)
         return record
 
     def _has_ended(self) -> bool:
         store = self._app_context.store
         known, outcome = store.run(ReadOutcome(self.run_id))
         if not known:
-            raise self._not_found_error()
+            raise results.run_not_found_error(store, self.run_id)
         return outcome is not None
 
     def _read_result(self) -> JobResult:
@@ -229,16 +232,12 @@ class RunHandle:
             run_id=self.run_id,
         )
 
-    def _not_found_error(self) -> RunNotFoundError:
-        return RunNotFoundError(
-            f"the store has no run {self.run_id}: the id is wrong, the run is not committed yet, or it has expired",
-            self.run_id,
-        )
-
     def _not_ready_error(self, timeout: float | None) -> ResultNotReadyError:
         waited = "" if timeout is None else f" after {timeout:g} s"
         return ResultNotReadyError(
-            f"run {self.run_id} is still {self.state}{waited}; wait longer, or try again later", self.run_id
+            f"run {self.run_id} is still {self.state}{waited}; wait longer, or try again later; if the state does not "
+            "change, run `scrape-do doctor`",
+            self.run_id,
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.errors import ResultExpiredError
+from scrape_do_celery.errors import ResultExpiredError, RunNotFoundError
 from scrape_do_celery.rules.ordering import decide_order
 from scrape_do_celery.store.commands.contents import ReadContents
 from scrape_do_celery.store.commands.parts import ReadJob, ReadPartSpec
@@ -85,7 +85,25 @@ class PartReader:
                     yield at, task
         if len(found) < self.record.stored_ok + self.record.stored_failed:
             run_id = self.part_id.run_id
-            raise ResultExpiredError(f"the contents of run {run_id} have expired (SCRAPE_DO_RESULT_TTL)", run_id)
+            raise ResultExpiredError(
+                f"the contents of run {run_id} are no longer in the store: they expired (SCRAPE_DO_RESULT_TTL), or the "
+                "server evicted or lost them; the API keeps pages about three days",
+                run_id,
+            )
+
+
+def run_not_found_error(store: Store, run_id: str) -> RunNotFoundError:
+    """Return the error for a run without a record. Its text names the store, because another one may have the run."""
+    return RunNotFoundError(
+        f"the store has no run {run_id} {store_text(store)}: the id is wrong, the run is not committed yet, or it has "
+        "expired; another SCRAPE_DO_REDIS_URL or SCRAPE_DO_KEY_PREFIX shows other runs",
+        run_id,
+    )
+
+
+def store_text(store: Store) -> str:
+    """Return where a store is, for error texts: its URL without a password, and its prefix."""
+    return f"(store at {store.where}, prefix {store.keys.prefix})"
 
 
 def part_readers(store: Store, record: RunRecord) -> Iterator[PartReader]:

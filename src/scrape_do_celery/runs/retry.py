@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.errors import ResultNotReadyError, RunError, RunNotFoundError
+from scrape_do_celery.errors import ResultNotReadyError, RunError
 from scrape_do_celery.rules.outcomes import may_have_bought
 from scrape_do_celery.runs import results
 from scrape_do_celery.runs.context import AppContext
@@ -42,15 +42,17 @@ def retry_failed(run_id: str, *, settings: Settings | None = None) -> RunHandle:
     record = store.run(ReadRun(run_id))
     spec = store.run(ReadSpec(run_id, len(record.parts))) if record else None
     if record is None or spec is None:
-        raise RunNotFoundError(f"the store has no run {run_id}: the id is wrong, or the run has expired", run_id)
+        raise results.run_not_found_error(store, run_id)
     if record.outcome is None:
         raise ResultNotReadyError(
-            f"run {run_id} is {record.state} and has not ended; wait longer, or try again later", run_id
+            f"run {run_id} is {record.state} and has not ended; wait longer, or try again later; if the state does not "
+            "change, run `scrape-do doctor`",
+            run_id,
         )
     if any(may_have_bought(part.outcome, purchases=part.purchases, job_id=part.job_id) for part in record.parts):
         raise RunError(
-            f"run {run_id} may have bought a job that was not found; check `scrape-do orphans`, then enqueue the "
-            "targets yourself",
+            f"run {run_id} may have bought a job that was not found; check the error's `.candidates` and the account's "
+            "job list, also ended jobs, before you enqueue the targets yourself",
             run_id,
         )
     if spec.request.plugin is not None:
@@ -84,7 +86,8 @@ def without_page(store: Store, record: RunRecord, spec: RunSpec) -> list[str]:
         successful = reader.successful_indexes(store) if reader else set()
         if successful is None:
             raise RunError(
-                f"run {record.run_id}: its tasks cannot be matched to its targets; enqueue the targets yourself",
+                f"run {record.run_id}: its tasks cannot be matched to its targets; `enqueue` buys ALL targets again; "
+                "stored pages stay readable",
                 record.run_id,
             )
         missing += [target for index, target in enumerate(targets) if index not in successful]

@@ -24,8 +24,9 @@ async def hold_account(context: WorkerContext, error: ScrapeDoError) -> None:
     settings = context.settings
     if await context.write(OpenBreaker(settings.account_id)):
         log.error(
-            "%s refuses the token: %s; runs wait, and workers try the token at least every %.0f s; set a valid "
-            "SCRAPE_DO_API_KEY",
+            "%s refuses the token: %s; runs wait, and workers try the token at least every %.0f s; check "
+            "the account's credits and SCRAPE_DO_API_KEY; a new token takes bought jobs along only if "
+            "SCRAPE_DO_ACCOUNT was set when they were bought",
             settings.api_url,
             error,
             limits.LONGEST_PROBE,

@@ -73,7 +73,7 @@ async def finish_ended_part(
 
 
 def _default_error(claim: Claim, outcome: RunState, job: JobDetails | None) -> ScrapeDoError | None:
-    return error_for_outcome(claim.part_id.run_id, outcome, job, claim.max_wait)
+    return error_for_outcome(claim.part_id.run_id, outcome, job, claim.max_wait, claim.part.job_id)
 
 
 def read_progress(job: JobDetails) -> dict[str, int | str]:

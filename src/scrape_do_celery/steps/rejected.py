@@ -89,7 +89,8 @@ def _rejected_purchase(
 def _report_orphan(context: WorkerContext, job: JobDetails, purchase: RejectedPurchase) -> None:
     context.rate_limiter.counters.add("orphans:rejected")
     log.error(
-        "job %s exists although the API rejected the purchase of %s; stop it with `scrape-do orphans --cancel %s`",
+        "job %s has the same targets as %s, whose purchase the API rejected; if no other program bought the job, stop "
+        "it with `scrape-do orphans --cancel %s`",
         job.job_id,
         purchase.part_id,
         job.job_id,

@@ -126,8 +126,10 @@ async def _work_on_part(
 ) -> StepMessage | None:
     if isinstance(claim, PoisonedPart):
         log.error(
-            "%s was taken out of work, because its steps died again and again; see `scrape-do ledger`",
+            "%s was taken out of work after %d claims without progress (SCRAPE_DO_POISON_AFTER); look above for "
+            "`step_failed` or a killed process; `scrape-do ledger` shows what was bought",
             part_id,
+            context.settings.poison_after,
             extra=log_fields("part_poisoned", part_id),
         )
         return StepMessage(routing.AGGREGATE_RUN, (part_id.run_id,)) if claim.left == 0 else None
@@ -174,8 +176,10 @@ async def _handle_foreign_part(context: WorkerContext, claim: Claim) -> StepMess
     """End a part of another account after a stop request, if no worker with that account's token did so in time."""
     if claim.stop_grace_passed(context.settings.cancel_grace):
         log.warning(
-            "%s ends without its job: no worker has the token that bought the job",
+            "%s ends without its job %s: no worker has the token that bought the job; check `scrape-do orphans` with "
+            "that token, because the job may still run",
             claim.part_id,
+            claim.part.job_id or "(id unknown)",
             extra=log_fields("part_without_account", claim.part_id),
         )
         return await finish_stopped_part(context, claim, None)

@@ -65,7 +65,8 @@ class StoreHealth:
             self._told.add(below)
             what = "fetching pauses" if below == FETCH_BELOW else "no job is bought"
             log.error(
-                "the store uses %.0f %% of its memory limit: %s until less is used",
+                "the store uses %.0f %% of its memory limit: %s until less is used; raise maxmemory, or wait for pages "
+                "to expire; do not flush the store, because it holds paid pages",
                 100 * self._used,
                 what,
                 extra=log_fields("store_nearly_full"),

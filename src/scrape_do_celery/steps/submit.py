@@ -64,7 +64,13 @@ async def submit_part(context: WorkerContext, claim: Claim) -> StepMessage | Non
         request = claim.spec().request
     except ValueError as error:
         return await finish_part(
-            context, claim, RunState.FAILED, InvalidRequestError(f"the request cannot be sent: {error}")
+            context,
+            claim,
+            RunState.FAILED,
+            InvalidRequestError(
+                f"the request cannot be sent: {error}; this worker may be older than the process that enqueued: "
+                "upgrade the workers"
+            ),
         )
     request, marker = _mark_request(context, claim, request)
     if claim.skip_unsent or claim.stop_reason:
@@ -247,10 +253,13 @@ async def _record_job(context: WorkerContext, claim: Claim, created: JobCreation
         raise
     if result is not UpdateResult.OK:
         log.error(
-            "%s bought job %s, but the store refused its id: %s; see `scrape-do orphans`",
+            "%s bought job %s, but the store refused its id: %s; %s",
             claim.part_id,
             created.job_id,
             result,
+            "the run ends in doubt"
+            if result is UpdateResult.OWNED
+            else "a later step searches for the job; act only if the run ends in doubt",
             extra=log_fields("job_not_recorded", claim.part_id),
         )
     if result is UpdateResult.OWNED:

@@ -124,10 +124,10 @@ def key_name_of(value: bytes) -> str:
 
 def missing_key_error(name: str, key_names: Sequence[str] = ()) -> EncryptionKeyError:
     """Return the error of a process that lacks the key `name`. `key_names` are the keys that it has."""
-    has = f"has {', '.join(key_names)}" if key_names else "is not set"
+    names = ", ".join(key_names)
+    state = f"has {names}. Add that key after the first key" if key_names else "is not set. Set it to that key"
     return EncryptionKeyError(
-        f"a value of the store is encrypted with key {name}; {_VARIABLE} of this process {has}. Add that key after "
-        "the first key; no data is lost"
+        f"a value of the store is encrypted with key {name}; {_VARIABLE} of this process {state}; no data is lost"
     )
 
 

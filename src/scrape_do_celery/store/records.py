@@ -221,9 +221,10 @@ class Claim:
     def in_doubt_error(self, why: str, candidates: Sequence[str] = ()) -> SubmitInDoubtError:
         """Return the error of a purchase that stays in doubt."""
         run_id, part = self.part_id.run_id, self.part
-        text = f"run {run_id}: a job of {part.total} target(s) may have been bought, its answer was lost: {why}"
+        text = f"run {run_id}: a job of {part.total} target(s) may have been bought, and its answer was lost: {why}"
         if part.submit_error:
             text += f"; the last cause: {part.submit_error}"
+        text += "; do not enqueue these targets again before you have checked `.candidates` and the account's job list"
         return SubmitInDoubtError(text, part.total, part.intent, list(candidates), run_id)
 
     def is_forgotten(self) -> bool:

@@ -108,8 +108,9 @@ def _other_application(app_context: AppContext) -> str | None:
         return None
     return (
         f"the store under the prefix {app_context.settings.key_prefix} is served by another application: {holder}; "
-        f"this one has {mine}. Give each its own SCRAPE_DO_KEY_PREFIX, or stop the other's workers, and "
-        f"start this one again {NAMESPACE_TTL} s later"
+        f"this one has {mine}. If you only moved the broker or the result backend, keep the prefix, stop the old "
+        f"workers, and start this one again {NAMESPACE_TTL} s later: under a new prefix, all live runs are hidden. For "
+        "two applications, give each its own SCRAPE_DO_KEY_PREFIX"
     )
 
 

@@ -130,7 +130,15 @@ def test_canceled_before_a_job_was_bought():
     error = JobCanceledError(None, "r1")
     assert (error.args, error.job, error.run_id) == ((None, "r1"), None, "r1")
     assert error.counts == {"failed": 0, "canceled": 0, "total": 0}
+    assert error.open_job_id is None
     assert str(error) == "run r1 ended before a job was bought"
+
+
+def test_canceled_without_an_answer_about_the_job():
+    error = JobCanceledError(None, "r1", None, "j1")
+    assert (error.job, error.run_id, error.open_job_id) == (None, "r1", "j1")
+    assert str(error).startswith("run r1 ended without its job; job j1 may still run: check `scrape-do orphans`")
+    assert ScrapeDoError.from_json(error.to_json()).open_job_id == "j1"
 
 
 def test_task_error():

@@ -408,7 +408,7 @@ def test_forgetting_without_a_result_backend(step_harness, handle, finish, monke
 
 
 def test_live_run_cannot_be_forgotten(step_harness, handle):
-    with pytest.raises(RunError, match="cancel it first"):
+    with pytest.raises(RunError, match="or cancel it if you do not need its pages"):
         handle.forget()
     assert handle.state is RunState.QUEUED
 

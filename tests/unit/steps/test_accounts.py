@@ -30,6 +30,7 @@ def test_deadline_ends_a_run_of_another_account(step_harness):
         step_harness.clock.forward(max(0.0, step_harness.due_times()["r:0"]) + step_harness.settings.cancel_grace)
         run_step(step_harness.app, StepDefinition(Step.POLL, {PartState.RUNNING}, poll_part), ["r:0"])
     assert step_harness.part().outcome == "timed_out"
+    assert f"job {step_harness.part().job_id} may still run" in str(step_harness.part().error)
     assert not step_harness.api.called("get_job")
 
 
@@ -64,7 +65,7 @@ def test_resent_claim_of_another_account_stays_foreign(step_harness):
     assert [step_harness.try_claim_part(token="t").breaker for _ in range(2)] == ["other_account", "other_account"]
 
 
-def test_canceled_run_of_another_account_ends(step_harness):
+def test_canceled_run_of_another_account_ends(step_harness, caplog):
     make_parts_running(step_harness, ["r"], account="another")
     step_harness.clock.forward(2)
     step_harness.run(RequestStop("r", CANCEL))
@@ -78,7 +79,11 @@ def test_canceled_run_of_another_account_ends(step_harness):
             claim := step_harness.try_claim_part("r"), Claim
         ):
             step_harness.run_step(handled, claim)
-    assert step_harness.part("r").state is PartState.DONE
+    part = step_harness.part("r")
+    assert part.state is PartState.DONE
+    assert (part.error.job, part.error.open_job_id) == (None, part.job_id)
+    assert str(part.error).startswith(f"run r ended without its job; job {part.job_id} may still run: check `scrape-do")
+    assert f"r:0 ends without its job {part.job_id}: no worker has the token" in caplog.text
 
 
 def test_accounts_without_a_worker_are_found(step_harness):

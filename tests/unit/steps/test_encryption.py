@@ -311,6 +311,9 @@ def test_missing_keys_are_named(encrypted, clock):
     (found,) = check()
     assert found.level == WRONG
     assert f"encrypted with key {name}, which SCRAPE_DO_ENCRYPTION_KEY of this process lacks" in found.text
+    assert "add it after the first key" in found.text
+    encrypted.use(None)
+    assert "the variable is not set: set it to that key" in check()[0].text
     clock.forward(encrypted.settings.record_ttl + 1)
     assert check() == []
 

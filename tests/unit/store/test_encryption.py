@@ -52,7 +52,7 @@ def test_a_missing_key_is_named_with_what_to_do():
     (name,) = Encryptor([OLD]).key_names
     with pytest.raises(EncryptionKeyError, match=f"key {name}; SCRAPE_DO_ENCRYPTION_KEY .* Add that key"):
         Encryptor([NEW]).decrypt(encrypted, CONTEXT)
-    with pytest.raises(EncryptionKeyError, match=f"key {name}; SCRAPE_DO_ENCRYPTION_KEY of this process is not set"):
+    with pytest.raises(EncryptionKeyError, match=rf"key {name}; SCRAPE_DO_ENCRYPTION_KEY .* is not set\. Set it to"):
         Keys("p").decrypt("p:run:r", "spec", encrypted)
 
 
