@@ -252,16 +252,7 @@ async def _record_job(context: WorkerContext, claim: Claim, created: JobCreation
         )
         raise
     if result is not UpdateResult.OK:
-        log.error(
-            "%s bought job %s, but the store refused its id: %s; %s",
-            claim.part_id,
-            created.job_id,
-            result,
-            "the run ends in doubt"
-            if result is UpdateResult.OWNED
-            else "a later step searches for the job; act only if the run ends in doubt",
-            extra=log_fields("job_not_recorded", claim.part_id),
-        )
+        _log_refused_id(claim, created.job_id, result)
     if result is UpdateResult.OWNED:
         # A second `POST` would get the same answer, and each `POST` may buy a job.
         why = f"the API named job {created.job_id}, which another run owns"
@@ -273,3 +264,15 @@ async def _record_job(context: WorkerContext, claim: Claim, created: JobCreation
             purchase_status=PurchaseStatus.IN_DOUBT,
         )
     return None
+
+
+def _log_refused_id(claim: Claim, job_id: str, result: UpdateResult) -> None:
+    later = "a later step searches for the job; act only if the run ends in doubt"
+    log.error(
+        "%s bought job %s, but the store refused its id: %s; %s",
+        claim.part_id,
+        job_id,
+        result,
+        "the run ends in doubt" if result is UpdateResult.OWNED else later,
+        extra=log_fields("job_not_recorded", claim.part_id),
+    )
