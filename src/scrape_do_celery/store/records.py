@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError, SubmitInDoubtError
 from scrape_do_celery.rules.fetch import Notes, notes_from_json
 from scrape_do_celery.rules.lifecycle import JobMemory
+from scrape_do_celery.rules.outcomes import RunState, run_state
 from scrape_do_celery.rules.polling import RETENTION
-from scrape_do_celery.rules.states import PartState, RunState, run_state
+from scrape_do_celery.rules.states import PartState
 from scrape_do_celery.store.codec import unpack
 from scrape_do_celery.store.encryption import missing_key_error
 from scrape_do_celery.store.fields import (
