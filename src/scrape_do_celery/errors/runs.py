@@ -6,6 +6,16 @@ from typing import Any
 
 from scrape_do_celery.errors.base import ScrapeDoError
 
+__all__ = [
+    "IdempotencyConflictError",
+    "JobLostError",
+    "PoisonedRunError",
+    "ResultExpiredError",
+    "ResultNotReadyError",
+    "RunError",
+    "RunNotFoundError",
+]
+
 
 class RunError(ScrapeDoError):
     """The base class of errors about one run."""
