@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class RunState(StrEnum):
     """The state of a run, as `RunHandle.state` returns it. A run that has ended has its outcome as its state."""
 
-    QUEUED = "queued"  #: no purchase has begun
+    QUEUED = "queued"  #: each live part waits for its purchase
     SUBMITTING = "submitting"  #: a job is being bought
-    RECONCILING = "reconciling"  #: a purchase is in doubt: the answer to it was lost
+    RECONCILING = "reconciling"  #: a purchase may have bought a job, which is searched for
     RUNNING = "running"  #: Scrape.do works on the jobs
     FETCHING = "fetching"  #: contents are being fetched
     SUCCEEDED = "succeeded"  #: outcome: every job ended in success

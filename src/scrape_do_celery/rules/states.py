@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 class PartState(StrEnum):
     """The state of a part."""
 
-    QUEUED = "queued"  #: the record is written; no `POST` was made
+    QUEUED = "queued"  #: the part waits for its `POST`; each earlier `POST` bought nothing, by all evidence
     SUBMITTING = "submitting"  #: the intent is written; the `POST` may be in progress
-    RECONCILING = "reconciling"  #: the purchase is in doubt: the `POST` may have bought a job
+    RECONCILING = "reconciling"  #: the `POST` may have bought a job, which is searched for
     RUNNING = "running"  #: the job is known, and its status is not terminal
     FETCHING = "fetching"  #: the job's status is terminal; its tasks are being fetched
     DONE = "done"  #: the part has an outcome
@@ -32,7 +32,7 @@ TRANSITIONS: Final[Mapping[PartState, Mapping[PartState, str]]] = {
     PartState.SUBMITTING: {
         PartState.RUNNING: "the answer names the job",
         PartState.QUEUED: "nothing was sent",
-        PartState.RECONCILING: "the answer was lost",
+        PartState.RECONCILING: "the answer was lost, or was 429, 401 or 403",
         PartState.DONE: "rejected",
     },
     PartState.RECONCILING: {

@@ -41,7 +41,7 @@ _NOTHING = JobMemory()
 _NO_NOTES: Notes = {}
 _NO_SUMMARY: dict[str, Any] = {}
 _NO_TEXTS: tuple[str, ...] = ()
-#: The version of the records that this code writes.
+#: The version of the records that this code writes. No code reads it yet: it tells a later version which form it has.
 VERSION = 1
 
 
