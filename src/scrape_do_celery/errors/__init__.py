@@ -22,14 +22,7 @@ ScrapeDoError
 │   ├── TaskLifecycleError                (models.tasks) TaskFailedError, TaskCanceledError
 │   └── JobTimeoutError                   the polling budget of a blocking wait ran out
 ├── SubmitInDoubtError                    a job may have been bought
-└── RunError                              an error of one run
-    ├── ResultNotReadyError (TimeoutError)  the run has not ended yet
-    ├── RunTimeoutError                     (models.results) the run's own `max_wait` passed
-    ├── RunNotFoundError (LookupError)      the store has no record of the run
-    ├── ResultExpiredError (LookupError)    the store has the run, but not its contents
-    ├── JobLostError                        the API no longer knows the job
-    ├── PoisonedRunError                    the run's steps died again and again
-    └── IdempotencyConflictError (ValueError)  the key was used for another request
+└── RunError                              (errors.runs) an error of one run
 """
 
 from __future__ import annotations
