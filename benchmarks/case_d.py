@@ -50,7 +50,7 @@ def play(bench: Bench) -> Outcome:
         Row("D", f"a claim, {usual} {of}, 99 of 100 within", measure.percentile(claims[str(usual)], 99), "ms", CLAIM),
         Row("D", "a claim, nothing due, median", median(claims["0"]), "ms"),
         Row("D", f"a claim, {full} {of}, all that one takes, median", median(claims[str(full)]), "ms", CLAIM),
-        *(Row("D", f"a look at the running, {due} {of}, median", median(took), "ms") for due, took in looks.items()),
+        *(Row("D", f"planning a list poll, {due} {of}, median", median(took), "ms") for due, took in looks.items()),
         Row("D", "Redis a waiting run", per_run, "B", _BYTES),
     ]
     return Outcome(rows, {"claims_ms": claims, "looks_ms": looks, "bytes_a_run": per_run})

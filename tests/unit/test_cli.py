@@ -103,14 +103,14 @@ def test_enqueue_reads_files(scrape_do, app_context, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (["enqueue"], 2, "no URL was given"),
+        (["enqueue"], 2, "no URL was given: pass URLs, --from or --request"),
         (["enqueue", "ftp://a.example"], 1, "targets[0] is not an absolute http or https URL"),
         (["enqueue", "https://a.example", "--geo-code", "usa"], 1, "geo_code must be two letters"),
         (["enqueue", "https://a.example", "--timeout", "1"], 1, "timeout"),
         (["enqueue", "https://a.example", "--max-wait", "0"], 1, "max_wait must be a positive"),
-        (["status", "nope"], 1, "RunNotFoundError: no run nope"),
-        (["result", "nope"], 1, "RunNotFoundError: no run nope"),
-        (["cancel", "nope"], 1, "RunNotFoundError: no run nope"),
+        (["status", "nope"], 1, "RunNotFoundError: the store has no run nope"),
+        (["result", "nope"], 1, "RunNotFoundError: the store has no run nope"),
+        (["cancel", "nope"], 1, "RunNotFoundError: the store has no run nope"),
     ],
 )
 def test_error_is_one_readable_line(scrape_do, app_context, arguments, code, text):
@@ -149,7 +149,7 @@ def test_status_and_cancel_of_a_waiting_run(scrape_do):
     assert "0 done, 0 failed, 2 in all" in answer.output
     answer = scrape_do("result", run_id, "--wait", 0.01)
     assert answer.exit_code == 3
-    assert "is queued; it goes on" in answer.output
+    assert "is queued and has not ended" in answer.output
     assert scrape_do("cancel", run_id).output == "canceling\n"
 
 
@@ -178,9 +178,9 @@ def test_status_tells_what_a_run_waits_for(scrape_do, app_context):
     app_context.store.client.hset(
         part, mapping={"api_failures": 2, "api_error": "AsyncAPIServerError: 503 for GET /jobs"}
     )
-    assert "held up by  AsyncAPIServerError: 503 for GET /jobs\n" in scrape_do("status", run_id).output
+    assert "API error  AsyncAPIServerError: 503 for GET /jobs\n" in scrape_do("status", run_id).output
     app_context.store.client.hset(part, "api_failures", 0)
-    assert "held up by" not in scrape_do("status", run_id).output
+    assert "API error" not in scrape_do("status", run_id).output
 
 
 def test_status_shows_words_that_this_version_does_not_know(scrape_do, app_context):
@@ -231,7 +231,7 @@ def test_unreadable_page_does_not_hide_the_others(scrape_do, ended, tmp_path):
 
 def test_a_record_that_goes_while_it_is_looked_at(scrape_do, monkeypatch):
     monkeypatch.setattr(RunHandle, "state", "queued")
-    assert "was forgotten a moment ago" in scrape_do("result", "gone").output
+    assert "was forgotten while the command read it" in scrape_do("result", "gone").output
 
 
 @pytest.mark.parametrize("error", [RedisConnectionError("refused"), OSError("no route")])
@@ -292,7 +292,10 @@ def test_settings_warning_is_one_line_without_a_traceback():
     done = subprocess.run(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60, check=False
     )
-    assert done.stderr.splitlines()[0] == "Warning: SCRAPE_DO_QUEU is not a setting; did you mean SCRAPE_DO_QUEUE?"
+    assert (
+        done.stderr.splitlines()[0]
+        == "Warning: SCRAPE_DO_QUEU is not a setting and has no effect; did you mean SCRAPE_DO_QUEUE?"
+    )
     assert "Error: the store at redis://127.0.0.1:1/0: Error 111" in done.stderr
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
 

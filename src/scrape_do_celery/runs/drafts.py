@@ -36,7 +36,7 @@ def create_draft(
     """
     options = dict(kwargs)
     if len(args) > 1 or (args and "targets" in options):
-        raise ValueError("targets must be given once, as the only positional argument; name each other argument")
+        raise ValueError("pass targets once, as the only positional argument; pass all other arguments by name")
     key = check_key(options.pop("idempotency_key", None))
     options = with_credentials(app_context.settings.credentials, options.pop("credentials", None), options)
     spec = RunSpec.from_arguments(*args, **options)

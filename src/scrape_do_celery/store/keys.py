@@ -114,7 +114,7 @@ class Keys(PrivateValues):
     @property
     @holds("hash", "never")
     def queue_delay(self) -> str:
-        """The key of the factor by which the redispatch interval is longer than usual, and since when."""
+        """The key of the factor by which the redispatch interval is longer than usual, and its start."""
         return f"{self.prefix}:queue_delay"
 
     @holds("string", "until the run has ended")
@@ -164,12 +164,12 @@ class Keys(PrivateValues):
 
     @holds("zset", "a day")
     def target_waiters(self, account: str, digest: str) -> str:
-        """Return the key of the parts that wait for a target lock -> since when."""
+        """Return the key of the parts that wait for a target lock -> start of the wait."""
         return f"{self.prefix}:target_waiters:{account}:{digest}"
 
     @holds("zset", "never")
     def slots(self, account: str) -> str:
-        """Return the key of the parts that hold a job slot -> since when."""
+        """Return the key of the parts that hold a job slot -> start of the hold."""
         return f"{self.prefix}:slots:{account}"
 
     @holds("zset", "never")
@@ -206,9 +206,9 @@ class Keys(PrivateValues):
         """Return the key of the purchases that the API rejected -> when to search for their jobs."""
         return f"{self.prefix}:rejected:{account}"
 
-    @holds("hash", "until the API takes the token")
+    @holds("hash", "until the API accepts the token")
     def breaker(self, account: str) -> str:
-        """Return the key of the breaker: since when the token is refused, when to try it next."""
+        """Return the key of the breaker: the time of the refusal, and the time of the next try."""
         return f"{self.prefix}:breaker:{account}"
 
     @holds("hash", "91 days")

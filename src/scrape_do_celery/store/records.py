@@ -90,16 +90,16 @@ class PartRecord(Record):
     first_order: int = stored(
         "first_order", number, "position of the first intent in the order; 0: no job counts as older", default=0
     )
-    in_doubt_since: float | None = stored("in_doubt_since", seconds, "since when the purchase is in doubt")
+    in_doubt_since: float | None = stored("in_doubt_since", seconds, "when the purchase became in doubt")
     purchases: int = stored("purchases", number, "number of purchases that were begun", default=0)
     intent_lost: bool = stored("intent_lost", flag, "the store may have lost the intent", default=False)
     refused: bool = stored(
         "refused", flag, "the API rejected the last `POST`; one listing shows whether it bought a job", default=False
     )
     submit_error: str | None = stored(
-        "submit_error", error_message, "why it is not known whether the last `POST` bought a job", encrypted=True
+        "submit_error", error_message, "error that left the last `POST` in doubt", encrypted=True
     )
-    marker: str = stored("marker", text, "mark in the request by which its job is found", default="")
+    marker: str = stored("marker", text, "marker in the request that identifies its job", default="")
     not_found: int = stored("not_found", number, "full listings that did not show the job", default=0)
     not_found_at: float | None = stored("not_found_at", seconds_unless_zero, "when the last such listing began")
     fingerprint: str = stored("fingerprint", text, "digest of the targets", default="")
@@ -112,7 +112,7 @@ class PartRecord(Record):
     fetch_passes: int = stored("fetch_passes", number, "passes over tasks that are missing", default=0)
     api_failures: int = stored("api_failures", number, "calls in a row that failed", default=0)
     last_api_error: str | None = stored("api_error", text, "error of the last failed call", encrypted=True)
-    refused_since: float | None = stored("refused_since", seconds_unless_zero, "since when the API refuses the token")
+    refused_since: float | None = stored("refused_since", seconds_unless_zero, "when the API first refused the token")
     cancel_sent_at: float | None = stored("cancel_sent_at", seconds, "when the job was canceled at the API")
     stop_seen_at: float | None = stored("stop_seen_at", seconds, "when a step first saw the stop request")
     reported_ok: int = stored("reported_ok", number, "tasks that the API reports as succeeded", default=0)
@@ -155,7 +155,7 @@ class PartRecord(Record):
             return None
         if self.api_error or self.state is not PartState.RECONCILING:
             return self.api_error or None
-        return f"it is not known yet whether a job was bought: {self.submit_error or 'its step died'}"
+        return f"a job may have been bought, and the search for the job goes on: {self.submit_error or 'the step died'}"
 
     @property
     def done(self) -> int:

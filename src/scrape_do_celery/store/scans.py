@@ -33,8 +33,8 @@ def find_open_breakers(store: Store) -> Iterator[float]:
 
 def count_parts_by_account(store: Store, limit: int) -> Counter[str]:
     """Count the parts with a job by the account that bought it, among the first `limit` entries of each due set."""
-    places = [store.keys.due, *(key.decode() for key in store.client.scan_iter(store.keys.poll_set("*")))]
-    names = [name for key in places for name in cast("list[bytes]", store.client.zrange(key, 0, limit - 1))]
+    set_keys = [store.keys.due, *(key.decode() for key in store.client.scan_iter(store.keys.poll_set("*")))]
+    names = [name for key in set_keys for name in cast("list[bytes]", store.client.zrange(key, 0, limit - 1))]
     with store.client.pipeline(transaction=False) as pipe:
         for run_id, _, part in (name.decode().rpartition(":") for name in names):
             if part != RUN_ENTRY:

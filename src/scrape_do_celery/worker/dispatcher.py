@@ -14,8 +14,10 @@ from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.rules.states import next_step
 from scrape_do_celery.runs import AppContext, StepMessage, batched
 from scrape_do_celery.runs.timing import PASS_INTERVAL
-from scrape_do_celery.steps.deliver import deliver, find_revoked, start_draft
+from scrape_do_celery.steps.celery_results import find_revoked
+from scrape_do_celery.steps.deliver import deliver_run
 from scrape_do_celery.steps.once import OnceFilter
+from scrape_do_celery.steps.scrape import start_draft
 from scrape_do_celery.steps.waiting_parts import warn_other_account
 from scrape_do_celery.store import CANCEL, DEADLINE
 from scrape_do_celery.store.commands.dispatch import ClaimDue, ClaimNamespace, DuePart, DueRun
@@ -105,7 +107,8 @@ class Dispatcher(PassThread):
             holder = store.run(ClaimNamespace(mine, NAMESPACE_LEASE))
             if holder != mine:
                 log.error(
-                    "the store is served by another application now (%s): this worker publishes no more",
+                    "the store is served by another application now (%s): this worker publishes nothing; give each "
+                    "application its own SCRAPE_DO_KEY_PREFIX",
                     holder,
                     extra=log_fields("namespace_lost"),
                 )
@@ -156,7 +159,7 @@ class Dispatcher(PassThread):
             self._app_context.request_stop(run_id, CANCEL)
         for run in runs:
             if run.accepted:
-                _act_alone(run, lambda run: deliver(self._app_context, run.run_id, redelivery=run.dispatches > 1))
+                _act_alone(run, lambda run: deliver_run(self._app_context, run.run_id, redelivery=run.dispatches > 1))
             else:
                 _act_alone(run, lambda run: start_draft(self._app_context, run.run_id, now))
 

@@ -47,7 +47,9 @@ def start(app: Celery) -> None:
     try:
         settings = settings_of(app)
         if settings.api_key is None:
-            _stop_consuming(app, "SCRAPE_DO_API_KEY is not set: a worker cannot call the API without its token")
+            _stop_consuming(
+                app, "SCRAPE_DO_API_KEY is not set: set it, because a worker needs the token to call the API"
+            )
             return
         if app.conf.task_always_eager:
             _stop_consuming(app, EAGER)

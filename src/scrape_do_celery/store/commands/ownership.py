@@ -124,7 +124,7 @@ class NoteUnowned(Command[list[int]]):
         return Encoded((keys.prefix, int(RETENTION) + 86_400, _REMEMBERED_JOBS, *names), [keys.unowned(self.account)])
 
     def decode(self, keys: Keys, reply: Any) -> list[int]:
-        return [int(float(place)) for place in reply]
+        return [int(float(position)) for position in reply]
 
 
 @dataclass(frozen=True, slots=True)

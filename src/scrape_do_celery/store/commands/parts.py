@@ -49,7 +49,7 @@ class PoisonPolicy:
 
     def error(self, part_id: PartId) -> str:
         """Return the error of a poisoned part as JSON."""
-        why = f"{self.after} steps on it died in a row; its ledger says what was bought"
+        why = f"{self.after} steps on it died in a row; `scrape-do ledger` shows what was bought"
         text = f"run {part_id.run_id} was taken out of work: {why}"
         return json.dumps(PoisonedRunError(text, part_id.run_id).to_json())
 

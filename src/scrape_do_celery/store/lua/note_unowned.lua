@@ -1,12 +1,12 @@
---[[ Note jobs of the API that no run owns, each with the place of its first sighting in the order of intents.
+--[[ Note jobs of the API that no run owns, each with the position of its first sighting in the order.
 
   A job that was seen before an intent was not bought by it.
 
-  KEYS  unowned  zset  job id -> place of the first sighting in the order
+  KEYS  unowned  zset  job id -> position of the first sighting in the order
   ARGV  prefix, ttl (seconds after which an account without such jobs is forgotten), max_jobs (to remember),
         job_ids...
 
-  Returns the place of each job.
+  Returns the position of each job.
 ]]
 --- @include lib/memory
 --- @include lib/purchases

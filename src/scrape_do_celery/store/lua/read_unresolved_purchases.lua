@@ -4,7 +4,7 @@
 
   KEYS  part  hash  the record of the part
   ARGV  part_id, prefix, account, strict_digests (of the targets with spaces between),
-        sighted_order (place of the last job's first sighting in the order), coarse_digests...
+        sighted_order (position of the last job's first sighting in the order), coarse_digests...
 
   Returns {parts whose targets are equal (spaces between), number of parts whose targets are similar,
   "1" if the store may have lost purchases since the part's own or ""}.

@@ -89,8 +89,8 @@ for digest in string.gmatch(all_digests, '%S+') do
   end
 end
 redis.call('HINCRBY', part_key, 'purchases', 1)
--- If the store lost its writes after a purchase, nobody knows the place of that purchase in the order. Such
--- a purchase gets the first place, so that no job counts as older.
+-- If the store lost its writes after a purchase, the position of that purchase in the order is unknown.
+-- Such a purchase gets the first position, so that no job counts as older.
 local order = maybe_sent and 0 or next_in_order(prefix)
 redis.call('HSETNX', part_key, 'first_order', order)
 redis.call('HSET', part_key, 'account', account, 'purchase_status', 'open', 'estimate', estimated_credits,
