@@ -12,7 +12,7 @@ from .requests import MAX_TARGETS_PER_JOB, JobCreationRequest, PluginRequest, Re
 from .results import *  # noqa: F403
 from .statuses import STATUS_SPELLINGS, TERMINAL, JobStatus, is_known_status, is_terminal, read_status
 from .tasks import *  # noqa: F403
-from .urls import fingerprint, match_targets, normalise
+from .urls import match_targets
 from .wire import RequestModel, WireModel
 
 __all__ = [
@@ -27,11 +27,9 @@ __all__ = [
     "RequestModel",
     "WireModel",
     "collect_defaults",
-    "fingerprint",
     "is_known_status",
     "is_terminal",
     "match_targets",
-    "normalise",
     "parse_answer",
     "read_id",
     "read_status",

@@ -50,7 +50,7 @@ class Claim:
     def from_reply(cls, part_id: PartId, reply: Sequence[Any], keys: Keys = _PLAIN) -> Claim:
         """Parse the claim in the reply of `claim_part.lua`."""
         _, now, fields, (spec, targets, *of_run), breaker = reply
-        part = PartRecord.parse(pairs(fields), keys.part(part_id.run_id, part_id.part), keys)
+        part = PartRecord.parse(pairs(fields), keys.part(part_id), keys)
         found = {name: value for name, value in zip(CLAIMED_RUN_FIELDS, of_run, strict=True) if value is not None}
         return cls(
             part_id=part_id,

@@ -186,13 +186,8 @@ def number(raw: bytes) -> int:
     return int(raw)
 
 
-def seconds(raw: bytes) -> float:
-    """Read a time or a duration in seconds."""
-    return float(raw)
-
-
-def amount(raw: bytes) -> float:
-    """Read a number with a fraction."""
+def decimal(raw: bytes) -> float:
+    """Read a number with a fraction: a time or a duration in seconds, or an amount of credits."""
     return float(raw)
 
 
