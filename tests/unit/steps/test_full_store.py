@@ -7,6 +7,7 @@ from redis.exceptions import OutOfMemoryError
 
 from scrape_do_celery.errors import AsyncAPIUnparsableResponseError
 from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS
+from scrape_do_celery.steps import job_answers
 from scrape_do_celery.steps.fetch import fetch_part
 from scrape_do_celery.steps.poll import poll_part
 from scrape_do_celery.store import AsyncStore, PartState
@@ -76,5 +77,20 @@ def test_full_store_keeps_a_run_whose_last_answer_is_not_stored(unreadable_job, 
 
 
 def test_full_store_lets_a_stopped_run_without_readable_answers_end(step_harness, unreadable_job, full):
+    unreadable_job(UNREADABLE_ATTEMPTS + 3)
     step_harness.run(RequestStop("r", "cancel"))
-    assert unreadable_job(UNREADABLE_ATTEMPTS + 3).outcome == "lost"
+    assert unreadable_job(2).outcome == "lost"
+
+
+def test_step_that_died_beside_a_kept_answer_asks_for_no_task(step_harness, unreadable_job, monkeypatch):
+    finish = job_answers.finish_part
+
+    async def die(*_):
+        raise ConnectionResetError
+
+    monkeypatch.setattr(job_answers, "finish_part", die)
+    with pytest.raises(ConnectionResetError):
+        unreadable_job(UNREADABLE_ATTEMPTS + 3)
+    monkeypatch.setattr(job_answers, "finish_part", finish)
+    part = unreadable_job(2)
+    assert (part.outcome, part.stored_failed) == ("lost", 1)
