@@ -81,9 +81,9 @@ async def fetch_task(context: WorkerContext, claim: Claim, job: JobDetails, posi
     if task is None:
         return False
     if was_stopped(job) and task.status == JobStatus.CANCELED:
-        await hold_page(context, claim, position, task)
-        return True
-    stored = await store_task(context, claim, position, task)
+        stored: bool | None = await hold_page(context, claim, position, task) or None
+    else:
+        stored = await store_task(context, claim, position, task)
     if stored is None:
         # The answer for this task is lost, and the next pass comes too soon to count for the other tasks.
         found.full = True
@@ -132,10 +132,12 @@ async def _final_task(
     return None
 
 
-async def hold_page(context: WorkerContext, claim: Claim, position: int, task: TaskDetails) -> None:
-    """Hold the page of an unfinished task: a later answer may contain less, and this page is paid for."""
-    if task.content:
-        await _hold_page(context, claim, position, hold_task(task))
+async def hold_page(context: WorkerContext, claim: Claim, position: int, task: TaskDetails) -> bool:
+    """Hold the page of an unfinished task: a later answer may contain less, and this page is paid for.
+
+    Return False if the store is too full for the page.
+    """
+    return not task.content or await _hold_page(context, claim, position, hold_task(task))
 
 
 async def _hold_unreadable(
@@ -148,13 +150,15 @@ async def _hold_unreadable(
     return True
 
 
-async def _hold_page(context: WorkerContext, claim: Claim, position: int, task: TaskDetails) -> None:
+async def _hold_page(context: WorkerContext, claim: Claim, position: int, task: TaskDetails) -> bool:
     try:
         await context.store.run(HoldContent(claim.part_id, position, task))
     except ResponseError as error:
         if not is_full(error):
             raise
         context.health.note_write_refused()
+        return False
+    return True
 
 
 async def _judge_error(  # noqa: PLR0913, PLR0917 (the answer to judge, and the pass that notes the result)

@@ -14,6 +14,7 @@ from scrape_do_celery.steps.fetch_task import store_task
 from scrape_do_celery.steps.finish import finish_part
 from scrape_do_celery.steps.positions import least_tasks, position_job, with_positions
 from scrape_do_celery.steps.retry import finish_lost_part, handle_job_not_found, handle_poll_error
+from scrape_do_celery.steps.store_health import FULL_STORE_DELAY
 from scrape_do_celery.store import Claim, RunState
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands.parts import ReadJob, UpdatePart
@@ -101,11 +102,15 @@ async def _collect_blindly(context: WorkerContext, claim: Claim, error: ScrapeDo
     """Fetch the tasks that earlier answers named: they are paid for, and may be readable."""
     store, part_id, job_id = context.store, claim.part_id, claim.part.job_id or ""
     job = await store.run(ReadJob(part_id)) or JobDetails(job_id=job_id, status=UNREADABLE)
-    if claim.part.task_ids or job.task_ids:
+    if claim.part.task_ids or set(job.task_ids) - {job_id}:
         return await collect_job(context, claim, job.model_copy(update={"status": UNREADABLE}))
     # The raw answer is kept as the content of a single task. A person who reads it may find the names of the tasks.
-    kept = JobDetails(job_id=job_id, status=UNREADABLE, task_ids=[job_id])
-    await context.write(UpdatePart(claim, {}, job=kept))
-    await store_task(context, claim, 0, unusable_task(job_id, job_id, "", error))
+    stored = await store_task(context, claim, 0, unusable_task(job_id, job_id, "", error))
+    if stored is None and not (claim.is_forgotten() or claim.stop_grace_passed(context.settings.cancel_grace)):
+        # The store is full. If the part ended now, the answer would be lost although the API still has it.
+        await context.release_until(claim, {}, FULL_STORE_DELAY)
+        return None
+    # This job makes the content readable. Its only task has the job's own id, so no later pass asks for that task.
+    await context.write(UpdatePart(claim, {}, job=JobDetails(job_id=job_id, status=UNREADABLE, task_ids=[job_id])))
     text = f"run {part_id.run_id}: the answers for job {job_id} cannot be used, and name none of its tasks: {error}"
     return await finish_part(context, claim, RunState.LOST, JobLostError(text, part_id.run_id))

@@ -94,6 +94,9 @@ async def _adopt_job(context: WorkerContext, claim: Claim, job: JobDetails) -> S
     if result is UpdateResult.OWNED:
         await context.release_until(claim, {}, 0.0, to=PartState.RECONCILING)
         return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.part_id),))
+    if result is not UpdateResult.OK:
+        # Another step has the part, or the part has ended.
+        return None
     log.warning(
         "%s: the answer to its purchase was lost; job %s is adopted",
         claim.part_id,
@@ -104,13 +107,14 @@ async def _adopt_job(context: WorkerContext, claim: Claim, job: JobDetails) -> S
 
 
 async def _resubmit_or_finish(context: WorkerContext, claim: Claim, what: str) -> StepMessage | None:
-    if claim.stop_reason:
-        return await finish_stopped_part(context, claim, None, purchase_status=_purchase_status(claim))
     # The answer to a refused purchase was not lost. A purchase whose intent was lost may never have been sent.
     # Neither counts as a lost answer.
     refused, lost = claim.part.refused, claim.part.intent_lost
     if context.settings.in_doubt_policy == "never_resubmit" and not refused:
+        # This comes before the stop request: a retry of a stopped run would buy its targets again.
         return await _end_in_doubt(context, claim, what, [])
+    if claim.stop_reason:
+        return await finish_stopped_part(context, claim, None, purchase_status=_purchase_status(claim))
     not_found = claim.part.not_found + (not refused and not lost)
     if not_found >= context.settings.poison_after:
         return await finish_poisoned(context, claim, f"the answers to {not_found} purchases were lost")

@@ -37,7 +37,7 @@ class StoreHealth:
     store: AsyncStore
     _durable: bool = False
     _durable_until: float = 0.0
-    _used_share: float = 0.0
+    _used: float = 0.0
     _used_until: float = 0.0
     _told: set[float] = field(default_factory=set)
     #: Callers that find an answer too old at the same time send one request.

@@ -1,4 +1,4 @@
-"""The records of runs and parts as frozen values, and the claim of a part, parsed from replies of Redis."""
+"""The records of runs and parts as frozen values, parsed from replies of Redis."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError, SubmitInDoubtError
 from scrape_do_celery.rules.fetch import Notes, notes_from_json
 from scrape_do_celery.rules.lifecycle import JobMemory
-from scrape_do_celery.rules.polling import RETENTION
-from scrape_do_celery.rules.states import PartState, RunState, run_state
+from scrape_do_celery.rules.outcomes import RunState, run_state
+from scrape_do_celery.rules.states import PartState
 from scrape_do_celery.store.codec import unpack
 from scrape_do_celery.store.encryption import missing_key_error
 from scrape_do_celery.store.fields import (
@@ -30,14 +29,12 @@ from scrape_do_celery.store.fields import (
     words,
 )
 from scrape_do_celery.store.keys import Keys, PartId
-from scrape_do_celery.store.options import decrypt_spec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from scrape_do_celery.store.options import RunSpec
+    from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError
 
-_HOUR = 3600.0
 _PLAIN = Keys()
 _NOTHING = JobMemory()
 _NO_NOTES: Notes = {}
@@ -45,8 +42,6 @@ _NO_SUMMARY: dict[str, Any] = {}
 _NO_TEXTS: tuple[str, ...] = ()
 #: The version of the records that this code writes. No code reads it yet: it tells a later version which form it has.
 VERSION = 1
-#: The fields of a run beside its request that a claim has, in the order of the reply of `claim_part.lua`.
-CLAIMED_RUN_FIELDS = ("stop_reason", "skip_unsent", "max_wait", "early", "trace")
 
 
 def pairs(flat: Sequence[bytes]) -> dict[str, bytes]:
@@ -173,90 +168,6 @@ class PartRecord(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """The claim of a step on a part: the part's record at that time, and the fence that each write must carry."""
-
-    part_id: PartId
-    now: float
-    part: PartRecord
-    #: seconds since the part was due
-    late: float
-    spec_field: bytes
-    targets_field: bytes
-    #: the verdict on the account; empty: the breaker is closed, or a stop request lets the part through;
-    #: `probe`, `over`: the breaker is open, and the step tries the token first;
-    #: `other_account`: the part belongs to another account, and must end
-    breaker: str = ""
-    keys: Keys = _PLAIN
-    #: the values of the run's record, as `RunRecord` declares them
-    stop_reason: str | None = None
-    skip_unsent: bool = False
-    max_wait: float | None = None
-    early: bool = False
-    trace: str = ""
-
-    @classmethod
-    def from_reply(cls, part_id: PartId, reply: Sequence[Any], keys: Keys = _PLAIN) -> Claim:
-        """Parse the claim in the reply of `claim_part.lua`."""
-        _, now, fields, (spec, targets, *of_run), breaker = reply
-        part = PartRecord.parse(pairs(fields), keys.part(part_id), keys)
-        found = {name: value for name, value in zip(CLAIMED_RUN_FIELDS, of_run, strict=True) if value is not None}
-        return cls(
-            part_id=part_id,
-            now=float(now),
-            part=part,
-            late=0.0 if part.due_at is None else max(0.0, float(now) - part.due_at),
-            spec_field=spec,
-            targets_field=targets,
-            breaker=breaker.decode(),
-            keys=keys,
-            **RunRecord.read_values(found)[0],
-        )
-
-    @property
-    def is_unresolved(self) -> bool:
-        """Whether the part may have bought a job whose id is unknown."""
-        return self.part.state in {PartState.SUBMITTING, PartState.RECONCILING} and not self.part.refused
-
-    def in_doubt_error(self, why: str, candidates: Sequence[str] = ()) -> SubmitInDoubtError:
-        """Return the error of a purchase that stays in doubt."""
-        run_id, part = self.part_id.run_id, self.part
-        text = f"run {run_id}: a job of {part.total} target(s) may have been bought, and its answer was lost: {why}"
-        if part.submit_error:
-            text += f"; the last cause: {part.submit_error}"
-        text += "; do not enqueue these targets again before you have checked `.candidates` and the account's job list"
-        return SubmitInDoubtError(text, part.total, part.intent, list(candidates), run_id)
-
-    def is_forgotten(self) -> bool:
-        """Tell whether the API has certainly deleted the part's job."""
-        return self._is_past_life(self.part.bought_at)
-
-    def is_past_finding(self) -> bool:
-        """Tell whether the API has certainly deleted any job that the part's last purchase bought."""
-        return self._is_past_life(self.part.intent)
-
-    def _is_past_life(self, bought: float | None) -> bool:
-        return bought is not None and self.now - bought > RETENTION + _HOUR
-
-    def stop_grace_passed(self, grace: float) -> bool:
-        """Tell whether a step saw the stop request more than `grace` seconds ago.
-
-        The time before that does not count, because there may have been no worker.
-        """
-        return self.part.stop_seen_at is not None and self.now - self.part.stop_seen_at > grace
-
-    def spec(self) -> RunSpec:
-        """Return the run's options with the targets of this part.
-
-        Raises:
-            EncryptionKeyError: If this process cannot decrypt them.
-            ValueError: If they are not a request that can be sent.
-        """
-        fields = {"spec": self.spec_field, f"targets:{self.part_id.part}": self.targets_field}
-        return decrypt_spec(self.keys, self.part_id.run_id, fields)
-
-
-@dataclass(frozen=True, slots=True)
 class RunRecord(Record):
     """The record of a run with the records of its parts, as one command read them."""
 
@@ -276,7 +187,6 @@ class RunRecord(Record):
         "error", stored_error, "error of the outcome", encrypted=True, error_instead=True
     )
     max_wait: float | None = stored("max_wait", decimal, "seconds until the run is stopped")
-    early: bool = stored("early", flag, "tasks are fetched as they end, before their job does", default=False)
     expires_in: float | None = stored("expires_in", decimal, "seconds after which a draft is dropped")
     after: str | None = stored("after", text, "run whose end this draft waits for")
     waiters: Mapping[str, str] = stored_many(

@@ -219,3 +219,17 @@ def test_a_page_under_the_status_of_its_target_is_stored(running, run_on, status
     running.api.script(get_task=lambda j, i: mirrored if i == "t1" else said(endpoints.get_task(j, i), task(i)))
     part, tasks = run_on(2)
     assert (part.stored_ok, tasks[1].content, tasks[1].status_code) == (2, "<html>", status)
+
+
+def test_full_store_does_not_lose_the_page_of_a_canceled_task(running, run_on, monkeypatch):
+    run, refusals = AsyncStore.run, [OutOfMemoryError("no memory")] * 3
+
+    async def refuse(store, command):
+        if command.script == "hold_content" and refusals:
+            raise refusals.pop()
+        return await run(store, command)
+
+    monkeypatch.setattr(AsyncStore, "run", refuse)
+    script(running, job("canceled", "success", "pending"), t1=[task("t1", "canceled", PAGE)])
+    _, tasks = run_on()
+    assert (tasks[1].content, refusals) == (PAGE, [])

@@ -11,6 +11,7 @@ from scrape_do_celery.errors import PoisonedRunError, SubmitInDoubtError
 from scrape_do_celery.models import JobCanceledError, JobCreationRequest, JobStatus
 from scrape_do_celery.routing import Step
 from scrape_do_celery.rules.listing import MAX_ZONE_OFFSET
+from scrape_do_celery.rules.outcomes import may_have_bought
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.job_list import JobListReader
 from scrape_do_celery.steps.reconcile import reconcile_part
@@ -217,6 +218,17 @@ def test_hold_ends_in_doubt(reconciling, settings):
     assert isinstance(part.error, SubmitInDoubtError)
     assert (part.error.targets, part.error.intent, part.error.candidates) == (2, part.intent, ())
     assert "two full listings" in str(part.error)
+
+
+@pytest.mark.parametrize("reason", ["cancel", "deadline"])
+def test_stopped_run_ends_in_doubt_if_nothing_is_resubmitted(reconciling, settings, reason):
+    reconciling.settings = settings.model_copy(update={"in_doubt_policy": "never_resubmit"})
+    reconciling.run(RequestStop("r", reason))
+    show_jobs(reconciling)
+    reconcile_seconds_until(reconciling, PartState.DONE)
+    part = reconciling.part()
+    assert part.outcome == "in_doubt"
+    assert may_have_bought(part.outcome, purchases=part.purchases, job_id=part.job_id)
 
 
 def test_a_stop_request_waits_for_the_resolution_and_buys_nothing(reconciling):

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scrape_do_celery.rules.targets import PartDigests
+    from scrape_do_celery.store.claims import Claim
     from scrape_do_celery.store.keys import Keys
-    from scrape_do_celery.store.records import Claim
 
 #: The store remembers at most this number of jobs of an account that no run owns.
 _REMEMBERED_JOBS = 20_000

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from scrape_do_celery.errors import PoisonedRunError
 from scrape_do_celery.models import JobDetails
 from scrape_do_celery.rules.polling import RETENTION
+from scrape_do_celery.store.claims import Claim
 from scrape_do_celery.store.codec import pack, unpack
 from scrape_do_celery.store.command import Command, Encoded
 from scrape_do_celery.store.commands.arguments import flatten_fields
 from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
 from scrape_do_celery.store.commands.limits import LONGEST_PROBE, PROBE
 from scrape_do_celery.store.options import RunSpec, decrypt_spec
-from scrape_do_celery.store.records import Claim, PartRecord
+from scrape_do_celery.store.records import PartRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -14,8 +14,8 @@ from scrape_do_celery.store.options import targets_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from scrape_do_celery.store.claims import Claim
     from scrape_do_celery.store.keys import Keys
-    from scrape_do_celery.store.records import Claim
 
 #: Seconds after which a part that waits for a slot checks for itself. A slot that becomes free wakes the part before
 #: that; the check serves a limit that was raised while no job ends and none is bought.
