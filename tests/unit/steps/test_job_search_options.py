@@ -186,7 +186,7 @@ def test_gone_job_does_not_hide_a_rejected_purchase(step_harness, make, caplog):
     )
     step_harness.clock.forward(91)
     search(step_harness)
-    assert "job mine exists" in caplog.text
+    assert "job mine has the same targets as r:0" in caplog.text
 
 
 def test_job_without_all_tasks_is_no_orphan(step_harness, make):
