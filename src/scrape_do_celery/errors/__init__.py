@@ -57,6 +57,7 @@ from scrape_do_celery.errors.base import (
     InvalidRequestError,
     ScrapeDoError,
     StoreUnavailableError,
+    describe_error,
     rehydrate,
 )
 from scrape_do_celery.errors.runs import (
@@ -97,5 +98,6 @@ __all__ = [
     "ScrapeDoError",
     "StoreUnavailableError",
     "SubmitInDoubtError",
+    "describe_error",
     "rehydrate",
 ]

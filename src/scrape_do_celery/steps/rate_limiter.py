@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from redis.exceptions import RedisError
 
-from scrape_do_celery.errors import AsyncAPIRateLimitError
+from scrape_do_celery.errors import AsyncAPIRateLimitError, describe_error
 from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.steps.counters import Counters
 from scrape_do_celery.store.commands.limits import AllocateRequests, RequestQuota
@@ -168,7 +168,7 @@ class RateLimiter:
             except RedisError as error:
                 # The last grant stays valid. Steps need the store for all their work, and report the error.
                 log.debug(
-                    "could not allocate requests: %s", type(error).__name__, extra=log_fields("requests_not_allocated")
+                    "could not allocate requests: %s", describe_error(error), extra=log_fields("requests_not_allocated")
                 )
             except Exception:
                 log.exception("could not allocate requests", extra=log_fields("requests_not_allocated"))

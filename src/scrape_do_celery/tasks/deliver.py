@@ -12,7 +12,7 @@ from celery.states import READY_STATES
 from redis.exceptions import RedisError
 
 from scrape_do_celery import routing, tracing
-from scrape_do_celery.errors import RunNotFoundError, ScrapeDoError, StoreUnavailableError
+from scrape_do_celery.errors import RunNotFoundError, ScrapeDoError, StoreUnavailableError, describe_error
 from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.steps.deliver import acknowledge
@@ -73,6 +73,6 @@ def acknowledge_delivery(task: Task, task_id: str, args: Any, state: str | None 
         log.warning(
             "could not acknowledge the delivery of run %s: %s; a dispatcher asks Celery for the result",
             args[0],
-            type(error).__name__,
+            describe_error(error),
             extra=log_fields("delivery_not_acknowledged", run_id=args[0]),
         )

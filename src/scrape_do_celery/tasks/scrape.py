@@ -84,7 +84,8 @@ class ScrapeStep(Task):  # type: ignore[misc]
     ) -> tuple[Any, dict[str, Any]]:
         """Write the record, and return arguments that only hold its id."""
         try:
-            return (), {"run_id": create_draft(app_context, task_id, options, args, kwargs)}
+            with app_context.limited_call([task_id]):
+                return (), {"run_id": create_draft(app_context, task_id, options, args, kwargs)}
         except (ValueError, TypeError, RedisError):
             if self.app.current_worker_task is None:
                 raise
