@@ -1,3 +1,5 @@
+"""The options of the sandbox, from the command line or the control endpoints."""
+
 from __future__ import annotations
 
 from typing import Literal, get_args

@@ -1,3 +1,5 @@
+"""Start and stop a sandbox in a process of its own."""
+
 from __future__ import annotations
 
 import os

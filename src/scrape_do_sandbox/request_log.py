@@ -1,3 +1,5 @@
+"""The log of the requests to the sandbox, and counts of them."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Serve the sandbox: on a socket, on a thread for tests, or in the foreground."""
+
 from __future__ import annotations
 
 import argparse

@@ -1,3 +1,5 @@
+"""The data of the sandbox: all accounts, each with its jobs."""
+
 from __future__ import annotations
 
 import random

@@ -1,4 +1,4 @@
-"""Hold the runs of an account back while the API refuses its token, and let them go on when it takes the token."""
+"""Hold runs back: those of an account while the API refuses its token, and all runs during the pause after a 429."""
 
 from __future__ import annotations
 

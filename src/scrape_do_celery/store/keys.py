@@ -262,7 +262,7 @@ class Keys(PrivateValues):
     @property
     @holds("string", "until then")
     def pause(self) -> str:
-        """The key of the time until which no worker calls the API after a 429."""
+        """The key of the end of the pause after a 429. Until then, only runs with a stop request call the API."""
         return f"{self.prefix}:pause"
 
     @property

@@ -44,7 +44,7 @@ _NOTHING = JobMemory()
 _NO_NOTES: Notes = {}
 _NO_SUMMARY: dict[str, Any] = {}
 _NO_TEXTS: tuple[str, ...] = ()
-#: The version of the records that this code writes.
+#: The version of the records that this code writes. No code reads it yet: it tells a later version which form it has.
 VERSION = 1
 #: The fields of a run beside its request that a claim has, in the order of the reply of `claim_part.lua`.
 CLAIMED_RUN_FIELDS = ("stop_reason", "skip_unsent", "max_wait", "early", "trace")

@@ -1,4 +1,4 @@
--- The store epoch.
+-- The store epoch: notice that the store may have lost writes, and which parts may have been sent.
 --- @include lib/clock
 --- @include lib/keys
 

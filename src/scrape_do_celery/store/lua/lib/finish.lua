@@ -1,4 +1,4 @@
--- The end of a part.
+-- The end of a part: its outcome, its line in the ledger, and what it held.
 --- @include lib/changes
 --- @include lib/clock
 --- @include lib/contents

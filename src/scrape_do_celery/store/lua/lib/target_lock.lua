@@ -1,4 +1,4 @@
--- Target locks.
+-- Target locks: release them, so that the next part with these targets may buy.
 --- @include lib/due
 --- @include lib/keys
 --- @include lib/records
