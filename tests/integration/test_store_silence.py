@@ -138,14 +138,14 @@ def test_a_hundred_async_callers_do_not_block_their_loop_nor_each_other(store):
             lags.append(time.monotonic() - began - 0.01)
 
     async def go():
-        ticker = asyncio.ensure_future(tick())
+        meter = asyncio.ensure_future(tick())
         began = time.monotonic()
         answers = await asyncio.gather(*(handle.aresult(timeout=1) for _ in range(100)), return_exceptions=True)
         took = time.monotonic() - began
         # The default threads of the loop stay free for the application.
         began = time.monotonic()
         await asyncio.to_thread(time.sleep, 0)
-        ticker.cancel()
+        meter.cancel()
         return answers, took, time.monotonic() - began
 
     answers, took, free = asyncio.run(go())
@@ -179,6 +179,20 @@ def test_many_writes_that_timed_out_are_repeated_without_second_runs(store):
     handles = enqueue_many([URLS, URLS, URLS], settings=store.settings, run_ids=caught.value.run_ids)
     assert [handle.run_id for handle in handles] == list(caught.value.run_ids)
     assert len(list(store.server.open_client().scan_iter("scrape_do:run:*"))) == 3
+
+
+def test_a_result_backend_that_goes_silent_ends_forget_in_time(store):
+    with TcpProxy(store.server.port) as results:
+        store = Store(store.server, store.proxy, result_backend=f"redis://127.0.0.1:{results.port}/1")
+        handle = enqueue(URLS, settings=store.settings)
+        handle.cancel()
+        store.server.open_client().delete(*store.server.open_client().scan_iter("scrape_do:run:*"))
+        results.silence()
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailableError, match="result backend did not answer") as caught:
+            handle.forget()
+        assert time.monotonic() - began < 2 * LIMIT + SLACK
+        assert caught.value.run_id == handle.run_id
 
 
 @pytest.mark.skipif(os.getuid() != 0 or not shutil.which("unshare"), reason="needs a resolver of its own")

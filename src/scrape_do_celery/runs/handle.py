@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, TypeVar
 from celery.backends.base import DisabledBackend
 from celery.result import AsyncResult
 
-from scrape_do_celery.errors import ResultNotReadyError, RunError, RunNotFoundError
+from scrape_do_celery.errors import ResultNotReadyError, RunError, RunNotFoundError, StoreUnavailableError
 from scrape_do_celery.models import JobDetails, JobResult, TaskDetails
 from scrape_do_celery.runs import results
 from scrape_do_celery.runs.context import AppContext
@@ -18,6 +18,7 @@ from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.runs.waiting import WaitLimit
 from scrape_do_celery.store import CANCEL, RunRecord, RunState
 from scrape_do_celery.store.commands.runs import ClaimOnce, ForgetResult, ForgetRun, ReadOutcome, ReadRun
+from scrape_do_celery.store.deadlines import call_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -231,7 +232,14 @@ class RunHandle:
         if store.run(ForgetRun(self.run_id, grace)) is ForgetResult.LIVE:
             raise RunError(f"run {self.run_id} has not ended: cancel it first, and wait for its end", self.run_id)
         if not isinstance(self._app_context.app.backend, DisabledBackend):
-            self.async_result.forget()
+            self._forget_in_celery()
+
+    def _forget_in_celery(self) -> None:
+        try:
+            call_in_thread(self.async_result.forget, self._app_context.settings.store_timeout)
+        except TimeoutError as error:
+            message = "Celery's result backend did not answer in time; the store has deleted the run"
+            raise StoreUnavailableError(message, "", [self.run_id], True) from error
 
     def _read_record(self) -> RunRecord:
         store = self._app_context.store

@@ -6,16 +6,16 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from redis.backoff import ExponentialBackoff
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from scrape_do_celery.config.urls import masked
-from scrape_do_celery.errors import ConfigurationError, StoreUnavailableError
+from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.store.batching import CommandBatcher, WireCommand
 from scrape_do_celery.store.connections import open_async_client, open_client
 from scrape_do_celery.store.deadlines import CallDeadline, limited_time
 from scrape_do_celery.store.keys import Keys
-from scrape_do_celery.store.refusals import LOST, find_reason, is_passing, is_repeatable
+from scrape_do_celery.store.pending import PendingCommands
+from scrape_do_celery.store.refusals import LOST
 from scrape_do_celery.store.scripts import load_scripts
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: A command fails if the store is down for longer than these attempts take. The dispatcher publishes its step later.
-_ATTEMPTS, _BACKOFF = 5, ExponentialBackoff(cap=0.5, base=0.05)
 #: Seconds within which a call to the store must be answered, unless settings say otherwise.
 _TIMEOUT = 10.0
 #: Seconds for a caller that must answer soon even if the store hangs. It tries each command once.
@@ -51,49 +49,6 @@ class _KeyHolder:
     def key_names(self) -> list[str]:
         """The names of the encryption keys of this process, first the key that encrypts."""
         return self.keys.key_names
-
-
-class _PendingCommands:
-    """The commands of one exchange that have no final reply yet, and what is known of their attempts.
-
-    A command may be sent twice without harm, so each attempt sends all commands that met an error which may pass.
-    """
-
-    def __init__(self, commands: Sequence[WireCommand], where: str) -> None:
-        self._commands, self._where = commands, where
-        self._replies: dict[int, Any] = {}
-        self._left, self._failures = list(range(len(commands))), 0
-        #: whether the store may have carried out commands although an error is raised
-        self._was_sent = len(commands) > 1
-
-    @property
-    def commands(self) -> list[WireCommand]:
-        """The commands of the next attempt."""
-        return [self._commands[number] for number in self._left]
-
-    def note(self, replies: Sequence[Any], deadline: CallDeadline) -> float | None:
-        """Note the replies or errors of an attempt. Return the seconds until the next attempt, None for no other."""
-        self._replies |= zip(self._left, replies, strict=True)
-        self._was_sent |= any(isinstance(reply, LOST) for reply in replies) and not deadline.is_unconnected
-        self._left = [number for number in self._left if is_repeatable(self._replies[number])]
-        self._failures += 1
-        wait = _BACKOFF.compute(self._failures)
-        return wait if self._left and self._failures < _ATTEMPTS and wait < deadline.left else None
-
-    @property
-    def answers(self) -> list[Any]:
-        """The reply or the error of each command."""
-        return [self._judge(self._replies[number]) for number in range(len(self._commands))]
-
-    def _judge(self, reply: Any) -> Any:
-        if not is_passing(reply):
-            return reply
-        reason = find_reason(reply)
-        text = str(reply) if not reason or reason in str(reply) else f"{reason} {reply}"
-        error = StoreUnavailableError(f"the store at {self._where}: {text}", *([reason] if reason else []))
-        error.was_sent = self._was_sent
-        error.__cause__ = reply
-        return error
 
 
 class Store(_KeyHolder):
@@ -149,7 +104,7 @@ class Store(_KeyHolder):
         Raises:
             StoreUnavailableError: If Redis did not answer, or refused a command. Others may have been carried out.
         """
-        pending = _PendingCommands([_encode(command, self.keys) for command in commands], self.where)
+        pending = PendingCommands([_encode(command, self.keys) for command in commands], self.where)
         # A command that moves pages may take long, so progress counts, unless the caller has a deadline.
         with limited_time(self._timeout, by_progress=True) as deadline:
             deadline.start_command()
@@ -261,7 +216,7 @@ class AsyncStore(_KeyHolder):
 
     async def _execute(self, commands: Sequence[WireCommand]) -> list[Any]:
         """Return for each command its reply, or the error with which it failed."""
-        pending, deadline = _PendingCommands(commands, self._where), CallDeadline(self._timeout)
+        pending, deadline = PendingCommands(commands, self._where), CallDeadline(self._timeout)
         wait: float | None = 0.0
         while wait is not None:
             if wait:

@@ -7,10 +7,12 @@ import time
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
 
 #: Attempts of a call that has less time than this get all of it: half of it may be too short for a connection.
 _WHOLE_BELOW: Final = 2.0
@@ -150,36 +152,51 @@ def connect_in_time(connect: Callable[[], Any]) -> DeadlineSocket:
     """
     deadline = _deadline.get()
     try:
-        return DeadlineSocket(connect() if deadline is None else _wait_in_thread(connect, deadline.attempt_left))
+        raw = connect() if deadline is None else call_in_thread(connect, deadline.attempt_left, late=_close)
+        return DeadlineSocket(raw)
     except OSError:
         if deadline is not None:
             deadline.is_unconnected = True
         raise
 
 
-def _wait_in_thread(connect: Callable[[], Any], seconds: float) -> Any:
-    """Call `connect` in a thread of its own, because no timeout ends the resolution of a name."""
-    future: Future[Any] = Future()
+def _close(connected: Any) -> None:
+    connected.close()
+
+
+def _drop(_: Any) -> None:
+    pass
+
+
+def call_in_thread(work: Callable[[], T], seconds: float, *, late: Callable[[T], object] = _drop) -> T:
+    """Call `work` in a thread of its own, for work that no timeout ends, such as the resolution of a name.
+
+    `late` gets a result that comes after the caller has given up.
+
+    Raises:
+        TimeoutError: `work` goes on after `seconds`.
+    """
+    future: Future[T] = Future()
     try:
-        threading.Thread(target=_connect_into, args=(future, connect), name="scrape-do-connect", daemon=True).start()
+        threading.Thread(target=_work_into, args=(future, work, late), name="scrape-do-call", daemon=True).start()
     except RuntimeError:
-        return connect()  # the interpreter is shutting down, and starts no more threads
+        return work()  # the interpreter is shutting down, and starts no more threads
     try:
         return future.result(max(0.0, seconds))
     except TimeoutError:
         if future.cancel():
-            raise TimeoutError("no connection in time") from None
+            raise TimeoutError("no answer in time") from None
         return future.result()
 
 
-def _connect_into(future: Future[Any], connect: Callable[[], Any]) -> None:
+def _work_into(future: Future[T], work: Callable[[], T], late: Callable[[T], object]) -> None:
     try:
-        connected = connect()
+        found = work()
     except BaseException as error:  # noqa: BLE001 (the error is handed to the caller)
         with suppress(InvalidStateError):
             future.set_exception(error)
         return
     try:
-        future.set_result(connected)
+        future.set_result(found)
     except InvalidStateError:
-        connected.close()  # the caller has given up
+        late(found)

@@ -503,7 +503,7 @@ def lose_answers(patch, script):
             raise RedisTimeoutError("Timeout reading from socket")
 
     patch.setattr(Script, "__call__", dying)
-    patch.setattr("scrape_do_celery.store.client._ATTEMPTS", 1)
+    patch.setattr("scrape_do_celery.store.pending._ATTEMPTS", 1)
 
 
 def test_a_write_whose_answer_is_lost_is_repeated_with_the_id_of_the_error(step_harness, start_run, monkeypatch):

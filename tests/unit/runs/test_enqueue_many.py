@@ -94,7 +94,7 @@ def test_a_store_that_is_away_is_told(step_harness, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("redis.client.Pipeline.execute", fail)
-        patch.setattr("scrape_do_celery.store.client._ATTEMPTS", 1)
+        patch.setattr("scrape_do_celery.store.pending._ATTEMPTS", 1)
         with pytest.raises(StoreUnavailableError) as caught:
             enqueue_many([urls(0), urls(1)])
     assert caught.value.may_be_written

@@ -197,7 +197,7 @@ def test_a_refused_command_is_sent_again_alone(store, monkeypatch):
 def test_a_pipeline_that_the_server_refuses_for_now_raises_store_unavailable(store, monkeypatch):
     pipe = RefusingPipe(1000)
     monkeypatch.setattr(store.redis, "pipeline", lambda **_: pipe)
-    monkeypatch.setattr("scrape_do_celery.store.client._ATTEMPTS", 1)
+    monkeypatch.setattr("scrape_do_celery.store.pending._ATTEMPTS", 1)
     with pytest.raises(StoreUnavailableError, match="READONLY You can't write") as caught:
         store.sync_store.run_all([PauseAPI(1), PauseAPI(2)])
     assert caught.value.reason == "READONLY"
@@ -209,6 +209,6 @@ def test_a_lost_pipeline_fails_each_of_its_commands(store, monkeypatch):
         raise RedisConnectionError("lost")
 
     monkeypatch.setattr("redis.client.Pipeline.execute", fail)
-    monkeypatch.setattr("scrape_do_celery.store.client._ATTEMPTS", 1)
+    monkeypatch.setattr("scrape_do_celery.store.pending._ATTEMPTS", 1)
     with pytest.raises(StoreUnavailableError, match="lost"):
         store.sync_store.run_all([PauseAPI(1), PauseAPI(2)])

@@ -166,6 +166,19 @@ def test_a_connection_s_own_timeout_is_raised():
         connect_in_time(time_out)
 
 
+def test_a_late_result_is_dropped():
+    goes_on, done = threading.Event(), threading.Event()
+
+    def work():
+        goes_on.wait(10)
+        done.set()
+
+    with pytest.raises(TimeoutError, match="no answer in time"):
+        deadlines.call_in_thread(work, 0.01)
+    goes_on.set()
+    assert done.wait(10)
+
+
 def test_an_interpreter_that_starts_no_threads_still_connects(pair, monkeypatch):
     near, _ = pair
 
