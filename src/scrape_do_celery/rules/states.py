@@ -38,7 +38,7 @@ TRANSITIONS: Final[Mapping[PartState, Mapping[PartState, str]]] = {
     PartState.RECONCILING: {
         PartState.RUNNING: "the job was adopted",
         PartState.QUEUED: "no job was found",
-        PartState.DONE: "nobody can know",
+        PartState.DONE: "no search was conclusive",
     },
     PartState.RUNNING: {
         PartState.FETCHING: "the job is terminal",

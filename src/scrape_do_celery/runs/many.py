@@ -24,7 +24,9 @@ def one_for_each(specs: Sequence[RunSpec], given: Any, name: str, what: str) -> 
     """
     values = as_list(given, name, what)
     if values is not None and len(values) != len(specs):
-        raise ValueError(f"{name}: {len(values)} for {len(specs)} requests; give one for each, or None")
+        raise ValueError(
+            f"{name} has {len(values)} entries for {len(specs)} requests; pass one entry for each request, or None"
+        )
     return [None] * len(specs) if values is None else values
 
 

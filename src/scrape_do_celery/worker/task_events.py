@@ -48,7 +48,7 @@ class TaskEventSender:
                     dispatcher.send(kind, **fields)
         except (KombuError, RedisError, OSError) as error:
             log.info(
-                "could not send task events of %d runs: %s",
+                "could not send task events of %d runs: %s; monitors show these runs late",
                 len(found),
                 describe_error(error),
                 extra=log_fields("task_events_not_sent"),
