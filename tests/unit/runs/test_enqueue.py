@@ -474,7 +474,7 @@ def test_the_same_id_and_request_is_the_same_run(step_harness, start_run):
 
 def test_an_id_with_another_request_is_a_conflict(step_harness, start_run):
     start_run([URL], run_id="order-1")
-    with pytest.raises(IdempotencyConflictError, match=r"the id belongs to run order-1, .* it differs in geo_code"):
+    with pytest.raises(IdempotencyConflictError, match=r"the id belongs to run order-1, .* differ in geo_code"):
         start_run([URL], run_id="order-1", geo_code="us")
     assert step_harness.run_ids() == {"order-1"}
 

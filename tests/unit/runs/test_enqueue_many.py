@@ -108,7 +108,7 @@ def test_a_store_that_is_away_is_told(step_harness, monkeypatch):
 
 
 def test_there_is_a_run_id_for_each_request(step_harness):
-    with pytest.raises(ValueError, match="run_ids: 1 for 2 requests"):
+    with pytest.raises(ValueError, match="run_ids has 1 entries for 2 requests"):
         enqueue_many([urls(0), urls(1)], run_ids=["a"])
 
 

@@ -24,7 +24,8 @@ def unsafe_lines(tree):
             for handler in node.handlers:
                 if names_of(handler) & {"StoreUnavailableError", "RedisError"}:
                     raised = raised or isinstance(handler.body[-1], ast.Raise)
-                if "ScrapeDoError" in names_of(handler) and not raised:
+                raises_again = isinstance(handler.body[0], ast.Raise) and handler.body[0].exc is None
+                if "ScrapeDoError" in names_of(handler) and not raised and not raises_again:
                     yield handler.lineno
 
 
