@@ -10,7 +10,7 @@ from pydantic import SecretStr, ValidationError
 from redis.connection import parse_url
 
 from scrape_do_celery.client import ScrapeDoAsyncAPIClient
-from scrape_do_celery.config import Settings, SettingsError, SettingsWarning, urls
+from scrape_do_celery.config import Settings, SettingsError, SettingsWarning, redis_parameters, urls
 from scrape_do_celery.config.settings import settings_table, unknown_variables
 from scrape_do_celery.config.urls import why_exposed
 from scrape_do_celery.diagnostics import check_server_urls
@@ -224,7 +224,7 @@ def test_no_secret_is_printed(show):
     settings = Settings(
         api_key="sesame",
         api_url="https://me:sesame@proxy.example",
-        redis_url="rediss://me:sesame@h/0?ssl_keyfile_password=sesame",
+        redis_url="rediss://me:sesame@h/0?ssl_password=sesame",
         broker_url="redis://:sesame@a/1;redis://:ses@me;sesame@b/1",
         result_backend="redis+socket:///a.sock?virtual_host=1&password=sesame",
     )
@@ -318,3 +318,39 @@ def test_a_variable_that_is_empty_is_not_set(monkeypatch):
     monkeypatch.setenv("SCRAPE_DO_API_KEY", "")
     monkeypatch.setenv("SCRAPE_DO_QUEUE", "")
     assert (Settings().api_key, Settings().queue) == (None, "scrape_do")
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("redis://h/0?tls=true", "a parameter tls that"),
+        ("redis://h/0?socket_timeout=5s", "a parameter socket_timeout that"),
+        ("rediss://h/0?ssl_cert_reqs=maybe", "a parameter ssl_cert_reqs that"),
+        ("redis://h/0?ssl_cert_reqs=required", "a parameter ssl_cert_reqs that"),
+        ("redis://h/0?retry=3", "a parameter retry that"),
+        ("rediss://h/0?ssl_ca_certs=/missing.pem", "a parameter ssl_ca_certs whose file"),
+    ],
+)
+def test_url_parameters_are_checked_as_redis_reads_them(url, named):
+    with pytest.raises(SettingsError, match=f"SCRAPE_DO_REDIS_URL: has {named}") as caught:
+        Settings(redis_url=url)
+    assert list(caught.value.problems) == ["SCRAPE_DO_REDIS_URL"]
+
+
+def test_parameters_are_checked_together(monkeypatch):
+    monkeypatch.setattr(redis_parameters, "_is_accepted", lambda url: "&" not in url)
+    with pytest.raises(SettingsError, match="parameters that do not go together: db, protocol"):
+        Settings(redis_url="redis://h?db=0&protocol=3")
+
+
+@pytest.mark.parametrize("name", ["none", "optional", "required"])
+@pytest.mark.parametrize("spell", ["{}", "CERT_{}", "cert_{}"])
+def test_the_check_of_a_certificate_takes_each_spelling(name, spell):
+    url = f"rediss://h/0?ssl_cert_reqs={spell.format(name)}".replace("CERT_" + name, "CERT_" + name.upper())
+    assert Settings(redis_url=url).redis_url == url
+    assert redis_parameters.normalize_url(url) == f"rediss://h/0?ssl_cert_reqs={name}"
+
+
+def test_celery_s_name_of_the_database_is_accepted():
+    url = Settings(redis_url="unix:///a.sock?virtual_host=3").redis_url
+    assert redis_parameters.normalize_url(url) == "unix:///a.sock?db=3"

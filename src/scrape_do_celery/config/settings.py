@@ -93,6 +93,9 @@ class Settings(BaseSettings):
         default="redis://localhost:6379/0",
         description="The store, which holds runs and pages: `redis://`, `rediss://` (TLS) or `unix:///path?db=0`.",
     )
+    store_timeout: float = Field(
+        default=10.0, ge=0.5, description="Time in which a call to the store must end, or move bytes of pages."
+    )
     broker_url: str = Field(
         default="", description="Celery's broker. If unset: the next database of the store's server."
     )

@@ -7,6 +7,8 @@ import re
 from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
+from scrape_do_celery.config.redis_parameters import check_parameters
+
 STORE_SCHEMES = ("redis", "rediss", "unix")
 _LOOPBACK = {"", "localhost", "127.0.0.1", "::1"}
 _USERINFO = re.compile(r"(://[^:/?#;@]*:)(?:(?!://).)*@")
@@ -68,6 +70,7 @@ def store_url(url: str) -> str:
     if parts.scheme == "unix" and (parts.hostname or not parts.path.strip("/")):
         raise ValueError("should name the socket by its absolute path: unix:///run/redis.sock?db=0")
     _database(parts)
+    check_parameters(url)
     return url
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from redis.exceptions import ConnectionError as RedisConnectionError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "ConfigurationError",
@@ -70,6 +73,41 @@ class EncryptionKeyError(ConfigurationError):
 
 class StoreUnavailableError(ScrapeDoError, RedisConnectionError):
     """The store did not answer, or refused. The message names the server, without its password."""
+
+    #: Whether a command was sent whose answer is missing. The calls that write turn it into `may_be_written`.
+    was_sent: bool = False
+
+    @property
+    def reason(self) -> str:
+        """The code of the server's refusal, such as `OOM` or `READONLY`; empty if no answer came."""
+        return str(self._get_argument(1) or "")
+
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        """The ids of the runs that the call was to write or change, in the order of its requests."""
+        return tuple(self._get_argument(2) or ())
+
+    @property
+    def run_id(self) -> str | None:
+        """The first of these ids; None for a call without a run."""
+        return self.run_ids[0] if self.run_ids else None
+
+    @property
+    def may_be_written(self) -> bool:
+        """Whether the store may have carried the write out. If so, repeat the call with the same `run_id`."""
+        return bool(self._get_argument(3))
+
+    def about_runs(self, run_ids: Sequence[str], *, may_be_written: bool) -> StoreUnavailableError:
+        """Return this error with the runs of the call that failed."""
+        return StoreUnavailableError(str(self), self.reason, list(run_ids), may_be_written)
+
+
+def describe_error(error: BaseException) -> str:
+    """Return the text of an error for a log line: the reason of the store, else only the type.
+
+    The text of any other error may hold values that belong into no log.
+    """
+    return str(error) if isinstance(error, StoreUnavailableError) else type(error).__name__
 
 
 def rehydrate(exc: BaseException) -> BaseException:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
+from scrape_do_celery.errors.base import describe_error
 from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.store.commands.arguments import START
 from scrape_do_celery.store.commands.stats import CountLiveRuns, LiveRunCount, ReadAccounts
@@ -43,7 +44,7 @@ class LiveRunCounter(threading.Thread):
             except RedisError as error:
                 log.warning(
                     "could not count the live runs: %s; the next count follows later",
-                    type(error).__name__,
+                    describe_error(error),
                     extra=log_fields("live_runs_not_counted"),
                 )
             rest = max(_REST, _TIMES * (self._clock() - began))

@@ -71,7 +71,8 @@ def _write_draft(
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Write the draft, and return arguments that only hold its id."""
     try:
-        return (), {"run_id": create_draft(app_context, task_id, options, args, kwargs)}
+        with app_context.limited_call([task_id]):
+            return (), {"run_id": create_draft(app_context, task_id, options, args, kwargs)}
     except (ValueError, TypeError, RedisError):
         if app_context.app.current_worker_task is None:
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from scrape_do_celery import routing
 from scrape_do_celery.config.secrets import encryption_keys
 from scrape_do_celery.config.urls import application, masked
+from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.runs.celery_app import find_app, find_user_app, forget_own_app, settings_of, swap_settings
 from scrape_do_celery.runs.hooks import hooks
@@ -19,6 +21,7 @@ from scrape_do_celery.runs.timing import ProcessTiming
 from scrape_do_celery.store import PartId, Retention, Store
 from scrape_do_celery.store.commands.dispatch import PARTS_PER_MESSAGE
 from scrape_do_celery.store.commands.runs import RequestStop
+from scrape_do_celery.store.deadlines import limited_time
 from scrape_do_celery.store.encryption import Encryptor
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from scrape_do_celery.config import Settings
+    from scrape_do_celery.store.deadlines import CallDeadline
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +60,7 @@ class AppContext:
             settings.redis_url,
             settings.key_prefix,
             Encryptor(keys) if keys else None,
+            timeout=settings.store_timeout,
             clock_offset_key=self.timing.clock_offset_key,
         )
         self.pid = os.getpid()
@@ -64,6 +69,18 @@ class AppContext:
     def application(self) -> str:
         """The name of this process's application, made of its broker and its result backend."""
         return application(self.app.conf.broker_url, self.app.conf.result_backend)
+
+    @contextmanager
+    def limited_call(self, run_ids: Sequence[str] = (), *, by_progress: bool = False) -> Iterator[CallDeadline]:
+        """Limit the store's time in a public call. With `run_ids`, the call writes, and its error names these runs."""
+        try:
+            with limited_time(self.settings.store_timeout, by_progress=by_progress) as deadline:
+                yield deadline
+        except StoreUnavailableError as error:
+            if not run_ids or error.run_ids:
+                raise
+            # Of several runs, some may be written before the refusal of another.
+            raise error.about_runs(run_ids, may_be_written=error.was_sent or len(run_ids) > 1) from error
 
     @property
     def retention(self) -> Retention:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterable, Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
@@ -13,15 +11,16 @@ from typing import TYPE_CHECKING, Any, Unpack
 from redis.exceptions import RedisError
 
 from scrape_do_celery import routing, tracing
+from scrape_do_celery.errors import RunNotFoundError, StoreUnavailableError
+from scrape_do_celery.errors.base import describe_error
 from scrape_do_celery.log_fields import log_fields
-from scrape_do_celery.models import JobCreationRequest
-from scrape_do_celery.models.sendable import as_list
 from scrape_do_celery.runs.canvas import callback_canvas, delivery_signature
 from scrape_do_celery.runs.celery_app import refuse_eager
 from scrape_do_celery.runs.context import AppContext, StepMessage
 from scrape_do_celery.runs.handle import RunHandle
 from scrape_do_celery.runs.hooks import hooks
-from scrape_do_celery.runs.idempotency import check_key, conflict_error, is_conflict
+from scrape_do_celery.runs.idempotency import check_key, check_run_id, conflict_error, is_conflict
+from scrape_do_celery.runs.many import one_for_each, read_specs
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.signals import run_changed
 from scrape_do_celery.store import PartId, RunSpec
@@ -29,11 +28,12 @@ from scrape_do_celery.store.commands.creation import AcceptResult, AcceptRun, Cr
 from scrape_do_celery.store.commands.runs import ReadRun
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from celery.canvas import Signature
 
     from scrape_do_celery.config import Settings
+    from scrape_do_celery.models import JobCreationRequest
     from scrape_do_celery.store.command import Command
     from scrape_do_celery.store.commands.creation import Created
     from scrape_do_celery.store.options import EnqueueOptions
@@ -52,7 +52,7 @@ class _NewRun:
     key: str | None
     #: the canvas that calls the caller's own tasks; empty without such tasks
     canvas: dict[str, Any]
-    run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    run_id: str
     # The trace of the call: the run may be written later, at the commit of a transaction.
     trace: str = field(default_factory=tracing.current)
     #: whether the key had no run when a transaction reserved its id
@@ -68,10 +68,11 @@ class _NewRun:
         return CreateRun(self.run_id, self.spec, key=self.key, signature=delivery, trace=self.trace)
 
 
-def enqueue(
+def enqueue(  # noqa: PLR0913 (one argument for each thing that a caller says)
     targets: Iterable[str] | JobCreationRequest | None = None,
     *,
     idempotency_key: str | None = None,
+    run_id: str | None = None,
     on_success: Signature | None = None,
     on_failure: Signature | None = None,
     settings: Settings | None = None,
@@ -86,6 +87,8 @@ def enqueue(
         targets: absolute http or https URLs, or a whole `JobCreationRequest`. None if `options` has a `plugin`.
         idempotency_key: a text that is not blank. A second call with this key and an equal request returns the run of
             the first call, in any state. The callbacks of the first call stand.
+        run_id: the `run_id` of a `StoreUnavailableError`, to repeat the call that raised it. If that call wrote its
+            run, an equal request returns that run. None makes a new id.
         on_success: a Celery signature. Celery calls it with the small result of the run, at least once.
         on_failure: a Celery signature. Celery calls it as an errback, at least once.
         settings: settings of this call. None takes those of the framework or of the environment.
@@ -97,19 +100,23 @@ def enqueue(
 
     Raises:
         ValueError: the request is wrong; the text names the fields. Nothing was written.
-        IdempotencyConflictError: the key belongs to a run with another request. Nothing was written.
+        IdempotencyConflictError: the key or `run_id` belongs to a run with another request. Nothing was written.
+        RunNotFoundError: the run of `run_id` has ended and was forgotten. Nothing was written.
         ConfigurationError: the app has `task_always_eager`. Nothing was written.
-        StoreUnavailableError: Redis did not answer. With an `idempotency_key`, the same call is safe to repeat.
+        StoreUnavailableError: Redis did not answer within `SCRAPE_DO_STORE_TIMEOUT`, or refused. To repeat the call
+            without a second purchase, pass the error's `run_id`.
     """
     spec = RunSpec.from_arguments(targets, **options)
     key, canvas = check_key(idempotency_key), callback_canvas(on_success, on_failure)
-    return _start_runs(AppContext.for_app(settings=settings), [_NewRun(spec, key, canvas)])[0]
+    new_run = _NewRun(spec, key, canvas, check_run_id(run_id))
+    return _start_runs(AppContext.for_app(settings=settings), [new_run])[0]
 
 
-def enqueue_many(
+def enqueue_many(  # noqa: PLR0913 (one argument for each thing that a caller says)
     requests: Iterable[Iterable[str] | JobCreationRequest],
     *,
     idempotency_keys: Iterable[str | None] | None = None,
+    run_ids: Iterable[str | None] | None = None,
     on_success: Signature | None = None,
     on_failure: Signature | None = None,
     settings: Settings | None = None,
@@ -122,6 +129,7 @@ def enqueue_many(
     Args:
         requests: for each run its URLs, or a `JobCreationRequest`.
         idempotency_keys: a key or None for each request, in the same order. None for no keys at all.
+        run_ids: the `run_ids` of a `StoreUnavailableError`, to repeat the call that raised it. None makes new ids.
         on_success: as in `enqueue`.
         on_failure: as in `enqueue`.
         settings: as in `enqueue`.
@@ -133,41 +141,18 @@ def enqueue_many(
 
     Raises:
         ValueError: a request is wrong; the text names its index and the fields. Nothing was written.
-        IdempotencyConflictError: a key belongs to a run with another request. The other runs are written and go on.
+        IdempotencyConflictError: a key or id belongs to a run with another request. The other runs go on.
+        RunNotFoundError: the run of an id has ended and was forgotten. The other runs go on.
         ConfigurationError: the app has `task_always_eager`. Nothing was written.
-        StoreUnavailableError: some runs may be written, and go on. With keys, the same call is safe to repeat.
+        StoreUnavailableError: some runs may be written, and go on. To repeat the call without a second purchase, pass
+            the error's `run_ids`.
     """
-    specs = _read_specs(requests, options)
-    given = as_list(idempotency_keys, "idempotency_keys", "keys")
-    keys = [None] * len(specs) if given is None else [check_key(key) for key in given]
-    if len(keys) != len(specs):
-        raise ValueError(
-            f"idempotency_keys has {len(keys)} entries for {len(specs)} requests; pass one entry for each request, or "
-            "None"
-        )
+    specs = read_specs(requests, options)
+    keys = map(check_key, one_for_each(specs, idempotency_keys, "idempotency_keys", "keys"))
+    ids = map(check_run_id, one_for_each(specs, run_ids, "run_ids", "ids"))
     canvas = callback_canvas(on_success, on_failure)
-    new_runs = [_NewRun(spec, key, canvas) for spec, key in zip(specs, keys, strict=True)]
+    new_runs = [_NewRun(spec, key, canvas, run_id) for spec, key, run_id in zip(specs, keys, ids, strict=True)]
     return _start_runs(AppContext.for_app(settings=settings), new_runs)
-
-
-def _read_specs(requests: Any, options: EnqueueOptions) -> list[RunSpec]:
-    """Return the checked spec of each request.
-
-    Raises:
-        ValueError: a request is wrong, or `requests` is one request or has no order.
-    """
-    if isinstance(requests, JobCreationRequest | str | bytes | Mapping | AbstractSet) or not isinstance(
-        requests, Iterable
-    ):
-        raise ValueError(f"requests must be a list of requests, not {type(requests).__name__}")  # noqa: TRY004
-    specs: list[RunSpec] = []
-    # Read the requests one by one: a list of a hundred thousand would hold all of them in memory at once.
-    for index, request in enumerate(requests):
-        try:
-            specs.append(RunSpec.from_arguments(request, **options))
-        except ValueError as error:
-            raise ValueError(f"request {index}: {error}") from None
-    return specs
 
 
 def _start_runs(app_context: AppContext, new_runs: Sequence[_NewRun]) -> list[RunHandle]:
@@ -177,18 +162,31 @@ def _start_runs(app_context: AppContext, new_runs: Sequence[_NewRun]) -> list[Ru
         IdempotencyConflictError: a key belongs to a run with another request.
     """
     refuse_eager(app_context.app)
-    at_commit = hooks().after_commit()
-    if at_commit is None:
-        run_ids = []
-        for created, new_run in zip(_create_runs(app_context, new_runs), new_runs, strict=True):
-            if is_conflict(created, new_run.spec):
-                raise conflict_error(app_context.store, created.run_id, new_run.spec)
-            run_ids.append(created.run_id)
-    else:
-        new_runs = [_reserve_run_id(app_context, new_run) for new_run in new_runs]
-        run_ids = [new_run.run_id for new_run in new_runs]
-        at_commit(partial(_create_committed_runs, app_context, new_runs))
+    at_commit, own_ids = hooks().after_commit(), [new_run.run_id for new_run in new_runs]
+    with app_context.limited_call(own_ids, by_progress=len(new_runs) > 1):
+        if at_commit is None:
+            created = _create_runs(app_context, new_runs)
+            run_ids = [_check_created(app_context, *pair) for pair in zip(created, new_runs, strict=True)]
+        else:
+            new_runs = [_reserve_run_id(app_context, new_run) for new_run in new_runs]
+            run_ids = [new_run.run_id for new_run in new_runs]
+            at_commit(partial(_create_committed_runs, app_context, new_runs))
     return [RunHandle(run_id, app_context=app_context) for run_id in run_ids]
+
+
+def _check_created(app_context: AppContext, created: Created, new_run: _NewRun) -> str:
+    """Return the id of the run that has the request.
+
+    Raises:
+        IdempotencyConflictError: the key or id belongs to a run with another request.
+        RunNotFoundError: the run of the id has ended and was forgotten.
+    """
+    if created.result == CreateResult.FORGOTTEN:
+        raise RunNotFoundError(f"run {created.run_id} has ended and was forgotten", created.run_id)
+    if is_conflict(created, new_run.spec):
+        is_own_id = created.run_id == new_run.run_id
+        raise conflict_error(app_context.store, created.run_id, new_run.spec, is_own_id=is_own_id)
+    return created.run_id
 
 
 def _reserve_run_id(app_context: AppContext, new_run: _NewRun) -> _NewRun:
@@ -211,7 +209,9 @@ def _reserve_run_id(app_context: AppContext, new_run: _NewRun) -> _NewRun:
 def _create_committed_runs(app_context: AppContext, new_runs: Sequence[_NewRun]) -> None:
     """Write the runs of a transaction. An exception would drop other actions that wait for the same commit."""
     store = app_context.store
-    for created, new_run in zip(_create_runs(app_context, new_runs), new_runs, strict=True):
+    with app_context.limited_call([new_run.run_id for new_run in new_runs], by_progress=True):
+        results = _create_runs(app_context, new_runs)
+    for created, new_run in zip(results, new_runs, strict=True):
         if is_conflict(created, new_run.spec):
             log.error(
                 "a transaction was committed too late, and its run was not created: %s",
@@ -264,7 +264,11 @@ def _write_records(app_context: AppContext, batch: Sequence[_NewRun]) -> list[Cr
         if not created.new and not is_conflict(created, new_run.spec)
     ]
     if existing:
-        replies = store.run_all([AcceptRun(results[index].run_id) for index in existing])
+        try:
+            replies = store.run_all([AcceptRun(results[index].run_id) for index in existing])
+        except StoreUnavailableError as error:
+            error.was_sent = True  # the runs are in the store already
+            raise
         # A run that was forgotten between both commands has freed its key, so the run is created once more.
         freed = [
             index
@@ -302,7 +306,7 @@ def _send_created_signals(app_context: AppContext, run_ids: Sequence[str]) -> No
         # The runs are stored: a caller who sees an error would pay again. A worker announces the runs.
         log.warning(
             "could not send run_changed for new runs: %s; a worker announces the runs",
-            type(error).__name__,
+            describe_error(error),
             extra=log_fields("runs_not_announced"),
         )
 

@@ -4,26 +4,51 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from functools import wraps
+from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from celery.backends.base import DisabledBackend
 from celery.result import AsyncResult
 
-from scrape_do_celery.errors import ResultNotReadyError, RunError
+from scrape_do_celery.errors import ResultNotReadyError, RunError, StoreUnavailableError
 from scrape_do_celery.models import JobDetails, JobResult, TaskDetails
 from scrape_do_celery.runs import results
 from scrape_do_celery.runs.context import AppContext
 from scrape_do_celery.runs.status import RunStatus
+from scrape_do_celery.runs.waiting import WaitLimit
 from scrape_do_celery.store import CANCEL, RunRecord, RunState
 from scrape_do_celery.store.commands.runs import ClaimOnce, ForgetResult, ForgetRun, ReadOutcome, ReadRun
+from scrape_do_celery.store.deadlines import call_in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from scrape_do_celery.config import Settings
 
-#: Seconds between two checks of a waiting caller, first and longest.
-_WAIT_MIN, _WAIT_MAX = 0.02, 0.2
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _limited(method: Callable[Concatenate[RunHandle, P], T]) -> Callable[Concatenate[RunHandle, P], T]:
+    """Limit the total time of a method that reads small values."""
+
+    @wraps(method)
+    def limited(self: RunHandle, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self._app_context.limited_call():
+            return method(self, *args, **kwargs)
+
+    return limited
+
+
+def _limited_write(method: Callable[Concatenate[RunHandle, P], T]) -> Callable[Concatenate[RunHandle, P], T]:
+    """Limit the total time of a method that writes. The error of a store that is away names the run."""
+
+    @wraps(method)
+    def limited(self: RunHandle, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self._app_context.limited_call([self.run_id]):
+            return method(self, *args, **kwargs)
+
+    return limited
 
 
 class Progress(NamedTuple):
@@ -61,28 +86,33 @@ class RunHandle:
         return hash(self.run_id)
 
     @property
+    @_limited
     def status(self) -> RunStatus:
         """The state, figures and times of the run, without pages."""
         return RunStatus.from_record(self._read_record())
 
     @property
+    @_limited
     def state(self) -> RunState:
         """The state of the run. An ended run has its outcome here."""
         return self._read_record().state
 
     @property
+    @_limited
     def progress(self) -> Progress:
         """The numbers of succeeded tasks, failed tasks and all tasks."""
         parts = self._read_record().parts
         return Progress(sum(p.done for p in parts), sum(p.failed for p in parts), sum(p.total for p in parts))
 
     @property
+    @_limited
     def job(self) -> JobDetails | None:
         """The job that decided the run, as last polled. Before the outcome, the first job; None before a purchase."""
         record = self._read_record()
         return _deciding_job(record, results.jobs_by_part(self._app_context.store, record))
 
     @property
+    @_limited
     def jobs(self) -> list[JobDetails]:
         """All jobs that were bought for the run, as last polled."""
         return list(results.jobs_by_part(self._app_context.store, self._read_record()).values())
@@ -106,13 +136,14 @@ class RunHandle:
             ScrapeDoError: the run failed, such as with `JobFailedError`. `iter_tasks` still yields the fetched pages.
             RunNotFoundError: the store has no such run (any more).
             ResultExpiredError: the pages have expired.
+            StoreUnavailableError: Redis did not answer. This error comes within a second after `timeout` too.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        for wait in _wait_intervals(deadline):
-            if self._has_ended():
-                return self._read_result()
+        limit = WaitLimit(timeout, self._app_context.settings.store_timeout)
+        for wait in limit.intervals():
+            if limit.call(self._has_ended):
+                return limit.call(self._read_result, by_progress=True)
             time.sleep(wait)
-        raise self._not_ready_error(timeout)
+        raise limit.call(self._not_ready_error, timeout)
 
     async def aresult(self, timeout: float | None = None) -> JobResult:  # noqa: ASYNC109 (as `result`)
         """Wait as `result` does, in async code. The event loop is never blocked.
@@ -126,12 +157,12 @@ class RunHandle:
         Raises:
             ScrapeDoError: the errors of `result`.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        for wait in _wait_intervals(deadline):
-            if await asyncio.to_thread(self._has_ended):
-                return await asyncio.to_thread(self._read_result)
+        limit = WaitLimit(timeout, self._app_context.settings.store_timeout)
+        for wait in limit.intervals():
+            if await limit.acall(self._has_ended):
+                return await limit.acall(self._read_result, by_progress=True)
             await asyncio.sleep(wait)
-        raise await asyncio.to_thread(self._not_ready_error, timeout)
+        raise await limit.acall(self._not_ready_error, timeout)
 
     def iter_tasks(self, *, partial: bool = False) -> Iterator[TaskDetails]:
         """Yield the fetched tasks in input order, with a few of them in memory at a time.
@@ -153,6 +184,7 @@ class RunHandle:
         for part in results.part_readers(store, record):
             yield from part.iter_tasks(store)
 
+    @_limited_write
     def cancel(self) -> bool:
         """Request the end of the run, at Scrape.do too.
 
@@ -169,6 +201,7 @@ class RunHandle:
             return False
         return True
 
+    @_limited_write
     def first_delivery(self, name: str) -> bool:
         """Return True for the first call with this name for the run, in any process.
 
@@ -184,6 +217,7 @@ class RunHandle:
         store = self._app_context.store
         return store.run(ClaimOnce(self.run_id, name, self._app_context.settings.record_ttl))
 
+    @_limited_write
     def forget(self) -> None:
         """Delete all data of an ended run from the store and from Celery, once its outcome is delivered.
 
@@ -201,7 +235,14 @@ class RunHandle:
                 self.run_id,
             )
         if not isinstance(self._app_context.app.backend, DisabledBackend):
-            self.async_result.forget()
+            self._forget_in_celery()
+
+    def _forget_in_celery(self) -> None:
+        try:
+            call_in_thread(self.async_result.forget, self._app_context.settings.store_timeout)
+        except TimeoutError as error:
+            message = "Celery's result backend did not answer in time; the store has deleted the run"
+            raise StoreUnavailableError(message, "", [self.run_id], True) from error
 
     def _read_record(self) -> RunRecord:
         store = self._app_context.store
@@ -243,12 +284,3 @@ class RunHandle:
 
 def _deciding_job(record: RunRecord, jobs: dict[int, JobDetails]) -> JobDetails | None:
     return jobs.get(record.decided_by) or next(iter(jobs.values()), None)
-
-
-def _wait_intervals(deadline: float | None) -> Iterator[float]:
-    """Yield growing waits between two checks, in seconds. The last check is at the deadline."""
-    wait: float = _WAIT_MIN
-    while deadline is None or (left := deadline - time.monotonic()) > 0:
-        yield wait if deadline is None else min(wait, left)
-        wait = min(_WAIT_MAX, wait * 1.5)
-    yield 0.0

@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.errors import ScrapeDoError
+from scrape_do_celery.errors import ScrapeDoError, StoreUnavailableError
 from scrape_do_celery.steps.breaker import apply_to_all_workers
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ async def _read_job_ids(context: WorkerContext, back_to: datetime) -> frozenset[
     try:
         await context.call(context.client.get_user_info)
         listing = await context.job_list.read_listing(asyncio.get_running_loop().time(), back_to)
+    except StoreUnavailableError:
+        # The API is not at fault.
+        raise
     except ScrapeDoError as error:
         await apply_to_all_workers(context, error)
         return None

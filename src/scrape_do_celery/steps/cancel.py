@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scrape_do_celery import routing
-from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError
+from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError, StoreUnavailableError
 from scrape_do_celery.rules.fetch import AnswerFate, classify_answer, should_retry_cancel
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.fetch import collect_job
@@ -32,6 +32,9 @@ async def cancel_part(context: WorkerContext, claim: Claim) -> StepMessage | Non
         return StepMessage(routing.POLL_JOBS, (str(claim.part_id),))
     try:
         job = await context.call_for_one(context.client.get_job, part.job_id or "")
+    except StoreUnavailableError:
+        # The API is not at fault.
+        raise
     except ScrapeDoError as error:
         if classify_answer(error) is not AnswerFate.ATTEMPT:
             return await handle_unanswered_job(context, claim, error)
@@ -41,7 +44,7 @@ async def cancel_part(context: WorkerContext, claim: Claim) -> StepMessage | Non
         return await handle_ended_job(context, claim, job)
     try:
         await context.call_for_one(context.client.cancel_job, part.job_id or "")
-    except EncryptionKeyError:
+    except (EncryptionKeyError, StoreUnavailableError):
         # The API is not at fault: the part is released for a worker that has the key.
         raise
     except ScrapeDoError as error:

@@ -15,7 +15,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 
 from scrape_do_celery.client import AsyncScrapeDoAsyncAPIClient
 from scrape_do_celery.client.pooled_reads import PooledReadTransport
-from scrape_do_celery.errors import AsyncAPIAuthError, ConfigurationError, ScrapeDoError
+from scrape_do_celery.errors import AsyncAPIAuthError, ConfigurationError, ScrapeDoError, StoreUnavailableError
 from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.rules.backoff import delay
 from scrape_do_celery.runs import AppContext
@@ -109,6 +109,7 @@ class WorkerContext:
             settings.redis_url,
             settings.key_prefix,
             app_context.store.encryptor,
+            timeout=settings.store_timeout,
             clock_offset_key=app_context.timing.clock_offset_key,
         )
         rate_limiter = RateLimiter(store, here=CALLS, limit=settings.max_requests, rate=settings.request_rate)
@@ -195,6 +196,9 @@ class WorkerContext:
         urgent = is_stopping.set(True)
         try:
             await self.call(self.client.get_user_info)
+        except StoreUnavailableError:
+            # The API is not at fault.
+            raise
         except ScrapeDoError as error:
             return error
         finally:

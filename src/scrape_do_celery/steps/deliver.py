@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import RunNotFoundError
+from scrape_do_celery.errors.base import describe_error
 from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.redaction import message_reprs
 from scrape_do_celery.runs.canvas import is_followed
@@ -143,6 +144,6 @@ def acknowledge_waiter(app_context: AppContext, run_id: str, waiter: str) -> Non
         log.warning(
             "could not acknowledge the delivery of run %s: %s; a dispatcher asks Celery for the result",
             run_id,
-            type(error).__name__,
+            describe_error(error),
             extra=log_fields("delivery_not_acknowledged", run_id=run_id),
         )

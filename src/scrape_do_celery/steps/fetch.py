@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scrape_do_celery import routing
-from scrape_do_celery.errors import AsyncAPIRateLimitError, JobLostError, ScrapeDoError
+from scrape_do_celery.errors import AsyncAPIRateLimitError, JobLostError, ScrapeDoError, StoreUnavailableError
 from scrape_do_celery.models import JobDetails, JobStatus, UndetailedTaskResponse
 from scrape_do_celery.models.statuses import is_terminal
 from scrape_do_celery.rules.api_errors import is_auth
@@ -185,7 +185,7 @@ async def _finish_fetching(context: WorkerContext, claim: Claim, job: JobDetails
     return await finish_ended_part(context, claim, await _with_task_urls(context, claim, job), done=done)
 
 
-async def fetch_early(context: WorkerContext, claim: Claim, job: JobDetails, *, is_stalled: bool = False) -> Notes:
+async def fetch_early(context: WorkerContext, claim: Claim, job: JobDetails, *, is_stalled: bool = False) -> Notes:  # noqa: C901
     """Fetch and store the tasks that have ended although their job runs. Return the notes on unfinished tasks.
 
     Errors are left to the next poll. Of a stalled job, each task is fetched that may have ended.
@@ -213,6 +213,9 @@ async def fetch_early(context: WorkerContext, claim: Claim, job: JobDetails, *, 
                 return
             try:
                 final = await settled(position, await context.get_task(job.job_id, job.task_ids[position]))
+            except StoreUnavailableError:
+                # The API is not at fault.
+                raise
             except ScrapeDoError as error:
                 if is_auth(error) or isinstance(error, AsyncAPIRateLimitError):
                     troubles.append(without_answer(error))

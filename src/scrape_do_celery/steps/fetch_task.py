@@ -6,10 +6,8 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from redis.exceptions import ResponseError
-
 from scrape_do_celery.client import gone_task
-from scrape_do_celery.errors import AsyncAPIUnparsableResponseError, ScrapeDoError
+from scrape_do_celery.errors import AsyncAPIUnparsableResponseError, ScrapeDoError, StoreUnavailableError
 from scrape_do_celery.models import JobDetails, JobStatus, TaskDetails
 from scrape_do_celery.rules.api_errors import describe_trouble
 from scrape_do_celery.rules.fetch import (
@@ -95,7 +93,7 @@ async def store_task(context: WorkerContext, claim: Claim, position: int, task: 
     """Store a task. Return whether it is stored now; None if the store is full."""
     try:
         content = await context.store.run(StoreContent(claim.part_id, position, task))
-    except ResponseError as error:
+    except StoreUnavailableError as error:
         if not is_full(error):
             raise
         # A page may need more memory than the store has left, and some servers do not report how much they have left.
@@ -115,6 +113,9 @@ async def _final_task(
         return unnamed_task(job, task_id)
     try:
         task = await context.get_task(job.job_id, task_id)
+    except StoreUnavailableError:
+        # The API is not at fault.
+        raise
     except ScrapeDoError as error:
         return await _judge_error(context, claim, job, position, found, error)
     context.absences.note_answer(claim)
@@ -153,7 +154,7 @@ async def _hold_unreadable(
 async def _hold_page(context: WorkerContext, claim: Claim, position: int, task: TaskDetails) -> bool:
     try:
         await context.store.run(HoldContent(claim.part_id, position, task))
-    except ResponseError as error:
+    except StoreUnavailableError as error:
         if not is_full(error):
             raise
         context.health.note_write_refused()

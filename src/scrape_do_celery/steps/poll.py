@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scrape_do_celery import routing
-from scrape_do_celery.errors import ScrapeDoError
+from scrape_do_celery.errors import ScrapeDoError, StoreUnavailableError
 from scrape_do_celery.rules.fetch import Notes, notes_to_json
 from scrape_do_celery.rules.lifecycle import (
     JobFate,
@@ -36,6 +36,9 @@ async def poll_part(context: WorkerContext, claim: Claim) -> StepMessage | None:
     """Poll a job once. If it still runs, it becomes due again. If it has ended, its tasks are fetched."""
     try:
         job = await context.call_for_one(context.client.get_job, claim.part.job_id or "")
+    except StoreUnavailableError:
+        # The API is not at fault.
+        raise
     except ScrapeDoError as error:
         return await handle_unanswered_job(context, claim, error)
     context.absences.note_answer(claim)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from scrape_do_celery import routing
 from scrape_do_celery.client.endpoints import MAX_PAGE_SIZE
-from scrape_do_celery.errors import ScrapeDoError
+from scrape_do_celery.errors import ScrapeDoError, StoreUnavailableError
 from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.models.statuses import RUNNING
 from scrape_do_celery.rules.api_errors import is_auth
@@ -53,6 +53,9 @@ async def poll_list(context: WorkerContext) -> None:
         )
     except LeaseLostError:
         return
+    except StoreUnavailableError:
+        # The API is not at fault.
+        raise
     except ScrapeDoError as error:
         await _handle_error(context, error)
         if not is_auth(error):

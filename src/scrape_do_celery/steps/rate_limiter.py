@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from redis.exceptions import RedisError
 
 from scrape_do_celery.errors import AsyncAPIRateLimitError
+from scrape_do_celery.errors.base import describe_error
 from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.steps.counters import Counters
 from scrape_do_celery.store.commands.limits import AllocateRequests, RequestQuota
@@ -169,7 +170,7 @@ class RateLimiter:
                 # The last grant stays valid. Steps need the store for all their work, and report the error.
                 log.debug(
                     "could not allocate requests in the store: %s; the last allocation stays in force",
-                    type(error).__name__,
+                    describe_error(error),
                     extra=log_fields("requests_not_allocated"),
                 )
             except Exception:

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from scrape_do_celery import routing
-from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError
+from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError, StoreUnavailableError
 from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.rules.reconciliation import Resolution, decide
 from scrape_do_celery.runs import StepMessage
@@ -35,7 +35,7 @@ async def reconcile_part(context: WorkerContext, claim: Claim) -> StepMessage | 
     """
     try:
         search = await search_for_job(context, claim)
-    except EncryptionKeyError:
+    except (EncryptionKeyError, StoreUnavailableError):
         # The API is not at fault: a worker with the key searches for the job.
         raise
     except ScrapeDoError as error:

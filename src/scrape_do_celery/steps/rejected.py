@@ -11,6 +11,7 @@ from scrape_do_celery.errors import (
     AsyncAPINotFoundError,
     AsyncAPIUnparsableResponseError,
     ScrapeDoError,
+    StoreUnavailableError,
 )
 from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.rules.reconciliation import read_back_to
@@ -40,6 +41,9 @@ async def search_for_rejected(context: WorkerContext) -> None:
             digests = await _read_digests(context, job)
             if found := _rejected_purchase(purchases, digests, position):
                 _report_orphan(context, job, found)
+    except StoreUnavailableError:
+        # The API is not at fault.
+        raise
     except ScrapeDoError as error:
         log.warning(
             "could not read the job list for rejected purchases: %s; a later step reads the list",

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import EncryptionKeyError
+from scrape_do_celery.errors.base import describe_error
 from scrape_do_celery.log_fields import in_step, log_fields
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.breaker import try_account
@@ -201,7 +202,7 @@ def _log_failure(part_id: PartId, error: Exception) -> None:
         log.warning(
             "the store did not answer for %s: %s; the step message is published again",
             part_id,
-            type(error).__name__,
+            describe_error(error),
             extra=log_fields("store_away", part_id),
         )
     else:

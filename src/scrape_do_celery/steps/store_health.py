@@ -8,8 +8,9 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import OutOfMemoryError, ResponseError
+from redis.exceptions import ResponseError
 
+from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.log_fields import log_fields
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ FULL_STORE_DELAY = 5.0
 
 
 def is_full(error: Exception) -> bool:
-    """Return whether the full store refused a write. Up to Redis 6.2, the error of a script only quotes `-OOM`."""
-    return isinstance(error, OutOfMemoryError) or "-OOM " in str(error)
+    """Return whether the full store refused a write."""
+    return isinstance(error, StoreUnavailableError) and error.reason == "OOM"
 
 
 @dataclass

@@ -162,10 +162,11 @@ async def _post_job(context: WorkerContext, claim: Claim, request: JobCreationRe
     except _SendAbortedError:
         await context.release_until(claim, NOTHING_BOUGHT, 1.0, to=PartState.QUEUED)
         return None
+    except (LeaseLostError, RedisError):
+        # Also `StoreUnavailableError`: the API is not at fault, and the intent in the store tells if a `POST` was sent.
+        raise
     except ScrapeDoError as error:
         return await _handle_failed_submit(context, claim, redact_error(error, request))
-    except (LeaseLostError, RedisError):
-        raise
     except Exception as error:  # noqa: BLE001 (a transport may raise anything, and after the first byte a job may be bought)
         why = f"the job may have been bought: {type(error).__name__}"
         return await _handle_failed_submit(context, claim, SubmitInDoubtError(why, request.size))

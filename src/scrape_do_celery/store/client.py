@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import redis as redis_sync
-import redis.asyncio as redis_async
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import ExponentialBackoff, NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.retry import Retry
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from scrape_do_celery.config.urls import masked
-from scrape_do_celery.errors import ConfigurationError, StoreUnavailableError
+from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.store.batching import CommandBatcher, WireCommand
+from scrape_do_celery.store.connections import open_async_client, open_client
+from scrape_do_celery.store.deadlines import CallDeadline, limited_time
 from scrape_do_celery.store.keys import Keys
+from scrape_do_celery.store.pending import PendingCommands
+from scrape_do_celery.store.refusals import LOST
 from scrape_do_celery.store.scripts import load_scripts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import redis as redis_sync
+    import redis.asyncio as redis_async
 
     from scrape_do_celery.store.command import Command
     from scrape_do_celery.store.encryption import Encryptor
 
 T = TypeVar("T")
 
-#: A command fails if the store is down for longer than these retries take. The dispatcher publishes its step later.
-_RETRIES, _BACKOFF = 4, ExponentialBackoff(cap=0.5, base=0.05)
-_OPTIONS = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0, "health_check_interval": 30}
-#: Options for a caller that must answer within seconds even if the store hangs: each command is tried once.
-_FAIL_FAST = {"socket_timeout": 3.0, "socket_connect_timeout": 3.0}
-_LOST = [RedisConnectionError, RedisTimeoutError]
-#: Errors that end when the server recovers. Any other error is a fault of this package, and is raised as it is.
-_AWAY = (*_LOST, ReadOnlyError, OutOfMemoryError)
+#: Seconds within which a call to the store must be answered, unless settings say otherwise.
+_TIMEOUT = 10.0
+#: Seconds for a caller that must answer soon even if the store hangs. It tries each command once.
+_FAIL_FAST = 3.0
 
 
 class _KeyHolder:
@@ -56,33 +54,41 @@ class _KeyHolder:
 class Store(_KeyHolder):
     """The store for threads."""
 
-    def __init__(self, client: redis_sync.Redis, keys: Keys, where: str = "", clock_offset_key: str = "") -> None:
-        self.client, self.keys, self.where = client, keys, where
+    def __init__(
+        self,
+        client: redis_sync.Redis,
+        keys: Keys,
+        where: str = "",
+        clock_offset_key: str = "",
+        *,
+        timeout: float = _TIMEOUT,
+    ) -> None:
+        self.client, self.keys, self.where, self._timeout = client, keys, where, timeout
         scripts = load_scripts(clock_offset_key)
         self._scripts = {name: client.register_script(text) for name, text in scripts.items()}
+        self._fail_fast = False
 
     @classmethod
-    def open(
+    def open(  # noqa: PLR0913 (one argument for each option)
         cls,
         url: str,
         prefix: str,
         encryptor: Encryptor | None = None,
         *,
+        timeout: float = _TIMEOUT,
         fail_fast: bool = False,
         clock_offset_key: str = "",
     ) -> Store:
         """Open a store that connects at its first command. With `fail_fast`, a command fails soon if Redis hangs.
 
-        With `clock_offset_key`, the store's clock is ahead of the server's by the seconds in this key.
+        Each command has `timeout` seconds, unless `limited_time` gives it less. With `clock_offset_key`, the store's
+        clock is ahead of the server's by the seconds in this key.
         """
-        retry = Retry(NoBackoff(), 0) if fail_fast else Retry(_BACKOFF, _RETRIES)
-        options = _OPTIONS | _FAIL_FAST if fail_fast else _OPTIONS
-        return cls(
-            redis_sync.Redis.from_url(url, retry=retry, retry_on_error=_LOST, **options),
-            Keys(prefix, encryptor),
-            masked(url),
-            clock_offset_key,
-        )
+        timeout = min(timeout, _FAIL_FAST) if fail_fast else timeout
+        keys = Keys(prefix, encryptor)
+        store = cls(open_client(url, timeout), keys, masked(url), clock_offset_key, timeout=timeout)
+        store._fail_fast = fail_fast
+        return store
 
     def run(self, command: Command[T]) -> T:
         """Carry out a command. Return its result.
@@ -90,16 +96,7 @@ class Store(_KeyHolder):
         Raises:
             StoreUnavailableError: If Redis did not answer, or refused the command for now.
         """
-        return command.decode(self.keys, self._send(_encode(command, self.keys)))
-
-    def _send(self, command: WireCommand) -> Any:
-        script, encoded = command
-        try:
-            if script:
-                return self._scripts[script](keys=encoded.keys, args=encoded.args)
-            return self.client.execute_command(*encoded.args)  # type: ignore[no-untyped-call]
-        except _AWAY as error:
-            raise self._away(error) from error
+        return self.run_all([command])[0]
 
     def run_all(self, commands: Sequence[Command[T]]) -> list[T]:
         """Carry out commands in one round trip, but not as one transaction. Return their results.
@@ -107,28 +104,51 @@ class Store(_KeyHolder):
         Raises:
             StoreUnavailableError: If Redis did not answer, or refused a command. Others may have been carried out.
         """
-        pipe, sent = self.client.pipeline(transaction=False), [_encode(command, self.keys) for command in commands]
-        for one in sent:
-            _put_into(pipe, self._scripts, one)
-        try:
-            replies = pipe.execute(raise_on_error=False)
-        except _AWAY as error:
-            raise self._away(error) from error
-        answers = [self._check_reply(one, reply) for one, reply in zip(sent, replies, strict=True)]
+        pending = PendingCommands([_encode(command, self.keys) for command in commands], self.where)
+        # A command that moves pages may take long, so progress counts, unless the caller has a deadline.
+        with limited_time(self._timeout, by_progress=True) as deadline:
+            deadline.start_command()
+            wait: float | None = 0.0
+            while wait is not None:
+                if wait:
+                    time.sleep(wait)
+                deadline.start_attempt()
+                wait = pending.note(self._attempt(pending.commands), deadline)
+                wait = None if self._fail_fast else wait
+                if wait is not None:
+                    # Connections stay open to a server that is no primary any more. A new one reaches its successor.
+                    self.client.connection_pool.disconnect(inuse_connections=False)
+        answers = pending.answers
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
         return [command.decode(self.keys, answer) for command, answer in zip(commands, answers, strict=True)]
 
-    def _check_reply(self, command: WireCommand, reply: Any) -> Any:
-        if isinstance(reply, NoScriptError):
-            # The server was restarted and has lost the script. `_send` sends the script again.
-            return self._send(command)
-        if isinstance(reply, _AWAY):
-            raise self._away(reply) from reply
-        if isinstance(reply, Exception):
-            raise reply
-        return reply
+    def _attempt(self, commands: Sequence[WireCommand]) -> list[Any]:
+        """Send the commands once. Return for each its reply, or the error with which it failed."""
+        if len(commands) <= 1:
+            return [self._send(command) for command in commands]
+        pipe = self.client.pipeline(transaction=False)
+        for command in commands:
+            _put_into(pipe, self._scripts, command)
+        try:
+            replies = pipe.execute(raise_on_error=False)
+        except LOST as error:
+            return [error] * len(commands)
+        # A server that was restarted has lost its scripts. `_send` sends the script again.
+        return [
+            self._send(command) if isinstance(reply, NoScriptError) else reply
+            for command, reply in zip(commands, replies, strict=True)
+        ]
 
-    def _away(self, error: Exception) -> StoreUnavailableError:
-        return StoreUnavailableError(f"the store at {self.where}: {error}")
+    def _send(self, command: WireCommand) -> Any:
+        script, encoded = command
+        try:
+            if script:
+                return self._scripts[script](keys=encoded.keys, args=encoded.args)
+            return self.client.execute_command(*encoded.args)  # type: ignore[no-untyped-call]
+        except RedisError as error:
+            return error
 
     def check(self) -> None:
         """Check that the server can serve as a store.
@@ -154,64 +174,84 @@ class Store(_KeyHolder):
 class AsyncStore(_KeyHolder):
     """The store for one event loop."""
 
-    def __init__(self, client: redis_async.Redis, keys: Keys, clock_offset_key: str = "") -> None:
-        self.client, self.keys = client, keys
+    def __init__(
+        self,
+        client: redis_async.Redis,
+        keys: Keys,
+        clock_offset_key: str = "",
+        *,
+        where: str = "",
+        timeout: float = _TIMEOUT,
+    ) -> None:
+        self.client, self.keys, self._where, self._timeout = client, keys, where, timeout
         scripts = load_scripts(clock_offset_key)
         self._scripts = {name: client.register_script(text) for name, text in scripts.items()}
         self._batcher = CommandBatcher(self._execute)
 
     @classmethod
-    def open(
+    def open(  # noqa: PLR0913 (one argument for each option)
         cls,
         url: str,
         prefix: str,
         encryptor: Encryptor | None = None,
         *,
+        timeout: float = _TIMEOUT,
         connections: int = 16,
         clock_offset_key: str = "",
     ) -> AsyncStore:
         """Open a store that connects at its first command, and has at most this number of connections.
 
-        `clock_offset_key` is as for `Store.open`.
+        No attempt begins later than `timeout` seconds after the first. `clock_offset_key` is as for `Store.open`.
         """
-        pool = redis_async.BlockingConnectionPool.from_url(
-            url,
-            max_connections=connections,
-            timeout=60,
-            retry=AsyncRetry(_BACKOFF, _RETRIES),
-            retry_on_error=_LOST,
-            **_OPTIONS,
-        )
-        return cls(redis_async.Redis(connection_pool=pool), Keys(prefix, encryptor), clock_offset_key)
+        client = open_async_client(url, timeout, connections)
+        return cls(client, Keys(prefix, encryptor), clock_offset_key, where=masked(url), timeout=timeout)
 
     async def run(self, command: Command[T]) -> T:
-        """Carry out a command. Return its result. Commands of the same moment share a round trip."""
+        """Carry out a command. Return its result. Commands of the same moment share a round trip.
+
+        Raises:
+            StoreUnavailableError: If Redis did not answer, or refused the command for now.
+        """
         return command.decode(self.keys, await self._batcher.submit(_encode(command, self.keys)))
 
     async def _execute(self, commands: Sequence[WireCommand]) -> list[Any]:
         """Return for each command its reply, or the error with which it failed."""
-        if len(commands) == 1:
-            return [await self._send(commands[0])]
+        pending, deadline = PendingCommands(commands, self._where), CallDeadline(self._timeout)
+        wait: float | None = 0.0
+        while wait is not None:
+            if wait:
+                await asyncio.sleep(wait)
+            wait = pending.note(await self._attempt(pending.commands), deadline)
+            if wait is not None:
+                # As in `Store.run_all`.
+                await self.client.connection_pool.disconnect(inuse_connections=False)
+        return pending.answers
+
+    async def _attempt(self, commands: Sequence[WireCommand]) -> list[Any]:
+        """Send the commands once. Return for each its reply, or the error with which it failed."""
+        if len(commands) <= 1:
+            return [await self._send(command) for command in commands]
         pipe = self.client.pipeline(transaction=False)
         for command in commands:
             _put_into(pipe, self._scripts, command)
-        replies = await pipe.execute(raise_on_error=False)
-        return [await self._repeat_lost(command, reply) for command, reply in zip(commands, replies, strict=True)]
-
-    async def _repeat_lost(self, command: WireCommand, reply: Any) -> Any:
-        """Return the reply, unless the server was restarted and has lost the script; then send the script again."""
-        if not isinstance(reply, NoScriptError):
-            return reply
         try:
-            return await self._send(command)
-        except Exception as error:  # noqa: BLE001 (the error belongs to this command alone)
-            return error
+            replies = await pipe.execute(raise_on_error=False)
+        except LOST as error:
+            return [error] * len(commands)
+        return [
+            # As in `Store._attempt`.
+            await self._send(command) if isinstance(reply, NoScriptError) else reply
+            for command, reply in zip(commands, replies, strict=True)
+        ]
 
     async def _send(self, command: WireCommand) -> Any:
         script, encoded = command
-        if script:
-            return await self._scripts[script](keys=encoded.keys, args=encoded.args)
-        return await self.client.execute_command(*encoded.args)  # type: ignore[no-untyped-call]
+        try:
+            if script:
+                return await self._scripts[script](keys=encoded.keys, args=encoded.args)
+            return await self.client.execute_command(*encoded.args)  # type: ignore[no-untyped-call]
+        except RedisError as error:
+            return error
 
     async def aclose(self) -> None:
         """Close the connections."""

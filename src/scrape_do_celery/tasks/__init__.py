@@ -8,6 +8,7 @@ from typing import Any
 from celery import signals
 
 from scrape_do_celery import routing
+from scrape_do_celery.config.urls import masked
 from scrape_do_celery.tasks.deliver import deliver_outcome
 from scrape_do_celery.tasks.scheduled import scheduled_run
 from scrape_do_celery.tasks.scrape import scrape
@@ -43,4 +44,10 @@ def connect_dispatcher(sender: Any, **_: Any) -> None:
 
     The module is imported by name, because its layer is above the layer of the steps.
     """
-    import_module(routing.WORKER_MODULE).start(sender.app)
+    try:
+        import_module(routing.WORKER_MODULE).start(sender.app)
+    except Exception as error:
+        # Celery would only log the exception, before its logs are set up, and serve without a dispatcher.
+        raise SystemExit(
+            f"scrape-do-celery: this worker cannot start: {type(error).__name__}: {masked(str(error))}"
+        ) from error

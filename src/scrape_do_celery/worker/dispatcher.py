@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from celery.worker.state import revoked
 
 from scrape_do_celery import routing
+from scrape_do_celery.errors import StoreUnavailableError
+from scrape_do_celery.errors.base import describe_error
 from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.rules.states import next_step
 from scrape_do_celery.runs import AppContext, StepMessage, batched
@@ -57,7 +59,7 @@ class Dispatcher(PassThread):
         except Exception as error:
             log.warning(
                 "a pass of the dispatcher failed: %s; the next pass repeats its work",
-                type(error).__name__,
+                describe_error(error),
                 exc_info=_needs_traceback(error),
                 extra=log_fields("dispatch_failed"),
             )
@@ -194,7 +196,7 @@ def _act_alone(run: DueRun, act: Callable[[DueRun], None]) -> None:
 def _needs_traceback(error: Exception) -> bool:
     """Return whether a traceback helps. A server that is away needs none."""
     return (
-        not isinstance(error, OSError)
+        not isinstance(error, (OSError, StoreUnavailableError))
         and "redis" not in type(error).__module__
         and "kombu" not in type(error).__module__
     )

@@ -115,6 +115,19 @@ def _other_application(app_context: AppContext) -> str | None:
 
 
 def _start_threads(sender: Any, **_: Any) -> None:
+    try:
+        _start_dispatcher(sender)
+    except Exception as error:
+        # Celery would log the exception, and serve without a dispatcher.
+        log.critical(
+            "this worker cannot start its dispatcher, and ends",
+            exc_info=error,
+            extra=log_fields("dispatcher_not_started"),
+        )
+        raise SystemExit(1) from error
+
+
+def _start_dispatcher(sender: Any) -> None:
     app_context = AppContext.for_app(sender.app)
     interval = app_context.timing.pass_interval
     threads = WorkerThreads(

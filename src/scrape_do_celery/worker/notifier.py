@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from scrape_do_celery.errors.base import describe_error
 from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.runs.hooks import hooks
 from scrape_do_celery.runs.status import RunStatus
@@ -40,7 +41,7 @@ class ChangeNotifier(PassThread):
         except Exception as error:  # noqa: BLE001 (stores and brokers fail in many ways)
             log.info(
                 "could not announce changed runs: %s; the next pass announces them",
-                type(error).__name__,
+                describe_error(error),
                 extra=log_fields("runs_not_announced"),
             )
             return self.interval

@@ -9,6 +9,7 @@ from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
+from scrape_do_celery.errors.base import describe_error
 from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.redaction import message_reprs
 from scrape_do_celery.runs.status import RunStatus
@@ -49,7 +50,7 @@ class TaskEventSender:
             log.info(
                 "could not send task events of %d runs: %s; monitors show these runs late",
                 len(found),
-                type(error).__name__,
+                describe_error(error),
                 extra=log_fields("task_events_not_sent"),
             )
 

@@ -11,10 +11,13 @@ import pytest
 from celery import signature
 from kombu.exceptions import OperationalError
 from pydantic import ValidationError
+from redis.commands.core import Script
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from scrape_do_celery import routing
-from scrape_do_celery.errors import IdempotencyConflictError, RunNotFoundError
+from scrape_do_celery.errors import IdempotencyConflictError, RunNotFoundError, ScrapeDoError, StoreUnavailableError
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.runs import RunHandle, enqueue, enqueue_many
 from scrape_do_celery.runs.hooks import override_hooks
@@ -471,3 +474,84 @@ def test_one_and_true_are_one_request(step_harness, start_run):
     assert start_run([URL], raise_on_task_failure=1, idempotency_key="k") == start_run(
         [URL], raise_on_task_failure=True, idempotency_key="k"
     )
+
+
+def test_the_same_id_and_request_is_the_same_run(step_harness, start_run):
+    first = start_run([URL], run_id="order-1")
+    assert first.run_id == "order-1"
+    assert start_run([URL], run_id="order-1", on_success=signature("mine.task")) == first
+    assert step_harness.run_ids() == {"order-1"}
+
+
+def test_an_id_with_another_request_is_a_conflict(step_harness, start_run):
+    start_run([URL], run_id="order-1")
+    with pytest.raises(IdempotencyConflictError, match=r"the id belongs to run order-1, .* differ in geo_code"):
+        start_run([URL], run_id="order-1", geo_code="us")
+    assert step_harness.run_ids() == {"order-1"}
+
+
+def test_an_id_whose_run_was_forgotten_starts_no_other(step_harness, start_run):
+    start_run([URL], run_id="order-1")
+    step_harness.redis.hset(step_harness.keys.run("order-1"), "forgotten", 1)
+    with pytest.raises(RunNotFoundError, match="has ended and was forgotten"):
+        start_run([URL], run_id="order-1")
+
+
+@pytest.mark.parametrize("run_id", ["", "a:0", "../x", "a b", "x" * 129, 7])
+def test_an_id_is_safe_in_the_names_of_keys(step_harness, start_run, run_id):
+    with pytest.raises(ValueError, match="run_id must be"):
+        start_run([URL], run_id=run_id)
+    assert step_harness.redis.keys() == []
+
+
+def lose_answers(patch, script):
+    """Let a script do its work, and lose its answer each time."""
+    call = Script.__call__
+
+    def dying(self, *args, **options):
+        call(self, *args, **options)
+        if script in self.script:
+            raise RedisTimeoutError("Timeout reading from socket")
+
+    patch.setattr(Script, "__call__", dying)
+    patch.setattr("scrape_do_celery.store.pending._ATTEMPTS", 1)
+
+
+def test_a_write_whose_answer_is_lost_is_repeated_with_the_id_of_the_error(step_harness, start_run, monkeypatch):
+    with monkeypatch.context() as patch:
+        lose_answers(patch, "reserved_digest")
+        with pytest.raises(StoreUnavailableError) as caught:
+            start_run([URL])
+    assert caught.value.may_be_written
+    assert caught.value.run_ids == (caught.value.run_id,)
+    assert ScrapeDoError.from_json(caught.value.to_json()).run_id == caught.value.run_id
+    assert start_run([URL], run_id=caught.value.run_id).run_id == caught.value.run_id
+    assert step_harness.run_ids() == {caught.value.run_id}
+
+
+def test_a_run_that_exists_may_be_written_although_the_store_refuses_later(step_harness, start_run, monkeypatch):
+    start_run([URL], run_id="order-1")
+    call = Script.__call__
+
+    def refuse(self, *args, **options):
+        if "keep_draft" in self.script:
+            raise OutOfMemoryError("command not allowed")
+        return call(self, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Script, "__call__", refuse)
+        with pytest.raises(StoreUnavailableError) as caught:
+            start_run([URL], run_id="order-1")
+    assert caught.value.may_be_written
+    assert caught.value.reason == "OOM"
+
+
+def test_a_refused_write_was_not_written(step_harness, start_run, monkeypatch):
+    def refuse(*_, **__):
+        raise OutOfMemoryError("command not allowed")
+
+    monkeypatch.setattr(Script, "__call__", refuse)
+    with pytest.raises(StoreUnavailableError, match="OOM command not allowed") as caught:
+        start_run([URL])
+    assert not caught.value.may_be_written
+    assert caught.value.run_id

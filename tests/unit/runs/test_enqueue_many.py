@@ -96,9 +96,20 @@ def test_a_store_that_is_away_is_told(step_harness, monkeypatch):
     def fail(*_, **__):
         raise RedisConnectionError("refused")
 
-    monkeypatch.setattr("redis.client.Pipeline.execute", fail)
-    with pytest.raises(StoreUnavailableError):
-        enqueue_many([urls(0)])
+    with monkeypatch.context() as patch:
+        patch.setattr("redis.client.Pipeline.execute", fail)
+        patch.setattr("scrape_do_celery.store.pending._ATTEMPTS", 1)
+        with pytest.raises(StoreUnavailableError) as caught:
+            enqueue_many([urls(0), urls(1)])
+    assert caught.value.may_be_written
+    assert len(set(caught.value.run_ids)) == 2
+    handles = enqueue_many([urls(0), urls(1)], run_ids=caught.value.run_ids)
+    assert [handle.run_id for handle in handles] == list(caught.value.run_ids)
+
+
+def test_there_is_a_run_id_for_each_request(step_harness):
+    with pytest.raises(ValueError, match="run_ids has 1 entries for 2 requests"):
+        enqueue_many([urls(0), urls(1)], run_ids=["a"])
 
 
 def test_a_server_that_lost_its_scripts_gets_them_again(step_harness):

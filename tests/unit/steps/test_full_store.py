@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from redis.exceptions import OutOfMemoryError
 
-from scrape_do_celery.errors import AsyncAPIUnparsableResponseError
+from scrape_do_celery.errors import AsyncAPIUnparsableResponseError, StoreUnavailableError
 from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS
 from scrape_do_celery.steps import job_answers
 from scrape_do_celery.steps.fetch import fetch_part
@@ -42,7 +41,7 @@ def full(monkeypatch):
 
     async def refuse(store, command):
         if command.script == "store_content" and refusals:
-            raise OutOfMemoryError("no memory")
+            raise StoreUnavailableError("no memory", "OOM")
         return await run(store, command)
 
     monkeypatch.setattr(AsyncStore, "run", refuse)

@@ -6,12 +6,12 @@ import json
 from contextlib import nullcontext
 
 import pytest
-from redis.exceptions import OutOfMemoryError, ResponseError
+from redis.exceptions import ResponseError
 
 from scrape_do_celery import routing
 from scrape_do_celery.client import endpoints
 from scrape_do_celery.client.responses import parse_response
-from scrape_do_celery.errors import ScrapeDoError
+from scrape_do_celery.errors import ScrapeDoError, StoreUnavailableError
 from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runs.retry import without_page
@@ -156,7 +156,8 @@ def test_held_page_of_a_canceled_task_is_stored(running, run_on, bought_again, w
 
 
 @pytest.mark.parametrize(
-    ("error", "is_full"), [(OutOfMemoryError("no memory"), True), (ResponseError("attempt to index nil"), False)]
+    ("error", "is_full"),
+    [(StoreUnavailableError("no memory", "OOM"), True), (ResponseError("attempt to index nil"), False)],
 )
 def test_full_store_for_a_held_page_fails_no_step(running, run_on, monkeypatch, error, is_full):
     run = AsyncStore.run
@@ -222,7 +223,7 @@ def test_a_page_under_the_status_of_its_target_is_stored(running, run_on, status
 
 
 def test_full_store_does_not_lose_the_page_of_a_canceled_task(running, run_on, monkeypatch):
-    run, refusals = AsyncStore.run, [OutOfMemoryError("no memory")] * 3
+    run, refusals = AsyncStore.run, [StoreUnavailableError("no memory", "OOM")] * 3
 
     async def refuse(store, command):
         if command.script == "hold_content" and refusals:

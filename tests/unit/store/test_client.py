@@ -7,7 +7,7 @@ import dataclasses
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoPermissionError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
 
 from scrape_do_celery.errors import ConfigurationError, StoreUnavailableError
 from scrape_do_celery.store import AsyncStore, PartId, Store
@@ -100,11 +100,9 @@ def test_missing_permission_is_no_error(store, monkeypatch):
 
 
 def test_opening_a_store_connects_to_nothing():
-    store = Store.open(UNREACHABLE, "mine")
+    store = Store.open(UNREACHABLE, "mine", timeout=4.0)
     assert store.keys.run("r") == "mine:run:r"
-    arguments = store.client.connection_pool.connection_kwargs
-    assert arguments["socket_timeout"]
-    assert RedisConnectionError in store.client.get_retry()._supported_errors
+    assert store.client.connection_pool.connection_kwargs["socket_timeout"] == 4.0
     store.close()
 
 
@@ -118,12 +116,23 @@ def test_opening_a_store_for_a_loop_connects_to_nothing():
     asyncio.run(go())
 
 
-def test_server_outage_raises_in_the_end(monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.store.client._RETRIES", 0)
-    store = Store.open(UNREACHABLE, "p")
-    with pytest.raises(RedisError):
+@pytest.mark.parametrize("fail_fast", [True, False])
+def test_server_outage_raises_in_the_end_and_nothing_was_sent(fail_fast):
+    store = Store.open(UNREACHABLE, "p", fail_fast=fail_fast)
+    with pytest.raises(StoreUnavailableError) as caught:
         store.run(ReadOutcome("r"))
+    assert not caught.value.was_sent
     store.close()
+
+
+def test_server_outage_raises_in_the_end_in_a_loop():
+    async def go():
+        store = AsyncStore.open(UNREACHABLE, "p")
+        answers = await asyncio.gather(store.run(PauseAPI(1)), store.run(ReadOutcome("r")), return_exceptions=True)
+        await store.aclose()
+        return answers
+
+    assert [type(answer) for answer in asyncio.run(go())] == [StoreUnavailableError] * 2
 
 
 def test_other_error_is_raised_unchanged(store):
@@ -146,9 +155,7 @@ def test_a_lost_script_that_fails_again_fails_its_command_alone(store):
         send = store._send
 
         async def refuse(command):
-            if command.script:
-                raise ResponseError("no")
-            return await send(command)
+            return ResponseError("no") if command.script == PauseAPI.script else await send(command)
 
         store._send = refuse
         commands = [PauseAPI(1), ReadOutcome("r")]
@@ -159,14 +166,49 @@ def test_a_lost_script_that_fails_again_fails_its_command_alone(store):
     assert outcome == (False, None)
 
 
+class RefusingPipe:
+    """A pipeline whose commands are refused the given number of times."""
+
+    def __init__(self, refusals):
+        self.refusals, self.sent, self._waiting = refusals, [], 0
+
+    def evalsha(self, *_):
+        self._waiting += 1
+
+    def execute(self, **_):
+        count, self._waiting = self._waiting, 0
+        self.sent.append(count)
+        if len(self.sent) > self.refusals:
+            return [b"1.0"] * count
+        refused = ReadOnlyError("You can't write against a read only replica.")
+        return [b"2.0" if number else refused for number in range(count)]
+
+
+def test_a_refused_command_is_sent_again_alone(store, monkeypatch):
+    pipe, fresh = RefusingPipe(1), []
+    monkeypatch.setattr(store.redis, "pipeline", lambda **_: pipe)
+    monkeypatch.setattr(store.redis.connection_pool, "disconnect", lambda **options: fresh.append(options))
+    monkeypatch.setattr(store.sync_store, "_send", lambda command: b"3.0")
+    assert store.sync_store.run_all([PauseAPI(1), PauseAPI(2)]) == [3.0, 2.0]
+    assert pipe.sent == [2]
+    assert fresh == [{"inuse_connections": False}]
+
+
 def test_a_pipeline_that_the_server_refuses_for_now_raises_store_unavailable(store, monkeypatch):
-    class Pipe:
-        def evalsha(self, *_):
-            """Take a command."""
+    pipe = RefusingPipe(1000)
+    monkeypatch.setattr(store.redis, "pipeline", lambda **_: pipe)
+    monkeypatch.setattr("scrape_do_celery.store.pending._ATTEMPTS", 1)
+    with pytest.raises(StoreUnavailableError, match="READONLY You can't write") as caught:
+        store.sync_store.run_all([PauseAPI(1), PauseAPI(2)])
+    assert caught.value.reason == "READONLY"
+    assert caught.value.was_sent
 
-        def execute(self, **_):
-            return [ReadOnlyError("READONLY You can't write against a read only replica.")]
 
-    monkeypatch.setattr(store.redis, "pipeline", lambda **_: Pipe())
-    with pytest.raises(StoreUnavailableError):
-        store.sync_store.run_all([PauseAPI(1)])
+def test_a_lost_pipeline_fails_each_of_its_commands(store, monkeypatch):
+    def fail(*_, **__):
+        raise RedisConnectionError("lost")
+
+    monkeypatch.setattr("redis.client.Pipeline.execute", fail)
+    monkeypatch.setattr("scrape_do_celery.store.pending._ATTEMPTS", 1)
+    with pytest.raises(StoreUnavailableError, match="lost"):
+        store.sync_store.run_all([PauseAPI(1), PauseAPI(2)])

@@ -1,0 +1,66 @@
+"""Decide which commands of an exchange with the store are sent again, and which error the others end with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from scrape_do_celery.errors import StoreUnavailableError
+from scrape_do_celery.store.refusals import LOST, find_reason, is_passing, is_repeatable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scrape_do_celery.store.batching import WireCommand
+    from scrape_do_celery.store.deadlines import CallDeadline
+
+#: A command fails if the store is down for longer than these attempts take. The dispatcher publishes its step later.
+_ATTEMPTS, _BACKOFF = 5, ExponentialBackoff(cap=0.5, base=0.05)
+
+
+class PendingCommands:
+    """The commands of one exchange that have no final reply yet, and what is known of their attempts.
+
+    A command may be sent twice without harm, so each attempt sends all commands that met an error which may pass.
+    """
+
+    def __init__(self, commands: Sequence[WireCommand], where: str) -> None:
+        self._commands, self._where = commands, where
+        self._replies: dict[int, Any] = {}
+        self._left, self._failures = list(range(len(commands))), 0
+        #: whether the store may have carried out commands although an error is raised
+        self._was_sent = len(commands) > 1
+
+    @property
+    def commands(self) -> list[WireCommand]:
+        """The commands of the next attempt."""
+        return [self._commands[number] for number in self._left]
+
+    def note(self, replies: Sequence[Any], deadline: CallDeadline) -> float | None:
+        """Note the replies or errors of an attempt. Return the seconds until the next attempt, None for no other."""
+        for number, reply in zip(self._left, replies, strict=True):
+            # The last attempt may only run out of time. The error of an earlier attempt says why.
+            if number not in self._replies or not isinstance(reply, RedisTimeoutError):
+                self._replies[number] = reply
+        self._was_sent |= any(isinstance(reply, LOST) for reply in replies) and not deadline.is_unconnected
+        self._left = [number for number in self._left if is_repeatable(self._replies[number])]
+        self._failures += 1
+        wait = _BACKOFF.compute(self._failures)
+        return wait if self._left and self._failures < _ATTEMPTS and wait < deadline.left else None
+
+    @property
+    def answers(self) -> list[Any]:
+        """The reply or the error of each command."""
+        return [self._judge(self._replies[number]) for number in range(len(self._commands))]
+
+    def _judge(self, reply: Any) -> Any:
+        if not is_passing(reply):
+            return reply
+        reason = find_reason(reply)
+        text = str(reply) if not reason or reason in str(reply) else f"{reason} {reply}"
+        error = StoreUnavailableError(f"the store at {self._where}: {text}", *([reason] if reason else []))
+        error.was_sent = self._was_sent
+        error.__cause__ = reply
+        return error
