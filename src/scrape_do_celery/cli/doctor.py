@@ -15,8 +15,8 @@ from scrape_do_celery.cli.output import printable
 from scrape_do_celery.config import SettingsWarning
 from scrape_do_celery.config.settings import env_name
 from scrape_do_celery.config.urls import masked
-from scrape_do_celery.diagnostics import OK, WARNING, WRONG, Finding
 from scrape_do_celery.errors import ScrapeDoError
+from scrape_do_celery.findings import OK, WARNING, WRONG, Finding
 from scrape_do_celery.runs import AppContext
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from scrape_do_celery.config.urls import masked
 from scrape_do_celery.errors import ConfigurationError, StoreUnavailableError
 from scrape_do_celery.store.batching import CommandBatcher, WireCommand
 from scrape_do_celery.store.keys import Keys
-from scrape_do_celery.store.scripts import load_scripts
+from scrape_do_celery.store.scripts import LoadedAsyncScript, LoadedScript, load_scripts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,7 +59,7 @@ class Store(_KeyHolder):
     def __init__(self, client: redis_sync.Redis, keys: Keys, where: str = "", clock_offset_key: str = "") -> None:
         self.client, self.keys, self.where = client, keys, where
         scripts = load_scripts(clock_offset_key)
-        self._scripts = {name: client.register_script(text) for name, text in scripts.items()}
+        self._scripts = {name: LoadedScript(client, text) for name, text in scripts.items()}
 
     @classmethod
     def open(
@@ -157,7 +157,7 @@ class AsyncStore(_KeyHolder):
     def __init__(self, client: redis_async.Redis, keys: Keys, clock_offset_key: str = "") -> None:
         self.client, self.keys = client, keys
         scripts = load_scripts(clock_offset_key)
-        self._scripts = {name: client.register_script(text) for name, text in scripts.items()}
+        self._scripts = {name: LoadedAsyncScript(client, text) for name, text in scripts.items()}
         self._batcher = CommandBatcher(self._execute)
 
     @classmethod

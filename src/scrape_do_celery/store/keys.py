@@ -248,6 +248,12 @@ class Keys(PrivateValues):
         return f"{self.prefix}:namespace_owner"
 
     @property
+    @holds("string", "at once")
+    def rights_check(self) -> str:
+        """The key of a value that `doctor` and a starting worker write and delete, to prove the user's rights."""
+        return f"{self.prefix}:rights_check"
+
+    @property
     @holds("hash", "never")
     def quota(self) -> str:
         """The key of the request quotas: process -> requests that it wants, requests that it has got, until when."""
