@@ -1,4 +1,4 @@
-"""Check the server of the store: the rights of its user, and its eviction policy."""
+"""Check the server of the store: the rights of its user, its eviction policy, and other stores with one account."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
+from scrape_do_celery.config.accounts import account_fingerprints
 from scrape_do_celery.findings import WARNING, WRONG, Finding
 from scrape_do_celery.store.commands.rights import CheckRights
+from scrape_do_celery.store.register import REGISTER, find_neighbours
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from scrape_do_celery.config import Settings
     from scrape_do_celery.store import Store
 
 _DURABLE: Final = "set appendonly yes and appendfsync always"
@@ -68,6 +71,38 @@ def find_eviction(store: Store) -> str | None:
         f"maxmemory-policy is {policy}: a full store would delete live runs, pages, and marks that prevent a second "
         "purchase; set it to noeviction"
     )
+
+
+def find_shared_account(store: Store, settings: Settings) -> str | None:
+    """Return a sentence about other stores of the server with this account, unless the settings know of others.
+
+    Raises:
+        RedisError: the store did not answer, or its user has no right to the register of stores.
+    """
+    if settings.shared_account:
+        return None
+    places = find_neighbours(store, account_fingerprints(settings))
+    if not places:
+        return None
+    named = ", ".join(f"{place.prefix} in database {place.database}" for place in places)
+    return (
+        f"another application of this server uses the same Scrape.do account (key prefix {named}): each may take the "
+        "other's jobs for its own. Set SCRAPE_DO_SHARED_ACCOUNT=true for both, or give each a token of its own. If "
+        f"the other is gone, it is forgotten a day after its last worker, or by DEL {REGISTER} in database 0"
+    )
+
+
+def check_shared_account(store: Store, settings: Settings) -> Iterator[Finding]:
+    """Check that no other store of the server uses the same account, unless the settings know of others."""
+    try:
+        if shared := find_shared_account(store, settings):
+            yield Finding(WRONG, shared)
+    except ResponseError as error:
+        yield Finding(
+            WARNING,
+            "other applications of this server with the same Scrape.do account cannot be seen: allow the store's user "
+            f"~{REGISTER} ({error})",
+        )
 
 
 def check_durability(store: Store) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ class DiagnosedRedis:
 
     def __init__(self, **facts):
         self.facts = {**FACTS, **facts}
+        self.connection_pool = fakeredis.FakeRedis().connection_pool
         self.config, self.refused, self.encryption_keys = {"appendfsync": "always"}, [], []
 
     def info(self, section=None):
