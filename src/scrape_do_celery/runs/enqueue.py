@@ -84,7 +84,7 @@ def enqueue(
 
     Args:
         targets: absolute http or https URLs, or a whole `JobCreationRequest`. None if `options` has a `plugin`.
-        idempotency_key: a text that is not blank. A second call with this key and an equal request returns the run of
+        idempotency_key: up to 1,000 characters, not blank. A second call with this key and an equal request returns the run of
             the first call, in any state. The callbacks of the first call stand.
         on_success: a Celery signature. Celery calls it with the small result of the run, at least once.
         on_failure: a Celery signature. Celery calls it as an errback, at least once.

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from scrape_do_celery.store.encryption import PrivateValues
+from scrape_do_celery.store.names import hash_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,12 +122,12 @@ class Keys(PrivateValues):
     @holds("string", "until the run has ended")
     def schedule(self, name: str) -> str:
         """Return the key of the last run of a schedule, while it is live."""
-        return f"{self.prefix}:schedule:{name}"
+        return f"{self.prefix}:schedule:{hash_names(name)}"
 
     @holds("string", "7 days")
     def tick(self, name: str, tick: str) -> str:
         """Return the key of `<run> <digest>` of a tick of a schedule; empty if the tick was skipped."""
-        return f"{self.prefix}:tick:{name}:{tick}"
+        return f"{self.prefix}:tick:{hash_names(name, tick)}"
 
     @property
     @holds("zset", "until they are announced")
@@ -234,12 +236,12 @@ class Keys(PrivateValues):
     @holds("string", "`record_ttl`")
     def once(self, run_id: str, name: str) -> str:
         """Return the key of the mark of a callback that has begun and must not run twice."""
-        return f"{self.prefix}:once:{run_id}:{name}"
+        return f"{self.prefix}:once:{hash_names(run_id, name)}"
 
     @holds("string", "7 days")
     def message_tick(self, message_id: str) -> str:
         """Return the key of the tick that was assigned to a message without a tick."""
-        return f"{self.prefix}:once:{message_id}:tick"
+        return f"{self.prefix}:once:{hash_names(message_id)}"
 
     @property
     @holds("string", "30 s after its last worker")
@@ -286,7 +288,7 @@ class Keys(PrivateValues):
 
 @dataclass(frozen=True, slots=True, order=True)
 class PartId:
-    """The id of a part, as step messages and the due set name it."""
+    """The id of a part in messages and in the due set."""
 
     run_id: str
     part: int
@@ -311,7 +313,7 @@ def _declaration(name: str, kind: str, expiry: str) -> DeclaredKey:
     method: Any = member.fget if isinstance(member, property) else member
     arguments = {one: f"<{_PLACEHOLDERS.get(one, one)}>" for one in list(inspect.signature(method).parameters)[1:]}
     pattern: str = method(Keys("P"), **arguments)
-    if "key" in arguments:
-        pattern = pattern.replace(hashlib.sha256(arguments["key"].encode()).hexdigest(), "<sha256 of key>")
+    hashed = ", ".join(one.strip("<>") for one in arguments.values() if one not in pattern)
+    pattern = re.sub("[0-9a-f]{64}", f"<sha256 of {hashed}>", pattern)
     lines = " ".join((method.__doc__ or "").split()).removesuffix(".")
     return DeclaredKey(name, pattern, kind, lines.split("The key of ")[-1].split("Return the key of ")[-1], expiry)
