@@ -17,7 +17,8 @@ from scrape_do_celery.runs import EAGER, AppContext, is_own_app, settings_of
 from scrape_do_celery.server_checks import check_durability, find_eviction, find_missing_rights
 from scrape_do_celery.steps.context import WorkerContext
 from scrape_do_celery.store.commands.dispatch import ClaimNamespace
-from scrape_do_celery.worker.dispatcher import NAMESPACE_LEASE, Dispatcher
+from scrape_do_celery.store.retention import NAMESPACE_TTL
+from scrape_do_celery.worker.dispatcher import Dispatcher
 from scrape_do_celery.worker.notifier import ChangeNotifier
 from scrape_do_celery.worker.redaction import install_log_filter
 from scrape_do_celery.worker.task_events import TaskEventSender
@@ -103,7 +104,7 @@ def _why_not_ours(app_context: AppContext) -> str | None:
             return fault
         _log_findings(check_durability(store))
         _log_findings(diagnostics.check_encryption_keys(store, app_context.settings.record_ttl))
-        holder = store.run(ClaimNamespace(mine, NAMESPACE_LEASE))
+        holder = store.run(ClaimNamespace(mine))
     except RedisError as error:
         log.warning("the store does not answer yet (%s); the worker tries again", error, extra=log_fields("store_away"))
         return None
@@ -112,7 +113,7 @@ def _why_not_ours(app_context: AppContext) -> str | None:
     return (
         f"the store under the prefix {app_context.settings.key_prefix} is served by another application: {holder}; "
         f"this one has {mine}. Give each its own SCRAPE_DO_KEY_PREFIX, or stop the other's workers, and "
-        f"start this one again {NAMESPACE_LEASE} s later"
+        f"start this one again {NAMESPACE_TTL} s later"
     )
 
 

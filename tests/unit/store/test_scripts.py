@@ -52,8 +52,8 @@ from scrape_do_celery.store.commands.runs import (
     RequestStop,
 )
 from scrape_do_celery.store.commands.stats import CountLiveRuns, ReadClock, ReadStats
+from scrape_do_celery.store.declared_keys import declared_keys
 from scrape_do_celery.store.fields import OTHER_PART_FIELDS, OTHER_RUN_FIELDS, declared_fields
-from scrape_do_celery.store.keys import declared_keys
 from scrape_do_celery.store.retention import SCRIPT_CONSTANTS
 from scrape_do_celery.store.scripts import load_scripts
 
@@ -225,7 +225,7 @@ def make_sample_commands():
         AssignTick("message", "1"),
         CheckBeforeSend(claim),
         ClaimDue(limit=1, cap=1),
-        ClaimNamespace("app", 30),
+        ClaimNamespace("app"),
         ClaimOnce(run, "callback", 60),
         ClaimPart(part, "token", seconds=30.0, states=list(PartState)),
         ReadClock(),
