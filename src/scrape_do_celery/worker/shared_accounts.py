@@ -41,7 +41,7 @@ class SharedAccountWatch:
             register_store(store, account_fingerprints(settings))
             shared = find_shared_account(store, settings)
         except RedisError as error:
-            log.debug("the register of stores is out of reach: %s", error)
+            log.debug("the register of stores cannot be used: %s", error, extra=log_fields("register_unusable"))
             return
         if shared and self._once.is_first(shared):
             log.warning("%s", shared, extra=log_fields("account_shared"))
