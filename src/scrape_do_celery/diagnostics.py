@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from celery.backends.redis import RedisBackend
 from kombu.exceptions import KombuError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoPermissionError, RedisError
 
 from scrape_do_celery.config.settings import env_name, unknown_variables
 from scrape_do_celery.config.urls import redis_location, why_exposed
 from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
+from scrape_do_celery.findings import OK, WARNING, WRONG, Finding
 from scrape_do_celery.rules.api_errors import is_auth
+from scrape_do_celery.server_checks import check_durability, check_rights, find_eviction, read_info
 from scrape_do_celery.store.commands.stats import ReadClock, ReadEncryptionKeys
 from scrape_do_celery.store.scans import count_parts_by_account, find_open_breakers
 
@@ -24,12 +26,10 @@ if TYPE_CHECKING:
     from scrape_do_celery.config import Settings
     from scrape_do_celery.store import Store
 
-OK, WARNING, WRONG = "ok", "warning", "wrong"
 _OLDEST_REDIS: Final = (6, 2)
 #: First entries of each due set whose account is read.
 _CHECKED_ENTRIES: Final = 1000
 _TIMEOUT, _API_TIMEOUT = 2.0, 5.0
-_DURABLE: Final = "set appendonly yes and appendfsync always"
 #: Setting of a Celery app, its safe value, and the effect of other values. Tested with Celery 5.7; see docs.
 _SAFE_CELERY: Final = (
     ("result_backend_always_retry", True, "a finished result is lost if the result backend is down for four seconds"),
@@ -37,13 +37,6 @@ _SAFE_CELERY: Final = (
     ("broker_connection_retry_on_startup", True, "a worker exits if it starts before its broker"),
 )
 _LONGEST_VISIBILITY: Final = 900
-
-
-class Finding(NamedTuple):
-    """A level and a sentence. An empty level marks mere information."""
-
-    level: str
-    text: str
 
 
 # Settings
@@ -159,10 +152,11 @@ def check_workers(app: Celery, queue: str) -> Iterator[Finding]:
 
 
 def check_store(store: Store, account: str = "") -> Iterator[Finding]:
-    """Check that the store answers, keeps paid contents, and holds parts of this account only."""
+    """Check that the store answers and takes writes, keeps paid contents, and holds parts of this account only."""
     try:
-        info = store.client.info()
+        info = read_info(store)
         store.check()
+        findings = list(check_rights(store))
     except ConfigurationError as error:
         yield Finding(WRONG, str(error))
         return
@@ -171,51 +165,23 @@ def check_store(store: Store, account: str = "") -> Iterator[Finding]:
             WRONG, f"SCRAPE_DO_REDIS_URL: the store at {store.where} does not answer ({type(error).__name__}): {error}"
         )
         return
-    version = str(info.get("redis_version", "0"))
-    yield Finding(OK, f"the store answers at {store.where}, version {info.get('valkey_version', version)}")
-    if _read_version(version) < _OLDEST_REDIS:
+    version = str((info or {}).get("redis_version", "unknown"))
+    yield Finding(OK, f"the store answers at {store.where}, version {(info or {}).get('valkey_version', version)}")
+    if info is not None and _read_version(version) < _OLDEST_REDIS:
         yield Finding(
             WRONG, f"the store is version {version}: Celery's transport needs 6.2 or newer; upgrade the server"
         )
+    yield from findings
     yield from check_durability(store)
-    yield from _check_breakers(store)
-    if account:
-        yield from _check_other_accounts(store, account)
-    policy = info.get("maxmemory_policy")
-    if policy and policy != "noeviction":
-        yield Finding(WARNING, f"maxmemory-policy is {policy}: a full store drops live runs; set it to noeviction")
-
-
-def check_durability(store: Store) -> Iterator[Finding]:
-    """Find what a crash of the store's server can cost. Nothing is found if a crash loses no write."""
+    if eviction := find_eviction(store):
+        yield Finding(WRONG, eviction)
     try:
-        persistence = store.client.info("persistence")
-    except ResponseError:
+        yield from _check_breakers(store)
+        if account:
+            yield from _check_other_accounts(store, account)
+    except NoPermissionError as error:
         yield Finding(
-            WARNING,
-            "the store's user may not use INFO, so workers cannot notice a restart: each purchase waits a minute or "
-            "two for a search at Scrape.do; allow the user +info",
-        )
-        return
-    if not persistence.get("aof_enabled"):
-        text = (
-            "the store keeps no append-only file: a restart forgets runs and their purchases; run CONFIG SET "
-            "appendonly yes on the running server first, then change its file, with appendfsync always. A restart with "
-            "only the file changed starts EMPTY"
-        )
-        yield Finding(WARNING, text)
-        return
-    try:
-        fsync = store.client.config_get("appendfsync").get("appendfsync")
-    except ResponseError:
-        text = "the store's server does not show appendfsync (a managed server?): make sure that appendfsync is always"
-        yield Finding(WARNING, text)
-        return
-    if fsync != "always":
-        yield Finding(
-            WARNING,
-            f"appendfsync is {fsync}: a crash may forget the runs and cancels of the last second, and after each "
-            f"restart, a purchase waits a minute or two for a search at Scrape.do; {_DURABLE}",
+            WARNING, f"tokens that are refused and jobs of other accounts cannot be found: allow +scan ({error})"
         )
 
 

@@ -117,7 +117,7 @@ def _one_run_a_tick(pipeline, eventually, started):
             [log.read_text()[-2000:] for _, log in started] + [pipeline.log.read_text()[-2000:]]
         ) from None
     runs = {key.rpartition(":")[2] for key in pipeline.stored_keys() if key.startswith(f"{pipeline.prefix}:run:")}
-    ticks = [key for key in pipeline.stored_keys() if key.startswith(f"{pipeline.prefix}:tick:prices:")]
+    ticks = [key for key in pipeline.stored_keys() if key.startswith(f"{pipeline.prefix}:tick:")]
     made = [value.decode().split()[0] for value in pipeline.app_context.store.client.mget(ticks)]
     assert len(made) == len(set(made))
     # Another run may have been made between the two reads.

@@ -314,3 +314,7 @@ def test_a_callback_can_ask_whether_it_is_the_first(pipeline):
     asked = [pipeline.handle(handle.run_id).first_delivery("mail") for _ in range(3)]
     assert asked == [True, False, False]
     assert handle.first_delivery("charge")
+    # Names and ids with colons share no key.
+    assert pipeline.handle("a:0").first_delivery("x:y")
+    assert pipeline.handle("a:0:x").first_delivery("y")
+    assert max(map(len, pipeline.stored_keys())) < 200

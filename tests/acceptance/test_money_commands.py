@@ -78,6 +78,10 @@ def test_orphan_is_canceled_and_owned_job_is_kept(pipeline, scrape_do, client, e
     assert scrape_do("orphans", "--cancel").returncode == 2
     assert canceled(pipeline) == {owned: False, stray: False}
     answer = scrape_do("orphans", "--cancel", "--yes")
+    assert answer.returncode == 1
+    assert f"not stopped  {stray}: no run of this store has bought the job" in answer.stderr
+    assert canceled(pipeline) == {owned: False, stray: False}
+    answer = scrape_do("orphans", "--cancel", "--yes", stray)
     assert (answer.returncode, answer.stdout.splitlines()[-1]) == (0, f"stopped  {stray}")
     assert canceled(pipeline) == {owned: False, stray: True}
     eventually(lambda: client.get_job(stray).is_terminal)
@@ -104,9 +108,10 @@ def test_a_job_in_doubt_is_left_to_its_run(pipeline, scrape_do, client, eventual
     listed = as_json(scrape_do("orphans", "--json"))["orphans"]
     assert {one["job_id"]: one["may_belong_to"] for one in listed} == {in_doubt: handle.run_id, stray: None}
     answer = scrape_do("orphans", "--cancel", "--yes")
-    assert answer.returncode == 0
+    assert answer.returncode == 1
     assert f"may belong to run {handle.run_id}" in answer.stdout
-    assert canceled(pipeline) == {in_doubt: False, stray: True}
+    assert canceled(pipeline) == {in_doubt: False, stray: False}
+    assert scrape_do("orphans", "--cancel", "--yes", stray).returncode == 0
     answer = scrape_do("orphans", "--cancel", "--yes", in_doubt)
     assert answer.returncode == 1
     assert f"not stopped  {in_doubt}: the job may belong to run {handle.run_id}" in answer.stderr
@@ -162,7 +167,7 @@ def test_on_a_terminal_it_asks(pipeline, client, typed, stopped):
     stray = client.create_job(targets=urls(1)).job_id
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "scrape_do_celery", "orphans", "--cancel"],
+        [sys.executable, "-m", "scrape_do_celery", "orphans", "--cancel", stray],
         env=pipeline.environment,
         cwd=pipeline.folder,
         stdin=theirs,

@@ -84,3 +84,29 @@ def test_our_worker_does_not_start_beside_another_application(pipeline, shop):
     pipeline.work(app="app_other_broker", **shop)
     assert pipeline.work().wait(30) == 1
     assert "give each its own SCRAPE_DO_KEY_PREFIX" in pipeline.log.read_text()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("setting", "option"),
+    [
+        ("broker_transport_options", "global_keyprefix"),
+        ("result_backend_transport_options", "global_keyprefix"),
+        ("broker_transport_options", "queue_name_prefix"),
+    ],
+)
+def test_applications_that_differ_only_in_a_prefix_do_not_share_a_store(pipeline, shop, setting, option):
+    def work(prefix, **others):
+        options = {"visibility_timeout": 900, **others} if setting == "broker_transport_options" else {}
+        return pipeline.work(
+            app="app_other_broker", **shop, SHOP_CONF=json.dumps({setting: {option: prefix, **options}})
+        )
+
+    work("first:")
+    assert work("first:", visibility_timeout=800).poll() is None
+    assert "is served by another application" not in pipeline.log.read_text()
+    second = work("second:")
+    assert "is served by another application" in pipeline.log.read_text()
+    assert f"{option} first:" in pipeline.log.read_text()
+    assert "does not consume the queue of scrapes" in pipeline.log.read_text()
+    assert second.poll() is None

@@ -10,8 +10,8 @@ import pytest
 
 from scrape_do_celery.rules.states import TRANSITIONS
 from scrape_do_celery.store import PartRecord, PartState, RunRecord
+from scrape_do_celery.store.declared_keys import declared_keys
 from scrape_do_celery.store.fields import OTHER_PART_FIELDS, OTHER_RUN_FIELDS, declared_fields
-from scrape_do_celery.store.keys import declared_keys
 from tests.docs.sequence import HOUSEKEEPING, POST, Call, lost_answer_markdown, record_run, run_markdown
 
 ROOT = Path(__file__).parents[2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fakeredis
+from redis.exceptions import NoScriptError
 
 FACTS = {"redis_version": "7.2.4", "aof_enabled": 1, "maxmemory_policy": "noeviction"}
 
@@ -12,6 +13,7 @@ class DiagnosedRedis:
 
     def __init__(self, **facts):
         self.facts = {**FACTS, **facts}
+        self.connection_pool = fakeredis.FakeRedis().connection_pool
         self.config, self.encryption_keys = {"appendfsync": "always"}, []
         #: The key of each open breaker -> since when the API refuses the token.
         self.open_breakers = {}
@@ -39,9 +41,15 @@ class DiagnosedRedis:
     def execute_command(self, name, *_):
         return {"ZRANGE": self.encryption_keys}[name]
 
-    def register_script(self, text):
-        """Return the script that reads the clock: the checks call no other."""
-        return lambda keys, args: b"1.0"
+    def get_encoder(self):
+        return fakeredis.FakeRedis().get_encoder()
+
+    def evalsha(self, *call):
+        raise NoScriptError
+
+    def eval(self, *call):
+        """Carry out a script on a server without facts."""
+        return fakeredis.FakeRedis().eval(*call)
 
     def pipeline(self, **options):
         return fakeredis.FakeRedis().pipeline(**options)

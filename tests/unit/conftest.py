@@ -44,8 +44,8 @@ from scrape_do_celery.store.commands.creation import CreateRun
 from scrape_do_celery.store.commands.dispatch import ClaimDue
 from scrape_do_celery.store.commands.parts import ClaimPart, FinishPart, UpdatePart, UpdateResult
 from scrape_do_celery.store.commands.runs import ReadRun
+from scrape_do_celery.store.declared_keys import declared_keys
 from scrape_do_celery.store.fields import OTHER_PART_FIELDS, OTHER_RUN_FIELDS, declared_fields
-from scrape_do_celery.store.keys import declared_keys
 from scrape_do_celery.store.retention import Expiry
 
 

@@ -5,6 +5,7 @@ import errno
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -393,11 +394,15 @@ def test_doctor_finds_a_healthy_pipeline_healthy(scrape_do, healthy):
 
 
 def test_doctor_ends_with_1_where_something_is_wrong(scrape_do, healthy):
-    healthy.facts["maxmemory_policy"] = "allkeys-lru"
+    healthy.config["appendfsync"] = "everysec"
     assert scrape_do("doctor").exit_code == 0
     answer = scrape_do("doctor", "--strict")
     assert answer.exit_code == 1
-    assert "warning  maxmemory-policy is allkeys-lru" in answer.output
+    assert "warning  appendfsync is everysec" in answer.output
+    healthy.facts["maxmemory_policy"] = "volatile-lru"
+    answer = scrape_do("doctor")
+    assert answer.exit_code == 1
+    assert "wrong    maxmemory-policy is volatile-lru" in answer.output
     healthy.facts["cluster_enabled"] = 1
     answer = scrape_do("doctor")
     assert answer.exit_code == 1
@@ -405,7 +410,7 @@ def test_doctor_ends_with_1_where_something_is_wrong(scrape_do, healthy):
 
 
 def test_doctor_names_a_key_that_is_lacking(scrape_do, healthy):
-    healthy.encryption_keys = [b"a1b2", 1.0]
+    healthy.encryption_keys = [b"a1b2", time.time()]
     answer = scrape_do("doctor")
     assert answer.exit_code == 1
     assert "wrong    runs of the store are encrypted with key a1b2" in answer.output

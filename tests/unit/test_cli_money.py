@@ -176,7 +176,12 @@ def test_only_the_orphans_are_stopped(scrape_do, step_harness, buy, sandbox):
     step_harness.create_run("mine", each=urls(1))
     step_harness.make_running("mine", job=buy(urls(1)))
     stray = buy(urls(2))
+    # Another application may have bought the job, so it must be named.
     answer = scrape_do("orphans", "--cancel", "--yes")
+    assert answer.exit_code == 1
+    assert answer.stderr.startswith(f"not stopped  {stray}: no run of this store has bought the job")
+    assert [job["canceled"] for job in sandbox.jobs()] == [False, False]
+    answer = scrape_do("orphans", "--cancel", "--yes", stray)
     assert answer.exit_code == 0, answer.output
     assert answer.stdout.endswith(f"\nstopped  {stray}\n")
     assert [job["canceled"] for job in sandbox.jobs()] == [False, True]
@@ -199,7 +204,7 @@ def test_a_job_that_is_being_canceled_says_so(scrape_do, buy, client, sandbox):
 def test_a_job_that_ended_meanwhile(scrape_do, buy, client, sandbox, eventually):
     job_id = buy(urls(1))
     sandbox.fault("status", kind="cancel_job", status=406)
-    answer = scrape_do("orphans", "--cancel", "--yes")
+    answer = scrape_do("orphans", "--cancel", "--yes", job_id)
     assert (answer.exit_code, answer.stdout.splitlines()[-1]) == (0, f"already ended  {job_id}")
     sandbox.clear_faults()
     client.cancel_job(job_id)
@@ -211,7 +216,7 @@ def test_a_job_that_ended_meanwhile(scrape_do, buy, client, sandbox, eventually)
 def test_job_that_cannot_be_canceled_does_not_keep_others(scrape_do, buy, sandbox):
     bad, good = buy(urls(1)), buy(urls(1))
     sandbox.fault("status", kind="cancel_job", job_id=bad, status=400)
-    answer = scrape_do("orphans", "--cancel", "--yes")
+    answer = scrape_do("orphans", "--cancel", "--yes", bad, good)
     assert answer.exit_code == 1
     assert answer.stdout.splitlines()[-1] == f"stopped  {good}"
     assert answer.stderr.startswith(f"not stopped  {bad}: ")
@@ -305,10 +310,10 @@ def test_plugin_purchase_may_own_any_job_of_its_size(scrape_do, step_harness, bu
 
 
 def test_a_job_that_cannot_be_read_is_not_stopped(scrape_do, buy, sandbox):
-    buy(urls(1))
+    job_id = buy(urls(1))
     sandbox.fault("nulls", kind="get_job", fields=["Tasks"])
     assert claimant(scrape_do("orphans", "--json")) is None
-    answer = scrape_do("orphans", "--cancel", "--yes")
+    answer = scrape_do("orphans", "--cancel", "--yes", job_id)
     assert answer.exit_code == 1
     assert "the targets of the job cannot be read yet" in answer.stderr
     assert not sandbox.jobs()[0]["canceled"]

@@ -15,9 +15,10 @@ from scrape_do_celery.cli.output import printable
 from scrape_do_celery.config import SettingsWarning
 from scrape_do_celery.config.settings import env_name
 from scrape_do_celery.config.urls import masked
-from scrape_do_celery.diagnostics import OK, WARNING, WRONG, Finding
 from scrape_do_celery.errors import ScrapeDoError
+from scrape_do_celery.findings import OK, WARNING, WRONG, Finding
 from scrape_do_celery.runs import AppContext
+from scrape_do_celery.server_checks import check_shared_account
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,6 +62,7 @@ def _run_checks() -> Iterator[Finding]:
     # If the store does not answer, a finding has already said so.
     with suppress(RedisError):
         yield from diagnostics.check_encryption_keys(app_context.store, settings.record_ttl)
+        yield from check_shared_account(app_context.store, settings)
     yield from diagnostics.check_api(settings)
     yield from diagnostics.check_broker(app_context.app)
     yield from diagnostics.check_workers(app_context.app, settings.queue)

@@ -8,12 +8,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
+from redis.exceptions import ResponseError
 
 from scrape_do_celery.cli.group import WRONG
 from scrape_do_celery.cli.output import NONE, format_moment, print_table, printable
+from scrape_do_celery.config.accounts import account_fingerprints
 from scrape_do_celery.config.urls import masked
 from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
 from scrape_do_celery.runs import AppContext
+from scrape_do_celery.store.register import find_neighbours, find_owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,8 +41,9 @@ def list_orphans(ctx: click.Context, job_ids: tuple[str, ...], cancel: bool, yes
     prefix. The list also includes a job whose run ended before the API answered the cancel of the job. `credits` is
     the possible cost of a job, computed from a finished task if the job has one.
 
-    With --cancel, a job that a run may still adopt is never stopped. If a run searched for such a job and found none,
-    the run may have paid for the job. Such a job is stopped only if you name the job. No run collects the pages of a
+    With --cancel, the jobs of ended runs of this store are stopped. Any other job is stopped only if you name the job:
+    another application may have bought it, or a run that searched for such a job and found none. A job that a run may
+    still adopt, or that a run of another store on the server owns, is never stopped. No run collects the pages of a
     stopped job.
 
     The command needs the token. The exit code is 1 if a job could not be stopped.
@@ -88,23 +92,58 @@ def _orphan_finder(settings: Settings) -> Iterator[OrphanFinder]:
 def _cancel_orphans(
     orphan_finder: OrphanFinder, found: Sequence[OrphanJob], *, named: bool, yes: bool, quiet: bool
 ) -> dict[str, str]:
-    """Cancel jobs, and return what became of each. A job that may be a run's, or hold its pages, must be named."""
+    """Cancel jobs, and return what became of each. Without names, cancel only what a run of this store has bought."""
+    ends = {} if named else _refuse_unproven(found)
+    wanted = [one for one in found if named or one.previous_owner]
+    if not wanted or not (yes or click.confirm(_cancel_question(len(wanted)), err=True)):
+        return ends
+    for one in wanted:
+        ends[one.job.job_id] = _cancel_orphan(orphan_finder, one, quiet=quiet)
+    return ends
+
+
+def _cancel_orphan(orphan_finder: OrphanFinder, one: OrphanJob, *, quiet: bool) -> str:
     from scrape_do_celery.steps.orphans import StillOwnedError
 
-    wanted = [one for one in found if named or (one.claimant is None and not one.searched_by)]
-    if not wanted or not (yes or click.confirm(_cancel_question(len(wanted)), err=True)):
-        return {}
-    ends = {}
-    for one in wanted:
-        job_id = one.job.job_id
-        try:
-            ends[job_id] = STOPPED if orphan_finder.cancel_orphan(one) else ALREADY_ENDED
-        except (StillOwnedError, ScrapeDoError) as error:
-            ends[job_id] = NOT_STOPPED
-            click.echo(f"{NOT_STOPPED}  {printable(job_id)}: {printable(str(error))}", err=True)
-        else:
-            click.echo(f"{ends[job_id]}  {printable(job_id)}", err=quiet)
-    return ends
+    job_id = one.job.job_id
+    try:
+        _refuse_owned_elsewhere(job_id)
+        end = STOPPED if orphan_finder.cancel_orphan(one) else ALREADY_ENDED
+    except (StillOwnedError, ScrapeDoError) as error:
+        click.echo(f"{NOT_STOPPED}  {printable(job_id)}: {printable(str(error))}", err=True)
+        return NOT_STOPPED
+    click.echo(f"{end}  {printable(job_id)}", err=quiet)
+    return end
+
+
+def _refuse_unproven(found: Sequence[OrphanJob]) -> dict[str, str]:
+    """Refuse jobs that no run of this store is known to have bought: another application may be at work on them."""
+    refused = [one.job.job_id for one in found if not (one.previous_owner or one.claimant or one.searched_by)]
+    for job_id in refused:
+        text = "no run of this store has bought the job; another application may own it. To stop it, give its id"
+        click.echo(f"{NOT_STOPPED}  {printable(job_id)}: {text}", err=True)
+    return dict.fromkeys(refused, NOT_STOPPED)
+
+
+def _refuse_owned_elsewhere(job_id: str) -> None:
+    """Refuse the job of a run in another store of the server.
+
+    Raises:
+        StillOwnedError: a run of another store owns the job, or owned it.
+    """
+    from scrape_do_celery.steps.orphans import StillOwnedError
+
+    app_context = AppContext.for_app()
+    try:
+        places = find_neighbours(app_context.store, account_fingerprints(app_context.settings))
+        owner = find_owner(app_context.store, places, job_id)
+    except ResponseError:
+        return  # the user of the store may not read other stores; `doctor` says so
+    if owner:
+        raise StillOwnedError(
+            f"the job belongs to a run of another application (SCRAPE_DO_KEY_PREFIX={owner.prefix}, database "
+            f"{owner.database} of this server); stop it there"
+        )
 
 
 def _show_orphans(found: Sequence[OrphanJob], *, named: bool) -> None:

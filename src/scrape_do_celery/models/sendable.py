@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 SAID: Final = {"said": True}
 KEPT: Final = {"said": True, "kept": True}
 
+#: Characters of a name that users give, such as an idempotency key, and of an id, at most. A name or id of any length
+#: would be sent and stored again and again.
+LONGEST_NAME: Final = 1_000
+LONGEST_ID: Final = 255
 #: Levels of nesting at most. Serializers fail at 255 levels, and so do the parsers of some servers.
 MAX_DEPTH: Final = 64
 #: Bits of an integer at most. A JSON parser that reads numbers as floats cannot read larger integers.
@@ -68,6 +72,15 @@ def why_no_text(value: Any) -> str | None:
     except UnicodeEncodeError as error:
         return f"holds a lone surrogate at position {error.start}; only valid Unicode can be sent"
     return None
+
+
+def why_no_name(value: Any, longest: int = LONGEST_NAME) -> str | None:
+    """Return why `value` cannot be a name in the store or an id; None for a good name."""
+    if fault := why_no_text(value):
+        return fault
+    if len(value) > longest:
+        return f"has {len(value):,} characters; use at most {longest:,}"
+    return None if value.strip() else "must not be blank"
 
 
 def why_no_json(value: Any, path: str, depth: int = 0) -> str | None:

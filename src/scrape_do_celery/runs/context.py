@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery import routing
 from scrape_do_celery.config.secrets import encryption_keys
-from scrape_do_celery.config.urls import application, masked
+from scrape_do_celery.config.urls import masked
 from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.runs.application import name_application
 from scrape_do_celery.runs.celery_app import find_app, find_user_app, forget_own_app, settings_of, swap_settings
 from scrape_do_celery.runs.hooks import hooks
 from scrape_do_celery.runs.timing import ProcessTiming
@@ -67,8 +68,8 @@ class AppContext:
 
     @property
     def application(self) -> str:
-        """The name of this process's application, made of its broker and its result backend."""
-        return application(self.app.conf.broker_url, self.app.conf.result_backend)
+        """The name of this process's application, made of where its messages and its results are."""
+        return name_application(self.app)
 
     @contextmanager
     def limited_call(self, run_ids: Sequence[str] = (), *, by_progress: bool = False) -> Iterator[CallDeadline]:

@@ -11,6 +11,7 @@ from celery.utils.time import maybe_make_aware
 from scrape_do_celery import tracing
 from scrape_do_celery.config.secrets import with_credentials
 from scrape_do_celery.errors import IdempotencyConflictError, RunNotFoundError
+from scrape_do_celery.models.sendable import LONGEST_ID, why_no_name
 from scrape_do_celery.runs.canvas import delivery_signature
 from scrape_do_celery.runs.idempotency import check_key, conflict_error, is_conflict
 from scrape_do_celery.store import RunSpec
@@ -35,6 +36,8 @@ def create_draft(
         RunNotFoundError: the run of this id has ended and was forgotten.
     """
     options = dict(kwargs)
+    if fault := why_no_name(task_id, LONGEST_ID):
+        raise ValueError(f"task_id {fault}")
     if len(args) > 1 or (args and "targets" in options):
         raise ValueError("pass targets once, as the only positional argument; pass all other arguments by name")
     key = check_key(options.pop("idempotency_key", None))

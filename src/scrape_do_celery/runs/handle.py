@@ -12,6 +12,7 @@ from celery.result import AsyncResult
 
 from scrape_do_celery.errors import ResultNotReadyError, RunError, StoreUnavailableError
 from scrape_do_celery.models import JobDetails, JobResult, TaskDetails
+from scrape_do_celery.models.sendable import LONGEST_ID, why_no_name
 from scrape_do_celery.runs import results
 from scrape_do_celery.runs.context import AppContext
 from scrape_do_celery.runs.status import RunStatus
@@ -73,6 +74,8 @@ class RunHandle:
     def __init__(self, run_id: str, *, settings: Settings | None = None, app_context: AppContext | None = None) -> None:
         if not isinstance(run_id, str) or not run_id:
             raise ValueError("run_id must be the id that enqueue returned, a str that is not empty")
+        if fault := why_no_name(run_id, LONGEST_ID):
+            raise ValueError(f"run_id {fault}")
         self.run_id = run_id
         self._app_context = app_context or AppContext.for_app(settings=settings)
 
@@ -213,7 +216,12 @@ class RunHandle:
 
         Returns:
             True for the first call, False for each later one.
+
+        Raises:
+            ValueError: the name is not a text, is blank, or has more than 1,000 characters.
         """
+        if fault := why_no_name(name):
+            raise ValueError(f"name {fault}")
         store = self._app_context.store
         return store.run(ClaimOnce(self.run_id, name, self._app_context.settings.record_ttl))
 

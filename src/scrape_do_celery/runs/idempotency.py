@@ -7,7 +7,7 @@ import uuid
 from typing import TYPE_CHECKING, Final
 
 from scrape_do_celery.errors import EncryptionKeyError, IdempotencyConflictError
-from scrape_do_celery.models.sendable import why_no_text
+from scrape_do_celery.models.sendable import why_no_name
 from scrape_do_celery.store.commands.runs import ReadRun, ReadSpec
 
 if TYPE_CHECKING:
@@ -22,11 +22,11 @@ def check_key(key: str | None) -> str | None:
     """Return the key, or None.
 
     Raises:
-        ValueError: the key is not a text, is blank, or cannot be encoded.
+        ValueError: the key is not a text, is blank, is too long, or cannot be encoded.
     """
     if key is not None and (not isinstance(key, str) or not key.strip()):
         raise ValueError("idempotency_key must be a str that is not blank, or None")
-    if key is not None and (fault := why_no_text(key)):
+    if key is not None and (fault := why_no_name(key)):
         raise ValueError(f"idempotency_key {fault}")
     return key
 

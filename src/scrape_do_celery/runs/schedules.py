@@ -11,7 +11,7 @@ from celery.schedules import crontab
 from kombu.utils.json import dumps
 
 from scrape_do_celery import routing
-from scrape_do_celery.models.sendable import caller_level, why_no_text
+from scrape_do_celery.models.sendable import caller_level, why_no_name
 from scrape_do_celery.models.wire import wire_name
 from scrape_do_celery.redaction import schedule_summary
 from scrape_do_celery.rules.schedules import schedule_rule, tick
@@ -75,9 +75,9 @@ def scheduled_run(  # noqa: PLR0913 (one argument for each option of a schedule)
         raise ValueError("name must be a str that is not blank, because it identifies the schedule")
     if if_running not in get_args(IfRunning):
         raise ValueError(f"if_running must be one of {', '.join(get_args(IfRunning))}: {if_running!r}")
-    if fault := why_no_text(name):
+    if fault := why_no_name(name):
         raise ValueError(f"name {fault}")
-    if credentials is not None and (fault := why_no_text(credentials)):
+    if credentials is not None and (fault := why_no_name(credentials)):
         raise ValueError(f"credentials {fault}")
     if secret := [field for field in _SECRET if options.get(field) or options.get(wire_name(field))]:
         raise ValueError(f'{", ".join(secret)}: beat stores a schedule in plain text; use credentials="..."')

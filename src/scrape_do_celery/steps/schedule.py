@@ -10,7 +10,7 @@ from scrape_do_celery import tracing
 from scrape_do_celery.config.secrets import with_credentials
 from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.models import JobCreationRequest
-from scrape_do_celery.models.sendable import SAID
+from scrape_do_celery.models.sendable import SAID, why_no_name
 from scrape_do_celery.runs.canvas import delivery_signature
 from scrape_do_celery.runs.enqueue import publish_submit
 from scrape_do_celery.runs.schedules import current_tick
@@ -44,8 +44,11 @@ def start_scheduled_run(
     A second call for the same tick changes nothing, also after a crash of the first call.
 
     Raises:
-        ValueError: the request is wrong, or its credentials are unknown here.
+        ValueError: the request or a name is wrong, or its credentials are unknown here.
     """
+    for field, name in {"name": tick.name, "tick": tick.tick}.items():
+        if fault := why_no_name(name):
+            raise ValueError(f"{field} {fault}")
     store, options = app_context.store, dict(request)
     fields = with_credentials(app_context.settings.credentials, options.pop("credentials", None), options)
     run = {name: fields.pop(name) for name in RUN_OPTIONS if name in fields}

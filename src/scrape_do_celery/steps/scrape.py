@@ -9,6 +9,7 @@ from celery.states import REVOKED
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import InvalidRequestError, RunNotFoundError, ScrapeDoError
+from scrape_do_celery.models.sendable import LONGEST_ID, why_no_name
 from scrape_do_celery.redaction import call_summary
 from scrape_do_celery.runs.canvas import delivery_signature
 from scrape_do_celery.runs.context import AppContext
@@ -53,6 +54,9 @@ def start_called_run(task: Task, run_id: str | None, args: tuple[Any, ...], requ
 def _park_caller(app_context: AppContext, run_id: str, task_id: str, canvas: dict[str, Any]) -> None:
     """Leave the caller's Celery id to the run. The canvas waits in the record, so that no message or worker waits."""
     store = app_context.store
+    for field, value in {"run_id": run_id, "task_id": task_id}.items():
+        if fault := why_no_name(value, LONGEST_ID):
+            raise InvalidRequestError(f"{field} {fault}")
     accepted = store.run(AcceptRun(run_id, task_id, delivery_signature(app_context, run_id, task_id, canvas)))
     if accepted.result is AcceptResult.GONE:
         raise RunNotFoundError(f"the store has no run {run_id}", run_id)

@@ -12,6 +12,7 @@ from redis.exceptions import ResponseError
 
 from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.steps.once import OnceFilter
 
 if TYPE_CHECKING:
     from scrape_do_celery.store import AsyncStore
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 _DURABLE_FOR, _MEMORY_FOR = 2.0, 1.0
 #: Shares of the store's memory limit above which no job is bought, and no page is fetched.
 BUY_BELOW, FETCH_BELOW = 0.80, 0.95
+#: The policy of a full store that refuses writes. Any other policy deletes keys.
+NO_EVICTION = "noeviction"
 #: Seconds until a full store is checked again.
 FULL_STORE_DELAY = 5.0
 
@@ -40,6 +43,8 @@ class StoreHealth:
     _durable_until: float = 0.0
     _used: float = 0.0
     _used_until: float = 0.0
+    _policy: str = NO_EVICTION
+    _once: OnceFilter = field(default_factory=OnceFilter)
     _told: set[float] = field(default_factory=set)
     #: Callers that find an answer too old at the same time send one request.
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -53,12 +58,18 @@ class StoreHealth:
             return self._durable
 
     async def is_below(self, below: float) -> bool:
-        """Return whether the store is below this share of its memory limit. A store without a limit always is."""
+        """Return whether the store is below this share of its memory limit. A store without a limit always is.
+
+        A store that deletes keys when it is full counts as full for purchases: marks of purchases would be among them.
+        """
         if time.monotonic() > self._used_until:
             async with self._asking:
                 if time.monotonic() > self._used_until:
                     self._used = await self._ask_used()
                     self._used_until = time.monotonic() + _MEMORY_FOR
+        if below == BUY_BELOW and self._policy != NO_EVICTION:
+            self._warn_eviction()
+            return False
         room = self._used < below
         if room:
             self._told.discard(below)
@@ -81,11 +92,22 @@ class StoreHealth:
         """
         self._used, self._used_until = 1.0, time.monotonic() + FULL_STORE_DELAY
 
+    def _warn_eviction(self) -> None:
+        if self._once.is_first("eviction", self._policy):
+            log.error(
+                "maxmemory-policy is %s, which may delete the marks of purchases: no job is bought until it is "
+                "noeviction",
+                self._policy,
+                extra=log_fields("store_evicts"),
+            )
+
     async def _ask_used(self) -> float:
         try:
-            return _used_share(await self.store.client.info("memory"))
+            info = await self.store.client.info("memory")
         except ResponseError:
             return 0.0  # the server does not report its memory, but refuses writes when it is full
+        self._policy = info.get("maxmemory_policy", NO_EVICTION)
+        return _used_share(info)
 
     async def _ask_durable(self) -> bool:
         try:

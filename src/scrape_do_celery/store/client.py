@@ -16,7 +16,7 @@ from scrape_do_celery.store.deadlines import CallDeadline, limited_time
 from scrape_do_celery.store.keys import Keys
 from scrape_do_celery.store.pending import PendingCommands
 from scrape_do_celery.store.refusals import LOST
-from scrape_do_celery.store.scripts import load_scripts
+from scrape_do_celery.store.scripts import LoadedAsyncScript, LoadedScript, load_scripts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,7 +65,7 @@ class Store(_KeyHolder):
     ) -> None:
         self.client, self.keys, self.where, self._timeout = client, keys, where, timeout
         scripts = load_scripts(clock_offset_key)
-        self._scripts = {name: client.register_script(text) for name, text in scripts.items()}
+        self._scripts = {name: LoadedScript(client, text) for name, text in scripts.items()}
         self._fail_fast = False
 
     @classmethod
@@ -185,7 +185,7 @@ class AsyncStore(_KeyHolder):
     ) -> None:
         self.client, self.keys, self._where, self._timeout = client, keys, where, timeout
         scripts = load_scripts(clock_offset_key)
-        self._scripts = {name: client.register_script(text) for name, text in scripts.items()}
+        self._scripts = {name: LoadedAsyncScript(client, text) for name, text in scripts.items()}
         self._batcher = CommandBatcher(self._execute)
 
     @classmethod

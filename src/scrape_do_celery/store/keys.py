@@ -6,13 +6,13 @@ Times are seconds since the epoch by Redis `TIME`. Stop requests and waiters are
 from __future__ import annotations
 
 import hashlib
-import inspect
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from scrape_do_celery.store import retention
 from scrape_do_celery.store.encryption import PrivateValues
-from scrape_do_celery.store.retention import Expiry, describe_life
+from scrape_do_celery.store.names import hash_names
+from scrape_do_celery.store.retention import Expiry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,9 +24,7 @@ RUN_ENTRY = "run"
 F = TypeVar("F", bound="Callable[..., str]")
 
 #: The type and the expiry of the key that each method of `Keys` names.
-_DECLARED: Final[dict[str, tuple[str, Expiry | int]]] = {}
-#: The placeholders of arguments in the pattern of a key, if they differ from the arguments' names.
-_PLACEHOLDERS: Final = {"run_id": "<run>", "part_id": "<run>:<n>", "job_id": "<job>", "message_id": "<message>"}
+DECLARED: Final[dict[str, tuple[str, Expiry | int]]] = {}
 
 
 def holds(kind: Literal["hash", "set", "string", "zset"], life: Expiry | int) -> Callable[[F], F]:
@@ -36,26 +34,10 @@ def holds(kind: Literal["hash", "set", "string", "zset"], life: Expiry | int) ->
     """
 
     def declare(method: F) -> F:
-        _DECLARED[method.__name__] = (kind, life)
+        DECLARED[method.__name__] = (kind, life)
         return method
 
     return declare
-
-
-@dataclass(frozen=True, slots=True)
-class DeclaredKey:
-    """The declaration of a key. `pattern` is its name with `P` as the prefix and `<...>` for each argument."""
-
-    name: str
-    pattern: str
-    kind: str
-    content: str
-    life: Expiry | int
-
-    @property
-    def expiry(self) -> str:
-        """The text of the life of the key."""
-        return self.life if isinstance(self.life, Expiry) else describe_life(self.life)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +109,12 @@ class Keys(PrivateValues):
     @holds("string", Expiry.DELETED)
     def schedule(self, name: str) -> str:
         """Return the key of the last run of a schedule, while it is live."""
-        return f"{self.prefix}:schedule:{name}"
+        return f"{self.prefix}:schedule:{hash_names(name)}"
 
     @holds("string", retention.MARK_TTL)
     def tick(self, name: str, tick: str) -> str:
         """Return the key of `<run> <digest>` of a tick of a schedule; empty if the tick was skipped."""
-        return f"{self.prefix}:tick:{name}:{tick}"
+        return f"{self.prefix}:tick:{hash_names(name, tick)}"
 
     @property
     @holds("zset", Expiry.NEVER)
@@ -241,18 +223,24 @@ class Keys(PrivateValues):
     @holds("string", Expiry.CALLBACK)
     def once(self, run_id: str, name: str) -> str:
         """Return the key of the mark of a callback that has begun and must not run twice."""
-        return f"{self.prefix}:once:{run_id}:{name}"
+        return f"{self.prefix}:once:{hash_names(run_id, name)}"
 
     @holds("string", retention.MARK_TTL)
     def message_tick(self, message_id: str) -> str:
         """Return the key of the tick that was assigned to a message without a tick."""
-        return f"{self.prefix}:once:{message_id}:tick"
+        return f"{self.prefix}:once:{hash_names(message_id)}"
 
     @property
     @holds("string", retention.NAMESPACE_TTL)
     def namespace_owner(self) -> str:
         """The key of the application whose workers serve the store."""
         return f"{self.prefix}:namespace_owner"
+
+    @property
+    @holds("string", Expiry.DELETED)
+    def rights_check(self) -> str:
+        """The key of a value that `doctor` and a starting worker write and delete, to prove the user's rights."""
+        return f"{self.prefix}:rights_check"
 
     @property
     @holds("hash", Expiry.NEVER)
@@ -287,7 +275,7 @@ class Keys(PrivateValues):
 
 @dataclass(frozen=True, slots=True, order=True)
 class PartId:
-    """The id of a part, as step messages and the due set name it."""
+    """The id of a part in messages and in the due set."""
 
     run_id: str
     part: int
@@ -300,19 +288,3 @@ class PartId:
         """Parse the text that `str()` made. The id of a run may itself contain colons."""
         run_id, _, part = text.rpartition(":")
         return cls(run_id, int(part))
-
-
-def declared_keys() -> list[DeclaredKey]:
-    """Return the declaration of each key, in the order of the methods."""
-    return [_declaration(name, kind, life) for name, (kind, life) in _DECLARED.items()]
-
-
-def _declaration(name: str, kind: str, life: Expiry | int) -> DeclaredKey:
-    member: Any = inspect.getattr_static(Keys, name)
-    method: Any = member.fget if isinstance(member, property) else member
-    arguments = {one: _PLACEHOLDERS.get(one, f"<{one}>") for one in list(inspect.signature(method).parameters)[1:]}
-    pattern: str = method(Keys("P"), **arguments)
-    if "key" in arguments:
-        pattern = pattern.replace(hashlib.sha256(arguments["key"].encode()).hexdigest(), "<sha256 of key>")
-    lines = " ".join((method.__doc__ or "").split()).removesuffix(".")
-    return DeclaredKey(name, pattern, kind, lines.split("The key of ")[-1].split("Return the key of ")[-1], life)

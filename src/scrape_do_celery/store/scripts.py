@@ -1,14 +1,18 @@
-"""Load the Lua scripts, each behind the libraries that it includes and the constants that it names."""
+"""Load the Lua scripts, each behind the libraries that it includes and the constants that it names. Call them."""
 
 from __future__ import annotations
 
 import re
 from importlib import resources
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from redis.commands.core import AsyncScript, Script
+from redis.exceptions import NoScriptError
 
 from scrape_do_celery.store.retention import SCRIPT_CONSTANTS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from importlib.resources.abc import Traversable
 
 _INCLUDE: Final = re.compile(r"^--- @include (\S+)$", re.MULTILINE)
@@ -21,6 +25,30 @@ _CLOCK: Final = "lib/clock"
 _MOVED_CLOCK: Final = """local read_server_time = now
 local function now() return read_server_time() + tonumber(redis.call('GET', '{key}') or 0) end
 """
+
+
+class LoadedScript(Script):
+    """A script for threads. A server that lacks the script gets its text by `EVAL`: `SCRIPT LOAD` is one more right."""
+
+    def __call__(self, keys: Sequence[Any] = (), args: Sequence[Any] = (), client: Any = None) -> Any:  # type: ignore[override]
+        """Carry the script out. Return its reply."""
+        client = client or self.registered_client
+        try:
+            return client.evalsha(self.sha, len(keys), *keys, *args)
+        except NoScriptError:
+            return client.eval(self.script, len(keys), *keys, *args)
+
+
+class LoadedAsyncScript(AsyncScript):
+    """A script for asyncio, with the same calls as `LoadedScript`."""
+
+    async def __call__(self, keys: Sequence[Any] = (), args: Sequence[Any] = (), client: Any = None) -> Any:  # type: ignore[override]
+        """Carry the script out. Return its reply."""
+        client = client or self.registered_client
+        try:
+            return await client.evalsha(self.sha, len(keys), *keys, *args)
+        except NoScriptError:
+            return await client.eval(self.script, len(keys), *keys, *args)
 
 
 def load_scripts(clock_offset_key: str = "") -> dict[str, str]:

@@ -26,6 +26,7 @@ from scrape_do_celery.store.commands.dispatch import ClaimDue, ClaimNamespace, D
 from scrape_do_celery.store.commands.polling import FindUnattendedAccounts, PlanPolling
 from scrape_do_celery.store.commands.purchases import HasRejected
 from scrape_do_celery.store.retention import NAMESPACE_TTL
+from scrape_do_celery.worker.shared_accounts import SharedAccountWatch
 from scrape_do_celery.worker.threads import PassThread
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Dispatcher(PassThread):
         self._namespace_until = 0.0
         self._revoked: set[str] = set()
         self._once = OnceFilter()
+        self._shared_accounts = SharedAccountWatch(app_context)
         self._asking = threading.Thread()
 
     def do_pass(self) -> float:
@@ -117,6 +119,7 @@ class Dispatcher(PassThread):
                 return False
             self._namespace_until = time.monotonic() + NAMESPACE_TTL / 3
             self._warn_unattended_accounts()
+            self._shared_accounts.check()
             self._search_for_rejected()
         return True
 

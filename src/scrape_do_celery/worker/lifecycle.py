@@ -11,8 +11,10 @@ from redis.exceptions import RedisError
 from scrape_do_celery import diagnostics
 from scrape_do_celery.client.transports import ssl_context
 from scrape_do_celery.errors import ConfigurationError
+from scrape_do_celery.findings import WARNING, WRONG, Finding
 from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.runs import EAGER, AppContext, is_own_app, settings_of
+from scrape_do_celery.server_checks import check_durability, find_eviction, find_missing_rights
 from scrape_do_celery.steps.context import WorkerContext
 from scrape_do_celery.store.commands.dispatch import ClaimNamespace
 from scrape_do_celery.store.retention import NAMESPACE_TTL
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LOG_LEVELS = {diagnostics.WARNING: logging.WARNING, diagnostics.WRONG: logging.ERROR}
+_LOG_LEVELS = {WARNING: logging.WARNING, WRONG: logging.ERROR}
 
 
 class WorkerThreads(NamedTuple):
@@ -55,8 +57,8 @@ def start(app: Celery) -> None:
         if app.conf.task_always_eager:
             _stop_consuming(app, EAGER)
             return
-        if other := _other_application(AppContext.for_app(app)):
-            _stop_consuming(app, other)
+        if fault := _why_not_ours(AppContext.for_app(app)):
+            _stop_consuming(app, fault)
             return
     except ConfigurationError as error:
         raise SystemExit(f"scrape-do-celery: {error}") from None
@@ -84,12 +86,12 @@ def _stop_consuming(app: Celery, why: str) -> None:
     log.error("%s; this worker does not consume the queue of scrapes", why, extra=log_fields("queue_not_consumed"))
 
 
-def _log_findings(findings: Iterable[diagnostics.Finding]) -> None:
+def _log_findings(findings: Iterable[Finding]) -> None:
     for finding in findings:
         log.log(_LOG_LEVELS[finding.level], "%s", finding.text, extra=log_fields("finding"))
 
 
-def _other_application(app_context: AppContext) -> str | None:
+def _why_not_ours(app_context: AppContext) -> str | None:
     """Return the reason why this store is not for workers of this app, or None.
 
     Outcomes and chains go through the broker and the result backend of the delivering worker. Two applications on one
@@ -98,7 +100,9 @@ def _other_application(app_context: AppContext) -> str | None:
     store, mine = app_context.store, app_context.application
     try:
         store.check()
-        _log_findings(diagnostics.check_durability(store))
+        if fault := find_missing_rights(store) or find_eviction(store):
+            return fault
+        _log_findings(check_durability(store))
         _log_findings(diagnostics.check_encryption_keys(store, app_context.settings.record_ttl))
         holder = store.run(ClaimNamespace(mine))
     except RedisError as error:

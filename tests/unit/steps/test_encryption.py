@@ -344,5 +344,5 @@ def test_worker_with_a_missing_key_warns_at_start(encrypted, monkeypatch, caplog
     secret(encrypted)
     encrypted.use(NEW)
     monkeypatch.setattr(Store, "check", lambda _: None)
-    assert lifecycle._other_application(encrypted.app_context) is None
+    assert lifecycle._why_not_ours(encrypted.app_context) is None
     assert "runs of the store are encrypted with key" in caplog.text

@@ -14,7 +14,8 @@ from scrape_do_celery.steps.store_health import BUY_BELOW, FETCH_BELOW, StoreHea
 
 
 class Server:
-    def __init__(self, config=None, used=0, limit=0, replicas=0):
+    def __init__(self, config=None, used=0, limit=0, replicas=0, policy="noeviction"):
+        self.policy = policy
         self.config, self.used, self.limit, self.replicas, self.asked = config, used, limit, replicas, 0
 
     async def config_get(self, _):
@@ -26,7 +27,8 @@ class Server:
         self.asked += 1
         if self.used is None:
             raise ResponseError("unknown command")
-        return {"connected_slaves": self.replicas, "used_memory": self.used, "maxmemory": self.limit}
+        facts = {"connected_slaves": self.replicas, "maxmemory_policy": self.policy}
+        return {**facts, "used_memory": self.used, "maxmemory": self.limit}
 
 
 def health(server):
@@ -59,6 +61,16 @@ def test_a_full_store_is_spared(used, limit, buys, fetches):
     one = health(Server(used=used, limit=limit))
     assert asyncio.run(one.is_below(BUY_BELOW)) is buys
     assert asyncio.run(one.is_below(FETCH_BELOW)) is fetches
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-lru", "volatile-ttl"])
+def test_nothing_is_bought_while_the_store_evicts(policy, caplog):
+    server = Server(policy=policy)
+    one = health(server)
+    with caplog.at_level(logging.ERROR):
+        assert [asyncio.run(one.is_below(BUY_BELOW)) for _ in range(2)] == [False, False]
+    assert caplog.text.count(f"maxmemory-policy is {policy}") == 1
+    assert asyncio.run(one.is_below(FETCH_BELOW)), "pages that are paid for are fetched all the same"
 
 
 def test_store_is_checked_once_a_second_and_logged_once(monkeypatch, caplog):

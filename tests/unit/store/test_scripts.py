@@ -41,6 +41,7 @@ from scrape_do_celery.store.commands.purchases import (
     TakeRejected,
     WriteIntent,
 )
+from scrape_do_celery.store.commands.rights import CALLS, CheckRights
 from scrape_do_celery.store.commands.runs import (
     AcknowledgeDelivery,
     ClaimOnce,
@@ -51,8 +52,8 @@ from scrape_do_celery.store.commands.runs import (
     RequestStop,
 )
 from scrape_do_celery.store.commands.stats import CountLiveRuns, ReadClock, ReadStats
+from scrape_do_celery.store.declared_keys import declared_keys
 from scrape_do_celery.store.fields import OTHER_PART_FIELDS, OTHER_RUN_FIELDS, declared_fields
-from scrape_do_celery.store.keys import declared_keys
 from scrape_do_celery.store.retention import SCRIPT_CONSTANTS
 from scrape_do_celery.store.scripts import load_scripts
 
@@ -228,6 +229,7 @@ def make_sample_commands():
         ClaimOnce(run, "callback", 60),
         ClaimPart(part, "token", seconds=30.0, states=list(PartState)),
         ReadClock(),
+        CheckRights(),
         CloseBreaker(account),
         CountLiveRuns(),
         CountDecisionAttempt(run),
@@ -296,8 +298,29 @@ def test_commands_pass_the_keys_in_the_order_of_the_header(name):
     for command in SAMPLES:
         if command.script == name:
             for key, name_of_key in zip(command.encode(SAMPLE_KEYS).keys, header.keys, strict=False):
-                if key and name_of_key in KEYS:
+                if name_of_key in KEYS:
                     assert KEYS[name_of_key].fullmatch(key)
+
+
+def make_bare_commands():
+    """Return commands without their optional parts, which name fewer keys."""
+    spec = RunSpec(JobCreationRequest(targets=["https://example.com/"]))
+    claim = Claim(PartId("r", 0), 0.0, PartRecord(PartState.QUEUED, fence=1, total=1), 0.0, b"", b"")
+    tick = ScheduleTick("s", "1", "skip")
+    return [CreateRun("r", spec), CreateRun("r", spec, tick=tick), CreateRun("r", spec, key="k"), UpdatePart(claim, {})]
+
+
+@pytest.mark.parametrize("command", [*SAMPLES, *make_bare_commands()], ids=lambda command: type(command).__name__)
+def test_commands_name_only_keys_under_the_prefix(command):
+    """Name no key that a user with the rights of one prefix may not touch. An empty name is such a key."""
+    assert [key for key in command.encode(SAMPLE_KEYS).keys if not key.startswith("p:")] == []
+
+
+def test_rights_to_each_command_of_a_script_are_checked():
+    text = "\n".join(read_code(path.read_text()) for path in LUA.rglob("*.lua"))
+    used = set(re.findall(r"redis\.p?call\('([A-Z]+)'", text))
+    # A store works without INFO. `doctor` checks that right by itself.
+    assert used - {"INFO"} <= {call.split()[0] for call in CALLS}
 
 
 def has_as_many(given, names):

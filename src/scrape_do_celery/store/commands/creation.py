@@ -127,7 +127,7 @@ class CreateRun(Command[Created]):
             ],
             [
                 *(run_key, keys.due),
-                *((keys.idempotency(self.key), keys.reservation(self.key)) if self.key else ("", "")),
+                *((keys.idempotency(self.key), keys.reservation(self.key)) if self.key else (run_key, run_key)),
                 *((keys.tick(tick.name, tick.tick), keys.schedule(tick.name)) if tick else ()),
             ],
         )

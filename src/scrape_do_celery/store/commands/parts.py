@@ -181,7 +181,10 @@ class UpdatePart(Command[UpdateResult]):
                 self.to or "",
                 *flatten_fields(PartRecord.encrypt_fields(keys, part_key, self.fields)),
             ],
-            [part_key, keys.run(part_id.run_id), keys.due, job_key, keys.owner(self.owner) if self.owner else ""],
+            [
+                *(part_key, keys.run(part_id.run_id), keys.due, job_key),
+                *((keys.owner(self.owner),) if self.owner else ()),
+            ],
         )
 
     def decode(self, keys: Keys, reply: Any) -> UpdateResult:

@@ -2,7 +2,7 @@
 
   KEYS  run          hash    the record of the run
         due          zset    part or run -> when it needs a step
-        idempotency  string  run and digest that have the idempotency key; its name is empty without a key
+        idempotency  string  run and digest that have the idempotency key; without one, the key `run`
         reservation  string  run and digest that are reserved for the idempotency key; likewise
         tick         string  only for a tick: run and digest that have it, or nothing if it was skipped
         schedule     string  only for a tick: the last run of its schedule
@@ -35,12 +35,14 @@ local run_key, due_key, idempotency_key, reservation_key, tick_key, schedule_key
 local run_id, prefix, digest, redispatch_after, max_wait, owner, waiter, signature, start_delay,
   if_running, unsent_outcome, tick, part_count = unpack(ARGV, 1, 13)
 local rest = 14
+-- A user with rights to the keys of one prefix may not name an empty key, so `run` stands in for both keys.
+local has_idempotency_key = idempotency_key ~= run_key
 
 -- If the waiter has the same signature, the reply to this request was lost and the caller sent it again.
 if not tick_key and signature ~= '' and redis.call('HGET', run_key, 'waiter:' .. waiter) == signature then
   return {'created', run_id}
 end
-if idempotency_key ~= '' then
+if has_idempotency_key then
   local held = redis.call('GET', idempotency_key)
   if held then return {'exists', held} end
   local reservation = redis.call('GET', reservation_key) or ''
@@ -93,7 +95,7 @@ while rest < #ARGV do
   rest = rest + 2
 end
 note_encryption_key(prefix, run_key, redis.call('HGET', run_key, 'key') or '', t)
-if idempotency_key ~= '' then
+if has_idempotency_key then
   redis.call('SET', idempotency_key, owner)
   redis.call('DEL', reservation_key)
   redis.call('HSET', run_key, 'idempotency_key', idempotency_key)

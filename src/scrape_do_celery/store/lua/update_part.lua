@@ -4,7 +4,7 @@
         run    hash    the record of its run
         due    zset    part id -> due time of its next step
         job    string  the last `JobDetails` of the part, packed
-        owner  string  the part that owns the job; an empty name unless the part takes a job over
+        owner  string  only if the part takes a job over: the part that owns the job
   ARGV  part_id, fence, look_after (seconds until the next look; "" to keep the lease),
         redispatch_after (seconds that the caller has to publish by itself), packed_job ("" for none),
         knows_stop ("1" if the step knew of a stop request), prefix,
@@ -39,7 +39,7 @@ end
 allow_when_full(part_key)
 local t = now()
 
-if owner_key ~= '' then
+if owner_key then
   local owner = redis.call('GET', owner_key)
   if owner and owner ~= part_id then return 'owned' end
   redis.call('SET', owner_key, part_id)
