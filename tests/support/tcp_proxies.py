@@ -78,6 +78,7 @@ class TcpProxy(AbstractContextManager["TcpProxy"]):
         self._call(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
+        self._loop.close()
 
     async def _close(self) -> None:
         self._server.close()

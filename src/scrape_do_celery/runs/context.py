@@ -15,6 +15,7 @@ from scrape_do_celery.config.urls import application, masked
 from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.runs.celery_app import find_app, find_user_app, forget_own_app, settings_of, swap_settings
 from scrape_do_celery.runs.hooks import hooks
+from scrape_do_celery.runs.publishing import DeadlineProducer
 from scrape_do_celery.runs.timing import ProcessTiming
 from scrape_do_celery.store import PartId, Retention, Store
 from scrape_do_celery.store.commands.dispatch import PARTS_PER_MESSAGE
@@ -58,6 +59,7 @@ class AppContext:
             Encryptor(keys) if keys else None,
             clock_offset_key=self.timing.clock_offset_key,
         )
+        self.producer = DeadlineProducer(app, settings.publish_timeout)
         self.pid = os.getpid()
 
     @property
@@ -70,6 +72,11 @@ class AppContext:
         """The times for which ended runs are kept."""
         return Retention(self.settings.result_ttl, self.settings.record_ttl, self.settings.idempotency_ttl)
 
+    @property
+    def result_options(self) -> dict[str, Any]:
+        """The options of a message whose result a caller reads. RPC backends need the channel of Celery's producer."""
+        return {} if str(self.app.backend.as_uri()).startswith("rpc") else {"producer": self.producer}
+
     def publish(self, step: str, ids: Iterable[PartId | str], **options: Any) -> bool:
         """Publish a step message. Return whether the broker took it.
 
@@ -79,6 +86,7 @@ class AppContext:
         shown = {"argsrepr": _show_ids(arguments[0]), "kwargsrepr": "{}"}
         options = {
             "queue": self.settings.queue,
+            "producer": self.producer,
             "ignore_result": True,
             "add_to_parent": False,
             **shown,
@@ -154,6 +162,7 @@ def replace_settings(app: Celery, settings: Settings | None) -> Settings | None:
         app_context: AppContext | None = app.__dict__.pop(_ATTRIBUTE, None)
         if app_context is not None:
             app_context.store.close()
+            app_context.producer.close()
             forget_own_app(app_context.settings)
     return before
 

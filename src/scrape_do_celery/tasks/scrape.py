@@ -61,7 +61,7 @@ class ScrapeStep(Task):  # type: ignore[misc]
         if "run_id" not in kwargs:
             return super().apply_async(args, kwargs, task_id=task_id, **options)
         try:
-            return super().apply_async(args, kwargs, task_id=task_id, **{**ONCE_MORE, **options})
+            return super().apply_async(args, kwargs, task_id=task_id, **{**ONCE_MORE, **app_context.result_options, **options})
         except Exception as error:  # noqa: BLE001 (the run is stored: a caller who sees an error would pay again)
             log.warning(
                 "could not publish a message for run %s: %s; a worker's dispatcher starts it",
