@@ -6,7 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from celery import Task, shared_task, signals
+from celery import Task, signals
 from celery.exceptions import Ignore, Reject
 from celery.states import READY_STATES
 from redis.exceptions import RedisError
@@ -17,6 +17,7 @@ from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.steps.deliver import acknowledge
 from scrape_do_celery.store.commands.runs import IsRunForgotten, ReadRun
+from scrape_do_celery.tasks.classes import caller_task
 
 if TYPE_CHECKING:
     from scrape_do_celery.store.command import Command
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-@shared_task(name=routing.DELIVER_OUTCOME, throws=(ScrapeDoError,), **routing.CALLER_TASK_OPTIONS)
+@caller_task(name=routing.DELIVER_OUTCOME, throws=(ScrapeDoError,), **routing.CALLER_TASK_OPTIONS)
 def deliver_outcome(self: Task, run_id: str) -> dict[str, Any] | None:
     """Return the small result of a run that succeeded. Raise the error of any other run."""
     app_context = AppContext.for_app(self.app)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from celery import Task, shared_task
 from celery.exceptions import Reject
 
 from scrape_do_celery import routing
@@ -16,10 +15,16 @@ from scrape_do_celery.rules.schedules import tick as tick_of
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.steps.schedule import start_scheduled_run
 from scrape_do_celery.store.commands.creation import AssignTick, ScheduleTick
+from scrape_do_celery.tasks.classes import PinnedTask, caller_task
+
+if TYPE_CHECKING:
+    from celery import Task
 
 
-class ScheduledStep(Task):  # type: ignore[misc]
+class ScheduledStep(PinnedTask):
     """A step that names its tick when it is published. A message that waits in a queue keeps its own tick."""
+
+    abstract = True
 
     def apply_async(self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
         """Publish as Celery's `apply_async` does, on the queue of the steps and with the tick."""
@@ -35,9 +40,9 @@ def _current_tick(task: Task, rule: dict[str, Any]) -> str:
     return tick_of(rule, datetime.now(UTC), task.app.timezone)
 
 
-@shared_task(
+@caller_task(
+    ScheduledStep,
     name=routing.SCHEDULED_RUN,
-    base=ScheduledStep,
     throws=(ValueError,),
     typing=False,
     Request=routing.REDACTED_REQUEST,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from celery import Task, shared_task
 from celery.exceptions import Ignore, Reject
 from celery.local import Proxy
 from celery.utils import uuid
@@ -29,12 +28,18 @@ from scrape_do_celery.runs.context import ONCE_MORE
 from scrape_do_celery.runs.drafts import create_draft
 from scrape_do_celery.runs.enqueue import publish_submit
 from scrape_do_celery.store.commands.creation import FORGOTTEN, AcceptRun
+from scrape_do_celery.tasks.classes import PinnedTask, caller_task
+
+if TYPE_CHECKING:
+    from celery import Task
 
 log = logging.getLogger(__name__)
 
 
-class ScrapeStep(Task):  # type: ignore[misc]
+class ScrapeStep(PinnedTask):
     """A step that writes the record before its message. The message only holds an id, and may be lost."""
+
+    abstract = True
 
     def apply_async(
         self,
@@ -61,7 +66,9 @@ class ScrapeStep(Task):  # type: ignore[misc]
         if "run_id" not in kwargs:
             return super().apply_async(args, kwargs, task_id=task_id, **options)
         try:
-            return super().apply_async(args, kwargs, task_id=task_id, **{**ONCE_MORE, **app_context.result_options, **options})
+            return super().apply_async(
+                args, kwargs, task_id=task_id, **{**ONCE_MORE, **app_context.result_options, **options}
+            )
         except Exception as error:  # noqa: BLE001 (the run is stored: a caller who sees an error would pay again)
             log.warning(
                 "could not publish a message for run %s: %s; a worker's dispatcher starts it",
@@ -92,9 +99,9 @@ class ScrapeStep(Task):  # type: ignore[misc]
             return args, kwargs
 
 
-@shared_task(
+@caller_task(
+    ScrapeStep,
     name=routing.SCRAPE,
-    base=ScrapeStep,
     throws=(ScrapeDoError,),
     typing=False,
     Request=routing.REDACTED_REQUEST,
