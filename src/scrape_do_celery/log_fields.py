@@ -16,7 +16,8 @@ _current_step: Final[ContextVar[str]] = ContextVar("scrape_do_step", default="")
 @contextmanager
 def in_step(step: str) -> Iterator[None]:
     """Name the step in the log records of a block, and of the coroutines that the block runs."""
-    token = _current_step.set(step)
+    # A formatter may write the value by `repr`, which shows a member of an enum in another way.
+    token = _current_step.set(str(step))
     try:
         yield
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any, Final
 
 SCRAPE = "scrape_do.scrape"
@@ -20,6 +21,29 @@ NAMES: Final = frozenset(
     {SCRAPE, SUBMIT_JOBS, RECONCILE_SUBMIT, POLL_JOBS, POLL_JOB_LIST, FETCH_TASKS, AGGREGATE_RUN, CANCEL_RUN}
     | {REPORT_ORPHANS, SCHEDULED_RUN, DELIVER_OUTCOME}
 )
+
+
+class Step(StrEnum):
+    """The short name of a step: the metric label, the log field `step`, and after `scrape_do.` the name of its span.
+
+    Dashboards and log searches of users hold these names. A change of a name breaks them.
+    """
+
+    SUBMIT = "submit"
+    RECONCILE = "reconcile"
+    POLL = "poll"
+    POLL_LIST = "poll_list"
+    FETCH = "fetch"
+    CANCEL = "cancel"
+    AGGREGATE = "aggregate"
+    REPORT_ORPHANS = "report_orphans"
+    DELIVER = "deliver"
+
+    @property
+    def span(self) -> str:
+        """The name of the spans of this step."""
+        return f"scrape_do.{self}"
+
 
 #: Seconds. Each step ends by itself long before. The limits override those of the app, which are made for its own
 #: tasks: a limit that interrupts a purchase leaves the purchase in doubt.

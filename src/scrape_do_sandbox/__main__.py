@@ -1,3 +1,5 @@
+"""The module behind `python -m scrape_do_sandbox`, which serves the sandbox in the foreground."""
+
 from __future__ import annotations
 
 import sys

@@ -1,3 +1,5 @@
+"""The slots and the credits of an account: when a task may begin, and what has been charged."""
+
 from __future__ import annotations
 
 import heapq

@@ -1,3 +1,5 @@
+"""The sandbox without its sockets: it finds the account of a call and answers each endpoint."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any

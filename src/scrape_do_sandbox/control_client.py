@@ -1,3 +1,5 @@
+"""A client for the control endpoints, shared by the sandbox in a process and the sandbox on a thread."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""The side effects of jobs, each at its time: fetches of targets on this machine, and webhooks."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,5 @@
+"""The fault rules: the calls that a rule matches, how often it fires, and its action."""
+
 from __future__ import annotations
 
 import random

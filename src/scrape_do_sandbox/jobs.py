@@ -1,3 +1,5 @@
+"""The jobs and tasks of the sandbox. Each status follows from planned times and the clock."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field

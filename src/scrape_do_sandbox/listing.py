@@ -1,3 +1,5 @@
+"""The job list: its query, its filters, its order and its pages."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace

@@ -1,3 +1,5 @@
+"""The pages of made-up targets: the same URL always gives the same bytes."""
+
 from __future__ import annotations
 
 import json

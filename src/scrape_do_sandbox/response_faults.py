@@ -1,3 +1,5 @@
+"""Apply the faults of fault rules to an answer: to its status, its headers and its body."""
+
 from __future__ import annotations
 
 import base64

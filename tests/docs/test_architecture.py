@@ -12,10 +12,12 @@ from scrape_do_celery.rules.states import TRANSITIONS
 from scrape_do_celery.store import PartRecord, PartState, RunRecord
 from scrape_do_celery.store.fields import OTHER_PART_FIELDS, OTHER_RUN_FIELDS, declared_fields
 from scrape_do_celery.store.keys import declared_keys
+from tests.docs.sequence import HOUSEKEEPING, POST, Call, lost_answer_markdown, record_run, run_markdown
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "scrape_do_celery"
 SANDBOX = ROOT / "src" / "scrape_do_sandbox"
+LUA = SOURCE / "store" / "lua"
 PAGE = ROOT / "docs" / "architecture.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 
@@ -36,14 +38,14 @@ def keys_markdown():
 
 def fields_markdown(record, others):
     rows = [
-        f"| `{one.name}` | {_type_cell(one)} | {one.meaning} | {'yes' if one.encrypted else ''} |"
+        f"| `{one.name}` | {_type_cell(one, record)} | {one.meaning} | {'yes' if one.encrypted else ''} |"
         for one in (*declared_fields(record), *others)
     ]
     return "\n".join(["| field | type | meaning | encrypted |", "|---|---|---|---|", *rows])
 
 
-def _type_cell(field):
-    return f"`{field.type}`".replace("|", r"\|") + ("" if field.attribute else ", in no record")
+def _type_cell(field, record):
+    return f"`{field.type}`".replace("|", r"\|") + ("" if field.attribute else f", not in `{record.__name__}`")
 
 
 def states_markdown():
@@ -72,14 +74,49 @@ def _first_line(path):
     return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0].replace("|", r"\|")
 
 
+def scripts_markdown():
+    """Return the table of the scripts, each with the commands that run it."""
+    commands = {}
+    for path in sorted((SOURCE / "store" / "commands").glob("*.py")):
+        for name, body in re.findall(
+            r"^class (\w+).*?$(.*?)(?=^class |\Z)", path.read_text(), re.DOTALL | re.MULTILINE
+        ):
+            for script in re.findall(r"^    script = \"(\w+)\"$", body, re.MULTILINE):
+                commands.setdefault(script, []).append(f"`{name}`")
+    rows = [
+        f"| `{name_of(path)}` | {', '.join(commands[path.stem])} | {_head_sentence(path)} |"
+        for path in sorted(LUA.glob("*.lua"))
+    ]
+    return "\n".join(["| script | command | what it does |", "|---|---|---|", *rows])
+
+
+def libraries_markdown():
+    """Return the table of the libraries that scripts include, each with its functions."""
+    rows = []
+    for path in sorted((LUA / "lib").glob("*.lua")):
+        functions = re.findall(r"^local function (\w+)", path.read_text(), re.MULTILINE)
+        rows.append(f"| `{name_of(path)}` | {', '.join(f'`{one}`' for one in functions)} | {_head_sentence(path)} |")
+    return "\n".join(["| library | functions | what it holds |", "|---|---|---|", *rows])
+
+
+def _head_sentence(path):
+    """Return the first sentence of the comment at the head of a Lua file."""
+    words = re.match(r"--(?:\[\[)? (.+?[.:])(?:\s+[A-Z`]|\n\n|\n-|\n\]\])", path.read_text(), re.DOTALL)[1]
+    return " ".join(words.split())
+
+
 def page():
     text = PAGE.read_text()
     generated = {
+        "calls of a run": run_markdown(),
+        "calls after a lost answer": lost_answer_markdown(),
         "states": states_markdown(),
         "keys": keys_markdown(),
         "fields of a run": fields_markdown(RunRecord, OTHER_RUN_FIELDS),
         "fields of a part": fields_markdown(PartRecord, OTHER_PART_FIELDS),
         "modules": modules_markdown(),
+        "scripts": scripts_markdown(),
+        "libraries": libraries_markdown(),
     }
     for name, made in generated.items():
         table = re.compile(rf"(<!-- {name}: .*? -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
@@ -87,8 +124,27 @@ def page():
     return text
 
 
+# The recording runs a worker in this process, and Celery's own warnings are no fault of the page.
+recording = pytest.mark.filterwarnings("ignore::DeprecationWarning:celery", "ignore::DeprecationWarning:kombu")
+
+
+@recording
 def test_generated_parts_are_those_of_the_code():
     assert page() == PAGE.read_text(), "run: python -m tests.docs.test_architecture"
+
+
+@recording
+@pytest.mark.parametrize("fault", [None, "submit_answer_lost"])
+def test_the_recorded_intent_is_written_and_checked_before_the_only_post(fault):
+    calls = record_run(fault)
+    intent, check = (calls.index(Call("worker", "store", name)) for name in ("WriteIntent", "CheckBeforeSend"))
+    assert intent < check < calls.index(POST)
+    assert calls.count(POST) == 1
+
+
+def test_housekeeping_names_commands():
+    defined = {name for path in (SOURCE / "store" / "commands").glob("*.py") for name in classes_in(path)}
+    assert [name for name in HOUSEKEEPING if name not in defined] == []
 
 
 # Text by hand
@@ -100,6 +156,10 @@ def by_hand():
 
 def resolve(name):
     return next((root / name for root in (SOURCE, SOURCE.parent, ROOT) if (root / name).exists()), None)
+
+
+def classes_in(path):
+    return re.findall(r"^class (\w+)", path.read_text(), re.MULTILINE)
 
 
 def names_in(path):
@@ -130,6 +190,28 @@ def test_every_target_of_make_in_contributing_exists():
 def test_every_module_is_on_the_page():
     named = {path for path, _ in _PATH.findall(PAGE.read_text())}
     assert [path for each in modules() if (path := name_of(each)) not in named] == []
+
+
+def test_no_row_of_a_generated_table_is_empty():
+    texts = (modules_markdown(), scripts_markdown(), libraries_markdown())
+    assert [row for text in texts for row in text.splitlines() if re.search(r"\| +\|", row)] == []
+
+
+def test_every_script_is_on_the_page():
+    named = {path for path, _ in _PATH.findall(PAGE.read_text())}
+    assert [path for each in LUA.rglob("*.lua") if (path := name_of(each)) not in named] == []
+
+
+def test_each_name_in_an_answer_is_in_a_file_that_the_answer_names():
+    (section,) = re.findall(r"^## Questions.*?\n(.*?)^## ", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    rows = [line for line in section.splitlines() if line[:1] == "|"][2:]
+    assert len(rows) >= 13
+    for row in rows:
+        sources = [resolve(path).read_text() for path, _ in _PATH.findall(row)]
+        answer = row.split("|")[2]
+        names = [name for name in re.findall(r"`(\w+)`", answer) if re.search(r"_|[a-z][A-Z]|^[A-Z]+$", name)]
+        assert sources, row
+        assert [name for name in names if not any(name in source for source in sources)] == [], row
 
 
 @pytest.mark.parametrize("heading", ["The way of a run", "Where each guarantee is implemented"])

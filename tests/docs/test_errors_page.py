@@ -12,8 +12,9 @@ from scrape_do_celery.errors import ScrapeDoError
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
 HEAD = """# Errors
 
-Every error is a `ScrapeDoError`. Its data survives Celery's JSON and pickle, so a worker's error is the same in your
-process. [Handle failures](../how-to/failures.md) says what to do about them.
+Every error of a run is a `ScrapeDoError`. Its data survives Celery's JSON and pickle, so a worker's error is the same
+in your process. [Handle failures](../how-to/failures.md) says what to do about them. A wrong argument is refused before
+there is a run: `enqueue` and the clients then raise `ValueError`, of which pydantic's `ValidationError` is a subclass.
 
 This page is generated from the classes: `python tests/docs/test_errors_page.py` writes it.
 

@@ -18,6 +18,31 @@ README = ROOT / "README.md"
 _RELATIVE = re.compile(r"\]\((?!https?:|#)")
 
 
+#: Topics that a newcomer looks for -> the page, and the heading on it.
+TOPICS = {
+    "first run": ("docs/tutorial/first-run.md", "Your first run"),
+    "words": ("docs/glossary.md", "Jobs and runs"),
+    "clients without Celery": ("docs/how-to/clients.md", "Use the API without Celery"),
+    "sandbox": ("docs/how-to/sandbox.md", "Run the sandbox"),
+    "webhooks": ("docs/how-to/webhooks.md", "Send webhooks to your server"),
+    "second purchase": ("docs/explanation/guarantees.md", "Four exceptions"),
+    "wrong request": ("docs/how-to/failures.md", "Wrong requests"),
+    "doubt": ("docs/how-to/failures.md", "After a `SubmitInDoubtError`"),
+    "durable Redis": ("docs/how-to/redis.md", "Set up Redis"),
+    "backups": ("docs/how-to/compose.md", "Backups"),
+    "encryption": ("docs/how-to/encryption.md", "Encrypt the store"),
+    "callbacks": ("docs/how-to/celery.md", "Call a task when a run ends"),
+    "upgrades": ("docs/how-to/workers.md", "Upgrade"),
+    "settings": ("docs/reference/settings.md", "Settings"),
+    "metrics": ("docs/metrics.md", "Metrics and traces"),
+    "map of the code": ("docs/architecture.md", "Questions, and where the answer is"),
+    "Lua scripts": ("docs/architecture.md", "Lua files"),
+    "a new run option": ("CONTRIBUTING.md", "How to add a run option"),
+    "a new step": ("CONTRIBUTING.md", "How to add a step"),
+}
+CLICKS = 2
+
+
 def script(path):
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
@@ -45,6 +70,44 @@ def test_navigation_lists_every_page_once():
 def test_contents_link_to_every_page():
     linked = set(re.findall(r"\]\((?!https?:)([^)#]+)", (DOCS / "index.md").read_text()))
     assert {page for page in navigation() if page not in linked} == {"index.md"}
+
+
+def links_of(page):
+    """Return the pages of the repository that a page links to."""
+    targets = re.findall(r"\]\((?!https?:)([^)#\s]+\.md)", page.read_text())
+    return {(page.parent / target).resolve() for target in targets}
+
+
+def reachable(clicks):
+    """Return the pages that the README reaches within a number of clicks."""
+    found = {README}
+    for _ in range(clicks):
+        found |= {target for page in found for target in links_of(page)}
+    return found
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_readme_reaches_every_topic_in_two_clicks(topic):
+    name, heading = TOPICS[topic]
+    assert ROOT / name in reachable(CLICKS)
+    assert heading in re.findall(r"^#+ (.+)$", (ROOT / name).read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "page", [README, ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.name
+)
+def test_anchors_of_links_are_headings(page):
+    for target, anchor in re.findall(r"\]\((|(?!https?:)[^)#\s]+\.md)#([^)\s]+)\)", page.read_text()):
+        text = ((page.parent / target) if target else page).read_text()
+        assert anchor in {_anchor_of(line) for line in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}, (target, anchor)
+
+
+def _anchor_of(heading):
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+def test_readme_stays_short():
+    assert len(README.read_text().splitlines()) <= 150
 
 
 def test_reference_has_every_public_name_once():

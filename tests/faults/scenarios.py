@@ -359,7 +359,7 @@ def _blind_cancel(trial: Trial, rng: random.Random) -> None:
     # The job cannot be polled for longer than its grace, so its tasks are fetched without it. A run whose stop request
     # is lost to a kill must end all the same, so the polls are answered at last.
     trial.planned_faults.append(PlannedFault("submit_jobs: after update_part running", [{"kind": "cancel"}]))
-    _add_rule(trial, "status", "get_job", status=503, times=80)
+    _add_rule(trial, "status", "get_job", status=503, times=30)
     _ending(trial, _ENDED)
 
 

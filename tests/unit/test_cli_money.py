@@ -112,7 +112,7 @@ def test_an_account_without_orphans(scrape_do, buy, client, eventually):
     job_id = buy(["https://a.example/"])
     eventually(lambda: client.get_job(job_id).is_terminal)
     answer = scrape_do("orphans")
-    assert (answer.exit_code, answer.output) == (0, "no job runs that no run owns\n")
+    assert (answer.exit_code, answer.output) == (0, "no orphans: each running job belongs to a run\n")
     assert found(scrape_do("orphans", "--json", "--cancel", "--yes")) == {"orphans": [], "others": []}
 
 
@@ -168,7 +168,7 @@ def test_a_job_that_a_run_owns_is_none(scrape_do, step_harness, buy):
     assert [one["job_id"] for one in found(scrape_do("orphans", "--json"))["orphans"]] == [stray]
     answer = scrape_do("orphans", "--cancel", "--yes", owned)
     assert (answer.exit_code, answer.stdout) == (1, "")
-    assert answer.stderr == f"{owned}: it belongs to run mine\n"
+    assert answer.stderr == f"{owned}: the job belongs to run mine\n"
 
 
 def test_only_the_orphans_are_stopped(scrape_do, step_harness, buy, sandbox):
@@ -204,7 +204,7 @@ def test_a_job_that_ended_meanwhile(scrape_do, buy, client, sandbox, eventually)
     client.cancel_job(job_id)
     eventually(lambda: client.get_job(job_id).is_terminal)
     answer = scrape_do("orphans", "--cancel", "--yes", job_id)
-    assert (answer.exit_code, answer.output) == (0, f"{job_id}: it has ended: canceled\n")
+    assert (answer.exit_code, answer.output) == (0, f"{job_id}: the job has ended: canceled\n")
 
 
 def test_job_that_cannot_be_canceled_does_not_keep_others(scrape_do, buy, sandbox):
@@ -221,7 +221,7 @@ def test_job_that_cannot_be_canceled_does_not_keep_others(scrape_do, buy, sandbo
 def test_a_job_that_the_api_does_not_know(scrape_do, job_id):
     answer = scrape_do("orphans", job_id)
     assert (answer.exit_code, answer.stdout) == (0, "")
-    assert answer.stderr.startswith(f"{job_id}: the API does not know it")
+    assert answer.stderr.startswith(f"{job_id}: the API does not know the job")
     assert found(scrape_do("orphans", "--cancel", "--yes", "--json", job_id), 1)["others"][0]["job_id"] == job_id
 
 
@@ -242,7 +242,7 @@ def test_the_job_of_an_unresolved_purchase_is_never_stopped(scrape_do, step_harn
     assert scrape_do("orphans", "--cancel", "--yes").exit_code == 0
     answer = scrape_do("orphans", "--cancel", "--yes", job_id)
     assert answer.exit_code == 1
-    assert answer.stderr == f"not stopped  {job_id}: it may belong to run r, which searches for its job\n"
+    assert answer.stderr == f"not stopped  {job_id}: the job may belong to run r, which searches for its job\n"
     assert not sandbox.jobs()[0]["canceled"]
 
 
@@ -309,7 +309,7 @@ def test_a_job_that_cannot_be_read_is_not_stopped(scrape_do, buy, sandbox):
     assert claimant(scrape_do("orphans", "--json")) is None
     answer = scrape_do("orphans", "--cancel", "--yes")
     assert answer.exit_code == 1
-    assert "its targets cannot be read yet" in answer.stderr
+    assert "the targets of the job cannot be read yet" in answer.stderr
     assert not sandbox.jobs()[0]["canceled"]
 
 
@@ -407,7 +407,7 @@ def test_on_a_shared_account_ids_and_yes_are_needed(scrape_do, step_harness, buy
     assert not sandbox.jobs()[0]["canceled"]
     answer = scrape_do("orphans")
     assert (answer.exit_code, rows(answer)[0][0]) == (0, job_id)
-    assert "their jobs are listed as well" in answer.stderr
+    assert "the list includes the jobs of other buyers" in answer.stderr
     assert scrape_do("orphans", "--cancel", "--yes", job_id).exit_code == 0
     assert sandbox.jobs()[0]["canceled"]
 
@@ -464,7 +464,7 @@ def test_the_ledger_is_in_order_of_time_with_sums(scrape_do, books):
     assert answer.stdout.splitlines()[-3:] == [
         "purchases  4, of which 2 unresolved",
         "targets    7",
-        "credits    3.5 reported, 2 estimated, for 1 with an outcome",
+        "credits    3.5 reported, 2 estimated, for 1 ended purchase(s)",
     ]
 
 

@@ -11,6 +11,7 @@ import pytest
 
 import scrape_do_celery
 from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.routing import Step
 from scrape_do_celery.store import PartId, PartState
 
 SOURCE = Path(scrape_do_celery.__file__).parent
@@ -69,13 +70,13 @@ def test_record_of_a_step_names_run_part_and_step(step_harness, caplog):
     async def poll_harmless(context, claim):
         raise OSError("unplugged")
 
-    from scrape_do_celery.steps.runner import run_step
+    from scrape_do_celery.steps.runner import StepDefinition, run_step
 
     step_harness.create_run()
     with caplog.at_level(logging.WARNING):
-        run_step(step_harness.app, ["r:0"], {PartState.QUEUED}, poll_harmless)
+        run_step(step_harness.app, StepDefinition(Step.POLL, {PartState.QUEUED}, poll_harmless), ["r:0"])
     (record,) = [one for one in caplog.records if one.name.startswith("scrape_do_celery")]
-    assert (record.event, record.run_id, record.part, record.step) == ("step_failed", "r", 0, "poll_harmless")
+    assert (record.event, record.run_id, record.part, record.step) == ("step_failed", "r", 0, "poll")
     assert log_fields("after")["step"] is None
 
 
@@ -86,9 +87,10 @@ def test_record_inside_a_step_names_the_step(step_harness, caplog):
         log.warning("seen", extra=log_fields("seen", claim.part_id))
         await context.release_until(claim, {}, 60.0)
 
-    from scrape_do_celery.steps.runner import run_step
+    from scrape_do_celery.steps.runner import StepDefinition, run_step
 
     step_harness.create_run()
-    run_step(step_harness.app, ["r:0"], {PartState.QUEUED}, poll_harmless)
+    run_step(step_harness.app, StepDefinition(Step.POLL, {PartState.QUEUED}, poll_harmless), ["r:0"])
     (record,) = [one for one in caplog.records if one.name == "scrape_do_celery.test"]
-    assert (record.event, record.run_id, record.part, record.step) == ("seen", "r", 0, "poll_harmless")
+    assert (record.event, record.run_id, record.part, record.step) == ("seen", "r", 0, "poll")
+    assert type(record.step) is str, "a formatter may write the value by `repr`"

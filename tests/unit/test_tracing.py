@@ -14,10 +14,11 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanContext, TraceFlags, TraceState
 
 from scrape_do_celery import routing, tracing
+from scrape_do_celery.routing import Step
 from scrape_do_celery.runs import AppContext, enqueue
 from scrape_do_celery.runs.drafts import create_draft
-from scrape_do_celery.steps.aggregate import aggregate
-from scrape_do_celery.steps.runner import run_step
+from scrape_do_celery.steps.aggregate import decide_run
+from scrape_do_celery.steps.runner import StepDefinition, run_step
 from scrape_do_celery.steps.schedule import start_scheduled_run
 from scrape_do_celery.store import PartState
 from scrape_do_celery.store.commands.creation import ScheduleTick
@@ -135,12 +136,12 @@ def test_each_part_of_a_message_has_its_own_trace(step_harness, exporter, caller
         step_harness.create_run(run_id)
         step_harness.redis.hset(step_harness.keys.run(run_id), "trace", f"00-{number:032x}-{number:016x}-01")
     step_harness.create_run("plain")
-    run_step(step_harness.app, ["a:0", "b:0", "plain:0"], {PartState.QUEUED}, handler)
+    run_step(step_harness.app, StepDefinition(Step.SUBMIT, {PartState.QUEUED}, handler), ["a:0", "b:0", "plain:0"])
     assert seen == {"a": 1, "b": 2, "plain": TRACE}
     spans = exporter.get_finished_spans()
     assert {(span.name, span.context.trace_id) for span in spans} == {
-        ("scrape_do.handler", 1),
-        ("scrape_do.handler", 2),
+        ("scrape_do.submit", 1),
+        ("scrape_do.submit", 2),
     }
     assert {link.context.span_id for span in spans for link in span.links} == {SPAN}
 
@@ -149,7 +150,7 @@ def test_decision_is_a_span_and_delivery_is_in_the_trace(step_harness, exporter,
     step_harness.create_run()
     step_harness.redis.hset(step_harness.keys.run("r"), "trace", KEPT)
     step_harness.finish_part(outcome="failed")
-    step_harness.run_step(lambda context, _: aggregate(context, "r"), None)
+    step_harness.run_step(lambda context, _: decide_run(context, "r"), None)
     assert [span.name for span in exporter.get_finished_spans()] == ["scrape_do.aggregate"]
     traces = []
     monkeypatch.setattr(
@@ -157,9 +158,9 @@ def test_decision_is_a_span_and_delivery_is_in_the_trace(step_harness, exporter,
         "send_task",
         lambda name, **_: traces.append((name, trace.get_current_span().get_span_context())),
     )
-    from scrape_do_celery.steps.deliver import deliver
+    from scrape_do_celery.steps.deliver import deliver_run
 
-    deliver(step_harness.app_context, "r")
+    deliver_run(step_harness.app_context, "r")
     ((name, context),) = traces
     assert (name, context.trace_id) == (routing.DELIVER_OUTCOME, TRACE)
     assert step_harness.run(ReadOutcome("r")) == (True, "failed")

@@ -1,7 +1,7 @@
 """The error tree. Errors that carry a job or a task are in `models`.
 
 ScrapeDoError
-├── InvalidRequestError (ValueError)      a step refused the request; it was never sent
+├── InvalidRequestError (ValueError)      a task or a step refused the request; `enqueue` raises a plain ValueError
 ├── ConfigurationError                    the settings are unusable
 │   └── EncryptionKeyError                the process lacks the key of an encrypted value in the store
 ├── StoreUnavailableError (redis' ConnectionError)  Redis did not answer, or refused

@@ -230,7 +230,10 @@ class JobTimeoutError(AsyncAPIError):
 
 
 class SubmitInDoubtError(ScrapeDoError):
-    """The answer to a `POST /jobs` was lost. The job may have been bought, so the request is not sent again."""
+    """The answer to a `POST /jobs` was lost, and its job is not known. Nothing more is sent for this call or run.
+
+    A client raises this error at once. A run raises it only if the search for its job ended without certainty.
+    """
 
     def __init__(
         self,

@@ -44,7 +44,11 @@ class ScrapeDoError(Exception):
 
 
 class InvalidRequestError(ScrapeDoError, ValueError):
-    """The request is invalid and was not sent. The message names its fields."""
+    """The request is invalid and was not sent. Only tasks and steps raise this error: `enqueue` raises `ValueError`.
+
+    The message names the fields. For the same fault, `enqueue` and the clients raise pydantic's `ValidationError`, or a
+    plain `ValueError`.
+    """
 
 
 class ConfigurationError(ScrapeDoError):

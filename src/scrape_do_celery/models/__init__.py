@@ -20,7 +20,7 @@ from .requests import MAX_TARGETS_PER_JOB, JobCreationRequest, PluginRequest, Re
 from .results import JobResult, RunTimeoutError, UserInformation
 from .statuses import STATUS_SPELLINGS, TERMINAL, JobStatus, is_known_status, is_terminal, read_status
 from .tasks import TaskCanceledError, TaskDetails, TaskFailedError, TaskLifecycleError, WebhookPayload
-from .urls import fingerprint, match_targets, normalise
+from .urls import match_targets
 from .wire import RequestModel, WireModel
 
 __all__ = [
@@ -51,11 +51,9 @@ __all__ = [
     "WebhookPayload",
     "WireModel",
     "collect_defaults",
-    "fingerprint",
     "is_known_status",
     "is_terminal",
     "match_targets",
-    "normalise",
     "parse_answer",
     "read_id",
     "read_status",

@@ -202,7 +202,7 @@ def _from_base64(text: str) -> bytes:
         return base64.b64decode(compact.translate(_URL_SAFE).encode("ascii"), validate=True)
     except (binascii.Error, UnicodeEncodeError) as error:
         # Build a new error, because a UnicodeEncodeError would carry the whole page.
-        reason = "it holds characters outside ASCII" if isinstance(error, UnicodeEncodeError) else str(error)
+        reason = "the text holds characters outside ASCII" if isinstance(error, UnicodeEncodeError) else str(error)
         raise ValueError(f"the content is not valid base64: {reason}") from None
 
 

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 class PartState(StrEnum):
     """The state of a part."""
 
-    QUEUED = "queued"  #: the record is written; no `POST` was made
+    QUEUED = "queued"  #: the part waits for its `POST`; each earlier `POST` bought nothing, by all evidence
     SUBMITTING = "submitting"  #: the intent is written; the `POST` may be in progress
-    RECONCILING = "reconciling"  #: the purchase is in doubt: the `POST` may have bought a job
+    RECONCILING = "reconciling"  #: the `POST` may have bought a job, which is searched for
     RUNNING = "running"  #: the job is known, and its status is not terminal
     FETCHING = "fetching"  #: the job's status is terminal; its tasks are being fetched
     DONE = "done"  #: the part has an outcome
@@ -32,13 +32,13 @@ TRANSITIONS: Final[Mapping[PartState, Mapping[PartState, str]]] = {
     PartState.SUBMITTING: {
         PartState.RUNNING: "the answer names the job",
         PartState.QUEUED: "nothing was sent",
-        PartState.RECONCILING: "the answer was lost",
+        PartState.RECONCILING: "the answer was lost, or was 429, 401 or 403",
         PartState.DONE: "rejected",
     },
     PartState.RECONCILING: {
         PartState.RUNNING: "the job was adopted",
         PartState.QUEUED: "no job was found",
-        PartState.DONE: "nobody can know",
+        PartState.DONE: "no search was conclusive",
     },
     PartState.RUNNING: {
         PartState.FETCHING: "the job is terminal",
@@ -52,9 +52,9 @@ TRANSITIONS: Final[Mapping[PartState, Mapping[PartState, str]]] = {
 class RunState(StrEnum):
     """The state of a run, as `RunHandle.state` returns it. A run that has ended has its outcome as its state."""
 
-    QUEUED = "queued"  #: no purchase has begun
+    QUEUED = "queued"  #: each live part waits for its purchase
     SUBMITTING = "submitting"  #: a job is being bought
-    RECONCILING = "reconciling"  #: a purchase is in doubt: the answer to it was lost
+    RECONCILING = "reconciling"  #: a purchase may have bought a job, which is searched for
     RUNNING = "running"  #: Scrape.do works on the jobs
     FETCHING = "fetching"  #: contents are being fetched
     SUCCEEDED = "succeeded"  #: outcome: every job ended in success

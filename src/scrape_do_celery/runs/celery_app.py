@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 _SETTINGS, _OWN_APP = "scrape_do_settings", "scrape_do_own_app"
 EAGER = (
-    "task_always_eager: a run is carried out by workers while a job goes on, and not within the call that starts it; "
-    "unset it, and in tests let the fixtures of scrape_do_celery.testing start a worker"
+    "task_always_eager is set, but a run needs a worker and cannot end within the call that starts it; "
+    "unset task_always_eager, and in tests use the fixtures of scrape_do_celery.testing, which start a worker"
 )
 _own_apps: dict[Settings, Celery] = {}
 

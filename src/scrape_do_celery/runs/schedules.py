@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, get_args
 
 from kombu.utils.json import dumps
@@ -10,7 +11,8 @@ from kombu.utils.json import dumps
 from scrape_do_celery import routing
 from scrape_do_celery.models.sendable import why_no_text
 from scrape_do_celery.models.wire import wire_name
-from scrape_do_celery.rules.schedules import schedule_rule
+from scrape_do_celery.redaction import schedule_summary
+from scrape_do_celery.rules.schedules import schedule_rule, tick
 from scrape_do_celery.runs.canvas import callback_canvas
 from scrape_do_celery.store import RunSpec
 from scrape_do_celery.store.options import RUN_OPTIONS
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from celery.canvas import Signature
     from celery.schedules import crontab
 
+    from scrape_do_celery.runs.context import AppContext
     from scrape_do_celery.store.options import EnqueueOptions
 
 IfRunning = Literal["skip", "queue", "cancel_previous"]
@@ -64,7 +67,7 @@ def scheduled_run(  # noqa: PLR0913 (one argument for each option of a schedule)
         ValueError: a field is wrong. The error is raised at the declaration, not at the first tick.
     """
     if not isinstance(name, str) or not name.strip():
-        raise ValueError("name must be a text that is not blank: ticks are told apart by it")
+        raise ValueError("name must be a str that is not blank, because it identifies the schedule")
     if if_running not in get_args(IfRunning):
         raise ValueError(f"if_running must be one of {', '.join(get_args(IfRunning))}: {if_running!r}")
     if fault := why_no_text(name):
@@ -72,7 +75,7 @@ def scheduled_run(  # noqa: PLR0913 (one argument for each option of a schedule)
     if credentials is not None and (fault := why_no_text(credentials)):
         raise ValueError(f"credentials {fault}")
     if secret := [field for field in _SECRET if options.get(field) or options.get(wire_name(field))]:
-        raise ValueError(f'{", ".join(secret)}: a schedule is kept by beat; name them with credentials="..."')
+        raise ValueError(f'{", ".join(secret)}: beat stores a schedule in plain text; use credentials="..."')
     # JSON values of the checked request: beat's JSON does not preserve every value that pydantic reads.
     spec = RunSpec.from_arguments(targets, **options)
     checked = spec.request.model_dump(mode="json", exclude_none=True)
@@ -83,3 +86,22 @@ def scheduled_run(  # noqa: PLR0913 (one argument for each option of a schedule)
         kwargs["canvas"] = canvas
     # A value that JSON cannot carry must raise here, and not when beat publishes the entry.
     return {"task": routing.SCHEDULED_RUN, "schedule": schedule, "kwargs": json.loads(dumps(kwargs))}  # type: ignore[no-untyped-call]
+
+
+def current_tick(app_context: AppContext, rule: dict[str, Any]) -> str:
+    """Return the name of the tick of a schedule whose time it is now, in the time zone of the app."""
+    return tick(rule, datetime.now(UTC), app_context.app.timezone)
+
+
+def name_tick(
+    app_context: AppContext, kwargs: dict[str, Any], options: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the arguments and options of the message for a tick. A message that waits in a queue keeps its own tick.
+
+    The message goes to the queue of the steps, and monitors see a summary of its request.
+    """
+    kwargs = dict(kwargs)
+    kwargs.setdefault("tick", current_tick(app_context, kwargs["rule"]))
+    shown = schedule_summary(kwargs, hosts=app_context.store.encryptor is None)
+    options = {"queue": app_context.settings.queue, **options, "argsrepr": "()", "kwargsrepr": repr(shown)}
+    return kwargs, options

@@ -1,1 +1,1 @@
-"""The logic of each step, in the module of its name, and the objects that all steps of a worker process share."""
+"""Carry out each step in the module of its name, with the objects that all steps of a worker process share."""

@@ -38,7 +38,7 @@ class AbsenceCheck:
     async def is_believed(
         self, claim: Claim, error: ScrapeDoError, read_job_ids: ReadJobIds, *, of_task: bool = False
     ) -> bool:
-        """Tell whether an answer 404 or 410 is believed.
+        """Return whether an answer 404 or 410 is believed.
 
         An answer with the API's own body is believed at once, unless many jobs are not found at the same time. In that
         case, the API must answer a request for the account, and the job must be missing from the job list. The list

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 async def is_absent(context: WorkerContext, claim: Claim, error: ScrapeDoError, *, of_task: bool = False) -> bool:
-    """Tell whether an answer 404 or 410 for the part's job, or for a task of the job, is believed."""
+    """Return whether an answer 404 or 410 for the part's job, or for a task of the job, is believed."""
     read_job_ids = partial(_read_job_ids, context)
     return await context.absences.is_believed(claim, error, read_job_ids, of_task=of_task)
 

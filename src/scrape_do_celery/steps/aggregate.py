@@ -7,7 +7,7 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery import tracing
+from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import PoisonedRunError
 from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.models import TaskFailedError
@@ -34,14 +34,14 @@ log = logging.getLogger(__name__)
 _MAX_DECISION_FACTOR = 3
 
 
-async def aggregate_all(context: WorkerContext, run_ids: list[str]) -> None:
+async def decide_runs(context: WorkerContext, run_ids: list[str]) -> None:
     """Decide runs, and publish the outcomes of those that have ended."""
-    answers = await asyncio.gather(*(aggregate(context, run_id) for run_id in run_ids), return_exceptions=True)
+    answers = await asyncio.gather(*(decide_run(context, run_id) for run_id in run_ids), return_exceptions=True)
     for run_id, answer in zip(run_ids, answers, strict=True):
         if isinstance(answer, Exception):
             # The other runs of this message must still be delivered. The dispatcher publishes this run again.
             log.error(
-                "could not decide run %s; its step message is published again",
+                "could not decide the outcome of run %s; its step message is published again",
                 run_id,
                 exc_info=answer,
                 extra=log_fields("run_not_decided", run_id=run_id),
@@ -55,7 +55,7 @@ def _deliver_all(app_context: AppContext, records: Iterable[RunRecord]) -> None:
         deliver_record(app_context, record)
 
 
-async def aggregate(context: WorkerContext, run_id: str) -> RunRecord | None:
+async def decide_run(context: WorkerContext, run_id: str) -> RunRecord | None:
     """Decide a run whose parts have all ended. Return its record, with the outcome and the small result.
 
     The first step that writes an outcome decides the run. Return None if the run goes on or cannot be read here.
@@ -69,19 +69,19 @@ async def aggregate(context: WorkerContext, run_id: str) -> RunRecord | None:
         return None
     if record.outcome is not None:
         return record
-    with tracing.work(record.trace, "scrape_do.aggregate", run_id=run_id):
-        outcome, fields = await _decide_run(context, record, await store.run(CountDecisionAttempt(run_id)))
+    with tracing.work(record.trace, routing.Step.AGGREGATE.span, run_id=run_id):
+        outcome, fields = await _compose_outcome(context, record, await store.run(CountDecisionAttempt(run_id)))
         await store.run(RecordOutcome(run_id, outcome, fields))
     # Read the record again: a waiter may have been added a moment ago.
     return await store.run(ReadRun(run_id))
 
 
-async def _decide_run(context: WorkerContext, record: RunRecord, attempt: int) -> tuple[RunState, dict[str, Any]]:
+async def _compose_outcome(context: WorkerContext, record: RunRecord, attempt: int) -> tuple[RunState, dict[str, Any]]:
     """Return the outcome, and the fields that the record keeps of it."""
     # Several messages may aggregate the same run at once, so only a high number of attempts without an outcome marks
     # the run as poisoned.
     if attempt > _MAX_DECISION_FACTOR * context.settings.poison_after:
-        text = f"run {record.run_id} could not be decided in {attempt - 1} attempts"
+        text = f"the outcome of run {record.run_id} could not be decided in {attempt - 1} attempts"
         return RunState.POISONED, {"error": json.dumps(PoisonedRunError(text, record.run_id).to_json())}
     decided_by, outcome, error = await _choose_outcome(context, record)
     store = context.store

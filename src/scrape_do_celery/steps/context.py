@@ -1,4 +1,4 @@
-"""The context that all steps of a process share: settings, store, API clients, limits, and the event loop."""
+"""Open, share and close what all steps of a process need: settings, store, API clients, limits, event loop."""
 
 from __future__ import annotations
 
@@ -94,7 +94,9 @@ class WorkerContext:
         """
         api_key = app_context.settings.api_key
         if api_key is None:
-            raise ConfigurationError("SCRAPE_DO_API_KEY is not set: a worker cannot call the API without its token")
+            raise ConfigurationError(
+                "SCRAPE_DO_API_KEY is not set: set it, because a worker needs the token to call the API"
+            )
         settings, page_memory, once = app_context.settings, PageMemory(), OnceFilter()
         store = AsyncStore.open(
             settings.redis_url,
@@ -163,7 +165,7 @@ class WorkerContext:
                 return await method(*args, **named)
 
     async def call_for_one(self, method: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Call a method of the client for one job. If the API takes the token, a 401 or 403 is a plain refusal."""
+        """Call a method of the client for one job. If the API accepts the token, a 401 or 403 is a plain refusal."""
         try:
             return await self.call(method, *args)
         except AsyncAPIAuthError as error:
@@ -183,7 +185,7 @@ class WorkerContext:
         return await self.call(self.client.list_jobs, **filters)
 
     async def ask_account(self) -> ScrapeDoError | None:
-        """Ask the API for the account. Return its error, or None if the API takes the token."""
+        """Ask the API for the account. Return its error, or None if the API accepts the token."""
         urgent = is_stopping.set(True)
         try:
             await self.call(self.client.get_user_info)
@@ -261,7 +263,7 @@ class WorkerContext:
         command = UpdatePart(claim, fields, to=to, after=after, job=job, redispatch_after=redispatch_after)
         if await self.write(command) is UpdateResult.FORBIDDEN:
             log.error(
-                "%s: the store refused the change from %s to %s",
+                "%s: the store refused the change from %s to %s, which TRANSITIONS does not list; report this bug",
                 claim.part_id,
                 claim.part.state,
                 to,

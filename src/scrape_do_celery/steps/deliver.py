@@ -1,42 +1,32 @@
-"""Deliver outcomes under the Celery ids that wait for them, start late drafts, and find revoked ids."""
+"""Deliver outcomes under the Celery ids that wait for them, until Celery has each of them."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from celery import signature
-from celery.backends.base import DisabledBackend
-from celery.backends.redis import RedisBackend
-from celery.states import FAILURE, REVOKED, SUCCESS
+from celery.exceptions import Ignore
 from kombu.utils.json import loads
 from redis.exceptions import RedisError
 
 from scrape_do_celery import routing, tracing
+from scrape_do_celery.errors import RunNotFoundError
 from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.redaction import message_reprs
 from scrape_do_celery.runs.canvas import is_followed
-from scrape_do_celery.store import CANCEL
-from scrape_do_celery.store.commands.creation import AcceptRun
-from scrape_do_celery.store.commands.runs import (
-    AcknowledgeDelivery,
-    ClaimOnce,
-    ReadOutcome,
-    ReadRun,
-    RequestStop,
-    WasClaimed,
-)
+from scrape_do_celery.steps.celery_results import cannot_be_asked, read_delivered_state
+from scrape_do_celery.steps.requeue import requeue_message, requeue_on_outage
+from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, ClaimOnce, IsRunForgotten, ReadRun, WasClaimed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from scrape_do_celery.runs.context import AppContext
     from scrape_do_celery.store import RunRecord
 
 log = logging.getLogger(__name__)
 
 
-def deliver(app_context: AppContext, run_id: str, *, redelivery: bool = False) -> None:
+def deliver_run(app_context: AppContext, run_id: str, *, redelivery: bool = False) -> None:
     """Publish `deliver_outcome` under each waiting id, with the canvas of its caller.
 
     Args:
@@ -65,7 +55,10 @@ def deliver_record(app_context: AppContext, record: RunRecord, *, redelivery: bo
     if not record.waiters:
         store.run(AcknowledgeDelivery(run_id, "", app_context.retention))
     for waiter, stored in record.waiters.items():
-        delivered, mark = _delivered_state(app_context, record, waiter) if redelivery else None, f"delivered {waiter}"
+        delivered, mark = (
+            read_delivered_state(app_context, record, waiter) if redelivery else None,
+            f"delivered {waiter}",
+        )
         # Celery stores the result before it calls the callbacks. A worker may die between the two, so the outcome is
         # published a second time, once.
         if delivered and not (is_followed(stored, delivered) and not store.run(WasClaimed(run_id, mark))):
@@ -75,43 +68,6 @@ def deliver_record(app_context: AppContext, record: RunRecord, *, redelivery: bo
             is_published = _publish_outcome(app_context, record, waiter, stored)
         if delivered and is_published:
             store.run(ClaimOnce(run_id, mark, app_context.retention.record))
-
-
-def start_draft(app_context: AppContext, run_id: str, now: float) -> None:
-    """Start a draft whose message has not come. If the message was revoked or has expired meanwhile, cancel the run."""
-    store = app_context.store
-    record = store.run(ReadRun(run_id))
-    if record is None or (
-        record.after and record.stop_reason is None and store.run(ReadOutcome(record.after)) == (True, None)
-    ):
-        # The run does not exist, or the run that it waits for goes on.
-        return
-    expired = record.expires is not None and now > record.expires
-    # Every waiter must be revoked: one revoked message must not cancel the run of the others.
-    if expired or (record.waiters and all(_read_state(app_context, waiter) == REVOKED for waiter in record.waiters)):
-        store.run(RequestStop(run_id, CANCEL))
-    parts = store.run(AcceptRun(run_id))
-    app_context.publish(routing.SUBMIT_JOBS, [record.part_id(number) for number in range(parts)])
-
-
-def find_revoked(app_context: AppContext, task_ids: Sequence[str]) -> list[str]:
-    """Return the ids that Celery has as revoked."""
-    backend = app_context.app.backend
-    if _cannot_be_asked(app_context) or not task_ids:
-        return []
-    if isinstance(backend, RedisBackend):
-        # Nearly all ids have no result yet, which one MGET shows for all of them.
-        try:
-            known = backend.mget([backend.get_key_for_task(task_id) for task_id in task_ids])
-        except RedisError as error:
-            log.warning(
-                "could not ask the result backend for revoked runs: %s",
-                type(error).__name__,
-                extra=log_fields("revocations_not_read"),
-            )
-            return []
-        task_ids = [task_id for task_id, meta in zip(task_ids, known, strict=True) if meta is not None]
-    return [task_id for task_id in task_ids if _read_state(app_context, task_id) == REVOKED]
 
 
 def _publish_outcome(app_context: AppContext, record: RunRecord, waiter: str, stored: str) -> bool:
@@ -134,39 +90,59 @@ def _publish_outcome(app_context: AppContext, record: RunRecord, waiter: str, st
     return True
 
 
-def acknowledge(app_context: AppContext, run_id: str, waiter: str) -> None:
-    """Record the delivery of an outcome, if Celery has the result or its results cannot be read here."""
-    store = app_context.store
-    record = store.run(ReadRun(run_id))
-    if record is not None and (_cannot_be_asked(app_context) or _delivered_state(app_context, record, waiter)):
-        store.run(AcknowledgeDelivery(run_id, waiter, app_context.retention))
+def return_outcome(app_context: AppContext, run_id: str, waiter: str) -> dict[str, Any] | None:
+    """Return the small result of a run to the Celery task that runs under the id of a waiter.
 
-
-def _cannot_be_asked(app_context: AppContext) -> bool:
-    """Return whether this process cannot read results: none are stored, or only their receiver can read them."""
-    backend = app_context.app.backend
-    return isinstance(backend, DisabledBackend) or str(backend.as_uri()).startswith("rpc")
-
-
-def _delivered_state(app_context: AppContext, record: RunRecord, waiter: str) -> str | None:
-    """Return the state that Celery has of this outcome under an id, or None.
-
-    Not every ready state counts: if a callback could not be published, Celery overwrites a success with a failure.
+    Raises:
+        ScrapeDoError: the error of a run that did not succeed.
+        RunNotFoundError: the store has no such run.
+        Ignore: the id does not wait for an outcome, or the run was forgotten after its delivery.
+        Reject: this worker cannot read the run, so the message is requeued.
     """
-    state = _read_state(app_context, waiter)
-    return state if state in {REVOKED, SUCCESS if record.error is None else FAILURE} else None
-
-
-def _read_state(app_context: AppContext, waiter: str) -> str | None:
-    """Return the state that Celery has of an id. Return None without a result backend, or without its answer."""
-    try:
-        state: str = app_context.app.backend.get_state(waiter)
-    except Exception as error:  # noqa: BLE001 (each backend has errors of its own; publishing again is always safe)
-        log.warning(
-            "could not ask the result backend for the id %s: %s",
-            waiter,
-            type(error).__name__,
-            extra=log_fields("result_not_read"),
+    record = _read_run(app_context, run_id)
+    if record.unreadable is not None:
+        # The message is requeued: another worker has the key, or will have it.
+        log.error(
+            "run %s cannot be delivered here: %s",
+            run_id,
+            record.unreadable,
+            extra=log_fields("delivery_needs_key", run_id=run_id),
         )
-        return None
-    return state
+        requeue_message(record.unreadable)
+    if record.outcome is None or waiter not in record.waiters:
+        # The message came too early, or a second time. A delivered outcome must not reach the callbacks again.
+        raise Ignore
+    with tracing.work(record.trace, routing.Step.DELIVER.span, run_id=run_id):
+        if record.error is not None:
+            raise record.error
+        return record.result
+
+
+def _read_run(app_context: AppContext, run_id: str) -> RunRecord:
+    store = app_context.store
+    with requeue_on_outage():
+        record = store.run(ReadRun(run_id))
+        if record is None and store.run(IsRunForgotten(run_id)):
+            raise Ignore
+    if record is None:
+        raise RunNotFoundError(f"the store has no run {run_id}: the run was forgotten, or has expired", run_id)
+    return record
+
+
+def acknowledge_waiter(app_context: AppContext, run_id: str, waiter: str) -> None:
+    """Record the delivery of an outcome, if Celery has the result or its results cannot be read here.
+
+    Until then, the dispatcher publishes the delivery again.
+    """
+    store = app_context.store
+    try:
+        record = store.run(ReadRun(run_id))
+        if record is not None and (cannot_be_asked(app_context) or read_delivered_state(app_context, record, waiter)):
+            store.run(AcknowledgeDelivery(run_id, waiter, app_context.retention))
+    except RedisError as error:
+        log.warning(
+            "could not acknowledge the delivery of run %s: %s; a dispatcher asks Celery for the result",
+            run_id,
+            type(error).__name__,
+            extra=log_fields("delivery_not_acknowledged", run_id=run_id),
+        )

@@ -64,12 +64,12 @@ class FetchPass:
     began: float = field(default_factory=lambda: asyncio.get_running_loop().time())
 
     @property
-    def is_look(self) -> bool:
+    def counts_as_pass(self) -> bool:
         """Whether each missing task had an answer that counts. Only such passes count before a task is given up."""
         return self.unfinished > 0 and not self.unasked
 
     def is_over(self, seconds: float) -> bool:
-        """Tell whether the rest is left to a later pass. A pass with an error is never cut, so that it can count."""
+        """Return whether the rest is left to a later pass. A pass with an error is never cut, so that it can count."""
         if not (self.unfinished or self.unasked or self.trouble):
             self.cut = self.cut or asyncio.get_running_loop().time() - self.began > seconds
         return self.cut
@@ -238,7 +238,7 @@ def _make_unusable_task(job: JobDetails, task_id: str, error: ScrapeDoError) -> 
 
 
 def is_last_pass(context: WorkerContext, claim: Claim) -> bool:
-    """Tell whether this is the last pass, so that an unusable answer must be stored now or never."""
+    """Return whether this is the last pass, so that an unusable answer must be stored now or never."""
     return claim.is_forgotten() or claim.stop_grace_passed(2 * context.settings.cancel_grace)
 
 

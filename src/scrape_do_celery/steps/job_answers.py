@@ -9,7 +9,7 @@ from scrape_do_celery.models import JobDetails
 from scrape_do_celery.rules.fetch import JOB_NOTE, AnswerFate, AnswerNote, classify_answer, notes_to_json, unusable_task
 from scrape_do_celery.rules.polling import NOT_FOUND_GRACE
 from scrape_do_celery.steps.absences import is_absent
-from scrape_do_celery.steps.fetch import collect
+from scrape_do_celery.steps.fetch import collect_job
 from scrape_do_celery.steps.fetch_task import store_task
 from scrape_do_celery.steps.finish import finish_part
 from scrape_do_celery.steps.positions import least_tasks, position_job, with_positions
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 UNREADABLE = "unreadable"
 
 
-async def job_ended(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
+async def handle_ended_job(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
     """Collect a job whose status is terminal, if it names its tasks; otherwise poll it again.
 
     A later answer may name further tasks, which are paid for. An answer that names too few tasks counts as unusable.
     """
     known, _ = position_job(claim, job)
     if len(known.task_ids) >= least_tasks(claim, known):
-        return await collect(context, claim, job)
+        return await collect_job(context, claim, job)
     claim, job = await with_positions(context, claim, job)
     count = len(job.task_ids)
     is_late = claim.is_forgotten() or claim.stop_grace_passed(context.settings.cancel_grace)
     if count and (is_late or _count_unusable(claim).is_used_up):
-        return await collect(context, claim, job)
+        return await collect_job(context, claim, job)
     why = f"job {job.job_id} has ended and names {count or 'none'} of its tasks"
-    return await job_unanswered(context, claim, AsyncAPIUnparsableResponseError(why, 200, "", True))
+    return await handle_unanswered_job(context, claim, AsyncAPIUnparsableResponseError(why, 200, "", True))
 
 
 def _count_unusable(claim: Claim) -> AnswerNote:
@@ -49,13 +49,13 @@ def _count_unusable(claim: Claim) -> AnswerNote:
     return claim.part.notes.get(JOB_NOTE, AnswerNote()).count(claim.now)
 
 
-async def job_unanswered(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
+async def handle_unanswered_job(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """Handle an error of a poll of the part's job."""
     fate = classify_answer(error)
     if fate in {AnswerFate.GONE, AnswerFate.NOT_FOUND, AnswerFate.UNCONFIRMED}:
-        return await _not_found(context, claim, error, fate)
+        return await _handle_missing_job(context, claim, error, fate)
     if claim.is_forgotten() and claim.part.is_unlisted and (job := await _read_last_job(context, claim)):
-        return await collect(context, claim, job)
+        return await collect_job(context, claim, job)
     if claim.stop_grace_passed(context.settings.cancel_grace) and claim.part.task_ids:
         # The run has a stop request. Its tasks may be readable although its job is not.
         return await _collect_blindly(context, claim, error)
@@ -64,7 +64,7 @@ async def job_unanswered(context: WorkerContext, claim: Claim, error: ScrapeDoEr
     return await _handle_unusable(context, claim, error)
 
 
-async def _not_found(
+async def _handle_missing_job(
     context: WorkerContext, claim: Claim, error: ScrapeDoError, fate: AnswerFate
 ) -> StepMessage | None:
     is_young = claim.now - (claim.part.bought_at or claim.now) < NOT_FOUND_GRACE
@@ -73,7 +73,7 @@ async def _not_found(
     if not await is_absent(context, claim, error):
         return await handle_poll_error(context, claim, error)
     if claim.part.is_unlisted and (job := await _read_last_job(context, claim)):
-        return await collect(context, claim, job)
+        return await collect_job(context, claim, job)
     return await (finish_lost_part if fate is AnswerFate.GONE else handle_job_not_found)(context, claim, error)
 
 
@@ -102,7 +102,7 @@ async def _collect_blindly(context: WorkerContext, claim: Claim, error: ScrapeDo
     store, part_id, job_id = context.store, claim.part_id, claim.part.job_id or ""
     job = await store.run(ReadJob(part_id)) or JobDetails(job_id=job_id, status=UNREADABLE)
     if claim.part.task_ids or job.task_ids:
-        return await collect(context, claim, job.model_copy(update={"status": UNREADABLE}))
+        return await collect_job(context, claim, job.model_copy(update={"status": UNREADABLE}))
     # The raw answer is kept as the content of a single task. A person who reads it may find the names of the tasks.
     kept = JobDetails(job_id=job_id, status=UNREADABLE, task_ids=[job_id])
     await context.write(UpdatePart(claim, {}, job=kept))

@@ -229,7 +229,7 @@ class JobListReader:
 
 
 def names_its_targets(job: JobDetails) -> bool:
-    """Tell whether a job names the URL of each of its tasks."""
+    """Return whether a job names the URL of each of its tasks."""
     named = named_tasks(job)
     return bool(named) and len(named) >= len(job.task_ids) and not job.dropped
 

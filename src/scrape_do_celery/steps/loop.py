@@ -1,4 +1,4 @@
-"""The event loop of a process, in a thread that starts after the fork, for steps of any Celery pool."""
+"""Run the event loop of a process, in a thread that starts after the fork, for steps of any Celery pool."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class OnceFilter:
         self._keys: set[tuple[str, ...]] = set()
 
     def is_first(self, *key: str) -> bool:
-        """Tell whether a key is new, and remember the key. A process with too many keys has no new ones."""
+        """Return whether a key is new, and remember the key. A process with too many keys has no new ones."""
         if key in self._keys or len(self._keys) >= _REMEMBERED:
             return False
         self._keys.add(key)
@@ -41,7 +41,7 @@ class DefaultedFields:
         self._counters.add(f"defaults:{model}.{field}")
         if self._once.is_first("default", model, field):
             log.warning(
-                "%s sends a value of %s.%s that cannot be read; the default is used, and later ones are only counted",
+                "%s sends a value of %s.%s that cannot be read; the default is used, and later cases are only counted",
                 self._api_url,
                 model,
                 field,

@@ -17,9 +17,9 @@ from scrape_do_celery.rules.lifecycle import (
     unknown_words,
 )
 from scrape_do_celery.runs import StepMessage
-from scrape_do_celery.steps.fetch import collect, fetch_early
+from scrape_do_celery.steps.fetch import collect_job, fetch_early
 from scrape_do_celery.steps.finish import CLEAR_FAILURES, read_progress
-from scrape_do_celery.steps.job_answers import UNREADABLE, job_ended, job_unanswered
+from scrape_do_celery.steps.job_answers import UNREADABLE, handle_ended_job, handle_unanswered_job
 from scrape_do_celery.steps.positions import least_tasks, position_job, with_positions
 from scrape_do_celery.steps.status_words import note_words
 from scrape_do_celery.store.codec import pack
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
     from scrape_do_celery.store.command import Value
 
 
-async def poll(context: WorkerContext, claim: Claim) -> StepMessage | None:
-    """Poll a job once. A job that still runs becomes due again, and an ended job is collected."""
+async def poll_part(context: WorkerContext, claim: Claim) -> StepMessage | None:
+    """Poll a job once. If it still runs, it becomes due again. If it has ended, its tasks are fetched."""
     try:
         job = await context.call_for_one(context.client.get_job, claim.part.job_id or "")
     except ScrapeDoError as error:
-        return await job_unanswered(context, claim, error)
+        return await handle_unanswered_job(context, claim, error)
     context.absences.note_answer(claim)
     if job.is_terminal:
-        return await job_ended(context, claim, job)
+        return await handle_ended_job(context, claim, job)
     if _given_up(context, claim):
-        return await collect(context, claim, job)
+        return await collect_job(context, claim, job)
     if claim.is_forgotten():
         # The job is older than the API keeps jobs, so its status proves nothing. The tasks decide the outcome.
-        return await collect(context, claim, job.model_copy(update={"status": UNREADABLE}))
+        return await collect_job(context, claim, job.model_copy(update={"status": UNREADABLE}))
     return await (_poll_unknown if is_unknown(job.status) else _poll_open)(context, claim, job)
 
 
@@ -57,7 +57,7 @@ async def _poll_open(context: WorkerContext, claim: Claim, job: JobDetails) -> S
     if has_passed(job.end_time, claim.now):
         fate, memory = _judge_open(claim, job)
         if fate is JobFate.ENDED:
-            return await collect(context, claim, job.model_copy(update={"status": UNREADABLE}))
+            return await collect_job(context, claim, job.model_copy(update={"status": UNREADABLE}))
         if memory.has_end:
             fields |= {"unlisted": 1, "unknown_job": str(memory)}
     if claim.early:
@@ -79,12 +79,12 @@ async def _poll_unknown(context: WorkerContext, claim: Claim, job: JobDetails) -
     claim, job = await with_positions(context, claim, job)
     fate, memory = judge_unknown_job(job, claim.part.unknown_job, claim.now, least=least_tasks(claim, job))
     if fate is JobFate.ENDED or claim.is_forgotten():
-        return await collect(context, claim, job)
+        return await collect_job(context, claim, job)
     notes: Notes = claim.part.notes
     if is_stalled := fate is JobFate.COLLECT:
         notes = await fetch_early(context, claim, job, is_stalled=True)
         if await _has_all(context, claim, job):
-            return await collect(context, claim, job)
+            return await collect_job(context, claim, job)
     elif claim.early:
         await fetch_early(context, claim, job)
     packed = notes_to_json(notes) if is_stalled else {}

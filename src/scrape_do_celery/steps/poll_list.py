@@ -17,7 +17,7 @@ from scrape_do_celery.rules.lifecycle import is_unknown
 from scrape_do_celery.rules.listing import PageWalk
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.breaker import apply_to_all_workers
-from scrape_do_celery.steps.deliver import find_revoked
+from scrape_do_celery.steps.celery_results import find_revoked
 from scrape_do_celery.steps.leases import LeaseLostError, while_renewed
 from scrape_do_celery.steps.loop import call_in_caller, gather_or_cancel
 from scrape_do_celery.store import CANCEL, PartId
@@ -41,14 +41,14 @@ _PAGES = 5
 _CHUNK = 500
 
 
-async def sweep(context: WorkerContext) -> None:
-    """Do one list poll, unless another step does one or no job is due any more."""
+async def poll_list(context: WorkerContext) -> None:
+    """Poll all running jobs once by the list, unless another step does so or no job is due any more."""
     turn = ListPoll(context)
     if not await turn.take():
         return
     try:
         await while_renewed(
-            _all_pages(context, turn), turn.take, context.settings.lease_seconds, "the look at running jobs"
+            _read_all_pages(context, turn), turn.take, context.settings.lease_seconds, "the poll of running jobs"
         )
     except LeaseLostError:
         return
@@ -66,7 +66,7 @@ async def sweep(context: WorkerContext) -> None:
     while len(ended) == polling.BATCH_LIMIT:
         # The dispatchers publish the rest of a large number, and order paid jobs by their remaining life.
         ended = await turn.hand_over()
-    await call_in_caller(_ask_celery, context, turn.runs)
+    await call_in_caller(_start_revocation_check, context, turn.runs)
 
 
 class ListPoll:
@@ -114,7 +114,7 @@ class ListPoll:
             await store.run(MarkStillRunning(settings.account_id, status, part_ids, self._context.intervals))
 
 
-async def _all_pages(context: WorkerContext, turn: ListPoll) -> None:
+async def _read_all_pages(context: WorkerContext, turn: ListPoll) -> None:
     async def read(status: str, page: int) -> JobsListResponse:
         answer = await context.job_list.read_page(page, status=status)
         # Jobs that ended after the API filtered the list are not running.
@@ -138,7 +138,7 @@ def _is_running(job: JobDetails) -> bool:
     return not job.is_terminal and not is_unknown(job.status)
 
 
-def _ask_celery(context: WorkerContext, run_ids: set[str]) -> None:
+def _start_revocation_check(context: WorkerContext, run_ids: set[str]) -> None:
     """Cancel runs whose Celery id was revoked, in case the worker that received the revocation is gone.
 
     A single thread does so: a result backend that is away may answer late, and no list poll waits for the answer.
@@ -165,7 +165,7 @@ def _cancel_revoked(context: WorkerContext, run_ids: Sequence[str]) -> None:
 async def _handle_error(context: WorkerContext, error: ScrapeDoError) -> None:
     """Log an error of a list poll. If the error concerns all calls, apply it to all workers."""
     log.warning(
-        "the list poll of the running jobs failed: %s: %s",
+        "the list poll of the running jobs failed: %s: %s; a later list poll follows",
         context.settings.api_url,
         error,
         extra=log_fields("list_poll_failed", account=context.settings.account_id),

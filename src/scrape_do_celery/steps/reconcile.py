@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-async def reconcile(context: WorkerContext, claim: Claim) -> StepMessage | None:
+async def reconcile_part(context: WorkerContext, claim: Claim) -> StepMessage | None:
     """Search for the job once, and act on the evidence.
 
     The part adopts the job, or is resubmitted or ended if no job exists by all that can be known. If a job may belong
@@ -39,13 +39,13 @@ async def reconcile(context: WorkerContext, claim: Claim) -> StepMessage | None:
         # The API is not at fault: a worker with the key searches for the job.
         raise
     except ScrapeDoError as error:
-        return await _search_failed(context, claim, error)
+        return await _handle_failed_search(context, claim, error)
     if search is None:
         await context.release_until(claim, {}, 1.0, to=PartState.RECONCILING)
         return None
     resolution, what = decide(search.candidates, search.evidence)
     log.info(
-        "%s: searched for the job of its purchase; resolution %s: %s",
+        "%s: searched for the job of its purchase; resolution is %s: %s",
         claim.part_id,
         resolution,
         what,
@@ -60,7 +60,7 @@ async def reconcile(context: WorkerContext, claim: Claim) -> StepMessage | None:
     return await _search_later(context, claim, search.evidence, what)
 
 
-async def _search_failed(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
+async def _handle_failed_search(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """Search again later, unless the run has waited for its end long enough or the API has forgotten the job."""
     if claim.part.refused and _has_waited(context, claim):
         return await finish_stopped_part(context, claim, None, purchase_status=PurchaseStatus.VOID)

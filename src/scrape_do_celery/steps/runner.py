@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -43,32 +43,23 @@ _Answer: TypeAlias = Claim | PoisonedPart | NeedsAccount | NeedsKey | Suspect | 
 Handler = Callable[[WorkerContext, Claim], Awaitable[StepMessage | None]]
 
 
-def run_step(
-    app: Celery,
-    names: Iterable[str],
-    states: Iterable[PartState],
-    handler: Handler,
-    *,
-    seconds: float | None = None,
-) -> None:
-    """Run a step on each of its parts that is in one of `states`, all at once, and publish the messages that follow.
-
-    `seconds` is the life of a lease, if the step needs another one than `lease_seconds`.
-    """
-    context = WorkerContext.for_app(app)
-    definition = StepDefinition(list(states), handler, seconds or context.settings.lease_seconds)
-    part_ids = [PartId.parse(name) for name in names]
-    with in_step(handler.__name__):
-        context.run(_run_parts(context, part_ids, definition))
-
-
 @dataclass(frozen=True, slots=True)
 class StepDefinition:
-    """The definition of a step: the states that it serves, its handler, and the life of its leases in seconds."""
+    """The definition of a step: its name, the states that it serves, and the handler of one part."""
 
-    states: list[PartState]
+    step: routing.Step
+    states: Collection[PartState]
     handler: Handler
-    seconds: float
+    #: The life of a lease, if the step needs another one than `lease_seconds`.
+    seconds: float | None = None
+
+
+def run_step(app: Celery, definition: StepDefinition, names: Iterable[str]) -> None:
+    """Run a step on each of its parts that is in a state of the step, all at once. Publish the messages that follow."""
+    context = WorkerContext.for_app(app)
+    part_ids = [PartId.parse(name) for name in names]
+    with in_step(definition.step):
+        context.run(_run_parts(context, part_ids, definition))
 
 
 async def _run_parts(context: WorkerContext, part_ids: list[PartId], definition: StepDefinition) -> None:
@@ -120,7 +111,7 @@ async def _claim_part(
         ClaimPart(
             part_id,
             token,
-            seconds=definition.seconds,
+            seconds=_lease_seconds(context, definition),
             states=definition.states,
             account=settings.account_id,
             auth_grace=settings.auth_grace,
@@ -136,7 +127,7 @@ async def _work_on_part(
 ) -> StepMessage | None:
     if isinstance(claim, PoisonedPart):
         log.error(
-            "%s was taken out of work: steps on it died again and again",
+            "%s was taken out of work, because its steps died again and again; see `scrape-do ledger`",
             part_id,
             extra=log_fields("part_poisoned", part_id),
         )
@@ -147,16 +138,19 @@ async def _work_on_part(
         warn_missing_key(context.once, str(missing_key_error(claim.key, context.store.key_names)))
     if not isinstance(claim, Claim):
         return None
-    name = definition.handler.__name__
-    context.rate_limiter.counters.step_latency(name, claim.late)
+    context.rate_limiter.counters.step_latency(definition.step, claim.late)
     work = _run_claimed(definition.handler, context, claim)
     try:
-        with tracing.work(claim.trace, f"scrape_do.{name}", run_id=part_id.run_id, part=part_id.part):
-            return await with_lease(context.store, claim, definition.seconds, work)
+        with tracing.work(claim.trace, definition.step.span, run_id=part_id.run_id, part=part_id.part):
+            return await with_lease(context.store, claim, _lease_seconds(context, definition), work)
     except Exception:
         # The step failed, but the process lives. The next claim must not wait until the process works on nothing else.
         context.isolation.note_failure(str(part_id), token)
         raise
+
+
+def _lease_seconds(context: WorkerContext, definition: StepDefinition) -> float:
+    return definition.seconds or context.settings.lease_seconds
 
 
 async def _run_claimed(handler: Handler, context: WorkerContext, claim: Claim) -> StepMessage | None:
@@ -194,7 +188,7 @@ def _log_failure(part_id: PartId, error: Exception) -> None:
     """Log the error that kept the step from a part. The lease expires, and the dispatcher publishes again."""
     if isinstance(error, NoTurnError):
         log.info(
-            "%s did not get its turn in this process in time; it is published again",
+            "%s waited too long for its turn in this process; its step message is published again",
             part_id,
             extra=log_fields("turn_missed", part_id),
         )
@@ -202,14 +196,14 @@ def _log_failure(part_id: PartId, error: Exception) -> None:
         log.warning("lost the lease of %s; another step continues it", part_id, extra=log_fields("lease_lost", part_id))
     elif isinstance(error, RedisError):
         log.warning(
-            "the store did not answer for %s: %s; it is published again",
+            "the store did not answer for %s: %s; the step message is published again",
             part_id,
             type(error).__name__,
             extra=log_fields("store_away", part_id),
         )
     else:
         log.error(
-            "a step failed on %s; it is published again",
+            "a step failed on %s; its step message is published again",
             part_id,
             exc_info=error,
             extra=log_fields("step_failed", part_id),

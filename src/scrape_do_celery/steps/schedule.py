@@ -1,4 +1,4 @@
-"""Start the run of a schedule's tick."""
+"""Name the tick of a schedule's message, and start the run of the tick."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.models.sendable import SAID
 from scrape_do_celery.runs.canvas import delivery_signature
 from scrape_do_celery.runs.enqueue import publish_submit
+from scrape_do_celery.runs.schedules import current_tick
 from scrape_do_celery.store import RunSpec
-from scrape_do_celery.store.commands.creation import CreateResult, CreateRun, ScheduleTick
+from scrape_do_celery.store.commands.creation import AssignTick, CreateResult, CreateRun, ScheduleTick
 from scrape_do_celery.store.options import RUN_OPTIONS
 
 if TYPE_CHECKING:
@@ -24,6 +25,15 @@ log = logging.getLogger(__name__)
 
 #: Seconds until the dispatcher checks whether the run before a queued run has ended, in case its end was missed.
 _CHECK_DELAY = 60.0
+
+
+def assign_tick(app_context: AppContext, message_id: str, rule: dict[str, Any]) -> str:
+    """Return the tick of a message without a tick: the current tick at the first delivery of the message.
+
+    A beat that does not know the step publishes such messages. A redelivery may come in the time of a later tick, so
+    the first name is stored.
+    """
+    return app_context.store.run(AssignTick(message_id, current_tick(app_context, rule)))
 
 
 def start_scheduled_run(

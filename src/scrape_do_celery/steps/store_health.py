@@ -26,7 +26,7 @@ FULL_STORE_DELAY = 5.0
 
 
 def is_full(error: Exception) -> bool:
-    """Tell whether the full store refused a write. Up to Redis 6.2, the error of a script only quotes `-OOM`."""
+    """Return whether the full store refused a write. Up to Redis 6.2, the error of a script only quotes `-OOM`."""
     return isinstance(error, OutOfMemoryError) or "-OOM " in str(error)
 
 
@@ -44,7 +44,7 @@ class StoreHealth:
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def is_durable(self) -> bool:
-        """Tell whether a restart of the server loses no acknowledged write. If the server does not say, it may."""
+        """Return whether a restart of the server loses no acknowledged write. If the server does not say, it may."""
         async with self._asking:
             if time.monotonic() > self._durable_until:
                 self._durable = await self._ask_durable()
@@ -52,7 +52,7 @@ class StoreHealth:
             return self._durable
 
     async def is_below(self, below: float) -> bool:
-        """Tell whether the store is below this share of its memory limit. A store without a limit always is."""
+        """Return whether the store is below this share of its memory limit. A store without a limit always is."""
         if time.monotonic() > self._used_until:
             async with self._asking:
                 if time.monotonic() > self._used_until:

@@ -76,7 +76,9 @@ class RunSpec:
         run_options = {name: fields.pop(name) for name in RUN_OPTIONS if name in fields}
         if isinstance(targets, JobCreationRequest):
             if fields:
-                raise ValueError(f"{', '.join(sorted(fields))}: set in the JobCreationRequest, not beside it")
+                raise ValueError(
+                    f"{', '.join(sorted(fields))}: set these fields in the JobCreationRequest, not as arguments"
+                )
             # The request is checked again: a copy of a model may have fields that were never checked.
             return cls(JobCreationRequest.model_validate(targets, context=SAID), **run_options)
         if targets is not None:

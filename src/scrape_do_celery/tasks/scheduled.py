@@ -1,20 +1,15 @@
-"""The step that beat publishes. A tick becomes a run."""
+"""Register the step that beat publishes. A tick becomes a run."""
 
 from __future__ import annotations
 
-import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from celery.exceptions import Reject
-
 from scrape_do_celery import routing
-from scrape_do_celery.errors import StoreUnavailableError
-from scrape_do_celery.redaction import schedule_summary
-from scrape_do_celery.rules.schedules import tick as tick_of
 from scrape_do_celery.runs import AppContext
-from scrape_do_celery.steps.schedule import start_scheduled_run
-from scrape_do_celery.store.commands.creation import AssignTick, ScheduleTick
+from scrape_do_celery.runs.schedules import name_tick
+from scrape_do_celery.steps.requeue import requeue_on_outage
+from scrape_do_celery.steps.schedule import assign_tick, start_scheduled_run
+from scrape_do_celery.store.commands.creation import ScheduleTick
 from scrape_do_celery.tasks.classes import PinnedTask, caller_task
 
 if TYPE_CHECKING:
@@ -22,22 +17,14 @@ if TYPE_CHECKING:
 
 
 class ScheduledStep(PinnedTask):
-    """A step that names its tick when it is published. A message that waits in a queue keeps its own tick."""
+    """A step that names its tick when it is published."""
 
     abstract = True
 
     def apply_async(self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
         """Publish as Celery's `apply_async` does, on the queue of the steps and with the tick."""
-        kwargs = dict(kwargs or {})
-        kwargs.setdefault("tick", _current_tick(self, kwargs["rule"]))
-        options.setdefault("queue", AppContext.for_app(self.app).settings.queue)
-        shown = schedule_summary(kwargs, hosts=AppContext.for_app(self.app).store.encryptor is None)
-        options |= {"argsrepr": "()", "kwargsrepr": repr(shown)}
+        kwargs, options = name_tick(AppContext.for_app(self.app), kwargs or {}, options)
         return super().apply_async(args, kwargs, **options)
-
-
-def _current_tick(task: Task, rule: dict[str, Any]) -> str:
-    return tick_of(rule, datetime.now(UTC), task.app.timezone)
 
 
 @caller_task(
@@ -58,17 +45,8 @@ def scheduled_run(  # noqa: PLR0913 (one argument for each key of an entry)
     canvas: dict[str, Any] | None = None,
     tick: str | None = None,
 ) -> str | None:
-    """Start the run of a tick. Return its id, or None if the tick is skipped.
-
-    A beat that does not know this step publishes a message without a tick. The first delivery then names the tick.
-    """
+    """Start the run of a tick. Return its id, or None if the tick is skipped."""
     app_context = AppContext.for_app(self.app)
-    store = app_context.store
-    try:
-        if tick is None:
-            # A redelivery may come in the time of a later tick, so the first name is stored.
-            tick = store.run(AssignTick(self.request.id, _current_tick(self, rule)))
+    with requeue_on_outage():
+        tick = assign_tick(app_context, self.request.id, rule) if tick is None else tick
         return start_scheduled_run(app_context, ScheduleTick(name, tick, if_running), request, canvas)
-    except StoreUnavailableError as error:
-        time.sleep(1)
-        raise Reject(type(error).__name__, requeue=True) from error

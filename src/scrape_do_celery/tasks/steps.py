@@ -1,4 +1,4 @@
-"""The steps that work on parts, runs and accounts. Their messages only wake them up: each reads the record first."""
+"""Register the steps on parts, runs and accounts. A step message only wakes its step, which reads the record first."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from celery import Task, shared_task
 
 from scrape_do_celery import routing
 from scrape_do_celery.log_fields import in_step
-from scrape_do_celery.steps.aggregate import aggregate_all
-from scrape_do_celery.steps.cancel import cancel
+from scrape_do_celery.routing import Step
+from scrape_do_celery.steps.aggregate import decide_runs
+from scrape_do_celery.steps.cancel import cancel_part
 from scrape_do_celery.steps.context import WorkerContext
-from scrape_do_celery.steps.fetch import fetch
-from scrape_do_celery.steps.poll import poll
-from scrape_do_celery.steps.poll_list import sweep
-from scrape_do_celery.steps.reconcile import reconcile
+from scrape_do_celery.steps.fetch import fetch_part
+from scrape_do_celery.steps.poll import poll_part
+from scrape_do_celery.steps.poll_list import poll_list
+from scrape_do_celery.steps.reconcile import reconcile_part
 from scrape_do_celery.steps.rejected import search_for_rejected
-from scrape_do_celery.steps.runner import run_step
-from scrape_do_celery.steps.submit import submit
+from scrape_do_celery.steps.runner import StepDefinition, run_step
+from scrape_do_celery.steps.submit import submit_part
 from scrape_do_celery.store import PartState
 from scrape_do_celery.tasks.classes import StepTask
 
@@ -23,20 +24,24 @@ from scrape_do_celery.tasks.classes import StepTask
 @shared_task(name=routing.SUBMIT_JOBS, base=StepTask, **routing.STEP_OPTIONS)
 def submit_jobs(self: Task, part_ids: list[str]) -> None:
     """Buy the jobs of queued parts."""
-    settings = WorkerContext.for_app(self.app).settings
-    run_step(self.app, part_ids, {PartState.QUEUED}, submit, seconds=settings.submit_lease)
+    seconds = WorkerContext.for_app(self.app).settings.submit_lease
+    run_step(self.app, StepDefinition(Step.SUBMIT, {PartState.QUEUED}, submit_part, seconds), part_ids)
 
 
 @shared_task(name=routing.RECONCILE_SUBMIT, base=StepTask, **routing.STEP_OPTIONS)
 def reconcile_submit(self: Task, part_ids: list[str]) -> None:
     """Reconcile parts whose `POST` may have bought a job."""
-    run_step(self.app, part_ids, {PartState.SUBMITTING, PartState.RECONCILING}, reconcile)
+    run_step(
+        self.app,
+        StepDefinition(Step.RECONCILE, {PartState.SUBMITTING, PartState.RECONCILING}, reconcile_part),
+        part_ids,
+    )
 
 
 @shared_task(name=routing.POLL_JOBS, base=StepTask, **routing.STEP_OPTIONS)
 def poll_jobs(self: Task, part_ids: list[str]) -> None:
     """Poll the jobs of running parts."""
-    run_step(self.app, part_ids, {PartState.RUNNING}, poll)
+    run_step(self.app, StepDefinition(Step.POLL, {PartState.RUNNING}, poll_part), part_ids)
 
 
 @shared_task(name=routing.POLL_JOB_LIST, base=StepTask, **routing.STEP_OPTIONS)
@@ -44,28 +49,28 @@ def poll_job_list(self: Task, accounts: list[str]) -> None:
     """Poll every running job of an account. A job that is missing from the list is polled individually."""
     context = WorkerContext.for_app(self.app)
     if context.settings.account_id in accounts:
-        with in_step("poll_list"):
-            context.run(sweep(context))
+        with in_step(Step.POLL_LIST):
+            context.run(poll_list(context))
 
 
 @shared_task(name=routing.FETCH_TASKS, base=StepTask, **routing.STEP_OPTIONS)
 def fetch_tasks(self: Task, part_ids: list[str]) -> None:
     """Fetch the missing tasks of parts whose jobs have ended."""
-    run_step(self.app, part_ids, {PartState.FETCHING}, fetch)
+    run_step(self.app, StepDefinition(Step.FETCH, {PartState.FETCHING}, fetch_part), part_ids)
 
 
 @shared_task(name=routing.CANCEL_RUN, base=StepTask, **routing.STEP_OPTIONS)
 def cancel_run(self: Task, part_ids: list[str]) -> None:
     """Cancel the jobs of running parts whose run has a stop request."""
-    run_step(self.app, part_ids, {PartState.RUNNING}, cancel)
+    run_step(self.app, StepDefinition(Step.CANCEL, {PartState.RUNNING}, cancel_part), part_ids)
 
 
 @shared_task(name=routing.AGGREGATE_RUN, base=StepTask, **routing.STEP_OPTIONS)
 def aggregate_run(self: Task, run_ids: list[str]) -> None:
     """Decide runs whose parts have all ended, and publish a step message for their delivery."""
     context = WorkerContext.for_app(self.app)
-    with in_step("aggregate"):
-        context.run(aggregate_all(context, run_ids))
+    with in_step(Step.AGGREGATE):
+        context.run(decide_runs(context, run_ids))
 
 
 @shared_task(name=routing.REPORT_ORPHANS, base=StepTask, **routing.STEP_OPTIONS)
@@ -73,5 +78,5 @@ def report_orphans(self: Task, accounts: list[str]) -> None:
     """Report jobs that exist although the API rejected their purchase."""
     context = WorkerContext.for_app(self.app)
     if context.settings.account_id in accounts:
-        with in_step("report_orphans"):
+        with in_step(Step.REPORT_ORPHANS):
             context.run(search_for_rejected(context))

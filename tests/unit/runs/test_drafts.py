@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scrape_do_celery.runs import RunHandle
-from scrape_do_celery.steps.deliver import start_draft
+from scrape_do_celery.steps.scrape import start_draft
 from scrape_do_celery.store import CANCEL
 
 URL = "https://shop.example/0"

@@ -16,13 +16,12 @@ from pydantic import SecretStr
 from scrape_do_celery import routing
 from scrape_do_celery.models import RenderOptions
 from scrape_do_celery.runs import scheduled_run
-from scrape_do_celery.steps.deliver import start_draft
 from scrape_do_celery.steps.schedule import start_scheduled_run
+from scrape_do_celery.steps.scrape import start_draft
 from scrape_do_celery.store import CANCEL, PartState, RunState
 from scrape_do_celery.store.commands import dispatch
 from scrape_do_celery.store.commands.creation import ScheduleTick
 from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, ForgetRun, ReadSpec, RecordOutcome
-from scrape_do_celery.tasks import scheduled
 
 URLS = ["https://shop.example/1"]
 REQUEST = {"targets": URLS}
@@ -43,7 +42,7 @@ REQUEST = {"targets": URLS}
         ({"Headers": {"A": "b"}}, "headers.*credentials"),
         ({"credentials": 5}, "credentials must be text"),
         ({"name": "\ud800"}, "name holds a lone surrogate"),
-        ({"targets": set(URLS)}, "targets must have an order"),
+        ({"targets": set(URLS)}, "targets must be a list of .*their order counts"),
         ({"targets": URLS[0].encode()}, "targets must be a list of URLs, not one string"),
         ({"timeout": "60"}, "timeout is in milliseconds"),
         ({"webhook_url": "https://a.example/", "webhook_headers": {"A": "b"}}, "webhook_headers.*credentials"),
@@ -354,7 +353,7 @@ def test_repeated_message_without_a_tick_is_one_tick(step_harness, monkeypatch):
 
 
 def _received(step, entry, message_id, now, monkeypatch):
-    monkeypatch.setattr(scheduled, "_current_tick", lambda *_: now)
+    monkeypatch.setattr("scrape_do_celery.steps.schedule.current_tick", lambda *_: now)
     step.push_request(id=message_id)
     try:
         return step.run(**entry["kwargs"])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from scrape_do_celery.models import JobsListResponse
-from scrape_do_celery.steps.reconcile import reconcile
-from scrape_do_celery.steps.runner import run_step
+from scrape_do_celery.routing import Step
+from scrape_do_celery.steps.reconcile import reconcile_part
+from scrape_do_celery.steps.runner import StepDefinition, run_step
 from scrape_do_celery.store import PartState
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
@@ -75,7 +76,7 @@ def lose_submit_answer(step_harness, run_id="r", marker=""):
 def reconcile_until(step_harness, run_id="r", *, until=PartState.QUEUED):
     for _ in range(60):
         step_harness.clock.forward(max(0.0, step_harness.due_parts()[f"{run_id}:0"]) + 0.1)
-        step_harness.run_step(reconcile, step_harness.claim_part(run_id))
+        step_harness.run_step(reconcile_part, step_harness.claim_part(run_id))
         if step_harness.part(run_id).state is until:
             return True
     return False
@@ -92,7 +93,7 @@ def run_until_done(step_harness, states, handler, seconds=20.0, lease=None):
         if step_harness.part().state is PartState.DONE:
             return
         step_harness.clock.forward(max(0.0, step_harness.due_times()["r:0"]) + seconds)
-        run_step(step_harness.app, ["r:0"], states, handler, seconds=lease)
+        run_step(step_harness.app, StepDefinition(Step.SUBMIT, states, handler, lease), ["r:0"])
 
 
 def ledger_statuses(step_harness):

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from scrape_do_celery.routing import Step
 from scrape_do_celery.steps import runner
-from scrape_do_celery.steps.poll import poll
-from scrape_do_celery.steps.runner import run_step
-from scrape_do_celery.steps.submit import submit
+from scrape_do_celery.steps.poll import poll_part
+from scrape_do_celery.steps.runner import StepDefinition, run_step
+from scrape_do_celery.steps.submit import submit_part
 from scrape_do_celery.store import CANCEL, Claim, PartState
 from scrape_do_celery.store.commands import dispatch
 from scrape_do_celery.store.commands.parts import NeedsAccount, UpdatePart
 from scrape_do_celery.store.commands.polling import FindUnattendedAccounts
 from scrape_do_celery.store.commands.purchases import WriteIntent
 from scrape_do_celery.store.commands.runs import RequestStop
+from scrape_do_celery.store.keys import PartId
 from tests.unit.steps.conftest import HOUR, LEASE, make_parts_running
 
 
 def test_deadline_ends_a_run_of_another_account(step_harness):
     step_harness.create_run()
     step_harness.make_running()
-    step_harness.redis.hset(step_harness.keys.part("r", 0), "account", "another")
+    step_harness.redis.hset(step_harness.keys.part(PartId("r", 0)), "account", "another")
     assert step_harness.try_claim_part() == NeedsAccount("another")
     assert step_harness.due_parts()["r:0"] <= dispatch.REDISPATCH_MIN, (
         "a step message that came to the wrong worker is soon published again"
@@ -26,7 +28,7 @@ def test_deadline_ends_a_run_of_another_account(step_harness):
     step_harness.run(RequestStop("r", "deadline"))
     while step_harness.part().state is not PartState.DONE:
         step_harness.clock.forward(max(0.0, step_harness.due_times()["r:0"]) + step_harness.settings.cancel_grace)
-        run_step(step_harness.app, ["r:0"], {PartState.RUNNING}, poll)
+        run_step(step_harness.app, StepDefinition(Step.POLL, {PartState.RUNNING}, poll_part), ["r:0"])
     assert step_harness.part().outcome == "timed_out"
     assert not step_harness.api.called("get_job")
 
@@ -40,7 +42,7 @@ def test_parts_of_one_run_may_use_two_accounts(step_harness, make):
         assert step_harness.run(UpdatePart(claim, fields, to="running", after=1.0, owner=job)) == "ok"
     step_harness.clock.forward(HOUR)
     step_harness.api.script(get_job=make.refusal(404))
-    run_step(step_harness.app, ["r:0"], {PartState.RUNNING}, poll)
+    run_step(step_harness.app, StepDefinition(Step.POLL, {PartState.RUNNING}, poll_part), ["r:0"])
     assert step_harness.api.called("get_job") == []
     assert step_harness.try_claim_part(part=0, account="A").part.job_id == "job-of-A"
 
@@ -48,7 +50,7 @@ def test_parts_of_one_run_may_use_two_accounts(step_harness, make):
 def test_part_without_purchase_continues_with_another_token(step_harness, make):
     step_harness.create_run()
     step_harness.api.script(create_job=make.refusal(401), get_user_info=make.refusal(401))
-    run_step(step_harness.app, ["r:0"], {PartState.QUEUED}, submit, seconds=LEASE)
+    run_step(step_harness.app, StepDefinition(Step.SUBMIT, {PartState.QUEUED}, submit_part, LEASE), ["r:0"])
     assert (step_harness.api.posts, step_harness.part().state) == (1, PartState.RECONCILING)
     step_harness.clock.forward(HOUR)
     assert step_harness.try_claim_part(account="of the new token").part.refused
@@ -57,7 +59,7 @@ def test_part_without_purchase_continues_with_another_token(step_harness, make):
 def test_resent_claim_of_another_account_stays_foreign(step_harness):
     step_harness.create_run()
     step_harness.make_running()
-    step_harness.redis.hset(step_harness.keys.part("r", 0), "account", "another")
+    step_harness.redis.hset(step_harness.keys.part(PartId("r", 0)), "account", "another")
     step_harness.run(RequestStop("r", "cancel"))
     assert [step_harness.try_claim_part(token="t").breaker for _ in range(2)] == ["other_account", "other_account"]
 
@@ -68,7 +70,7 @@ def test_canceled_run_of_another_account_ends(step_harness):
     step_harness.run(RequestStop("r", CANCEL))
 
     async def handled(context, claim):
-        return await runner._run_claimed(poll, context, claim)
+        return await runner._run_claimed(poll_part, context, claim)
 
     for _ in range(20):
         step_harness.clock.forward(20)

@@ -8,16 +8,18 @@ import pytest
 
 from scrape_do_celery.errors import AsyncAPIAuthError
 from scrape_do_celery.models import JobsListResponse
+from scrape_do_celery.routing import Step
 from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL
-from scrape_do_celery.steps.cancel import cancel
-from scrape_do_celery.steps.fetch import fetch
-from scrape_do_celery.steps.poll import poll
-from scrape_do_celery.steps.reconcile import reconcile
-from scrape_do_celery.steps.runner import run_step
-from scrape_do_celery.steps.submit import submit
+from scrape_do_celery.steps.cancel import cancel_part
+from scrape_do_celery.steps.fetch import fetch_part
+from scrape_do_celery.steps.poll import poll_part
+from scrape_do_celery.steps.reconcile import reconcile_part
+from scrape_do_celery.steps.runner import StepDefinition, run_step
+from scrape_do_celery.steps.submit import submit_part
 from scrape_do_celery.store import PartState
 from scrape_do_celery.store.commands import limits
 from scrape_do_celery.store.commands.runs import RequestStop
+from scrape_do_celery.store.keys import PartId
 from tests.unit.steps.conftest import HOUR, LEASE
 
 
@@ -39,7 +41,7 @@ def running(step_harness):
 def poll_when_due(step_harness):
     """Run the poll step once the part is due, as a step message does."""
     step_harness.clock.forward(max(0.0, step_harness.due_times()["r:0"]))
-    run_step(step_harness.app, ["r:0"], {PartState.RUNNING}, poll)
+    run_step(step_harness.app, StepDefinition(Step.POLL, {PartState.RUNNING}, poll_part), ["r:0"])
 
 
 def test_refused_token_holds_the_account_and_is_logged_once(running, make, caplog):
@@ -95,12 +97,12 @@ def test_single_refused_task_is_given_up_after_its_attempts(fetching, make, stat
     fetching.create_run("innocent")
     fetching.api.script(get_task=lambda _, i: auth_error(status) if i == "t1" else make.task(0), get_user_info=None)
     for attempts in range(1, UNREADABLE_ATTEMPTS):
-        assert fetching.run_step(fetch, fetching.claim_part()) is None
+        assert fetching.run_step(fetch_part, fetching.claim_part()) is None
         part = fetching.part()
         assert (part.stored_ok, part.notes[1].attempts, is_open(fetching)) == (1, attempts, False)
         fetching.clock.forward(UNREADABLE_INTERVAL + 1)
     fetching.claim_part("innocent")
-    fetching.run_step(fetch, fetching.claim_part())
+    fetching.run_step(fetch_part, fetching.claim_part())
     assert (fetching.part().outcome, fetching.part().gone) == ("succeeded", 1)
     assert len(fetching.api.called("get_user_info")) == UNREADABLE_ATTEMPTS
 
@@ -108,18 +110,18 @@ def test_single_refused_task_is_given_up_after_its_attempts(fetching, make, stat
 def test_gateway_403_of_tasks_ends_nothing(fetching, make, settings):
     fetching.api.script(get_task=auth_error(403, None), get_user_info=None)
     for _ in range(4):
-        assert fetching.run_step(fetch, fetching.claim_part()) is None
+        assert fetching.run_step(fetch_part, fetching.claim_part()) is None
         fetching.clock.forward(settings.auth_grace)
     assert (fetching.part().state, fetching.part().notes, is_open(fetching)) == (PartState.FETCHING, {}, False)
     fetching.api.script(get_task=lambda _, i: make.task(int(i[1:])))
-    fetching.run_step(fetch, fetching.claim_part())
+    fetching.run_step(fetch_part, fetching.claim_part())
     assert fetching.part().stored_ok == 2
 
 
 def test_single_refused_job_has_its_tasks_fetched(running, make):
     running.api.script(get_job=auth_error(403), get_task=lambda _, i: make.task(int(i[1:])), get_user_info=None)
     for _ in range(UNREADABLE_ATTEMPTS):
-        running.run_step(poll, running.claim_part())
+        running.run_step(poll_part, running.claim_part())
         assert not is_open(running)
         running.clock.forward(UNREADABLE_INTERVAL + 1)
     assert (running.part().outcome, running.part().stored_ok) == ("succeeded", 2)
@@ -131,17 +133,17 @@ def test_refused_delete_is_sent_again(running, make, status):
     running.api.script(
         get_job=make.job("pending"), cancel_job=[auth_error(status), make.job("pending")], get_user_info=None
     )
-    running.run_step(cancel, running.claim_part())
+    running.run_step(cancel_part, running.claim_part())
     assert (is_open(running), running.part().cancel_sent_at, running.part().api_failures) == (False, None, 1)
     running.clock.forward(10)
-    running.run_step(cancel, running.claim_part())
+    running.run_step(cancel_part, running.claim_part())
     assert running.part().cancel_sent_at is not None
     assert len(running.api.called("cancel_job")) == 2
 
 
 def test_many_refused_tasks_cost_one_request_for_the_account(fetching):
     fetching.api.script(get_task=auth_error(401), get_user_info=auth_error(401))
-    fetching.run_step(fetch, fetching.claim_part())
+    fetching.run_step(fetch_part, fetching.claim_part())
     assert is_open(fetching)
     assert len(fetching.api.called("get_user_info")) == 1
 
@@ -149,13 +151,13 @@ def test_many_refused_tasks_cost_one_request_for_the_account(fetching):
 @pytest.mark.parametrize("status", [429, 500])
 def test_refusal_is_blamed_on_the_token_unless_it_works(fetching, make, status):
     fetching.api.script(get_task=auth_error(403), get_user_info=make.refusal(status))
-    fetching.run_step(fetch, fetching.claim_part())
+    fetching.run_step(fetch_part, fetching.claim_part())
     assert is_open(fetching)
 
 
 def test_run_of_another_account_is_left_and_logged_once(running, make, caplog):
     """Leave the run alone: another token does not know the job, and three polls with it would lose the paid pages."""
-    running.redis.hset(running.keys.part("r", 0), "account", "somebody else's")
+    running.redis.hset(running.keys.part(PartId("r", 0)), "account", "somebody else's")
     running.api.script(get_job=make.refusal(404))
     poll_when_due(running)
     poll_when_due(running)
@@ -175,10 +177,10 @@ def test_server_errors_do_not_count_as_refusals(step_harness, make):
     step_harness.make_running()
     step_harness.api.script(get_job=make.refusal(500))
     for _ in range(35):
-        step_harness.run_step(poll, step_harness.claim_part())
+        step_harness.run_step(poll_part, step_harness.claim_part())
         step_harness.clock.forward(31)
     step_harness.api.script(get_job=make.refusal(401), get_user_info=make.refusal(401))
-    step_harness.run_step(poll, step_harness.claim_part())
+    step_harness.run_step(poll_part, step_harness.claim_part())
     assert step_harness.part().state is PartState.RUNNING
 
 
@@ -188,7 +190,7 @@ def test_refused_request_with_accepted_token_fails(step_harness, make):
     began = step_harness.clock.time()
     while step_harness.part().state is not PartState.DONE and step_harness.clock.time() - began < HOUR:
         step_harness.clock.forward(max(0.0, step_harness.due_times()["r:0"]) + 1)
-        run_step(step_harness.app, ["r:0"], {PartState.QUEUED}, submit, seconds=LEASE)
-        run_step(step_harness.app, ["r:0"], {PartState.RECONCILING}, reconcile)
+        run_step(step_harness.app, StepDefinition(Step.SUBMIT, {PartState.QUEUED}, submit_part, LEASE), ["r:0"])
+        run_step(step_harness.app, StepDefinition(Step.RECONCILE, {PartState.RECONCILING}, reconcile_part), ["r:0"])
     assert (step_harness.part().outcome, step_harness.part().error.status_code) == ("failed", 403)
     assert step_harness.api.posts < 60

@@ -15,7 +15,8 @@ from kombu.exceptions import OperationalError
 from scrape_do_celery import routing
 from scrape_do_celery.errors import JobLostError, RunNotFoundError, StoreUnavailableError
 from scrape_do_celery.runs.canvas import delivery_signature, is_followed
-from scrape_do_celery.steps.deliver import deliver, start_draft
+from scrape_do_celery.steps.deliver import deliver_run
+from scrape_do_celery.steps.scrape import start_draft
 from scrape_do_celery.store import CANCEL
 from scrape_do_celery.store.commands.creation import AcceptRun, ScheduleTick
 from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, ForgetRun, RecordOutcome
@@ -100,7 +101,7 @@ def acknowledge(step_harness, end_part):
 
 
 def test_each_waiter_gets_its_message(ended, sent):
-    deliver(ended.app_context, "r")
+    deliver_run(ended.app_context, "r")
     (message,) = ended.sent
     assert (message.name, message.args, message.options["task_id"]) == (routing.DELIVER_OUTCOME, ["r"], "plain")
     assert message.options["queue"] == ended.settings.queue
@@ -113,15 +114,15 @@ def test_each_waiter_gets_its_message(ended, sent):
 
 def test_waiter_with_a_result_is_only_acknowledged(ended, sent):
     ended.app.backend.store_result("plain", {}, "SUCCESS")
-    deliver(ended.app_context, "r", redelivery=True)
+    deliver_run(ended.app_context, "r", redelivery=True)
     assert ended.sent == []
     assert len(sent) == 1
     assert ended.read_run().waiters.keys() == {"canvas"}
     ended.app.backend.store_result("canvas", {}, "FAILURE")
-    deliver(ended.app_context, "r", redelivery=True)
+    deliver_run(ended.app_context, "r", redelivery=True)
     assert ended.read_run().waiters.keys() == {"canvas"}, "a callback that could not be sent is no outcome"
     ended.app.backend.store_result("canvas", {}, "SUCCESS")
-    deliver(ended.app_context, "r", redelivery=True)
+    deliver_run(ended.app_context, "r", redelivery=True)
     assert ended.read_run().waiters == {}
     assert len(sent) == 2
     assert ended.ttls()[ended.keys.run("r")] is not None
@@ -129,7 +130,7 @@ def test_waiter_with_a_result_is_only_acknowledged(ended, sent):
 
 def test_revoked_waiter_is_not_delivered_again(ended, sent):
     ended.app.backend.store_result("canvas", None, "REVOKED")
-    deliver(ended.app_context, "r", redelivery=True)
+    deliver_run(ended.app_context, "r", redelivery=True)
     assert ended.read_run().waiters.keys() == {"plain"}
     assert sent == []
 
@@ -165,7 +166,7 @@ def owed(ended):
 
 def test_missed_callbacks_are_published_once_more(owed, sent):
     for _ in range(3):
-        deliver(owed.app_context, "r", redelivery=True)
+        deliver_run(owed.app_context, "r", redelivery=True)
     assert len(sent) == 1
     assert owed.read_run().waiters == {}
 
@@ -176,8 +177,8 @@ def test_callbacks_that_could_not_be_sent_are_not_repeated(owed, sent, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr("celery.canvas.Signature.apply_async", away)
-        deliver(owed.app_context, "r", redelivery=True)
-    deliver(owed.app_context, "r", redelivery=True)
+        deliver_run(owed.app_context, "r", redelivery=True)
+    deliver_run(owed.app_context, "r", redelivery=True)
     assert len(sent) == 1
 
 
@@ -192,14 +193,14 @@ def test_crash_before_the_claim_publishes_callbacks_again(owed, sent, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(owed.app_context.store, "run", dying)
         with pytest.raises(KeyboardInterrupt):
-            deliver(owed.app_context, "r", redelivery=True)
-    deliver(owed.app_context, "r", redelivery=True)
+            deliver_run(owed.app_context, "r", redelivery=True)
+    deliver_run(owed.app_context, "r", redelivery=True)
     assert len(sent) == 2
 
 
 def test_the_first_report_asks_nobody(ended, sent, monkeypatch):
     monkeypatch.setattr(ended.app.backend, "get_state", None)
-    deliver(ended.app_context, "r")
+    deliver_run(ended.app_context, "r")
     assert len(ended.sent) + len(sent) == 2
 
 
@@ -208,7 +209,7 @@ def test_backend_outage_publishes_the_outcome_again(ended, sent, monkeypatch, ca
         raise ConnectionError("no token here")
 
     monkeypatch.setattr(ended.app.backend, "get_state", get_state)
-    deliver(ended.app_context, "r", redelivery=True)
+    deliver_run(ended.app_context, "r", redelivery=True)
     assert len(ended.sent) + len(sent) == 2
     assert "ConnectionError" in caplog.text
 
@@ -220,22 +221,22 @@ def test_a_broker_that_is_away_is_only_logged(ended, monkeypatch, caplog, error)
 
     monkeypatch.setattr(ended.app, "send_task", send)
     monkeypatch.setattr("celery.canvas.Signature.apply_async", send)
-    deliver(ended.app_context, "r")
+    deliver_run(ended.app_context, "r")
     assert caplog.text.count("could not publish the outcome of run r") == 2
     assert len(ended.read_run().waiters) == 2
 
 
 def test_nothing_to_report(step_harness):
-    deliver(step_harness.app_context, "nobody")
+    deliver_run(step_harness.app_context, "nobody")
     step_harness.create_run()
-    deliver(step_harness.app_context, "r")
+    deliver_run(step_harness.app_context, "r")
     assert step_harness.sent == []
 
 
 def test_a_run_that_nobody_waits_for_is_counted_down(ended, sent):
     ended.redis.hdel(ended.keys.run("r"), "waiter:plain", "waiter:canvas")
     ended.redis.hset(ended.keys.run("r"), "waiting", 0)
-    deliver(ended.app_context, "r")
+    deliver_run(ended.app_context, "r")
     assert ended.sent == sent == []
     assert ended.ttls()[ended.keys.run("r")] is not None
 
@@ -337,7 +338,7 @@ def test_forgotten_run_is_an_error_for_its_waiter(run_deliver):
 
 
 def test_store_outage_returns_the_message(step_harness, run_deliver, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.tasks.deliver.time.sleep", lambda _: None)
+    monkeypatch.setattr("scrape_do_celery.steps.requeue.time.sleep", lambda _: None)
     monkeypatch.setattr(step_harness.app_context.store, "run", away)
     with pytest.raises(Reject) as caught:
         run_deliver()

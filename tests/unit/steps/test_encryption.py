@@ -11,15 +11,16 @@ from scrape_do_celery import RunHandle
 from scrape_do_celery.diagnostics import WRONG, check_encryption_keys
 from scrape_do_celery.errors import EncryptionKeyError, IdempotencyConflictError, JobLostError
 from scrape_do_celery.models import JobsListResponse
+from scrape_do_celery.routing import Step
 from scrape_do_celery.runs import AppContext, enqueue, make_app
-from scrape_do_celery.steps.aggregate import aggregate
-from scrape_do_celery.steps.cancel import cancel
+from scrape_do_celery.steps.aggregate import decide_run
+from scrape_do_celery.steps.cancel import cancel_part
 from scrape_do_celery.steps.context import WorkerContext
-from scrape_do_celery.steps.deliver import deliver
+from scrape_do_celery.steps.deliver import deliver_run
 from scrape_do_celery.steps.isolation import Isolation
-from scrape_do_celery.steps.reconcile import reconcile
+from scrape_do_celery.steps.reconcile import reconcile_part
 from scrape_do_celery.steps.runner import StepDefinition, _run_parts
-from scrape_do_celery.steps.submit import submit
+from scrape_do_celery.steps.submit import submit_part
 from scrape_do_celery.store import CANCEL, PartId, PartState, Store
 from scrape_do_celery.store.commands import dispatch
 from scrape_do_celery.store.commands.arguments import START
@@ -76,7 +77,7 @@ def everything(step_harness):
 
 
 def decide(step_harness, run_id="r"):
-    return step_harness.run_step(lambda context, _: aggregate(context, run_id), None)
+    return step_harness.run_step(lambda context, _: decide_run(context, run_id), None)
 
 
 def test_everything_private_is_encrypted(encrypted, make):
@@ -132,14 +133,14 @@ def test_step_without_the_key_leaves_the_part_unchanged(encrypted, key, state, s
         publish(encrypted, handler, *PartState)
     assert handled == []
     assert everything(encrypted) == before
-    assert caplog.text.count("runs wait for a worker with another key") <= 10
+    assert caplog.text.count("runs wait for a worker with another encryption key") <= 10
     encrypted.use(OLD)
     assert encrypted.try_claim_part() is not None
 
 
 def publish(step_harness, handler, *states):
     """Run a step through `run_step`, as its message does."""
-    definition = StepDefinition(list(states), handler, 30)
+    definition = StepDefinition(Step.SUBMIT, set(states), handler, 30.0)
     step_harness.run_step(lambda context, _: _run_parts(_named(context), [PartId("r", 0)], definition), None)
 
 
@@ -195,7 +196,7 @@ def test_unencrypted_run_continues_after_a_key_is_set(encrypted):
     assert isinstance(encrypted.try_claim_part(), NeedsKey)
 
 
-@pytest.mark.parametrize(("step", "state"), [(submit, PartState.QUEUED), (reconcile, PartState.SUBMITTING)])
+@pytest.mark.parametrize(("step", "state"), [(submit_part, PartState.QUEUED), (reconcile_part, PartState.SUBMITTING)])
 def test_unreadable_part_is_neither_bought_nor_counted(encrypted, step, state, make):
     """Encrypt a value with another key in a way that the claim cannot detect."""
     secret(encrypted)
@@ -229,18 +230,18 @@ def ended(encrypted, make):
 def test_a_run_is_not_decided_without_its_key(ended, caplog):
     ended.use(NEW)
     for _ in range(20):
-        assert ended.run_step(lambda context, _: aggregate(_named(context), "r"), None) is None
+        assert ended.run_step(lambda context, _: decide_run(_named(context), "r"), None) is None
     assert "deciding" not in ended.run_fields()
     ended.use(OLD)
     assert decide(ended).outcome == "succeeded"
 
 
 def test_a_run_is_not_reported_without_its_key(ended, monkeypatch, caplog):
-    monkeypatch.setattr("scrape_do_celery.tasks.deliver.time.sleep", lambda _: None)
+    monkeypatch.setattr("scrape_do_celery.steps.requeue.time.sleep", lambda _: None)
     decide(ended)
     ended.step_messages()
     ended.use(NEW)
-    deliver(ended.app_context, "r")
+    deliver_run(ended.app_context, "r")
     assert ended.sent == []
     assert "run r cannot be delivered here" in caplog.text
     step = ended.app.tasks[deliver_outcome.name]
@@ -258,14 +259,14 @@ def test_a_cancel_that_cannot_read_decides_nothing(encrypted, make):
     encrypted.store_content(position=0)
     encrypted.store_content(position=1)
     other = encrypted.use(NEW)
-    key = other.keys.contents("r", 0)
+    key = other.keys.contents(PartId("r", 0))
     strange = other.keys.encrypt(key, "0", b"x")
     encrypted.use(OLD)
     encrypted.redis.hset(key, "0", strange)
     encrypted.run(RequestStop("r", CANCEL))
     encrypted.set_fields(stop_seen_at="1")
     encrypted.api.script(get_job=make.job("success", summary=False))
-    publish(encrypted, cancel, PartState.RUNNING)
+    publish(encrypted, cancel_part, PartState.RUNNING)
     assert (encrypted.part().state, encrypted.part().outcome) == (PartState.FETCHING, None)
 
 
@@ -309,7 +310,7 @@ def test_missing_keys_are_named(encrypted, clock):
     encrypted.use(NEW)
     (found,) = check()
     assert found.level == WRONG
-    assert f"encrypted with key {name}, which SCRAPE_DO_ENCRYPTION_KEY does not have here" in found.text
+    assert f"encrypted with key {name}, which SCRAPE_DO_ENCRYPTION_KEY of this process lacks" in found.text
     clock.forward(encrypted.settings.record_ttl + 1)
     assert check() == []
 

@@ -15,8 +15,8 @@ from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runs.retry import without_page
-from scrape_do_celery.steps.fetch import fetch
-from scrape_do_celery.steps.poll import poll
+from scrape_do_celery.steps.fetch import fetch_part
+from scrape_do_celery.steps.poll import poll_part
 from scrape_do_celery.store import AsyncStore, PartId, PartState
 from scrape_do_celery.store.commands.contents import ReadContents
 from scrape_do_celery.store.commands.runs import ReadSpec, RecordOutcome
@@ -73,7 +73,7 @@ def run_on(step_harness):
                 break
             step_harness.clock.forward(seconds)
             step_harness.run_step(
-                poll if step_harness.part().state is PartState.RUNNING else fetch, step_harness.claim_part()
+                poll_part if step_harness.part().state is PartState.RUNNING else fetch_part, step_harness.claim_part()
             )
         return step_harness.part(), step_harness.run(ReadContents(PART_ID, range(2)))
 
@@ -185,7 +185,7 @@ def test_error_body_under_200_ends_its_task_after_retries(running, run_on, bough
     script(running, job("success", "success", "success"), t1=[body])
     part, tasks = run_on(UNREADABLE_ATTEMPTS + 1)
     assert (part.state, part.stored_ok, tasks[1].gone, tasks[1].content) == (PartState.DONE, 1, True, None)
-    assert "it is an error body" in tasks[1].error_message
+    assert "the answer is an error body" in tasks[1].error_message
     assert bought_again() == ["https://shop.example/1"]
 
 

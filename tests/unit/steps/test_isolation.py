@@ -8,12 +8,13 @@ import random
 
 import pytest
 
+from scrape_do_celery.routing import Step
 from scrape_do_celery.steps import isolation, runner
 from scrape_do_celery.steps.context import WorkerContext
 from scrape_do_celery.steps.finish import finish_part
 from scrape_do_celery.steps.isolation import Isolation, NoTurnError
 from scrape_do_celery.steps.rate_limiter import RateLimiter
-from scrape_do_celery.steps.runner import run_step
+from scrape_do_celery.steps.runner import StepDefinition, run_step
 from scrape_do_celery.store import PartId, PartState
 from scrape_do_celery.worker.dispatcher import messages_for
 
@@ -237,7 +238,7 @@ def test_suspects_are_worked_on_one_by_one(step_harness):
         await context.release_until(claim, {}, 60.0)
         inside.discard(run_id)
 
-    run_step(step_harness.app, ["a:0", "x:0", "b:0", "y:0", "c:0"], QUEUED, handler)
+    run_step(step_harness.app, StepDefinition(Step.SUBMIT, QUEUED, handler), ["a:0", "x:0", "b:0", "y:0", "c:0"])
     assert crowds == {"a": {"a"}, "b": {"b"}, "c": {"c"}, "x": {"x", "y"}, "y": {"x", "y"}}
     assert all(step_harness.part(run_id).attempts == 0 for run_id in "abcxy")
 
@@ -256,11 +257,15 @@ def test_waiting_suspect_is_unclaimed_and_holds_one_message(step_harness, caplog
         await context.release_until(claim, {}, 60.0)
 
     WorkerContext.for_app(step_harness.app).isolation._timeout = 0.1
-    run_step(step_harness.app, ["long:0", "suspect:0", "suspect:0", "suspect:0"], QUEUED, handler)
+    run_step(
+        step_harness.app,
+        StepDefinition(Step.SUBMIT, QUEUED, handler),
+        ["long:0", "suspect:0", "suspect:0", "suspect:0"],
+    )
     assert served == ["long"]
     assert (step_harness.part("suspect").fence, step_harness.part("suspect").attempts) == (fence, 1)
-    assert caplog.text.count("suspect:0 did not get its turn") == 1
-    run_step(step_harness.app, ["suspect:0"], QUEUED, handler)
+    assert caplog.text.count("suspect:0 waited too long for its turn") == 1
+    run_step(step_harness.app, StepDefinition(Step.SUBMIT, QUEUED, handler), ["suspect:0"])
     assert served == ["long", "suspect"]
 
 
@@ -279,9 +284,9 @@ def test_failed_step_does_not_count_as_a_crash(step_harness):
         await asyncio.wait_for(together.wait(), 5)
         await context.release_until(claim, {}, 60.0)
 
-    run_step(step_harness.app, ["a:0", "b:0"], QUEUED, failing)
+    run_step(step_harness.app, StepDefinition(Step.SUBMIT, QUEUED, failing), ["a:0", "b:0"])
     step_harness.clock.forward(step_harness.settings.lease_seconds + 1)
-    run_step(step_harness.app, ["a:0", "b:0"], QUEUED, handler)
+    run_step(step_harness.app, StepDefinition(Step.SUBMIT, QUEUED, handler), ["a:0", "b:0"])
     assert counted == [2, 2]
 
 
@@ -315,7 +320,7 @@ class Deaths:
                 rate_limiter=limiter,
                 loop=None,
             )
-            definition = runner.StepDefinition([PartState.QUEUED], self.handler, 30.0)
+            definition = runner.StepDefinition(Step.SUBMIT, {PartState.QUEUED}, self.handler, 30.0)
             works = [
                 asyncio.ensure_future(runner._run_parts(context, [PartId.parse(name) for name in names], definition))
                 for names in messages

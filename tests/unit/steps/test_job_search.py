@@ -11,16 +11,15 @@ import pytest
 from scrape_do_celery import routing
 from scrape_do_celery.errors import AsyncAPIBadRequestError, AsyncAPIRedirectError, SubmitInDoubtError
 from scrape_do_celery.models import JobsListResponse, UndetailedTaskResponse
-from scrape_do_celery.models.urls import fingerprint
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.steps.context import WorkerContext
-from scrape_do_celery.steps.reconcile import reconcile
+from scrape_do_celery.steps.reconcile import reconcile_part
 from scrape_do_celery.steps.rejected import search_for_rejected
-from scrape_do_celery.steps.submit import submit
+from scrape_do_celery.steps.submit import submit_part
 from scrape_do_celery.store import PartId, PartState
 from scrape_do_celery.store.commands.ownership import NoteUnowned
-from scrape_do_celery.store.commands.parts import FinishPart, NeedsAccount, UpdatePart
+from scrape_do_celery.store.commands.parts import NeedsAccount, UpdatePart
 from scrape_do_celery.store.commands.purchases import HasRejected, ReadLedgerDay, TakeRejected, WriteIntent
 from scrape_do_celery.store.commands.runs import RequestStop
 from scrape_do_celery.worker.dispatcher import Dispatcher
@@ -65,7 +64,7 @@ def look_until_resolved(step_harness, run_id="r"):
         if step_harness.part(run_id).state is not PartState.RECONCILING:
             return step_harness.part(run_id)
         step_harness.clock.forward(max(0.0, step_harness.due_times()[f"{run_id}:0"]) + 0.1)
-        step_harness.run_step(reconcile, step_harness.claim_part(run_id))
+        step_harness.run_step(reconcile_part, step_harness.claim_part(run_id))
     raise AssertionError(step_harness.part(run_id))
 
 
@@ -182,51 +181,6 @@ def test_job_seen_before_the_purchase_is_not_adopted(step_harness, make):
     assert look_until_resolved(step_harness, "a").job_id == "j"
 
 
-def of_an_earlier_version(step_harness, run_id, targets):
-    """Store the part in the form of the previous version, with its purchase under way."""
-    step_harness.create_run(run_id, each=targets)
-    digest = fingerprint(targets)
-    step_harness.set_fields(
-        run_id,
-        fingerprint=digest,
-        state="submitting",
-        account=step_harness.account,
-        lease=step_harness.clock.time() + HOUR,
-    )
-    step_harness.redis.set(f"{step_harness.keys.prefix}:target_lock:{step_harness.account}:{digest}", f"{run_id}:0")
-    return digest
-
-
-def test_a_part_waits_for_equal_targets_of_an_earlier_version(step_harness):
-    targets = ["https://bücher.example/?q=%7e"]
-    digest = of_an_earlier_version(step_harness, "old", targets)
-    step_harness.create_run("new", each=targets)
-    assert intend(step_harness, "new") == "targets_locked"
-    assert step_harness.redis.zrange(
-        f"{step_harness.keys.prefix}:target_waiters:{step_harness.account}:{digest}", 0, -1
-    ) == [b"new:0"]
-
-
-def test_a_part_holds_back_equal_targets_of_an_earlier_version(step_harness):
-    targets = ["https://bücher.example/?q=%7e"]
-    step_harness.create_run("new", each=targets)
-    assert intend(step_harness, "new") == "ok"
-    lock = f"{step_harness.keys.prefix}:target_lock:{step_harness.account}:{fingerprint(targets)}"
-    assert step_harness.redis.get(lock) == b"new:0"
-    step_harness.clock.forward(2 * LEASE)
-    assert step_harness.run(FinishPart(step_harness.claim_part("new"), "failed", purchase_status="void")) == 0
-    assert step_harness.redis.get(lock) is None
-
-
-def test_job_of_an_earlier_version_is_recognised(step_harness, make):
-    targets = ["https://straße.example/"]
-    step_harness.create_run(each=targets)
-    step_harness.set_fields(fingerprint=fingerprint(targets))
-    lose_answer(step_harness)
-    shows(step_harness, job_of(make, targets))
-    assert look_until_resolved(step_harness).job_id == "j"
-
-
 @pytest.mark.parametrize("text", ["n/a", "/p/1", "", "http://[", "https://a.example/\ud800"])
 def test_tasks_are_asked_where_a_summary_names_no_url(step_harness, make, text):
     step_harness.create_run()
@@ -253,14 +207,14 @@ def test_an_empty_list_whose_total_promises_jobs_proves_no_absence(step_harness)
     step_harness.api.script(list_jobs=lambda _: JobsListResponse(jobs=[], total_count=1))
     for _ in range(20):
         step_harness.clock.forward(max(0.0, step_harness.due_times()["r:0"]) + 0.1)
-        step_harness.run_step(reconcile, step_harness.claim_part())
+        step_harness.run_step(reconcile_part, step_harness.claim_part())
     assert step_harness.part().state is PartState.RECONCILING
 
 
 def test_a_job_may_have_the_id_zero(step_harness, make):
     step_harness.create_run()
     step_harness.api.script(create_job=make.created("0"))
-    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
     assert step_harness.part().job_id == "0"
 
 
@@ -281,9 +235,9 @@ def test_purchase_in_doubt_keeps_the_account_after_a_refusal(step_harness, make)
         if step_harness.part().state is PartState.QUEUED:
             break
         step_harness.clock.forward(max(0.0, step_harness.due_times()["r:0"]) + 0.1)
-        step_harness.run_step(reconcile, step_harness.claim_part())
+        step_harness.run_step(reconcile_part, step_harness.claim_part())
     step_harness.api.script(create_job=make.refusal(401))
-    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
     step_harness.clock.forward(HOUR)
     assert isinstance(step_harness.try_claim_part(account="of the new token"), NeedsAccount)
 
@@ -295,33 +249,35 @@ def test_purchase_in_doubt_keeps_the_account_after_a_refusal(step_harness, make)
 def test_a_refused_purchase_is_sent_again_after_one_listing(step_harness, make, status):
     step_harness.create_run()
     step_harness.api.script(create_job=[make.refusal(status), make.created("j")], get_user_info=None)
-    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
     step_harness.redis.delete(step_harness.keys.breaker(step_harness.account))
     shows(step_harness)
     step_harness.clock.forward(max(0.0, step_harness.due_times()["r:0"]) + 6)
-    assert step_harness.run_step(reconcile, step_harness.claim_part()) == StepMessage(routing.SUBMIT_JOBS, ("r:0",))
-    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    assert step_harness.run_step(reconcile_part, step_harness.claim_part()) == StepMessage(
+        routing.SUBMIT_JOBS, ("r:0",)
+    )
+    step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
     assert (step_harness.part().job_id, step_harness.api.posts) == ("j", 2)
 
 
 def test_job_of_a_refused_purchase_is_adopted(step_harness, make):
     step_harness.create_run()
     step_harness.api.script(create_job=make.refusal(429))
-    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
     shows(step_harness, make.job("pending", job_id="j"))
     step_harness.clock.forward(6)
-    step_harness.run_step(reconcile, step_harness.claim_part())
+    step_harness.run_step(reconcile_part, step_harness.claim_part())
     assert (step_harness.part().job_id, step_harness.api.posts) == ("j", 1)
 
 
 def test_lost_writes_after_a_refusal_need_a_search(step_harness, make):
     step_harness.create_run()
     step_harness.api.script(create_job=make.refusal(429), list_jobs=JobsListResponse(jobs=[]))
-    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
     step_harness.clock.forward(6)
-    step_harness.run_step(reconcile, step_harness.claim_part())
+    step_harness.run_step(reconcile_part, step_harness.claim_part())
     step_harness.restart_server()
-    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
     part = step_harness.part()
     assert (part.state, part.intent_lost, part.refused, part.submit_error) == (PartState.RECONCILING, True, False, None)
 
@@ -329,13 +285,13 @@ def test_lost_writes_after_a_refusal_need_a_search(step_harness, make):
 def test_a_refused_purchase_that_is_canceled_is_not_in_doubt(step_harness, make):
     step_harness.create_run()
     step_harness.api.script(create_job=make.refusal(429), list_jobs=make.refusal(500))
-    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
     step_harness.run(RequestStop("r", "cancel"))
     for _ in range(60):
         step_harness.clock.forward(max(0.0, step_harness.due_times().get("r:0", 0.0)) + 20)
         if (claim := step_harness.try_claim_part()) is None:
             break
-        step_harness.run_step(reconcile, claim)
+        step_harness.run_step(reconcile_part, claim)
     assert step_harness.part().outcome == "canceled"
     today = int(step_harness.clock.time() // 86_400)
     assert [line for day in (today - 1, today) for line in step_harness.run(ReadLedgerDay(day))] == []
@@ -348,7 +304,7 @@ def test_redirect_delays_a_part_until_the_grace_ends(step_harness):
     began = step_harness.clock.time()
     while step_harness.part().state is PartState.QUEUED:
         step_harness.clock.forward(max(0.0, step_harness.due_times()["r:0"]) + 1)
-        step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+        step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
         assert step_harness.part().state is PartState.DONE or "other.example" in step_harness.part().api_error
     assert step_harness.clock.time() - began >= step_harness.settings.auth_grace
     assert (step_harness.part().outcome, step_harness.part().error.host) == ("failed", "other.example")
@@ -357,7 +313,7 @@ def test_redirect_delays_a_part_until_the_grace_ends(step_harness):
 def test_a_text_names_the_cause_of_a_purchase_in_doubt(step_harness, make):
     step_harness.create_run()
     step_harness.api.script(create_job=SubmitInDoubtError("the job may have been bought: the gateway said 502", 2))
-    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
     shows(step_harness, make.job("queued", job_id="a"), make.job("queued", job_id="b"))
     assert "the gateway said 502" in str(look_until_resolved(step_harness).error)
 
@@ -366,14 +322,14 @@ def test_a_status_says_why_a_purchase_is_not_known(step_harness):
     step_harness.create_run()
     step_harness.api.script(create_job=SubmitInDoubtError("the job may have been bought: the gateway said 502", 2))
     assert RunStatus.from_record(step_harness.read_run()).waiting_for is None
-    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
     assert "the gateway said 502" in RunStatus.from_record(step_harness.read_run()).waiting_for
 
 
 def test_transport_error_leaves_the_purchase_in_doubt(step_harness):
     step_harness.create_run()
     step_harness.api.script(create_job=OSError("a broken pipe"))
-    assert step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE)) == StepMessage(
+    assert step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE)) == StepMessage(
         routing.RECONCILE_SUBMIT, ("r:0",)
     )
     assert step_harness.part().state is PartState.RECONCILING
@@ -383,7 +339,7 @@ def test_transport_error_leaves_the_purchase_in_doubt(step_harness):
 def rejected(step_harness):
     step_harness.create_run()
     step_harness.api.script(create_job=AsyncAPIBadRequestError("no", 400, "no"))
-    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
     assert step_harness.part().outcome == "failed"
     return step_harness
 

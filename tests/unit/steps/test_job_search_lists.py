@@ -8,9 +8,9 @@ import pytest
 
 from scrape_do_celery.errors import AsyncAPINotFoundError, SubmitInDoubtError
 from scrape_do_celery.models import JobCreationRequest, JobDetails, JobsListResponse
-from scrape_do_celery.steps.poll import poll
-from scrape_do_celery.steps.reconcile import reconcile
-from scrape_do_celery.steps.submit import submit
+from scrape_do_celery.steps.poll import poll_part
+from scrape_do_celery.steps.reconcile import reconcile_part
+from scrape_do_celery.steps.submit import submit_part
 from scrape_do_celery.store import PartState, RunSpec
 from scrape_do_celery.store.commands.creation import CreateRun
 from scrape_do_celery.store.commands.ownership import NoteUnowned
@@ -79,11 +79,11 @@ def search(step_harness, fetch_passes=60):
     """Reconcile until the part is resolved. If the part is queued again, buy it."""
     for _ in range(fetch_passes):
         if step_harness.part().state is PartState.QUEUED:
-            step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+            step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
         if step_harness.part().state is not PartState.RECONCILING:
             break
         step_harness.clock.forward(max(0.0, step_harness.due_times()["r:0"]) + 0.1)
-        step_harness.run_step(reconcile, step_harness.claim_part())
+        step_harness.run_step(reconcile_part, step_harness.claim_part())
     return step_harness.part()
 
 
@@ -119,7 +119,7 @@ def test_gateway_404_is_ignored_for_a_job_on_page_two(step_harness):
     step_harness.api.script(get_user_info=None, get_job=AsyncAPINotFoundError("<html>404</html>", 404))
     for _ in range(60):
         step_harness.clock.forward(max(0.0, step_harness.due_times()["r:0"]) + 1)
-        step_harness.run_step(poll, step_harness.claim_part())
+        step_harness.run_step(poll_part, step_harness.claim_part())
     assert step_harness.part().state is PartState.RUNNING
 
 
@@ -279,7 +279,7 @@ def shared(step_harness, make, settings):
     )
     step_harness.create_run()
     step_harness.api.script(create_job=SubmitInDoubtError("the answer was lost", 2))
-    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
     (request,) = step_harness.api.called("create_job")[0]
     step_harness.api.script(create_job=make.created("second"))
     return step_harness, request.webhook_url

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 from scrape_do_celery.errors import AsyncAPIAuthError, AsyncAPIGoneError
 from scrape_do_celery.models import JobCreationRequest, JobsListResponse
 from scrape_do_celery.steps.orphans import OrphanFinder
-from scrape_do_celery.steps.poll import poll
-from scrape_do_celery.steps.reconcile import reconcile
-from scrape_do_celery.steps.submit import submit
+from scrape_do_celery.steps.poll import poll_part
+from scrape_do_celery.steps.reconcile import reconcile_part
+from scrape_do_celery.steps.submit import submit_part
 from scrape_do_celery.store import PartId, PartState, RunSpec
 from scrape_do_celery.store.commands.creation import CreateRun
 from scrape_do_celery.store.commands.parts import NeedsAccount
@@ -49,7 +49,7 @@ def test_a_job_with_more_tasks_is_not_adopted(step_harness, make):
         get_task=lambda j, i: make.task(int(i[1:]), job=j, url=pages[i], status="pending"),
     )
     step_harness.clock.forward(1)
-    step_harness.run_step(reconcile, step_harness.claim_part("r"))
+    step_harness.run_step(reconcile_part, step_harness.claim_part("r"))
     assert step_harness.part("r").job_id is None
     assert look_until_resolved(step_harness, "s").job_id == "of-s"
 
@@ -76,7 +76,7 @@ def test_refused_plugin_run_ignores_jobs_of_its_size(step_harness, make):
     spec = RunSpec(JobCreationRequest(**PLUGIN))
     step_harness.run(CreateRun("r", spec))
     step_harness.api.script(create_job=make.refusal(429))
-    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
     shows(step_harness, make.job("pending", 1, job_id="foreign"))
     part = look_until_resolved(step_harness)
     assert (part.state, part.outcome) == (PartState.QUEUED, None)
@@ -89,17 +89,17 @@ def auth():
 def test_refusal_before_the_purchase_does_not_end_the_run(step_harness, make):
     step_harness.create_run(each=[A])
     step_harness.api.script(create_job=[auth(), make.created("j", 1)], get_user_info=None)
-    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
     step_harness.redis.delete(step_harness.keys.breaker(step_harness.account))
     shows(step_harness)
     step_harness.clock.forward(5)
-    step_harness.run_step(reconcile, step_harness.claim_part())
-    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.run_step(reconcile_part, step_harness.claim_part())
+    step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
     assert step_harness.part().job_id == "j"
     # The list shows the job for an hour. Then the job is polled individually.
     step_harness.clock.forward(3600)
     step_harness.api.script(get_job=auth())
-    step_harness.run_step(poll, step_harness.claim_part())
+    step_harness.run_step(poll_part, step_harness.claim_part())
     assert step_harness.part().outcome is None
 
 
@@ -110,31 +110,21 @@ def test_earlier_purchase_is_not_repeated_after_a_refusal(step_harness, make):
     assert look_until_resolved(step_harness).state is PartState.QUEUED
     step_harness.api.script(create_job=make.refusal(429))
     first = step_harness.part().first_intent
-    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
     late = job_of(make, [A], "j").model_copy(update={"start_time": datetime.fromtimestamp(first - 600, UTC)})
     step_harness.api.script(list_jobs=lambda _: JobsListResponse(jobs=[late]), get_job=late)
     step_harness.clock.forward(6)
-    step_harness.run_step(reconcile, step_harness.claim_part())
+    step_harness.run_step(reconcile_part, step_harness.claim_part())
     assert step_harness.part().state is not PartState.QUEUED
 
 
 def test_canceled_refused_purchase_is_searched_at_once(step_harness, make):
     step_harness.create_run()
     step_harness.api.script(create_job=make.refusal(429, 600.0))
-    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
     shows(step_harness)
     step_harness.run(RequestStop("r", "cancel"))
     assert step_harness.due_times()["r:0"] <= 1
-
-
-def test_purchase_resolved_by_an_old_worker_is_ignored(step_harness, make):
-    step_harness.create_run("old", each=[A])
-    lose_answer(step_harness, "old")
-    step_harness.set_fields("old", state="running", job="x")
-    step_harness.create_run("r", each=[A])
-    lose_answer(step_harness)
-    shows(step_harness, job_of(make, [A], "j"))
-    assert look_until_resolved(step_harness).job_id == "j"
 
 
 def test_store_restarts_do_not_poison_an_unsent_run(step_harness):
@@ -142,7 +132,7 @@ def test_store_restarts_do_not_poison_an_unsent_run(step_harness):
     shows(step_harness)
     for n in range(6):
         step_harness.redis.set("p:epoch", b"life-%d 1 old-%d@%d 0" % (n, n, n))
-        step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+        step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
         assert step_harness.part().state is PartState.RECONCILING
         assert look_until_resolved(step_harness).state is PartState.QUEUED
 
@@ -155,18 +145,18 @@ def with_another_token(step_harness):
 def test_adopted_job_is_polled_with_its_own_token(step_harness, make):
     step_harness.create_run(each=[A])
     step_harness.api.script(create_job=make.refusal(401))
-    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
     step_harness.clock.forward(10)
     shows(step_harness, job_of(make, [A], "j"))
     with_another_token(step_harness)
-    step_harness.run_step(reconcile, step_harness.claim_part())
+    step_harness.run_step(reconcile_part, step_harness.claim_part())
     assert step_harness.claim_part().part.job_id == "j"
 
 
 def test_only_a_list_of_the_same_account_proves_absence(step_harness, make):
     step_harness.create_run(each=[A])
     step_harness.api.script(create_job=make.refusal(429))
-    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
     step_harness.clock.forward(10)
     with_another_token(step_harness)
     assert isinstance(step_harness.try_claim_part(), NeedsAccount)
@@ -188,7 +178,7 @@ def test_task_id_without_a_task_does_not_prevent_adoption(step_harness, make):
 def test_gone_job_does_not_hide_a_rejected_purchase(step_harness, make, caplog):
     step_harness.create_run(each=[A])
     step_harness.api.script(create_job=make.refusal(400))
-    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
     mine, old = job_of(make, [A], "mine"), make.job("success", 1, job_id="old", summary=False)
     step_harness.api.script(
         list_jobs=lambda _: JobsListResponse(jobs=[old, mine.model_copy(update={"tasks": []})]),

@@ -10,8 +10,8 @@ import pytest
 from scrape_do_celery import routing
 from scrape_do_celery.models import JobsListResponse
 from scrape_do_celery.steps import poll_list as module
-from scrape_do_celery.steps.cancel import cancel
-from scrape_do_celery.steps.poll_list import sweep
+from scrape_do_celery.steps.cancel import cancel_part
+from scrape_do_celery.steps.poll_list import poll_list
 from scrape_do_celery.store import CANCEL, PartId, PartState
 from scrape_do_celery.store.commands import dispatch
 from scrape_do_celery.store.commands.limits import OpenBreaker
@@ -53,9 +53,9 @@ def plan_polling(step_harness):
     return step_harness.run(PlanPolling(step_harness.account, step_harness.settings.poll_max_interval, 900.0))
 
 
-def poll_list(step_harness):
+def do_list_poll(step_harness):
     async def go(context, _):
-        await sweep(context)
+        await poll_list(context)
 
     step_harness.run_step(go, None)
 
@@ -76,7 +76,7 @@ def parts_after_a_dispatch(step_harness, seconds):
     """Return the runs that one dispatch hands out, and those for which its list poll publishes messages."""
     step_harness.clock.forward(seconds)
     if plan_polling_each_30_s(step_harness).use_list:
-        poll_list(step_harness)
+        do_list_poll(step_harness)
     handed = {part.part_id.run_id for part in step_harness.claim_due().parts}
     return handed | {name.partition(":")[0] for _, names in step_harness.step_messages() for name in names}
 
@@ -86,7 +86,7 @@ def test_part_not_due_keeps_its_time(many_running, make):
     many_running.clock.stop()
     many_running.clock.forward(1.95)
     before = many_running.due_times()
-    poll_list(many_running)
+    do_list_poll(many_running)
     after = many_running.due_times()
     for n in range(COUNT):
         name = f"r{n}:0"
@@ -109,7 +109,7 @@ def test_unsupported_status_filter_polls_its_jobs_singly(many_running, make):
     many_running.api.script(list_jobs=page)
     many_running.clock.forward(20)
     many_running.step_messages()
-    poll_list(many_running)
+    do_list_poll(many_running)
     assert many_running.step_messages() == [(routing.POLL_JOBS, [f"r{COUNT - 1}:0"])]
     assert {many_running.part(f"r{n}").polls for n in range(COUNT - 1)} == {1}
 
@@ -119,7 +119,7 @@ def test_parts_at_the_longest_interval_are_polled_together(many_running, make):
     for n in range(COUNT):
         many_running.set_fields(f"r{n}", polls=9)
     many_running.clock.forward(1.05)
-    poll_list(many_running)
+    do_list_poll(many_running)
     longest = many_running.settings.poll_max_interval
     assert list(many_running.due_times().values()) == [pytest.approx(longest, abs=1)] * COUNT
 
@@ -127,7 +127,7 @@ def test_parts_at_the_longest_interval_are_polled_together(many_running, make):
 def test_ended_job_is_published_at_once(many_running, make):
     list_as_running(many_running, make, range(10, COUNT))
     many_running.clock.forward(6)
-    poll_list(many_running)
+    do_list_poll(many_running)
     ((step, names),) = many_running.step_messages()
     assert (step, set(names)) == (routing.POLL_JOBS, {f"r{n}:0" for n in range(10)})
     assert many_running.claim_due().parts == (), "the dispatcher publishes later, should this step message be lost"
@@ -140,7 +140,7 @@ def test_part_not_due_at_the_start_is_not_published(many_running, make):
     many_running.clock.stop()
     many_running.clock.forward(1.95)
     due = {name for name, at in many_running.due_times().items() if at <= 0}
-    poll_list(many_running)
+    do_list_poll(many_running)
     ((_, names),) = many_running.step_messages()
     assert set(names) == due
     assert len(due) < COUNT
@@ -151,7 +151,7 @@ def test_there_is_a_rest_between_two(many_running, make):
     many_running.clock.stop()
     many_running.clock.forward(1.05)
     assert plan_polling(many_running).use_list
-    poll_list(many_running)
+    do_list_poll(many_running)
     many_running.clock.forward(0.2)
     soon = plan_polling(many_running)
     assert not soon.use_list
@@ -176,7 +176,7 @@ def test_more_than_a_batch_is_left_to_the_dispatchers(many_running, make, monkey
     monkeypatch.setattr("scrape_do_celery.store.commands.polling.BATCH_LIMIT", 15)
     list_as_running(many_running, make, [])
     many_running.clock.forward(6)
-    poll_list(many_running)
+    do_list_poll(many_running)
     ((_, names),) = many_running.step_messages()
     assert len(names) == 15
     assert len(many_running.claim_due().parts) == COUNT - 15
@@ -190,7 +190,7 @@ def hours(step_harness, limit, sweeps=60):
         found = plan_polling(step_harness)
         if found.use_list:
             sweeps -= 1
-            poll_list(step_harness)
+            do_list_poll(step_harness)
         handed |= {name.partition(":")[0] for name in step_harness.due_parts() if not name.endswith("run")}
         step_harness.clock.forward(max(0.25, (found.next_at or 0) - step_harness.clock.time()))
     return handed
@@ -220,7 +220,7 @@ def test_failed_list_poll_leaves_some_single_polls(many_running, make, status, m
     monkeypatch.setattr("scrape_do_celery.store.commands.polling._SMALL_BATCH", 10)
     many_running.api.script(list_jobs=make.refusal(status, retry_after=1))
     many_running.clock.forward(6)
-    poll_list(many_running)
+    do_list_poll(many_running)
     assert len([name for name in many_running.due_parts() if name.endswith(":0")]) == 10
 
 
@@ -238,7 +238,7 @@ def test_crashing_list_polls_do_not_hide_an_ended_job(many_running):
 def test_ended_entry_is_no_running_job(many_running, make):
     list_as_running(many_running, make, range(COUNT), status="success")
     many_running.clock.forward(6)
-    poll_list(many_running)
+    do_list_poll(many_running)
     ((_, names),) = many_running.step_messages()
     assert len(names) == COUNT
 
@@ -277,7 +277,7 @@ def test_pages_are_read_several_at_a_time(many_running, make):
 
     many_running.api.script(list_jobs=page)
     many_running.clock.forward(6)
-    poll_list(many_running)
+    do_list_poll(many_running)
     assert sorted(number for status, number in asked if status == "pending") == list(range(1, 9))
     assert many_running.step_messages() == []
 
@@ -290,7 +290,7 @@ def test_one_failed_page_fails_the_list_poll(many_running, make):
 
     many_running.api.script(list_jobs=page)
     many_running.clock.forward(6)
-    poll_list(many_running)
+    do_list_poll(many_running)
     assert len(many_running.due_parts()) == COUNT, "the oldest fifty are looked at by themselves"
 
 
@@ -303,7 +303,7 @@ def test_many_foreign_jobs_make_single_polls_cheaper(many_running, make):
     many_running.api.script(list_jobs=page)
     many_running.clock.forward(6)
     assert plan_polling(many_running).use_list
-    poll_list(many_running)
+    do_list_poll(many_running)
     many_running.step_messages()
     for n in range(COUNT):
         assert many_running.run(UpdatePart(many_running.claim_part(f"r{n}"), {}, after=1.0)) == "ok"
@@ -343,7 +343,7 @@ def test_hanging_result_backend_delays_no_poll(many_running, make, monkeypatch):
 
     async def twice(context, _):
         for _ in range(2):
-            await sweep(context)
+            await poll_list(context)
             many_running.clock.forward(40)
         assert len(asked) == 1, "one asks at a time"
         hang.set()
@@ -363,7 +363,7 @@ def test_failing_result_backend_is_logged(many_running, make, monkeypatch, caplo
     many_running.clock.forward(6)
 
     async def once(context, _):
-        await sweep(context)
+        await poll_list(context)
         await asyncio.to_thread(context.asking.join, 30)
 
     many_running.run_step(once, None)
@@ -379,7 +379,7 @@ def test_failed_cancel_is_retried_while_jobs_are_polled_by_list(polled_by_list, 
 
     polled_by_list.run(RequestStop("r7", CANCEL))
     polled_by_list.api.script(get_job=make.job(job_id="job-r7"), cancel_job=make.refusal(500), list_jobs=page)
-    polled_by_list.run_step(cancel, polled_by_list.claim_part("r7"))
+    polled_by_list.run_step(cancel_part, polled_by_list.claim_part("r7"))
     assert "r7" in parts_after_a_dispatch(polled_by_list, 10)
 
 
@@ -395,7 +395,7 @@ def test_refused_token_makes_no_part_due(polled_by_list, make):
 
 def test_part_without_a_record_is_no_longer_polled(step_harness):
     make_parts_running(step_harness, ["r"])
-    step_harness.redis.delete(step_harness.keys.part("r", 0))
+    step_harness.redis.delete(step_harness.keys.part(PartId("r", 0)))
     step_harness.clock.forward(5)
     plan_polling_each_30_s(step_harness)
     assert step_harness.due_times() == {}
@@ -411,14 +411,14 @@ def test_slow_pages_do_not_end_a_list_poll(polled_by_list):
 
     polled_by_list.api.script(list_jobs=slowly)
     assert plan_polling_each_30_s(polled_by_list).use_list
-    poll_list(polled_by_list)
+    do_list_poll(polled_by_list)
     assert [len(names) for _, names in polled_by_list.step_messages()] == [40], "it came to its end: nothing was shown"
 
 
 def test_repeated_messages_make_one_list_poll(polled_by_list):
     polled_by_list.api.script(list_jobs=NOTHING)
     for _ in range(5):
-        poll_list(polled_by_list)
+        do_list_poll(polled_by_list)
     assert len(polled_by_list.api.called("list_jobs")) == 4, "one page a status"
 
 

@@ -12,9 +12,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from scrape_do_celery.errors import AsyncAPIRateLimitError
 from scrape_do_celery.models import JobsListResponse
 from scrape_do_celery.steps import rate_limiter as module
-from scrape_do_celery.steps.poll import poll
+from scrape_do_celery.steps.poll import poll_part
 from scrape_do_celery.steps.rate_limiter import RateLimiter
-from scrape_do_celery.steps.reconcile import reconcile
+from scrape_do_celery.steps.reconcile import reconcile_part
 from scrape_do_celery.store import CANCEL, AsyncStore, Keys
 from scrape_do_celery.store.commands.limits import AllocateRequests, PauseAPI
 from scrape_do_celery.store.commands.purchases import WriteIntent
@@ -168,7 +168,7 @@ def test_while_a_429_stands_nothing_starts_anywhere(monkeypatch):
         while not office.now:
             await asyncio.sleep(0.01)
         await office.stores[1].run(PauseAPI(60))
-        with pytest.raises(AsyncAPIRateLimitError, match="nothing was sent") as raised:
+        with pytest.raises(AsyncAPIRateLimitError, match="the request was not sent") as raised:
             await office.request(second)
         assert 0 < raised.value.retry_after <= 60
         await running
@@ -314,7 +314,7 @@ def test_pause_starts_when_the_answer_arrives(step_harness, make):
         return make.refusal(429, 10.0)
 
     step_harness.api.script(get_job=slow)
-    step_harness.run_step(poll, claim)
+    step_harness.run_step(poll_part, claim)
     assert step_harness.try_claim_part("other") is None
 
 
@@ -325,8 +325,8 @@ def test_shorter_pause_does_not_replace_a_longer_one(step_harness, make):
     step_harness.make_running("b")
     step_harness.api.script(get_job=[make.refusal(429, 60.0), make.refusal(429, None)])
     a, b = step_harness.claim_part("a"), step_harness.claim_part("b")
-    step_harness.run_step(poll, a)
-    step_harness.run_step(poll, b)
+    step_harness.run_step(poll_part, a)
+    step_harness.run_step(poll_part, b)
     step_harness.clock.forward(10)
     assert step_harness.try_claim_part("c") is None
 
@@ -341,7 +341,7 @@ def test_pause_does_not_delay_the_search_of_a_canceled_run(step_harness, make):
 
     async def paused(context, claim):
         context.rate_limiter.pause(600.0)
-        return await reconcile(context, claim)
+        return await reconcile_part(context, claim)
 
     step_harness.run_step(paused, step_harness.claim_part("r"))
     assert step_harness.api.called("list_jobs")
@@ -356,7 +356,7 @@ def test_request_not_sent_does_not_extend_the_pause(step_harness, make):
 
     async def paused(context, claim):
         context.rate_limiter.pause(600.0)
-        return await poll(context, claim)
+        return await poll_part(context, claim)
 
     step_harness.clock.forward(1)
     step_harness.run_step(paused, step_harness.claim_part())

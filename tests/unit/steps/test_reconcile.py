@@ -9,11 +9,12 @@ import pytest
 from scrape_do_celery import routing
 from scrape_do_celery.errors import PoisonedRunError, SubmitInDoubtError
 from scrape_do_celery.models import JobCanceledError, JobCreationRequest, JobStatus
+from scrape_do_celery.routing import Step
 from scrape_do_celery.rules.listing import MAX_ZONE_OFFSET
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.job_list import JobListReader
-from scrape_do_celery.steps.reconcile import reconcile
-from scrape_do_celery.steps.runner import run_step
+from scrape_do_celery.steps.reconcile import reconcile_part
+from scrape_do_celery.steps.runner import StepDefinition, run_step
 from scrape_do_celery.store import PartId, PartState, RunSpec
 from scrape_do_celery.store.commands.creation import CreateRun
 from scrape_do_celery.store.commands.ownership import NoteUnowned, ReadUnresolvedPurchases
@@ -47,7 +48,7 @@ def reconciling(step_harness):
 def reconcile_once(step_harness, wait=None):
     """Reconcile once, when the part is due or after `wait` seconds."""
     step_harness.clock.forward(max(0.0, step_harness.due_times()["r:0"]) + 0.1 if wait is None else wait)
-    return step_harness.run_step(reconcile, step_harness.claim_part())
+    return step_harness.run_step(reconcile_part, step_harness.claim_part())
 
 
 @pytest.mark.parametrize("trim", [True, False])
@@ -334,7 +335,7 @@ def test_on_a_shared_account_without_a_marker_nothing_is_taken(step_harness, mak
     lose_submit_answer(step_harness)
     show_jobs(step_harness, make.job("pending", job_id="theirs"))
     reconcile_seconds_until(step_harness, PartState.DONE)
-    assert "others buy on this account" in str(step_harness.part().error)
+    assert "other programs buy on this account" in str(step_harness.part().error)
 
 
 def test_a_plugin_job_does_not_show_whose_it_is(step_harness, make):
@@ -411,7 +412,7 @@ def test_unreachable_api_ends_a_purchase_in_doubt(step_harness, make, stopped):
     for _ in range(100):
         if step_harness.part().state is not PartState.DONE:
             step_harness.clock.forward(max(0.0, step_harness.due_times()["r:0"]) + HOUR)
-            step_harness.run_step(reconcile, step_harness.claim_part())
+            step_harness.run_step(reconcile_part, step_harness.claim_part())
     assert step_harness.part().outcome == "in_doubt"
 
 
@@ -495,7 +496,7 @@ def test_refused_search_ends_in_doubt(step_harness, make, status):
     step_harness.create_run()
     lose_submit_answer(step_harness)
     step_harness.api.script(list_jobs=make.refusal(status), get_user_info=make.refusal(status))
-    run_until_done(step_harness, {PartState.RECONCILING}, reconcile)
+    run_until_done(step_harness, {PartState.RECONCILING}, reconcile_part)
     assert step_harness.part().outcome == "in_doubt"
     assert str(status) in str(step_harness.part().error)
 
@@ -503,9 +504,9 @@ def test_refused_search_ends_in_doubt(step_harness, make, status):
 def test_unresolved_purchase_of_another_account_ends_in_doubt(step_harness):
     step_harness.create_run()
     lose_submit_answer(step_harness)
-    step_harness.redis.hset(step_harness.keys.part("r", 0), "account", "another")
+    step_harness.redis.hset(step_harness.keys.part(PartId("r", 0)), "account", "another")
     step_harness.run(RequestStop("r", "cancel"))
-    run_until_done(step_harness, {PartState.RECONCILING}, reconcile)
+    run_until_done(step_harness, {PartState.RECONCILING}, reconcile_part)
     assert step_harness.part().outcome == "in_doubt"
     assert ledger_statuses(step_harness) == ["in_doubt"]
 
@@ -517,7 +518,7 @@ def test_canceled_unresolved_purchase_ends_in_doubt(step_harness, make):
     step_harness.api.script(
         list_jobs=lambda _: job_listing(make.job("queued", job_id="another")), get_job=make.refusal(404)
     )
-    run_until_done(step_harness, {PartState.RECONCILING}, reconcile)
+    run_until_done(step_harness, {PartState.RECONCILING}, reconcile_part)
     assert step_harness.part().outcome == "in_doubt"
 
 
@@ -530,7 +531,11 @@ def test_poisoned_purchase_in_doubt_stays_in_doubt(step_harness):
         step_harness.clock.forward(200)
         step_harness.claim_part()
     step_harness.clock.forward(200)
-    run_step(step_harness.app, ["r:0"], {PartState.SUBMITTING, PartState.RECONCILING}, reconcile)
+    run_step(
+        step_harness.app,
+        StepDefinition(Step.RECONCILE, {PartState.SUBMITTING, PartState.RECONCILING}, reconcile_part),
+        ["r:0"],
+    )
     assert step_harness.part().outcome == "poisoned"
     (purchase,) = step_harness.run(ReadLedgerDay(int(step_harness.part().intent // 86_400)))
     assert purchase.status == "in_doubt"

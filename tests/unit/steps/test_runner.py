@@ -12,14 +12,16 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import ConfigurationError, PoisonedRunError
+from scrape_do_celery.routing import Step
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.context import WorkerContext
 from scrape_do_celery.steps.leases import LeaseLostError
-from scrape_do_celery.steps.runner import run_step
+from scrape_do_celery.steps.runner import StepDefinition, run_step
 from scrape_do_celery.store import PartState
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands import dispatch
 from scrape_do_celery.store.commands.dispatch import REDISPATCH_MAX
+from scrape_do_celery.store.keys import PartId
 from scrape_do_celery.tasks import cancel_run, fetch_tasks, poll_jobs, reconcile_submit, submit_jobs
 
 
@@ -40,7 +42,7 @@ def test_parts_run_concurrently_with_one_message_per_step(step_harness):
         await context.release_until(claim, {}, 60.0)
         return StepMessage("next", (str(claim.part_id),)) if claim.part_id.run_id != "c" else None
 
-    run_step(step_harness.app, ["a:0", "b:0", "c:0"], {PartState.QUEUED}, handler)
+    run_step(step_harness.app, StepDefinition(Step.SUBMIT, {PartState.QUEUED}, handler), ["a:0", "b:0", "c:0"])
     assert step_harness.step_messages() == [("next", ["a:0", "b:0"])]
     assert threads == {"scrape-do-loop"}
 
@@ -55,7 +57,9 @@ def test_parts_in_other_states_are_left_alone(step_harness):
     async def handler(context, claim):
         seen.append(claim)
 
-    run_step(step_harness.app, ["held:0", "other:0", "gone:0"], {PartState.QUEUED}, handler)
+    run_step(
+        step_harness.app, StepDefinition(Step.SUBMIT, {PartState.QUEUED}, handler), ["held:0", "other:0", "gone:0"]
+    )
     assert seen == step_harness.sent == []
 
 
@@ -65,7 +69,7 @@ def test_a_lease_may_be_longer(step_harness):
     async def handler(context, claim):
         assert step_harness.due_times()["r:0"] > 100
 
-    run_step(step_harness.app, ["r:0"], {PartState.QUEUED}, handler, seconds=120.0)
+    run_step(step_harness.app, StepDefinition(Step.SUBMIT, {PartState.QUEUED}, handler, 120.0), ["r:0"])
 
 
 def test_one_part_that_fails_does_not_keep_the_others(step_harness, caplog):
@@ -83,7 +87,9 @@ def test_one_part_that_fails_does_not_keep_the_others(step_harness, caplog):
             raise error
         return StepMessage("next", (str(claim.part_id),))
 
-    run_step(step_harness.app, [f"{run_id}:0" for run_id in errors], {PartState.QUEUED}, handler)
+    run_step(
+        step_harness.app, StepDefinition(Step.SUBMIT, {PartState.QUEUED}, handler), [f"{run_id}:0" for run_id in errors]
+    )
     assert step_harness.step_messages() == [("next", ["fine:0"])]
     levels = {record.args[0].run_id: (record.levelname, bool(record.exc_info)) for record in caplog.records}
     assert levels == {"bug": ("ERROR", True), "store": ("WARNING", False), "lease": ("WARNING", False)}
@@ -96,7 +102,7 @@ def test_part_whose_steps_keep_dying_is_poisoned(step_harness):
     for attempts in range(1, deaths + 1):
         assert step_harness.claim_part(seconds=30).part.attempts == attempts
         step_harness.clock.forward(31)
-    run_step(step_harness.app, ["r:0"], {PartState.QUEUED}, nothing)
+    run_step(step_harness.app, StepDefinition(Step.SUBMIT, {PartState.QUEUED}, nothing), ["r:0"])
     part = step_harness.part()
     assert (part.state, part.outcome) == (PartState.DONE, "poisoned")
     assert isinstance(part.error, PoisonedRunError)
@@ -107,30 +113,29 @@ def test_part_whose_steps_keep_dying_is_poisoned(step_harness):
 def test_progress_is_no_poison(step_harness):
     step_harness.create_run()
     for _ in range(3 * step_harness.settings.poison_after):
-        run_step(step_harness.app, ["r:0"], {PartState.QUEUED}, nothing)
+        run_step(step_harness.app, StepDefinition(Step.SUBMIT, {PartState.QUEUED}, nothing), ["r:0"])
         step_harness.clock.forward(61)
     assert step_harness.part().state is PartState.QUEUED
 
 
 @pytest.mark.parametrize(
-    ("step", "states"),
+    ("step", "name", "states"),
     [
-        (submit_jobs, {"queued"}),
-        (reconcile_submit, {"submitting", "reconciling"}),
-        (poll_jobs, {"running"}),
-        (cancel_run, {"running"}),
-        (fetch_tasks, {"fetching"}),
+        (submit_jobs, "submit", {"queued"}),
+        (reconcile_submit, "reconcile", {"submitting", "reconciling"}),
+        (poll_jobs, "poll", {"running"}),
+        (cancel_run, "cancel", {"running"}),
+        (fetch_tasks, "fetch", {"fetching"}),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
-def test_each_step_serves_its_states_under_its_name(step_harness, monkeypatch, step, states):
+def test_each_step_serves_its_states_under_its_name(step_harness, monkeypatch, step, name, states):
     served = []
     module = type(step_harness.app.tasks[step.name]).__module__
-    monkeypatch.setattr(
-        f"{module}.run_step", lambda app, names, states, handler, **_: served.append((app, names, states))
-    )
+    monkeypatch.setattr(f"{module}.run_step", lambda *args: served.append(args))
     step_harness.app.tasks[step.name].run(["r:0"])
-    assert served == [(step_harness.app, ["r:0"], states)]
+    ((app, definition, names),) = served
+    assert (app, definition.step, definition.states, names) == (step_harness.app, name, states, ["r:0"])
 
 
 def test_a_whole_run_step_by_step(step_harness, make):
@@ -149,7 +154,7 @@ def test_pages_left_by_a_step_are_fetched(step_harness, make):
     step_harness.create_run(targets=1)
     step_harness.make_running(state=PartState.FETCHING)
     step_harness.redis.set(
-        step_harness.keys.job("r", 0), pack(make.job("success", 1).model_dump(mode="json", by_alias=True))
+        step_harness.keys.job(PartId("r", 0)), pack(make.job("success", 1).model_dump(mode="json", by_alias=True))
     )
     step_harness.api.script(get_task=make.task())
     step_harness.app.tasks[fetch_tasks.name].run(["r:0"])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scrape_do_celery.steps.rate_limiter import RateLimiter
-from scrape_do_celery.steps.submit import submit
+from scrape_do_celery.steps.submit import submit_part
 from scrape_do_celery.store import CANCEL, Keys, PartState
 from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
 from scrape_do_celery.store.commands.purchases import SLOT_RECHECK, WriteIntent
@@ -31,7 +31,7 @@ def two_slots(step_harness, make):
 
 def try_submit(step_harness, run_id):
     step_harness.clock.forward(10)
-    step_harness.run_step(submit, step_harness.claim_part(run_id, seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part(run_id, seconds=LEASE))
     return step_harness.part(run_id).state
 
 
@@ -139,7 +139,7 @@ def test_raised_limit_counts_from_the_next_check(two_slots):
 def test_without_a_limit_nothing_is_counted(step_harness, make):
     step_harness.create_run()
     step_harness.api.script(create_job=make.created())
-    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
     assert not list(step_harness.redis.scan_iter("p:slots:*"))
 
 
@@ -230,7 +230,7 @@ def check_invariants(store):
 
 def test_slot_freed_during_the_step_wakes_its_part(step_harness, make):
     limit_to_one_slot(step_harness, make, "ab")
-    step_harness.run_step(submit, step_harness.claim_part("a", seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part("a", seconds=LEASE))
     step_harness.clock.forward(10)
     claim = step_harness.claim_part("b", seconds=LEASE)
 
@@ -244,7 +244,7 @@ def test_slot_freed_during_the_step_wakes_its_part(step_harness, make):
             return answer
 
         context.store.run = watched
-        return await submit(context, claim)
+        return await submit_part(context, claim)
 
     step_harness.run_step(with_an_end_in_between, claim)
     assert step_harness.due_parts()["b:0"] <= 0
@@ -283,7 +283,7 @@ def test_canceled_waiters_leave_no_key(step_harness, make):
     limit_to_one_slot(step_harness, make, "abc")
     for name in "abc":
         step_harness.clock.forward(10)
-        step_harness.run_step(submit, step_harness.claim_part(name, seconds=LEASE))
+        step_harness.run_step(submit_part, step_harness.claim_part(name, seconds=LEASE))
     for name in "bc":
         step_harness.run(RequestStop(name, CANCEL))
     assert step_harness.redis.zcard(f"p:slot_waiters:{step_harness.account}") == 0
@@ -294,7 +294,7 @@ def test_canceled_waiters_leave_no_key(step_harness, make):
 
 def test_waiting_for_a_slot_uses_no_request(step_harness, make):
     limit_to_one_slot(step_harness, make, "abcde")
-    step_harness.run_step(submit, step_harness.claim_part("a", seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part("a", seconds=LEASE))
     step_harness.clock.forward(10)
     claims = [step_harness.claim_part(name, seconds=LEASE) for name in "bcde"]
     spent = []
@@ -302,7 +302,7 @@ def test_waiting_for_a_slot_uses_no_request(step_harness, make):
     async def all_of_them(context, _):
         context.rate_limiter = RateLimiter(context.store, here=10, limit=10, rate=0.2)
         began = time.monotonic()
-        await asyncio.gather(*(submit(context, claim) for claim in claims))
+        await asyncio.gather(*(submit_part(context, claim) for claim in claims))
         spent.append(time.monotonic() - began)
 
     step_harness.run_step(all_of_them, claims[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scrape_do_celery.steps.submit import DURABILITY_DELAY, submit
+from scrape_do_celery.steps.submit import DURABILITY_DELAY, submit_part
 from scrape_do_celery.store import PartState
 from scrape_do_celery.store.commands.purchases import WriteIntent
 from scrape_do_celery.store.commands.runs import RequestStop
@@ -134,10 +134,10 @@ def test_submit_waits_after_durability_was_lost(step_harness, epoch_key, make):
     step_harness.create_run()
     step_harness.health.durable = False
     step_harness.api.script(create_job=make.created("j"))
-    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
     assert (step_harness.part().state, step_harness.api.posts) == (PartState.QUEUED, 0)
     step_harness.clock.forward(DURABILITY_DELAY)
-    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
     assert (step_harness.part().job_id, step_harness.api.posts) == ("j", 1)
 
 
@@ -156,9 +156,9 @@ def test_without_info_each_attempt_is_reconciled(step_harness, make, monkeypatch
     show_jobs(step_harness)
     assert reconcile_until(step_harness)
     step_harness.api.script(create_job=make.refusal(429))
-    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
     step_harness.clock.forward(60)
-    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
     assert (step_harness.part().state, step_harness.api.posts) == (PartState.RECONCILING, 1)
 
 
@@ -168,7 +168,7 @@ def test_cancel_after_lost_writes_searches_for_the_job(step_harness, epoch_key, 
     step_harness.clock.forward(5)
     step_harness.run(RequestStop("r", "cancel"))
     assert step_harness.part().state is PartState.QUEUED
-    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
     assert step_harness.part().state is PartState.RECONCILING
     show_jobs(step_harness, make.job("queued", job_id="ours"))
     assert reconcile_until(step_harness, until=PartState.RUNNING)

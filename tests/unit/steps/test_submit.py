@@ -19,7 +19,7 @@ from scrape_do_celery.errors import (
 from scrape_do_celery.models import JobCanceledError, RunTimeoutError
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.leases import LeaseLostError
-from scrape_do_celery.steps.submit import submit
+from scrape_do_celery.steps.submit import submit_part
 from scrape_do_celery.store import PartState
 from scrape_do_celery.store.commands import limits
 from scrape_do_celery.store.commands.parts import FinishPart
@@ -46,7 +46,7 @@ def aggregate(run_id="r"):
 
 def test_job_is_bought_and_polled_later(step_harness, claim, make):
     step_harness.api.script(create_job=make.created("j", 2))
-    assert step_harness.run_step(submit, claim) is None
+    assert step_harness.run_step(submit_part, claim) is None
     part = step_harness.part()
     assert (part.state, part.job_id, part.task_ids) == (PartState.RUNNING, "j", ("t0", "t1"))
     assert part.bought_at == pytest.approx(claim.now, abs=1)
@@ -60,7 +60,7 @@ def test_job_is_bought_and_polled_later(step_harness, claim, make):
 def test_the_intent_is_on_disk_before_the_post(step_harness, claim, make):
     seen = []
     step_harness.api.script(create_job=lambda _: seen.append(step_harness.part()) or make.created())
-    step_harness.run_step(submit, claim)
+    step_harness.run_step(submit_part, claim)
     assert seen[0].state is PartState.SUBMITTING
     assert seen[0].intent is not None
 
@@ -68,7 +68,7 @@ def test_the_intent_is_on_disk_before_the_post(step_harness, claim, make):
 def test_a_part_of_many_sends_its_own_targets(step_harness, make):
     step_harness.create_multi_part_run(2)
     step_harness.api.script(create_job=make.created("j", 1))
-    step_harness.run_step(submit, step_harness.claim_part(part=1, seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part(part=1, seconds=LEASE))
     ((request,),) = step_harness.api.called("create_job")
     assert request.targets == make.urls(1, 1000)
 
@@ -76,7 +76,7 @@ def test_a_part_of_many_sends_its_own_targets(step_harness, make):
 def test_stopped_part_is_not_sent(step_harness):
     step_harness.create_multi_part_run(2)
     step_harness.finish_part(part=0, outcome="failed", skip_unsent=True)
-    assert step_harness.run_step(submit, step_harness.claim_part(part=1, seconds=LEASE)) == aggregate()
+    assert step_harness.run_step(submit_part, step_harness.claim_part(part=1, seconds=LEASE)) == aggregate()
     assert step_harness.api.posts == 0
     assert step_harness.part(part=1).outcome == "skipped"
 
@@ -85,7 +85,7 @@ def test_stopped_part_is_not_sent(step_harness):
 def test_stop_request_before_the_claim_ends_the_part(step_harness, stop_reason, error):
     step_harness.create_run(max_wait=60)
     step_harness.redis.hset(step_harness.keys.run("r"), "stop_reason", stop_reason)
-    assert step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE)) == aggregate()
+    assert step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE)) == aggregate()
     assert step_harness.api.posts == 0
     assert isinstance(step_harness.part().error, error)
 
@@ -93,10 +93,10 @@ def test_stop_request_before_the_claim_ends_the_part(step_harness, stop_reason, 
 @pytest.mark.parametrize("field", ["stop_reason", "skip_unsent"])
 def test_stop_request_before_the_intent_reaches_the_next_claim(step_harness, claim, field):
     step_harness.redis.hset(step_harness.keys.run("r"), field, "cancel")
-    assert step_harness.run_step(submit, claim) == StepMessage(routing.SUBMIT_JOBS, ("r:0",))
+    assert step_harness.run_step(submit_part, claim) == StepMessage(routing.SUBMIT_JOBS, ("r:0",))
     assert step_harness.api.posts == 0
     assert step_harness.part().state is PartState.QUEUED
-    assert step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE)) == aggregate()
+    assert step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE)) == aggregate()
     assert step_harness.api.posts == 0
 
 
@@ -105,7 +105,7 @@ def test_a_request_that_cannot_be_read_fails(step_harness, claim, monkeypatch):
         raise ValueError("targets[0] has no host")
 
     monkeypatch.setattr(type(claim), "spec", spec)
-    assert step_harness.run_step(submit, claim) == aggregate()
+    assert step_harness.run_step(submit_part, claim) == aggregate()
     assert isinstance(step_harness.part().error, InvalidRequestError)
     assert "targets[0]" in str(step_harness.part().error)
     assert step_harness.api.posts == 0
@@ -118,12 +118,12 @@ def test_a_request_that_cannot_be_read_fails(step_harness, claim, monkeypatch):
 )
 def test_request_not_sent_is_sent_again(step_harness, claim, make, error):
     step_harness.api.script(create_job=[error, make.created("j")])
-    assert step_harness.run_step(submit, claim) is None
+    assert step_harness.run_step(submit_part, claim) is None
     part = step_harness.part()
     assert (part.state, part.api_failures) == (PartState.QUEUED, 1)
     assert 0 < step_harness.due_times()["r:0"] <= 1
     step_harness.clock.forward(2)
-    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
     assert step_harness.part().job_id == "j"
     assert step_harness.api.posts == 2
     assert step_harness.part().api_failures == 0
@@ -133,7 +133,7 @@ def test_request_not_sent_is_sent_again(step_harness, claim, make, error):
 def test_too_many_requests_is_later_and_for_all(step_harness, claim, make, retry_after, pause):
     step_harness.create_run("other")
     step_harness.api.script(create_job=make.refusal(429, retry_after))
-    assert step_harness.run_step(submit, claim) is None
+    assert step_harness.run_step(submit_part, claim) is None
     assert (step_harness.part().state, step_harness.part().refused) == (PartState.RECONCILING, True)
     assert step_harness.try_claim_part("other") is None
     assert step_harness.due_times()["r:0"] == pytest.approx(pause, abs=1)
@@ -145,7 +145,7 @@ def test_too_many_requests_is_later_and_for_all(step_harness, claim, make, retry
 def test_a_refusal_is_final(step_harness, claim):
     error = AsyncAPIBadRequestError("no", 400, "no")
     step_harness.api.script(create_job=error)
-    assert step_harness.run_step(submit, claim) == aggregate()
+    assert step_harness.run_step(submit_part, claim) == aggregate()
     part = step_harness.part()
     assert (part.state, part.outcome) == (PartState.DONE, "failed")
     assert type(part.error) is type(error)
@@ -155,8 +155,8 @@ def test_a_refusal_is_final(step_harness, claim):
 def test_a_refusal_stops_the_parts_that_were_not_sent(step_harness, make):
     step_harness.create_multi_part_run(2)
     step_harness.api.script(create_job=make.refusal(400))
-    assert step_harness.run_step(submit, step_harness.claim_part(part=0, seconds=LEASE)) is None
-    assert step_harness.run_step(submit, step_harness.claim_part(part=1, seconds=LEASE)) == aggregate()
+    assert step_harness.run_step(submit_part, step_harness.claim_part(part=0, seconds=LEASE)) is None
+    assert step_harness.run_step(submit_part, step_harness.claim_part(part=1, seconds=LEASE)) == aggregate()
     assert [part.outcome for part in step_harness.read_run().parts] == ["failed", "skipped"]
     assert step_harness.api.posts == 1
 
@@ -165,15 +165,15 @@ def test_refusal_leaves_other_parts_alone_if_set(step_harness, make, settings):
     step_harness.settings = settings.model_copy(update={"stop_on_failure": False})
     step_harness.create_multi_part_run(2)
     step_harness.api.script(create_job=[make.refusal(400), make.created("j")])
-    step_harness.run_step(submit, step_harness.claim_part(part=0, seconds=LEASE))
-    step_harness.run_step(submit, step_harness.claim_part(part=1, seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part(part=0, seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part(part=1, seconds=LEASE))
     assert [part.state for part in step_harness.read_run().parts] == [PartState.DONE, PartState.RUNNING]
 
 
 @pytest.mark.parametrize("error", LOST_ANSWERS, ids=lambda error: type(error).__name__)
 def test_purchase_in_doubt_is_never_sent_again(step_harness, claim, error):
     step_harness.api.script(create_job=error)
-    assert step_harness.run_step(submit, claim) == StepMessage(routing.RECONCILE_SUBMIT, ("r:0",))
+    assert step_harness.run_step(submit_part, claim) == StepMessage(routing.RECONCILE_SUBMIT, ("r:0",))
     assert step_harness.part().state is PartState.RECONCILING
     assert "submit_error" in step_harness.part_fields()
     assert step_harness.api.posts == 1
@@ -183,7 +183,7 @@ def test_purchase_in_doubt_is_never_sent_again(step_harness, claim, error):
 def test_a_refused_token_holds_the_run_back(step_harness, claim, make, status):
     step_harness.create_run("other")
     step_harness.api.script(create_job=[make.refusal(status), make.created("j")])
-    assert step_harness.run_step(submit, claim) is None
+    assert step_harness.run_step(submit_part, claim) is None
     assert (step_harness.part().state, step_harness.part().refused) == (PartState.RECONCILING, True)
     assert step_harness.try_claim_part("other") is None
     assert step_harness.due_parts()["other:0"] == pytest.approx(limits.PROBE, abs=1)
@@ -197,16 +197,16 @@ def test_stop_request_at_the_last_moment_prevents_the_post(step_harness, claim, 
         return real(command, keys)
 
     monkeypatch.setattr(CheckBeforeSend, "encode", check_before_send)
-    assert step_harness.run_step(submit, claim) is None
+    assert step_harness.run_step(submit_part, claim) is None
     assert step_harness.api.posts == 0
     assert step_harness.part().state is PartState.QUEUED
-    assert step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE)) == aggregate()
+    assert step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE)) == aggregate()
     assert isinstance(step_harness.part().error, JobCanceledError)
 
 
 def test_nothing_is_bought_into_a_full_store(step_harness, claim):
     step_harness.health.used = 0.81
-    assert step_harness.run_step(submit, claim) is None
+    assert step_harness.run_step(submit_part, claim) is None
     assert step_harness.api.posts == 0
     assert step_harness.part().state is PartState.QUEUED
     assert 0 < step_harness.due_times()["r:0"] <= 5
@@ -215,15 +215,15 @@ def test_nothing_is_bought_into_a_full_store(step_harness, claim):
 def test_equal_targets_are_bought_one_after_the_other(step_harness, claim, make):
     step_harness.create_run("equal", request={"geo_code": "us"})
     step_harness.api.script(create_job=[LOST_ANSWERS[0], make.created("j")])
-    step_harness.run_step(submit, claim)
-    assert step_harness.run_step(submit, step_harness.claim_part("equal", seconds=LEASE)) is None
+    step_harness.run_step(submit_part, claim)
+    assert step_harness.run_step(submit_part, step_harness.claim_part("equal", seconds=LEASE)) is None
     assert step_harness.api.posts == 1
     assert step_harness.part("equal").state is PartState.QUEUED
     assert step_harness.due_parts()["equal:0"] > 0.4
     # The first purchase is resolved, so the other part may buy.
     step_harness.run(FinishPart(step_harness.claim_part(), "in_doubt", purchase_status="in_doubt"))
     assert step_harness.due_parts()["equal:0"] <= 0
-    step_harness.run_step(submit, step_harness.claim_part("equal", seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part("equal", seconds=LEASE))
     assert step_harness.part("equal").job_id == "j"
 
 
@@ -231,7 +231,7 @@ def test_part_queued_before_a_store_restart_is_reconciled(step_harness, claim):
     """Restart the store, which may have lost a written intent whose `POST` was sent."""
     step_harness.health.durable = False
     step_harness.restart_server()
-    assert step_harness.run_step(submit, claim) == StepMessage(routing.RECONCILE_SUBMIT, ("r:0",))
+    assert step_harness.run_step(submit_part, claim) == StepMessage(routing.RECONCILE_SUBMIT, ("r:0",))
     assert step_harness.api.posts == 0
     part = step_harness.part()
     assert (part.state, part.intent_lost, part.purchases) == (PartState.RECONCILING, True, 1)
@@ -240,7 +240,7 @@ def test_part_queued_before_a_store_restart_is_reconciled(step_harness, claim):
 def test_a_restart_of_a_durable_store_changes_nothing(step_harness, claim, make):
     step_harness.restart_server(lossless=True)
     step_harness.api.script(create_job=make.created("j"))
-    step_harness.run_step(submit, claim)
+    step_harness.run_step(submit_part, claim)
     assert step_harness.part().job_id == "j"
 
 
@@ -254,7 +254,7 @@ def test_a_post_is_not_made_once_the_lease_is_lost(step_harness, claim, monkeypa
 
     monkeypatch.setattr(CheckBeforeSend, "encode", check_before_send)
     with pytest.raises(LeaseLostError):
-        step_harness.run_step(submit, claim)
+        step_harness.run_step(submit_part, claim)
     assert step_harness.api.posts == 0
     assert step_harness.part().state is PartState.SUBMITTING
 
@@ -267,26 +267,26 @@ def test_post_that_could_outlive_the_lease_is_not_sent(step_harness, claim, make
         return real(command, keys)
 
     monkeypatch.setattr(CheckBeforeSend, "encode", check_before_send)
-    assert step_harness.run_step(submit, claim) is None
+    assert step_harness.run_step(submit_part, claim) is None
     assert step_harness.api.posts == 0
     assert step_harness.part().state is PartState.QUEUED
     assert 0 < step_harness.due_times()["r:0"] <= 1
     monkeypatch.setattr(CheckBeforeSend, "encode", real)
     step_harness.clock.forward(1)
     step_harness.api.script(create_job=make.created())
-    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
     assert step_harness.api.posts == 1
 
 
 def test_post_is_not_sent_without_a_confirmed_lease(step_harness, claim):
-    assert step_harness.run_step(submit, claim, broken="check_before_send") is None
+    assert step_harness.run_step(submit_part, claim, broken="check_before_send") is None
     assert step_harness.api.posts == 0
     assert step_harness.part().state is PartState.QUEUED
 
 
 def test_a_store_that_comes_back_learns_what_was_bought(step_harness, claim, make):
     step_harness.api.script(create_job=make.created("j"))
-    assert step_harness.run_step(submit, claim, broken="update_part", times=3) is None
+    assert step_harness.run_step(submit_part, claim, broken="update_part", times=3) is None
     assert (step_harness.part().state, step_harness.part().job_id) == (PartState.RUNNING, "j")
     assert step_harness.api.posts == 1
 
@@ -294,7 +294,7 @@ def test_a_store_that_comes_back_learns_what_was_bought(step_harness, claim, mak
 @pytest.mark.parametrize("status", [400, 429])
 def test_a_store_that_comes_back_learns_what_was_refused(step_harness, claim, make, status):
     step_harness.api.script(create_job=make.refusal(status))
-    step_harness.run_step(submit, claim, broken="finish_part" if status == 400 else "update_part", times=3)
+    step_harness.run_step(submit_part, claim, broken="finish_part" if status == 400 else "update_part", times=3)
     assert step_harness.part().state is (PartState.DONE if status == 400 else PartState.RECONCILING)
 
 
@@ -302,7 +302,7 @@ def test_a_store_that_stays_away_is_logged_with_the_job(step_harness, claim, mak
     monkeypatch.setattr("scrape_do_celery.steps.context.stop_after_delay", lambda _: stop_after_attempt(3))
     step_harness.api.script(create_job=make.created("job-that-was-paid"))
     with pytest.raises(RedisError):
-        step_harness.run_step(submit, claim, broken="update_part", times=99)
+        step_harness.run_step(submit_part, claim, broken="update_part", times=99)
     assert "job-that-was-paid" in caplog.text
     assert step_harness.part().state is PartState.SUBMITTING
 
@@ -310,7 +310,7 @@ def test_a_store_that_stays_away_is_logged_with_the_job(step_harness, claim, mak
 def test_a_job_that_another_run_owns_is_in_doubt(step_harness, claim, make, caplog):
     step_harness.redis.set(step_harness.keys.owner("j"), "other:0")
     step_harness.api.script(create_job=make.created("j"))
-    assert step_harness.run_step(submit, claim) == aggregate()
+    assert step_harness.run_step(submit_part, claim) == aggregate()
     part = step_harness.part()
     assert (part.outcome, part.job_id, part.error.candidates) == ("in_doubt", None, ("j",))
     assert "another run owns" in str(part.error)
@@ -325,7 +325,7 @@ def test_purchase_under_a_lost_lease_is_logged(step_harness, claim, make, caplog
         return make.created("job-that-was-paid")
 
     step_harness.api.script(create_job=bought)
-    assert step_harness.run_step(submit, claim) is None
+    assert step_harness.run_step(submit_part, claim) is None
     assert "job-that-was-paid" in caplog.text
     assert step_harness.part().state is PartState.SUBMITTING
 
@@ -336,7 +336,7 @@ def test_stop_request_during_the_post_makes_the_part_due(step_harness, claim, ma
         return make.created("j")
 
     step_harness.api.script(create_job=bought)
-    step_harness.run_step(submit, claim)
+    step_harness.run_step(submit_part, claim)
     assert step_harness.due_times()["r:0"] <= 0
     (due,) = step_harness.claim_due().parts
     assert due.stop_requested
@@ -347,7 +347,7 @@ def test_429_is_recorded_if_the_pause_cannot_be_written(step_harness, make):
     step_harness.api.script(create_job=make.refusal(429, 10.0))
     with contextlib.suppress(RedisError):
         step_harness.run_step(
-            submit,
+            submit_part,
             step_harness.claim_part(seconds=120),
             broken="pause_api",
         )

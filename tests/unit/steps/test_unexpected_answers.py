@@ -16,11 +16,11 @@ from scrape_do_celery.errors import (
 from scrape_do_celery.rules.lifecycle import UNKNOWN_STATUS_TIMEOUT
 from scrape_do_celery.rules.polling import RETENTION
 from scrape_do_celery.runs import RunHandle, StepMessage
-from scrape_do_celery.steps.cancel import cancel
-from scrape_do_celery.steps.fetch import fetch
+from scrape_do_celery.steps.cancel import cancel_part
+from scrape_do_celery.steps.fetch import fetch_part
 from scrape_do_celery.steps.fetch_task import FetchPass, fetch_task
 from scrape_do_celery.steps.leases import LeaseLostError
-from scrape_do_celery.steps.poll import poll
+from scrape_do_celery.steps.poll import poll_part
 from scrape_do_celery.store import PartId, PartState
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands.contents import ReadContents
@@ -65,12 +65,12 @@ def asked(step_harness, task_id):
 
 def poll_on(step_harness, times=10, seconds=STALLED):
     """Poll up to `times` more times, each `seconds` later. Return the last poll's answer."""
-    message = step_harness.run_step(poll, step_harness.claim_part())
+    message = step_harness.run_step(poll_part, step_harness.claim_part())
     for _ in range(times):
         if message is not None:
             break
         step_harness.clock.forward(seconds)
-        message = step_harness.run_step(poll, step_harness.claim_part())
+        message = step_harness.run_step(poll_part, step_harness.claim_part())
     return message
 
 
@@ -80,7 +80,13 @@ def end_on_stop_request(step_harness, stop_reason="cancel"):
         part = step_harness.part()
         if part.state is PartState.DONE:
             break
-        step = fetch if part.state is PartState.FETCHING else cancel if part.cancel_sent_at is None else poll
+        step = (
+            fetch_part
+            if part.state is PartState.FETCHING
+            else cancel_part
+            if part.cancel_sent_at is None
+            else poll_part
+        )
         step_harness.run_step(step, step_harness.claim_part())
         step_harness.clock.forward(70)
     return step_harness.part()
@@ -173,12 +179,12 @@ def test_step_without_a_lease_stores_no_page(early, make):
     part = job.model_copy(update={"task_ids": ["t1"], "tasks": job.tasks[1:2]})
 
     def late(_):
-        early.redis.hincrby(early.keys.part("r", 0), "fence", 1)
+        early.redis.hincrby(early.keys.part(PartId("r", 0)), "fence", 1)
         return part
 
     early.api.script(get_job=late, get_task=pages(make))
     with pytest.raises(LeaseLostError):
-        early.run_step(poll, early.claim_part())
+        early.run_step(poll_part, early.claim_part())
     assert stored(early) == [None] * 3
 
 
@@ -193,10 +199,10 @@ def test_pages_that_a_step_stored_before_it_died_are_found(early, make):
         get_job=make.job("pending", tasks=["success", "success", "pending"]), get_task=lambda _, i: dies[i]
     )
     with pytest.raises(RuntimeError):
-        early.run_step(poll, early.claim_part())
+        early.run_step(poll_part, early.claim_part())
     early.clock.forward(60)
     early.api.script(get_job=answer(410))
-    assert early.run_step(poll, early.claim_part()) == AGGREGATE
+    assert early.run_step(poll_part, early.claim_part()) == AGGREGATE
     assert read(early) == ["t0"]
 
 
@@ -244,12 +250,12 @@ def test_unreadable_task_of_a_canceled_job_is_kept(running, make):
     goes_on = make.task(1, status="pending", content=None)
     running.api.script(get_job=make.job("canceled", tasks=["pending"] * 3))
     running.api.script(get_task=pages(make, t0=unreadable(), t1=goes_on, t2=goes_on))
-    assert running.run_step(poll, running.claim_part()) is None
+    assert running.run_step(poll_part, running.claim_part()) is None
     for _ in range(10):
         if running.part().state is PartState.DONE:
             break
         running.clock.forward(700)
-        running.run_step(fetch, running.claim_part())
+        running.run_step(fetch_part, running.claim_part())
     assert (running.part().outcome, stored(running)[0].unreadable) == ("canceled", True)
 
 
@@ -258,14 +264,14 @@ def test_unreadable_task_of_a_canceled_job_is_kept(running, make):
 
 def test_an_account_without_credits_loses_no_page(running, make):
     running.api.script(get_job=make.job("success", 3), get_task=answer(402, "no credits"))
-    running.run_step(poll, running.claim_part())
+    running.run_step(poll_part, running.claim_part())
     for _ in range(6):
         running.clock.forward(700)
-        running.run_step(fetch, running.claim_part())
+        running.run_step(fetch_part, running.claim_part())
     assert "no credits" in running.part().api_error or "402" in running.part().api_error
     running.api.script(get_task=pages(make))
     running.clock.forward(700)
-    assert running.run_step(fetch, running.claim_part()) == AGGREGATE
+    assert running.run_step(fetch_part, running.claim_part()) == AGGREGATE
     assert (running.part().stored_ok, running.part().gone) == (3, 0)
 
 
@@ -311,7 +317,7 @@ def collect_all(step_harness, times=30, seconds=700):
             break
         step_harness.clock.forward(seconds)
         step_harness.run_step(
-            poll if step_harness.part().state is PartState.RUNNING else fetch, step_harness.claim_part()
+            poll_part if step_harness.part().state is PartState.RUNNING else fetch_part, step_harness.claim_part()
         )
 
 

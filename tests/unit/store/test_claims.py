@@ -141,7 +141,7 @@ def test_fence_is_not_reused_after_a_lost_claim(store):
     store.create_run()
     before = store.part_fields()
     lost = store.claim_part()
-    store.redis.delete(store.keys.part("r", 0))
+    store.redis.delete(store.keys.part(PartId("r", 0)))
     store.set_fields(**before)
     time.sleep(0.002)
     assert store.claim_part().part.fence > lost.part.fence

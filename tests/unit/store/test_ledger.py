@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from scrape_do_celery.steps.reconcile import reconcile
-from scrape_do_celery.steps.runner import run_step
-from scrape_do_celery.steps.submit import submit
+from scrape_do_celery.routing import Step
+from scrape_do_celery.steps.reconcile import reconcile_part
+from scrape_do_celery.steps.runner import StepDefinition, run_step
+from scrape_do_celery.steps.submit import submit_part
 from scrape_do_celery.store import PartState
 from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
 from scrape_do_celery.store.commands.purchases import ReadLedgerDay, WriteIntent
@@ -25,10 +26,10 @@ def test_purchase_not_found_stays_in_the_ledger(step_harness, make):
     show_jobs(step_harness)
     assert reconcile_until(step_harness)
     step_harness.api.script(create_job=make.refusal(429), get_user_info=None)
-    step_harness.run_step(submit, step_harness.claim_part(seconds=LEASE))
+    step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
     step_harness.clock.forward(60)
     step_harness.run(RequestStop("r", "cancel"))
-    step_harness.run_step(reconcile, step_harness.claim_part())
+    step_harness.run_step(reconcile_part, step_harness.claim_part())
     today = int(step_harness.clock.time() // 86_400)
     lines = [line for day in (today - 1, today) for line in step_harness.run(ReadLedgerDay(day))]
     assert [(line.sequence, line.status) for line in lines] == [(1, "not_found")]
@@ -39,8 +40,8 @@ def test_rejected_purchase_is_removed_from_the_ledger(step_harness, make):
     step_harness.api.script(create_job=make.refusal(403), get_user_info=None, list_jobs=job_listing())
     for _ in range(100):
         step_harness.clock.forward(max(0.0, step_harness.due_times().get("r:0", 0.0)) + 1.0)
-        run_step(step_harness.app, ["r:0"], {PartState.QUEUED}, submit, seconds=LEASE)
-        run_step(step_harness.app, ["r:0"], {PartState.RECONCILING}, reconcile)
+        run_step(step_harness.app, StepDefinition(Step.SUBMIT, {PartState.QUEUED}, submit_part, LEASE), ["r:0"])
+        run_step(step_harness.app, StepDefinition(Step.RECONCILE, {PartState.RECONCILING}, reconcile_part), ["r:0"])
     assert step_harness.part().outcome == "failed"
     assert ledger_statuses(step_harness) == []
 

@@ -1,4 +1,4 @@
---[[ Stop all workers from calling the API for some seconds. A longer pause stays as it is.
+--[[ Pause the API for all runs without a stop request. A longer pause stays as it is.
 
   KEYS  pause  string  until when no call is made
   ARGV  seconds

@@ -1,4 +1,4 @@
--- The change feed.
+-- The change feed: note that a run changed.
 --- @include lib/clock
 --- @include lib/keys
 

@@ -1,4 +1,4 @@
--- Provisional contents.
+-- Provisional contents: store the pages that are held of unfinished tasks.
 --- @include lib/keys
 
 -- Store the page that is held of a task, unless the task is stored already. Such a page counts as a failure

@@ -1,4 +1,4 @@
--- Counters for monitoring.
+-- Counters for monitoring: add to the totals.
 --- @include lib/keys
 
 -- Add to a counter of `<prefix>:totals`. An error of the counter must not fail the script, so it is ignored.

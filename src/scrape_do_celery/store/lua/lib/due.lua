@@ -1,4 +1,4 @@
--- The due set.
+-- The due set: note when a part needs a step.
 --- @include lib/clock
 
 -- Take a part out of the poll set of its account, if it is in one.

@@ -1,4 +1,4 @@
--- Names of encryption keys.
+-- Names of encryption keys: which key a run needs, and when a key was used.
 --- @include lib/clock
 --- @include lib/keys
 

@@ -1,4 +1,4 @@
--- The ledger.
+-- The ledger: write the line of a purchase.
 --- @include lib/keys
 --- @include lib/records
 

@@ -1,4 +1,4 @@
--- Job slots of an account.
+-- Job slots of an account: acquire, grant and release them, in order.
 --- @include lib/clock
 --- @include lib/due
 --- @include lib/keys

@@ -1,4 +1,4 @@
--- Stop requests.
+-- Stop requests: write one, and end the parts that were certainly not sent.
 --- @include lib/changes
 --- @include lib/clock
 --- @include lib/due

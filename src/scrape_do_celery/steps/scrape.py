@@ -1,0 +1,91 @@
+"""Start the runs of calls of the public step, and drafts whose message does not come."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from celery.exceptions import Ignore
+from celery.states import REVOKED
+
+from scrape_do_celery import routing
+from scrape_do_celery.errors import InvalidRequestError, RunNotFoundError, ScrapeDoError
+from scrape_do_celery.redaction import call_summary
+from scrape_do_celery.runs.canvas import delivery_signature
+from scrape_do_celery.runs.context import AppContext
+from scrape_do_celery.runs.drafts import create_draft
+from scrape_do_celery.runs.enqueue import publish_submit
+from scrape_do_celery.steps.celery_results import read_state
+from scrape_do_celery.steps.requeue import requeue_on_outage
+from scrape_do_celery.store import CANCEL
+from scrape_do_celery.store.commands.creation import AcceptResult, AcceptRun
+from scrape_do_celery.store.commands.runs import ReadOutcome, ReadRun, RequestStop
+
+if TYPE_CHECKING:
+    from celery import Task
+
+
+def start_called_run(task: Task, run_id: str | None, args: tuple[Any, ...], request: dict[str, Any]) -> NoReturn:
+    """Start the run of a call, and leave the Celery id of the call to the run.
+
+    Args:
+        task: the public step, while it runs.
+        run_id: the run, if the caller has written its draft. A producer without this package has written none.
+        args: the positional arguments of the call.
+        request: the other arguments of the call.
+
+    Raises:
+        Ignore: the run goes on, so that Celery stores no result yet.
+        InvalidRequestError: the request is wrong.
+        RunNotFoundError: the store has no such run.
+        Reject: the store does not answer, so the message is requeued, and nothing has happened.
+    """
+    app_context, task_id = AppContext.for_app(task.app), task.request.id
+    canvas = task.request.as_execution_options()
+    # With `result_extended`, Celery stores these arguments beside the result, so they must be a summary.
+    shown = call_summary(args, {**request, "run_id": run_id}, hosts=app_context.store.encryptor is None)
+    task.request.update(args=(), kwargs=shown)
+    with requeue_on_outage():
+        run_id = run_id or _write_draft(app_context, task_id, canvas, args, request)
+        _park_caller(app_context, run_id, task_id, canvas)
+    raise Ignore
+
+
+def _park_caller(app_context: AppContext, run_id: str, task_id: str, canvas: dict[str, Any]) -> None:
+    """Leave the caller's Celery id to the run. The canvas waits in the record, so that no message or worker waits."""
+    store = app_context.store
+    accepted = store.run(AcceptRun(run_id, task_id, delivery_signature(app_context, run_id, task_id, canvas)))
+    if accepted.result is AcceptResult.GONE:
+        raise RunNotFoundError(f"the store has no run {run_id}", run_id)
+    if accepted.result is AcceptResult.ACCEPTED:
+        publish_submit(app_context, run_id, accepted.parts)
+
+
+def _write_draft(
+    app_context: AppContext, task_id: str, canvas: dict[str, Any], args: tuple[Any, ...], request: dict[str, Any]
+) -> str:
+    try:
+        return create_draft(app_context, task_id, {**canvas, "eta": None}, args, request)
+    except RunNotFoundError:
+        # The message was redelivered after its run had ended and was forgotten.
+        raise Ignore from None
+    except ScrapeDoError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise InvalidRequestError(str(error)) from None
+
+
+def start_draft(app_context: AppContext, run_id: str, now: float) -> None:
+    """Start a draft whose message has not come. If the message was revoked or has expired meanwhile, cancel the run."""
+    store = app_context.store
+    record = store.run(ReadRun(run_id))
+    if record is None or (
+        record.after and record.stop_reason is None and store.run(ReadOutcome(record.after)) == (True, None)
+    ):
+        # The run does not exist, or the run that it waits for goes on.
+        return
+    expired = record.expires is not None and now > record.expires
+    # Every waiter must be revoked: one revoked message must not cancel the run of the others.
+    if expired or (record.waiters and all(read_state(app_context, waiter) == REVOKED for waiter in record.waiters)):
+        store.run(RequestStop(run_id, CANCEL))
+    accepted = store.run(AcceptRun(run_id))
+    app_context.publish(routing.SUBMIT_JOBS, [record.part_id(number) for number in range(accepted.parts)])
