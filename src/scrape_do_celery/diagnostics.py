@@ -5,10 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from celery import Task
+from celery.app.annotations import resolve_all
 from celery.backends.redis import RedisBackend
 from kombu.exceptions import KombuError
+from kombu.serialization import registry
 from redis.exceptions import NoPermissionError, RedisError
 
+from scrape_do_celery import routing
 from scrape_do_celery.config.settings import env_name, unknown_variables
 from scrape_do_celery.config.urls import redis_location, why_exposed
 from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
@@ -108,8 +112,37 @@ def check_celery_app(app: Celery) -> Iterator[Finding]:
             f"broker_transport_options visibility_timeout is {timeout} s: messages of a killed worker come back only "
             f"after this time; set it to {_LONGEST_VISIBILITY}",
         )
-    if "json" not in conf.accept_content:
-        yield Finding(WARNING, "accept_content lacks json, in which the steps are sent; add json")
+    name = conf.task_serializer
+    if _content_type(name) not in {_content_type(accepted) for accepted in conf.accept_content}:
+        yield Finding(
+            WARNING, f"accept_content has no {name}: steps are sent as {name}, so workers refuse them; add it"
+        )
+    yield from _check_task_options(app)
+
+
+def _content_type(serializer: str) -> str:
+    """Return the content type of a serializer, which may be named by either."""
+    return str(registry.name_to_type.get(serializer, serializer))
+
+
+def _check_task_options(app: Celery) -> Iterator[Finding]:
+    """Name the options that the app gives to all tasks, and whether they apply to the tasks of this package."""
+    inherited = [name for name in routing.PINNED if getattr(app.Task, name, None) != getattr(Task, name, None)]
+    tasks = [task for name, task in app.tasks.items() if name in routing.NAMES]
+    annotated = {name for task in tasks for found in resolve_all(app.annotations, task) for name in found}
+    ignored = {
+        "the class of the app's tasks": inherited,
+        "task_default_rate_limit": ["rate_limit"] if app.conf.task_default_rate_limit else [],
+        "task_annotations": sorted(annotated & set(routing.PINNED)),
+    }
+    for source, names in ignored.items():
+        if names:
+            text = f"{source}: {', '.join(names)} does not apply to the tasks of scrape_do, which set their own"
+            hint = "; SCRAPE_DO_REQUEST_RATE limits requests" if "rate_limit" in names else ""
+            yield Finding(WARNING, text + hint)
+    if applied := ", ".join(sorted(annotated - set(routing.PINNED))):
+        text = f"task_annotations: {applied} also applies to the tasks of scrape_do; name tasks instead of *"
+        yield Finding(WARNING, text)
 
 
 def check_broker(app: Celery) -> Iterator[Finding]:

@@ -17,6 +17,11 @@ REPORT_ORPHANS = "scrape_do.report_orphans"
 SCHEDULED_RUN = "scrape_do.scheduled_run"
 DELIVER_OUTCOME = "scrape_do.deliver_outcome"
 
+NAMES: Final = frozenset(
+    {SCRAPE, SUBMIT_JOBS, RECONCILE_SUBMIT, POLL_JOBS, POLL_JOB_LIST, FETCH_TASKS, AGGREGATE_RUN, CANCEL_RUN}
+    | {REPORT_ORPHANS, SCHEDULED_RUN, DELIVER_OUTCOME}
+)
+
 
 class Step(StrEnum):
     """The short name of a step: the metric label, the log field `step`, and after `scrape_do.` the name of its span.
@@ -70,6 +75,14 @@ CALLER_TASK_OPTIONS: Final[dict[str, Any]] = {
     "resultrepr_maxsize": 190,
     **_LIMITS,
 }
+
+#: Attributes of a task that a step keeps, no matter what the app's task class, settings and annotations say.
+PINNED: Final = (
+    *("rate_limit", "time_limit", "soft_time_limit", "expires", "autoretry_for", "max_retries", "throws", "typing"),
+    *("acks_late", "acks_on_failure_or_timeout", "acks_on_failure", "acks_on_timeout"),
+    *("reject_on_worker_lost", "retry_on_worker_lost", "ignore_result", "trail", "resultrepr_maxsize"),
+    *("queue", "exchange", "exchange_type", "routing_key", "delivery_mode", "Request"),
+)
 
 STEPS_MODULE = "scrape_do_celery.tasks"
 WORKER_MODULE = "scrape_do_celery.worker.lifecycle"

@@ -127,6 +127,36 @@ def test_rolled_back_transaction_buys_nothing(project):
     assert project.pipeline.posts() == 1
 
 
+ON_COMMIT = """
+import json
+from celery.result import AsyncResult
+from django.db import transaction
+from scrape_do_celery import RunHandle, RunNotFoundError
+from scrape_do_celery.tasks import scrape
+try:
+    with transaction.atomic():
+        scrape.delay_on_commit(["https://gone.example/"])
+        scrape.apply_async_on_commit((["https://gone.example/"],), task_id="gone")
+        raise KeyError
+except KeyError:
+    pass
+with transaction.atomic():
+    scrape.delay_on_commit(["https://kept.example/"])
+    scrape.apply_async_on_commit((["https://kept.example/2"],), task_id="kept")
+    try:
+        before = RunHandle("kept").state.value
+    except RunNotFoundError:
+        before = "not yet"
+print(json.dumps([before, AsyncResult("kept").get(timeout=60)["outcome"]]))
+"""
+
+
+def test_a_task_waits_for_the_commit_as_other_tasks_of_the_project_do(project, eventually):
+    project.work("config")
+    assert project.shell(ON_COMMIT) == ["not yet", "succeeded"]
+    eventually(lambda: project.pipeline.posts() == 2)
+
+
 RACE = """
 import json
 from datetime import UTC, datetime

@@ -125,6 +125,42 @@ def test_rabbitmq_as_the_broker(pipeline, shop, rabbit, queue_type):
     assert pipeline.posts() == 3
 
 
+OWN_CLASS = """
+import json
+from celery.result import AsyncResult
+from app_own_task_class import app
+from scrape_do_celery import JobFailedError, enqueue
+from scrape_do_celery.tasks import scrape
+
+found = {"small": scrape.delay(["https://a.example/"]).get(timeout=60)["outcome"]}
+try:
+    AsyncResult(enqueue(["https://b.example/?sandbox=error"]).run_id).get(timeout=60)
+except JobFailedError as error:
+    found["error"] = error.job.status
+print(json.dumps(found))
+"""
+ANNOTATIONS = {"*": {"rate_limit": "1/h", "time_limit": 0.5, "acks_late": False, "expires": 0.001, "priority": 3}}
+
+
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
+def test_task_class_annotations_and_rate_limit_of_the_app(pipeline, shop, pool):
+    """Set limits, expiry and retries for all tasks of an app: runs go on, and the team's methods run beside them."""
+    environment = shop(task_annotations=ANNOTATIONS, task_default_rate_limit="1/h", accept_content=["application/json"])
+    environment["TENANT"] = "green-shop"
+    pipeline.work(app="app_own_task_class", pool=pool, concurrency=2, **environment)
+    pipeline.sandbox.fault("slow", seconds=1.0, kind="get_task")
+    found, log = play(pipeline, environment, OWN_CLASS)
+    assert found == {"small": "succeeded", "error": "error"}
+    assert pipeline.posts() == 2
+    assert "tenant green-shop runs scrape_do.scrape" in log
+    assert "runs scrape_do.deliver_outcome" in log
+    assert "task_default_rate_limit: rate_limit does not apply to the tasks of scrape_do" in log
+    assert "task_annotations: acks_late, expires, rate_limit, time_limit does not apply" in log
+    assert "task_annotations: priority also applies to the tasks of scrape_do" in log
+    assert "autoretry_for" in log
+    assert "accept_content" not in log
+
+
 EAGER = """
 import json
 from celery import chain

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from importlib import import_module
 
 import fakeredis
 import pytest
-from celery import Celery
+from celery import Celery, Task
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, ResponseError
 
@@ -140,6 +141,38 @@ def test_suitable_foreign_app_gets_no_warning(clean_environment):
 def test_each_setting_that_can_lose_something_is_named(clean_environment, conf, named):
     (text,) = texts(check_celery_app(foreign(**{**SAFE, **conf})))
     assert re.search(named, text)
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [
+        {"accept_content": ["application/json"]},
+        {"accept_content": ["pickle"], "task_serializer": "pickle"},
+        {"accept_content": ["application/x-python-serialize"], "task_serializer": "pickle"},
+        {"task_annotations": {"shop.mail": {"rate_limit": "1/m"}}},
+    ],
+)
+def test_settings_that_only_look_wrong(conf):
+    assert texts(check_celery_app(foreign(**{**SAFE, **conf}))) == []
+
+
+class ShopTask(Task):
+    abstract = True
+    autoretry_for = (Exception,)
+    expires = 5
+
+
+def test_options_of_all_tasks_are_named():
+    app = foreign(**SAFE, task_default_rate_limit="1/m", task_annotations={"*": {"time_limit": 1, "priority": 3}})
+    app.task_cls = ShopTask
+    import_module("scrape_do_celery.tasks")
+    own, default, ignored, applied = texts(check_celery_app(app))
+    assert own.startswith("the class of the app's tasks: expires, autoretry_for does not apply")
+    assert default.endswith("which set their own; SCRAPE_DO_REQUEST_RATE limits requests")
+    assert ignored.startswith("task_annotations: time_limit does not apply")
+    assert applied.startswith("task_annotations: priority also applies to the tasks of scrape_do")
+    task = app.tasks["scrape_do.deliver_outcome"]
+    assert (task.rate_limit, task.time_limit, task.expires, task.autoretry_for, task.priority) == (0, 3600, None, (), 3)
 
 
 def test_another_broker_has_no_visibility_timeout(clean_environment):

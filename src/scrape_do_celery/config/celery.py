@@ -55,6 +55,9 @@ def _redis_options(settings: Settings) -> dict[str, Any]:
             "unacked_mutex_expire": 30,
             "health_check_interval": 25,
             "socket_keepalive": True,
+            # A worker whose broker accepts and never answers would wait for ever, and would not even shut down.
+            "socket_timeout": 10,
+            "socket_connect_timeout": 10,
         }
     if settings.result_backend.startswith(("redis", "sentinel")):
         options |= {

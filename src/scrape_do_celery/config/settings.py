@@ -102,6 +102,7 @@ class Settings(BaseSettings):
     result_backend: str = Field(
         default="", description="Celery's result backend. If unset: two databases after the store's."
     )
+    publish_timeout: float = Field(default=5.0, ge=0.1, description="Time in which the broker must take a message.")
     queue: Annotated[str, AfterValidator(_check_queue)] = Field(
         default="scrape_do", description="The Celery queue of all steps."
     )

@@ -55,7 +55,7 @@ def publish_call(  # noqa: PLR0913 (the arguments of Celery's `apply_async`)
     if "run_id" not in kwargs:
         return publish(args, kwargs, task_id=task_id, **options)
     try:
-        return publish(args, kwargs, task_id=task_id, **{**ONCE_MORE, **options})
+        return publish(args, kwargs, task_id=task_id, **{**ONCE_MORE, **app_context.result_options, **options})
     except Exception as error:  # noqa: BLE001 (the run is stored: a caller who sees an error would pay again)
         log.warning(
             "could not publish a message for run %s: %s; a worker's dispatcher starts it",

@@ -18,6 +18,7 @@ from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.runs.application import name_application
 from scrape_do_celery.runs.celery_app import find_app, find_user_app, forget_own_app, settings_of, swap_settings
 from scrape_do_celery.runs.hooks import hooks
+from scrape_do_celery.runs.publishing import DeadlineProducer
 from scrape_do_celery.runs.timing import ProcessTiming
 from scrape_do_celery.store import PartId, Retention, Store
 from scrape_do_celery.store.commands.dispatch import PARTS_PER_MESSAGE
@@ -64,6 +65,7 @@ class AppContext:
             timeout=settings.store_timeout,
             clock_offset_key=self.timing.clock_offset_key,
         )
+        self.producer = DeadlineProducer(app, settings.publish_timeout)
         self.pid = os.getpid()
 
     @property
@@ -88,6 +90,11 @@ class AppContext:
         """The times for which ended runs are kept."""
         return Retention(self.settings.result_ttl, self.settings.record_ttl, self.settings.idempotency_ttl)
 
+    @property
+    def result_options(self) -> dict[str, Any]:
+        """The options of a message whose result a caller reads. RPC backends need the channel of Celery's producer."""
+        return {} if str(self.app.backend.as_uri()).startswith("rpc") else {"producer": self.producer}
+
     def publish(self, step: str, ids: Iterable[PartId | str], **options: Any) -> bool:
         """Publish a step message. Return whether the broker took it.
 
@@ -97,6 +104,7 @@ class AppContext:
         shown = {"argsrepr": _show_ids(arguments[0]), "kwargsrepr": "{}"}
         options = {
             "queue": self.settings.queue,
+            "producer": self.producer,
             "ignore_result": True,
             "add_to_parent": False,
             **shown,
@@ -172,6 +180,7 @@ def replace_settings(app: Celery, settings: Settings | None) -> Settings | None:
         app_context: AppContext | None = app.__dict__.pop(_ATTRIBUTE, None)
         if app_context is not None:
             app_context.store.close()
+            app_context.producer.close()
             forget_own_app(app_context.settings)
     return before
 

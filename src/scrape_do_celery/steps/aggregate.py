@@ -14,6 +14,7 @@ from scrape_do_celery.models import TaskFailedError
 from scrape_do_celery.rules.outcomes import error_for_outcome, worst_outcome
 from scrape_do_celery.runs import results
 from scrape_do_celery.steps.deliver import deliver_record
+from scrape_do_celery.steps.loop import call_in_caller
 from scrape_do_celery.steps.waiting_parts import warn_missing_key
 from scrape_do_celery.store import PartState, RunRecord, RunState
 from scrape_do_celery.store.codec import pack
@@ -46,7 +47,7 @@ async def decide_runs(context: WorkerContext, run_ids: list[str]) -> None:
                 extra=log_fields("run_not_decided", run_id=run_id),
             )
     ended = [answer for answer in answers if isinstance(answer, RunRecord)]
-    await asyncio.to_thread(_deliver_all, context.app_context, ended)
+    await call_in_caller(_deliver_all, context.app_context, ended)
 
 
 def _deliver_all(app_context: AppContext, records: Iterable[RunRecord]) -> None:
@@ -103,7 +104,7 @@ async def _choose_outcome(context: WorkerContext, record: RunRecord) -> tuple[in
     spec = await store.run(ReadPartSpec(record.part_id(0)))
     if spec is None or not spec.raise_on_task_failure:
         return decided_by, outcome, error
-    failed = await asyncio.to_thread(_first_failed, context.app_context, record)
+    failed = await call_in_caller(_first_failed, context.app_context, record)
     return (decided_by, outcome, error) if failed is None else (failed[0], RunState.FAILED, failed[1])
 
 

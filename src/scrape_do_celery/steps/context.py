@@ -35,8 +35,6 @@ from scrape_do_celery.store.commands.stats import ReadClock
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from pydantic import SecretStr
-
     from scrape_do_celery.models import JobDetails, JobsListResponse, TaskDetails
     from scrape_do_celery.store import Claim, PartState
     from scrape_do_celery.store.command import Command
@@ -99,11 +97,6 @@ class WorkerContext:
             raise ConfigurationError(
                 "SCRAPE_DO_API_KEY is not set: set it, because a worker needs the token to call the API"
             )
-        loop = LoopThread(app_context.timing.loop_time)
-        return loop.run(cls._open(app_context, loop, api_key))
-
-    @classmethod
-    async def _open(cls, app_context: AppContext, loop: LoopThread, api_key: SecretStr) -> WorkerContext:
         settings, page_memory, once = app_context.settings, PageMemory(), OnceFilter()
         store = AsyncStore.open(
             settings.redis_url,
@@ -138,7 +131,8 @@ class WorkerContext:
             client=client,
             submit_client=submit_client,
             rate_limiter=rate_limiter,
-            loop=loop,
+            # The clients exist before the thread of the loop: an import there and here at once could block both.
+            loop=LoopThread(app_context.timing.loop_time),
             page_memory=page_memory,
             once=once,
         )

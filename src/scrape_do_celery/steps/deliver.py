@@ -73,7 +73,7 @@ def deliver_record(app_context: AppContext, record: RunRecord, *, redelivery: bo
 
 def _publish_outcome(app_context: AppContext, record: RunRecord, waiter: str, stored: str) -> bool:
     """Publish the outcome to one waiter. Return whether the broker took the message."""
-    run_id, shown = record.run_id, message_reprs(record.run_id, record.summary)
+    run_id, shown = record.run_id, message_reprs(record.run_id, record.summary) | app_context.result_options
     try:
         if stored:
             signature(loads(stored), app=app_context.app).apply_async(**shown)  # type: ignore[no-untyped-call]

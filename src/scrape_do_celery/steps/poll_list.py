@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 import uuid
@@ -20,7 +19,7 @@ from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.breaker import apply_to_all_workers
 from scrape_do_celery.steps.celery_results import find_revoked
 from scrape_do_celery.steps.leases import LeaseLostError, while_renewed
-from scrape_do_celery.steps.loop import gather_or_cancel
+from scrape_do_celery.steps.loop import call_in_caller, gather_or_cancel
 from scrape_do_celery.store import CANCEL, PartId
 from scrape_do_celery.store.commands import dispatch, polling
 from scrape_do_celery.store.commands.ownership import NoteUnowned, ReadJobOwners
@@ -64,13 +63,13 @@ async def poll_list(context: WorkerContext) -> None:
         await turn.take(_AGAIN)
         return
     ended = await turn.hand_over(dispatch.REDISPATCH_MIN)
-    await asyncio.to_thread(
+    await call_in_caller(
         context.app_context.publish_all, [StepMessage(routing.POLL_JOBS, tuple(ended))] if ended else []
     )
     while len(ended) == polling.BATCH_LIMIT:
         # The dispatchers publish the rest of a large number, and order paid jobs by their remaining life.
         ended = await turn.hand_over()
-    _start_revocation_check(context, turn.runs)
+    await call_in_caller(_start_revocation_check, context, turn.runs)
 
 
 class ListPoll:

@@ -21,6 +21,7 @@ from scrape_do_celery.steps.context import WorkerContext
 from scrape_do_celery.steps.finish import finish_part, finish_stopped_part
 from scrape_do_celery.steps.isolation import NoTurnError
 from scrape_do_celery.steps.leases import LeaseLostError, with_lease
+from scrape_do_celery.steps.loop import call_in_caller
 from scrape_do_celery.steps.rate_limiter import is_stopping
 from scrape_do_celery.steps.waiting_parts import warn_missing_key, warn_other_account
 from scrape_do_celery.store import Claim, PartId, PartState, RunState
@@ -71,7 +72,7 @@ async def _run_parts(context: WorkerContext, part_ids: list[PartId], definition:
             await asyncio.wait(waiting, timeout=_TOGETHER)
             done = [work for work in waiting if work.done()]
             if messages := [message for work in done if (message := _read_outcome(waiting.pop(work), work))]:
-                await asyncio.to_thread(context.app_context.publish_all, messages)
+                await call_in_caller(context.app_context.publish_all, messages)
     finally:
         for work in waiting:
             work.cancel()

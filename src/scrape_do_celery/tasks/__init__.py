@@ -9,19 +9,28 @@ from celery import signals
 
 from scrape_do_celery import routing
 from scrape_do_celery.config.urls import masked
-from scrape_do_celery.tasks.deliver import deliver_outcome
-from scrape_do_celery.tasks.scheduled import scheduled_run
-from scrape_do_celery.tasks.scrape import scrape
-from scrape_do_celery.tasks.steps import (
-    aggregate_run,
-    cancel_run,
-    fetch_tasks,
-    poll_job_list,
-    poll_jobs,
-    reconcile_submit,
-    report_orphans,
-    submit_jobs,
-)
+from scrape_do_celery.errors import ConfigurationError
+from scrape_do_celery.steps.os_threads import EVENTLET, has_eventlet
+
+try:
+    from scrape_do_celery.tasks.deliver import deliver_outcome
+    from scrape_do_celery.tasks.scheduled import scheduled_run
+    from scrape_do_celery.tasks.scrape import scrape
+    from scrape_do_celery.tasks.steps import (
+        aggregate_run,
+        cancel_run,
+        fetch_tasks,
+        poll_job_list,
+        poll_jobs,
+        reconcile_submit,
+        report_orphans,
+        submit_jobs,
+    )
+except Exception:
+    # Libraries below the HTTP client fail while they are imported under eventlet, before a worker can be refused.
+    if has_eventlet():
+        raise ConfigurationError(EVENTLET) from None
+    raise
 
 __all__ = [
     "aggregate_run",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from celery import Task, shared_task
+from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery import routing
 from scrape_do_celery.runs import AppContext
@@ -12,10 +10,16 @@ from scrape_do_celery.runs.schedules import name_tick
 from scrape_do_celery.steps.requeue import requeue_on_outage
 from scrape_do_celery.steps.schedule import assign_tick, start_scheduled_run
 from scrape_do_celery.store.commands.creation import ScheduleTick
+from scrape_do_celery.tasks.classes import PinnedTask, caller_task
+
+if TYPE_CHECKING:
+    from celery import Task
 
 
-class ScheduledStep(Task):  # type: ignore[misc]
+class ScheduledStep(PinnedTask):
     """A step that names its tick when it is published."""
+
+    abstract = True
 
     def apply_async(self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
         """Publish as Celery's `apply_async` does, on the queue of the steps and with the tick."""
@@ -23,9 +27,9 @@ class ScheduledStep(Task):  # type: ignore[misc]
         return super().apply_async(args, kwargs, **options)
 
 
-@shared_task(
+@caller_task(
+    ScheduledStep,
     name=routing.SCHEDULED_RUN,
-    base=ScheduledStep,
     throws=(ValueError,),
     typing=False,
     Request=routing.REDACTED_REQUEST,

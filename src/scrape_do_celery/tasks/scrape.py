@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from celery import Task, shared_task
 from celery.local import Proxy
 from celery.utils import uuid
 
@@ -13,10 +12,16 @@ from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
 from scrape_do_celery.runs import EAGER, ensure_default_app
 from scrape_do_celery.runs.calls import publish_call
 from scrape_do_celery.steps.scrape import start_called_run
+from scrape_do_celery.tasks.classes import PinnedTask, caller_task
+
+if TYPE_CHECKING:
+    from celery import Task
 
 
-class ScrapeStep(Task):  # type: ignore[misc]
+class ScrapeStep(PinnedTask):
     """A step that writes the record before its message."""
+
+    abstract = True
 
     def apply_async(
         self,
@@ -45,9 +50,9 @@ class ScrapeStep(Task):  # type: ignore[misc]
         raise ConfigurationError(EAGER)
 
 
-@shared_task(
+@caller_task(
+    ScrapeStep,
     name=routing.SCRAPE,
-    base=ScrapeStep,
     throws=(ScrapeDoError,),
     typing=False,
     Request=routing.REDACTED_REQUEST,

@@ -18,16 +18,17 @@ from scrape_do_celery.steps.rejected import search_for_rejected
 from scrape_do_celery.steps.runner import StepDefinition, run_step
 from scrape_do_celery.steps.submit import submit_part
 from scrape_do_celery.store import PartState
+from scrape_do_celery.tasks.classes import StepTask
 
 
-@shared_task(name=routing.SUBMIT_JOBS, **routing.STEP_OPTIONS)
+@shared_task(name=routing.SUBMIT_JOBS, base=StepTask, **routing.STEP_OPTIONS)
 def submit_jobs(self: Task, part_ids: list[str]) -> None:
     """Buy the jobs of queued parts."""
     seconds = WorkerContext.for_app(self.app).settings.submit_lease
     run_step(self.app, StepDefinition(Step.SUBMIT, {PartState.QUEUED}, submit_part, seconds), part_ids)
 
 
-@shared_task(name=routing.RECONCILE_SUBMIT, **routing.STEP_OPTIONS)
+@shared_task(name=routing.RECONCILE_SUBMIT, base=StepTask, **routing.STEP_OPTIONS)
 def reconcile_submit(self: Task, part_ids: list[str]) -> None:
     """Reconcile parts whose `POST` may have bought a job."""
     run_step(
@@ -37,13 +38,13 @@ def reconcile_submit(self: Task, part_ids: list[str]) -> None:
     )
 
 
-@shared_task(name=routing.POLL_JOBS, **routing.STEP_OPTIONS)
+@shared_task(name=routing.POLL_JOBS, base=StepTask, **routing.STEP_OPTIONS)
 def poll_jobs(self: Task, part_ids: list[str]) -> None:
     """Poll the jobs of running parts."""
     run_step(self.app, StepDefinition(Step.POLL, {PartState.RUNNING}, poll_part), part_ids)
 
 
-@shared_task(name=routing.POLL_JOB_LIST, **routing.STEP_OPTIONS)
+@shared_task(name=routing.POLL_JOB_LIST, base=StepTask, **routing.STEP_OPTIONS)
 def poll_job_list(self: Task, accounts: list[str]) -> None:
     """Poll every running job of an account. A job that is missing from the list is polled individually."""
     context = WorkerContext.for_app(self.app)
@@ -52,19 +53,19 @@ def poll_job_list(self: Task, accounts: list[str]) -> None:
             context.run(poll_list(context))
 
 
-@shared_task(name=routing.FETCH_TASKS, **routing.STEP_OPTIONS)
+@shared_task(name=routing.FETCH_TASKS, base=StepTask, **routing.STEP_OPTIONS)
 def fetch_tasks(self: Task, part_ids: list[str]) -> None:
     """Fetch the missing tasks of parts whose jobs have ended."""
     run_step(self.app, StepDefinition(Step.FETCH, {PartState.FETCHING}, fetch_part), part_ids)
 
 
-@shared_task(name=routing.CANCEL_RUN, **routing.STEP_OPTIONS)
+@shared_task(name=routing.CANCEL_RUN, base=StepTask, **routing.STEP_OPTIONS)
 def cancel_run(self: Task, part_ids: list[str]) -> None:
     """Cancel the jobs of running parts whose run has a stop request."""
     run_step(self.app, StepDefinition(Step.CANCEL, {PartState.RUNNING}, cancel_part), part_ids)
 
 
-@shared_task(name=routing.AGGREGATE_RUN, **routing.STEP_OPTIONS)
+@shared_task(name=routing.AGGREGATE_RUN, base=StepTask, **routing.STEP_OPTIONS)
 def aggregate_run(self: Task, run_ids: list[str]) -> None:
     """Decide runs whose parts have all ended, and publish a step message for their delivery."""
     context = WorkerContext.for_app(self.app)
@@ -72,7 +73,7 @@ def aggregate_run(self: Task, run_ids: list[str]) -> None:
         context.run(decide_runs(context, run_ids))
 
 
-@shared_task(name=routing.REPORT_ORPHANS, **routing.STEP_OPTIONS)
+@shared_task(name=routing.REPORT_ORPHANS, base=StepTask, **routing.STEP_OPTIONS)
 def report_orphans(self: Task, accounts: list[str]) -> None:
     """Report jobs that exist although the API rejected their purchase."""
     context = WorkerContext.for_app(self.app)

@@ -16,6 +16,7 @@ from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.runs import EAGER, AppContext, is_own_app, settings_of
 from scrape_do_celery.server_checks import check_durability, find_eviction, find_missing_rights
 from scrape_do_celery.steps.context import WorkerContext
+from scrape_do_celery.steps.os_threads import EVENTLET, has_eventlet
 from scrape_do_celery.store.commands.dispatch import ClaimNamespace
 from scrape_do_celery.store.retention import NAMESPACE_TTL
 from scrape_do_celery.worker.dispatcher import Dispatcher
@@ -57,6 +58,9 @@ def start(app: Celery) -> None:
         if app.conf.task_always_eager:
             _stop_consuming(app, EAGER)
             return
+        if has_eventlet():
+            _stop_consuming(app, EVENTLET)
+            return
         if fault := _why_not_ours(AppContext.for_app(app)):
             _stop_consuming(app, fault)
             return
@@ -81,7 +85,11 @@ def running_threads() -> WorkerThreads | None:
 
 
 def _stop_consuming(app: Celery, why: str) -> None:
-    if is_own_app(app):
+    """Leave the queue of scrapes to other workers. If this worker has no other queue, end it with the reason."""
+    queues = app.amqp.queues
+    # The user may have named the queue by -Q or in `task_queues`. Each step message would fail here and be lost.
+    queues.deselect(settings_of(app).queue)
+    if is_own_app(app) or not queues.consume_from:
         raise ConfigurationError(why)
     log.error("%s; this worker does not consume the queue of scrapes", why, extra=log_fields("queue_not_consumed"))
 

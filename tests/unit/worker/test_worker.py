@@ -70,6 +70,27 @@ def test_own_worker_without_a_token_exits_with_one_line(step_harness, connected,
     assert connected == {}
 
 
+def test_a_worker_whose_threads_eventlet_replaced_is_refused(step_harness, connected, monkeypatch):
+    patcher = SimpleNamespace(is_monkey_patched=lambda module: module == "thread")
+    monkeypatch.setitem(sys.modules, "eventlet.patcher", patcher)
+    with pytest.raises(SystemExit, match="the eventlet pool is not supported"):
+        lifecycle.start(make_app(step_harness.settings))
+    assert connected == {}
+
+
+def test_a_foreign_worker_without_a_token_leaves_our_queue_alone_also_with_q(step_harness, connected):
+    """Deselect the queue: a step message that this worker took would fail, and only the dispatcher would repeat it."""
+    app, queue = foreign(), step_harness.settings.queue
+    app.amqp.queues.select([queue, "mail"])
+    lifecycle.start(app)
+    assert list(app.amqp.queues.consume_from) == ["mail"]
+    only = foreign()
+    only.amqp.queues.select([queue])
+    with pytest.raises(SystemExit, match="SCRAPE_DO_API_KEY is not set"):
+        lifecycle.start(only)
+    assert connected == {}
+
+
 def test_a_foreign_worker_without_a_token_does_its_other_work(step_harness, connected, caplog):
     app = foreign()
     lifecycle.start(app)

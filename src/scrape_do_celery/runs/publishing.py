@@ -1,0 +1,156 @@
+"""Publish messages within a deadline, in threads that the caller can leave behind."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import Future
+from contextvars import copy_context
+from functools import cached_property, partial
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from kombu.exceptions import OperationalError
+from kombu.pools import ProducerPool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from celery import Celery
+
+#: Seconds for which a caller tries a broker that has just left another caller without an answer.
+_PROBE = 1.0
+#: Threads without work that are kept for the next callers.
+_KEPT_THREADS = 4
+#: Options by which a socket of a transport times out. A thread that was left behind ends by them.
+_REDIS_TIMEOUTS = ("socket_timeout", "socket_connect_timeout")
+_SOCKET_TIMEOUTS = {
+    **dict.fromkeys(("redis", "rediss", "sentinel"), _REDIS_TIMEOUTS),
+    **dict.fromkeys(("amqp", "amqps", "pyamqp"), ("read_timeout", "write_timeout")),
+}
+
+
+class DeadlineProducer:
+    """A stand-in for kombu's producer, which Celery takes as `producer`. A publication ends within `timeout` seconds.
+
+    A late publication may still arrive. Each step reads the record first, so a late or doubled message does no harm.
+    The signals of Celery are sent by the calling thread, because their receivers may read what belongs to a thread.
+    """
+
+    def __init__(self, app: Celery, timeout: float) -> None:
+        self._app, self._timeout = app, timeout
+        self._threads = _PublishingThreads()
+        self._lock = threading.Lock()
+        #: When the next caller may try the broker; None while the broker answers.
+        self._next_try: float | None = None
+
+    @cached_property
+    def connection(self) -> Any:
+        """The address of the broker. This connection itself stays closed."""
+        url = str(self._app.conf.broker_write_url or "")
+        given = self._app.conf.broker_transport_options
+        names = _SOCKET_TIMEOUTS.get(url.partition(":")[0], ())
+        options = {name: self._timeout for name in names if name not in given}
+        return self._app.connection_for_write(connect_timeout=self._timeout, transport_options=options)
+
+    @cached_property
+    def _producers(self) -> Any:
+        limit = self._app.conf.broker_pool_limit
+        make_pool: Any = ProducerPool
+        return make_pool(self.connection.Pool(limit), limit=limit)
+
+    def publish(self, body: Any, **options: Any) -> Any:
+        """Publish as kombu's producer does.
+
+        Raises:
+            OperationalError: the broker does not answer.
+        """
+        seconds = self._wait_allowed()
+        for name in ("timeout", "confirm_timeout"):
+            if options.get(name) is None:
+                options[name] = self._timeout
+        answer = self._threads.start(partial(copy_context().run, self._publish_now, body, options))
+        try:
+            return answer.result(seconds)
+        except TimeoutError:
+            # A time-out of the socket is an error of the publication, and no deadline of this call.
+            if answer.done():
+                raise
+            self._next_try = time.monotonic() + self._timeout
+            raise OperationalError(f"the broker did not answer within {seconds:g} s") from None
+
+    def _wait_allowed(self) -> float:
+        """Return the seconds for which this call may wait. While the broker is silent, only one caller tries it."""
+        with self._lock:
+            now = time.monotonic()
+            if self._next_try is None:
+                return self._timeout
+            if now < self._next_try:
+                raise OperationalError(
+                    f"the broker did not answer a moment ago; it is tried again in {self._next_try - now:.1f} s"
+                )
+            self._next_try = now + self._timeout
+            return min(_PROBE, self._timeout)
+
+    def _publish_now(self, body: Any, options: dict[str, Any]) -> Any:
+        with self._producers.acquire(block=True, timeout=self._timeout) as producer:
+            answer = producer.publish(body, **options)
+        self._next_try = None
+        return answer
+
+    def revive(self, channel: Any) -> None:
+        """Do nothing: each publication takes a producer with a live channel."""
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        if "_producers" in self.__dict__:
+            self._producers.force_close_all()
+            self._producers.connections.force_close_all()
+        self._threads.close()
+
+
+class _PublishingThreads:
+    """Threads that make calls. A thread that hangs is left behind, and does not keep the process alive."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: list[SimpleQueue[_Call | None]] = []
+
+    def start(self, function: Callable[[], Any]) -> Future[Any]:
+        """Start a call in an idle or a new thread. Return the future of its result."""
+        call = _Call(Future(), function)
+        with self._lock:
+            calls = self._idle.pop() if self._idle else None
+        if calls is None:
+            calls = SimpleQueue()
+            threading.Thread(target=self._serve, args=(calls,), name="scrape-do-publisher", daemon=True).start()
+        calls.put(call)
+        return call.answer
+
+    def _serve(self, calls: SimpleQueue[_Call | None]) -> None:
+        while (call := calls.get()) is not None:
+            call.make()
+            with self._lock:
+                if len(self._idle) >= _KEPT_THREADS:
+                    return
+                self._idle.append(calls)
+
+    def close(self) -> None:
+        """End the threads without work."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for calls in idle:
+            calls.put(None)
+
+
+class _Call:
+    def __init__(self, answer: Future[Any], function: Callable[[], Any]) -> None:
+        self.answer, self._function = answer, function
+
+    def make(self) -> None:
+        try:
+            result = self._function()
+        except BaseException as error:  # noqa: BLE001 (the caller gets the error)
+            self.answer.set_exception(error)
+        else:
+            self.answer.set_result(result)
