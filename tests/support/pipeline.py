@@ -71,7 +71,9 @@ class Pipeline:
     @property
     def environment(self):
         given = {f"SCRAPE_DO_{name.upper()}": str(value) for name, value in self.values.items()}
-        return {**os.environ, **given, "PYTHONPATH": str(Path(__file__).parent)}
+        # A checkout that is not installed is found as in this process.
+        folders = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return {**os.environ, **given, "PYTHONPATH": os.pathsep.join(folders)}
 
     def work(
         self,

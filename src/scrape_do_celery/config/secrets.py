@@ -7,6 +7,7 @@ import binascii
 import json
 import re
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, SecretStr, TypeAdapter, ValidationError
 
@@ -30,6 +31,28 @@ def check_token(value: SecretStr | None) -> SecretStr | None:
     if not re.fullmatch(r"[!-~]+", token):
         raise ValueError("should be one word of printable ASCII, because an HTTP header carries the token")
     return SecretStr(token)
+
+
+def check_proxy(value: SecretStr | None) -> SecretStr | None:
+    """Return the URL of a proxy without white space around it; None if it is blank.
+
+    Raises:
+        ValueError: the text is no URL of an HTTP proxy. The message does not show it, because it may hold a password.
+    """
+    text = "" if value is None else value.get_secret_value().strip()
+    if not text:
+        return None
+    try:
+        parts = urlsplit(text)
+        is_proxy = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        is_proxy = False
+    if not is_proxy or parts.path.strip("/") or parts.query or parts.fragment or not re.fullmatch(r"[!-~]+", text):
+        raise ValueError(
+            "should be the URL of an HTTP proxy, such as http://proxy:3128 or http://user:password@proxy:3128; in a "
+            "password, special characters are percent-encoded"
+        )
+    return SecretStr(text)
 
 
 class NamedCredentials(BaseModel):

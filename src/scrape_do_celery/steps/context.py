@@ -15,6 +15,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 
 from scrape_do_celery.client import AsyncScrapeDoAsyncAPIClient
 from scrape_do_celery.client.pooled_reads import PooledReadTransport
+from scrape_do_celery.client.routes import network_arguments, read_route
 from scrape_do_celery.errors import AsyncAPIAuthError, ConfigurationError, ScrapeDoError
 from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.rules.backoff import delay
@@ -122,14 +123,18 @@ class WorkerContext:
         client = AsyncScrapeDoAsyncAPIClient(
             api_key,
             timeout=settings.request_timeout,
-            transport=PooledReadTransport(CALLS),
+            transport=PooledReadTransport(CALLS, read_route(**network_arguments(settings))),
             on_response=note_api_clock,
             large_page=page_memory.grow,
             **common,
         )
         # A `POST` has connections of its own, so that no fetch delays it while its deadline runs.
         submit_client = AsyncScrapeDoAsyncAPIClient(
-            api_key, timeout=settings.submit_deadline, concurrency=PURCHASES, **common
+            api_key,
+            timeout=settings.submit_deadline,
+            concurrency=PURCHASES,
+            **network_arguments(settings),
+            **common,
         )
         return cls(
             app_context,
