@@ -21,6 +21,7 @@ from scrape_do_celery.client.results import (
 )
 from scrape_do_celery.client.waiting import JobPages, JobWait
 from scrape_do_celery.errors import ScrapeDoError
+from scrape_do_celery.local_variables import without_locals
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -62,6 +63,7 @@ class AsyncScrapeDoAsyncAPIClient(AsyncioDriver):
         large_page: awaited before an answer grows over 1 MiB. The wait does not count against `timeout`.
     """
 
+    @without_locals
     async def create_job(
         self,
         request: JobCreationRequest | None = None,
@@ -189,6 +191,7 @@ class AsyncScrapeDoAsyncAPIClient(AsyncioDriver):
         """
         return await self._poll_until_ended(job_id, JobWait(job_id, strategy or self._strategy), timeout)
 
+    @without_locals
     async def submit_and_wait(
         self,
         request: JobCreationRequest | None = None,

@@ -20,6 +20,7 @@ from scrape_do_celery.client.base import BASE_URL, BaseClient, check_timeout
 from scrape_do_celery.client.bodies import MAX_PAGE_BYTES
 from scrape_do_celery.client.routes import OWN_TRANSPORT, read_route
 from scrape_do_celery.client.transports import DeadlineTransport, SubmitTransport
+from scrape_do_celery.local_variables import without_locals
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -37,6 +38,7 @@ T = TypeVar("T")
 class BlockingDriver(BaseClient):
     """A driver that sends from threads."""
 
+    @without_locals
     def __init__(  # noqa: PLR0913 (the settings of a client)
         self,
         api_key: str | SecretStr | None = None,
@@ -85,6 +87,7 @@ class BlockingDriver(BaseClient):
         """Close all connections."""
         self._http.close()
 
+    @without_locals
     def _call_endpoint(
         self, endpoint: endpoints.Endpoint[T], limit: float | None, before_send: Callable[[], None] | None = None
     ) -> T:
@@ -135,6 +138,7 @@ class BlockingDriver(BaseClient):
 class AsyncioDriver(BaseClient):
     """A driver that sends from one event loop."""
 
+    @without_locals
     def __init__(  # noqa: PLR0913 (the settings of a client)
         self,
         api_key: str | SecretStr | None = None,
@@ -184,6 +188,7 @@ class AsyncioDriver(BaseClient):
         """Close all connections."""
         await self._http.aclose()
 
+    @without_locals
     async def _call_endpoint(
         self,
         endpoint: endpoints.Endpoint[T],

@@ -20,6 +20,7 @@ from scrape_do_celery.client.results import (
 )
 from scrape_do_celery.client.waiting import JobPages, JobWait
 from scrape_do_celery.errors import ScrapeDoError
+from scrape_do_celery.local_variables import without_locals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,6 +61,7 @@ class ScrapeDoAsyncAPIClient(BlockingDriver):
         ca_file: a PEM file of authorities that are trusted besides the public ones. None takes `SCRAPE_DO_CA_FILE`.
     """
 
+    @without_locals
     def create_job(
         self,
         request: JobCreationRequest | None = None,
@@ -182,6 +184,7 @@ class ScrapeDoAsyncAPIClient(BlockingDriver):
         """
         return self._poll_until_ended(job_id, JobWait(job_id, strategy or self._strategy), timeout)
 
+    @without_locals
     def submit_and_wait(
         self,
         request: JobCreationRequest | None = None,

@@ -9,7 +9,7 @@ import re
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, SecretStr, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 
 _KEY_BYTES: Final = 32
 _KEY_FORMAT: Final = (
@@ -60,10 +60,10 @@ class NamedCredentials(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    headers: dict[str, str] | None = None
-    set_cookies: str | None = None
-    webhook_headers: dict[str, str] | None = None
-    body: str | None = None
+    headers: dict[str, str] | None = Field(default=None, repr=False)
+    set_cookies: str | None = Field(default=None, repr=False)
+    webhook_headers: dict[str, str] | None = Field(default=None, repr=False)
+    body: str | None = Field(default=None, repr=False)
 
 
 _ALL_CREDENTIALS = TypeAdapter(dict[str, NamedCredentials])

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from scrape_do_celery.config import secrets, urls
 from scrape_do_celery.errors import ConfigurationError
+from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.models.sendable import caller_level
 
 if TYPE_CHECKING:
@@ -234,6 +235,7 @@ class Settings(BaseSettings):
             raise ValueError(f"should be greater than or equal to {env_name('poll_initial_interval')} ({first})")
         return value
 
+    @without_locals
     def __init__(self, **values: Any) -> None:
         warn_unknown(os.environ)
         problems: dict[str, str] = {}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from redis.exceptions import RedisError
 
 from scrape_do_celery import routing, tracing
+from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.models.sendable import as_list
@@ -51,7 +52,7 @@ class _NewRun:
     spec: RunSpec
     key: str | None
     #: the canvas that calls the caller's own tasks; empty without such tasks
-    canvas: dict[str, Any]
+    canvas: dict[str, Any] = field(repr=False)
     run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     # The trace of the call: the run may be written later, at the commit of a transaction.
     trace: str = field(default_factory=tracing.current)
@@ -68,6 +69,7 @@ class _NewRun:
         return CreateRun(self.run_id, self.spec, key=self.key, signature=delivery, trace=self.trace)
 
 
+@without_locals
 def enqueue(
     targets: Iterable[str] | JobCreationRequest | None = None,
     *,
@@ -106,6 +108,7 @@ def enqueue(
     return _start_runs(AppContext.for_app(settings=settings), [_NewRun(spec, key, canvas)])[0]
 
 
+@without_locals
 def enqueue_many(
     requests: Iterable[Iterable[str] | JobCreationRequest],
     *,
@@ -208,6 +211,7 @@ def _reserve_run_id(app_context: AppContext, new_run: _NewRun) -> _NewRun:
     return replace(new_run, run_id=found.run_id, free=found.result == CreateResult.RESERVED)
 
 
+@without_locals
 def _create_committed_runs(app_context: AppContext, new_runs: Sequence[_NewRun]) -> None:
     """Write the runs of a transaction. An exception would drop other actions that wait for the same commit."""
     store = app_context.store

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import PoisonedRunError
+from scrape_do_celery.local_variables import clear_locals
 from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.models import TaskFailedError
 from scrape_do_celery.rules.outcomes import error_for_outcome, worst_outcome
@@ -38,6 +39,7 @@ async def decide_runs(context: WorkerContext, run_ids: list[str]) -> None:
     answers = await asyncio.gather(*(decide_run(context, run_id) for run_id in run_ids), return_exceptions=True)
     for run_id, answer in zip(run_ids, answers, strict=True):
         if isinstance(answer, Exception):
+            clear_locals(answer)
             # The other runs of this message must still be delivered. The dispatcher publishes this run again.
             log.error(
                 "could not decide the outcome of run %s; its step message is published again",

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import EncryptionKeyError
+from scrape_do_celery.local_variables import clear_locals
 from scrape_do_celery.log_fields import in_step, log_fields
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.breaker import try_account
@@ -201,6 +202,7 @@ def _log_failure(part_id: PartId, error: Exception) -> None:
             extra=log_fields("store_away", part_id),
         )
     else:
+        clear_locals(error)
         log.error(
             "a step failed on %s; its step message is published again",
             part_id,

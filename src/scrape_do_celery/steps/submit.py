@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import AsyncAPIRateLimitError, InvalidRequestError, ScrapeDoError, SubmitInDoubtError
+from scrape_do_celery.local_variables import clear_locals
 from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.redaction import redact_error
 from scrape_do_celery.rules.api_errors import is_auth
@@ -236,7 +237,8 @@ async def _record_job(context: WorkerContext, claim: Claim, created: JobCreation
     try:
         # Try for as long as the lease can last while the store is away.
         result = await context.write(command, context.settings.submit_visibility_grace + context.settings.lease_seconds)
-    except BaseException:
+    except BaseException as error:
+        clear_locals(error)
         # Log the id after any exception, also after a lost lease: the id of a paid job must be kept somewhere.
         log.exception(
             "%s bought job %s, but the store did not write its id; a later step searches for the job",

@@ -7,6 +7,7 @@ from typing import Any
 from celery import Task, shared_task
 
 from scrape_do_celery import routing
+from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.runs.schedules import name_tick
 from scrape_do_celery.steps.requeue import requeue_on_outage
@@ -17,6 +18,12 @@ from scrape_do_celery.store.commands.creation import ScheduleTick
 class ScheduledStep(Task):  # type: ignore[misc]
     """A step that names its tick when it is published."""
 
+    @without_locals
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the step as Celery does. Clear Celery's frames after an error: they have the request in variables."""
+        return super().__call__(*args, **kwargs)
+
+    @without_locals
     def apply_async(self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
         """Publish as Celery's `apply_async` does, on the queue of the steps and with the tick."""
         kwargs, options = name_tick(AppContext.for_app(self.app), kwargs or {}, options)
@@ -31,6 +38,7 @@ class ScheduledStep(Task):  # type: ignore[misc]
     Request=routing.REDACTED_REQUEST,
     **routing.CALLER_TASK_OPTIONS,
 )
+@without_locals
 def scheduled_run(  # noqa: PLR0913 (one argument for each key of an entry)
     self: Task,
     *,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery import Task, shared_task
 
 from scrape_do_celery import routing
+from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.log_fields import in_step
 from scrape_do_celery.routing import Step
 from scrape_do_celery.steps.aggregate import decide_runs
@@ -21,6 +22,7 @@ from scrape_do_celery.store import PartState
 
 
 @shared_task(name=routing.SUBMIT_JOBS, **routing.STEP_OPTIONS)
+@without_locals
 def submit_jobs(self: Task, part_ids: list[str]) -> None:
     """Buy the jobs of queued parts."""
     seconds = WorkerContext.for_app(self.app).settings.submit_lease
@@ -28,6 +30,7 @@ def submit_jobs(self: Task, part_ids: list[str]) -> None:
 
 
 @shared_task(name=routing.RECONCILE_SUBMIT, **routing.STEP_OPTIONS)
+@without_locals
 def reconcile_submit(self: Task, part_ids: list[str]) -> None:
     """Reconcile parts whose `POST` may have bought a job."""
     run_step(
@@ -38,12 +41,14 @@ def reconcile_submit(self: Task, part_ids: list[str]) -> None:
 
 
 @shared_task(name=routing.POLL_JOBS, **routing.STEP_OPTIONS)
+@without_locals
 def poll_jobs(self: Task, part_ids: list[str]) -> None:
     """Poll the jobs of running parts."""
     run_step(self.app, StepDefinition(Step.POLL, {PartState.RUNNING}, poll_part), part_ids)
 
 
 @shared_task(name=routing.POLL_JOB_LIST, **routing.STEP_OPTIONS)
+@without_locals
 def poll_job_list(self: Task, accounts: list[str]) -> None:
     """Poll every running job of an account. A job that is missing from the list is polled individually."""
     context = WorkerContext.for_app(self.app)
@@ -53,18 +58,21 @@ def poll_job_list(self: Task, accounts: list[str]) -> None:
 
 
 @shared_task(name=routing.FETCH_TASKS, **routing.STEP_OPTIONS)
+@without_locals
 def fetch_tasks(self: Task, part_ids: list[str]) -> None:
     """Fetch the missing tasks of parts whose jobs have ended."""
     run_step(self.app, StepDefinition(Step.FETCH, {PartState.FETCHING}, fetch_part), part_ids)
 
 
 @shared_task(name=routing.CANCEL_RUN, **routing.STEP_OPTIONS)
+@without_locals
 def cancel_run(self: Task, part_ids: list[str]) -> None:
     """Cancel the jobs of running parts whose run has a stop request."""
     run_step(self.app, StepDefinition(Step.CANCEL, {PartState.RUNNING}, cancel_part), part_ids)
 
 
 @shared_task(name=routing.AGGREGATE_RUN, **routing.STEP_OPTIONS)
+@without_locals
 def aggregate_run(self: Task, run_ids: list[str]) -> None:
     """Decide runs whose parts have all ended, and publish a step message for their delivery."""
     context = WorkerContext.for_app(self.app)
@@ -73,6 +81,7 @@ def aggregate_run(self: Task, run_ids: list[str]) -> None:
 
 
 @shared_task(name=routing.REPORT_ORPHANS, **routing.STEP_OPTIONS)
+@without_locals
 def report_orphans(self: Task, accounts: list[str]) -> None:
     """Report jobs that exist although the API rejected their purchase."""
     context = WorkerContext.for_app(self.app)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from celery.worker.state import revoked
 
 from scrape_do_celery import routing
+from scrape_do_celery.local_variables import clear_locals
 from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.rules.states import next_step
 from scrape_do_celery.runs import AppContext, StepMessage, batched
@@ -56,6 +57,7 @@ class Dispatcher(PassThread):
         try:
             return self.dispatch_due()
         except Exception as error:
+            clear_locals(error)
             log.warning(
                 "a pass of the dispatcher failed: %s; the next pass repeats its work",
                 type(error).__name__,
@@ -184,7 +186,8 @@ def _act_alone(run: DueRun, act: Callable[[DueRun], None]) -> None:
     """Act on one run, and log an error: the run is published again, and the other runs must not wait for it."""
     try:
         act(run)
-    except Exception:
+    except Exception as error:
+        clear_locals(error)
         log.exception(
             "could not continue run %s; its step message is published again",
             run.run_id,
