@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from contextvars import copy_context
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from scrape_do_celery import routing
 from scrape_do_celery.config.secrets import encryption_keys
 from scrape_do_celery.config.urls import application, masked
-from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.runs.celery_app import find_app, find_user_app, forget_own_app, settings_of, swap_settings
 from scrape_do_celery.runs.hooks import hooks
 from scrape_do_celery.runs.timing import ProcessTiming
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.config import Settings
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _ATTRIBUTE = "scrape_do_app_context"
 #: Retry a publication once and briefly: a web request may wait for it, and the dispatcher publishes the step anyway.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
@@ -14,7 +13,7 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.local_variables import without_locals
-from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.models.sendable import as_list
 from scrape_do_celery.runs.canvas import callback_canvas, delivery_signature
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.store.commands.creation import Created
     from scrape_do_celery.store.options import EnqueueOptions
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: Runs per round trip to the store, at most.
 _BATCH_SIZE = 200

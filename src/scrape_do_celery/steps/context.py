@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import random
 import threading
@@ -17,7 +16,7 @@ from scrape_do_celery.client import AsyncScrapeDoAsyncAPIClient
 from scrape_do_celery.client.pooled_reads import PooledReadTransport
 from scrape_do_celery.client.routes import network_arguments, read_route
 from scrape_do_celery.errors import AsyncAPIAuthError, ConfigurationError, ScrapeDoError
-from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.rules.backoff import delay
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.steps.absence_check import AbsenceCheck
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.store.command import Command
 
 T = TypeVar("T")
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: Requests in flight in one process, and purchases in flight. More connections cost too much time in httpx itself.
 CALLS, PURCHASES = 50, 10

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from celery.worker.state import revoked
 
 from scrape_do_celery import routing
 from scrape_do_celery.local_variables import clear_locals
-from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.rules.states import next_step
 from scrape_do_celery.runs import AppContext, StepMessage, batched
 from scrape_do_celery.runs.timing import PASS_INTERVAL
@@ -29,7 +28,7 @@ from scrape_do_celery.worker.threads import PassThread
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: Seconds of sleep between two passes, at least.
 SHORTEST = 0.02

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from scrape_do_celery import diagnostics
 from scrape_do_celery.client.routes import ssl_context
 from scrape_do_celery.errors import ConfigurationError
-from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.runs import EAGER, AppContext, is_own_app, settings_of
 from scrape_do_celery.steps.context import WorkerContext
 from scrape_do_celery.store.commands.dispatch import ClaimNamespace
@@ -23,7 +23,7 @@ from scrape_do_celery.worker.task_events import TaskEventSender
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _LOG_LEVELS = {diagnostics.WARNING: logging.WARNING, diagnostics.WRONG: logging.ERROR}
 
