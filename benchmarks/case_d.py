@@ -138,7 +138,7 @@ def _plans(ours: Ours, part_ids: list[str], due: int, times: int) -> list[float]
             with store.client.pipeline(transaction=False) as pipe:
                 pipe.zadd(keys.poll_set(account), dict.fromkeys(chosen, 1.0))
                 for part_id in map(PartId.parse, chosen):
-                    pipe.hset(keys.part(part_id.run_id, part_id.part), "poll_set", keys.poll_set(account))
+                    pipe.hset(keys.part(part_id), "poll_set", keys.poll_set(account))
                 pipe.execute()
 
     look = PlanPolling(account, ours.settings.poll_max_interval)

@@ -20,14 +20,16 @@ class OutsideTextFilter(logging.Filter):
     """A filter that keeps the arguments of a record on one line: they may hold text of the API or of targets."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return True. Replace the arguments that are not numbers by their texts on one line."""
+        """Return True. Replace each argument whose text is more than one plain line."""
         if isinstance(record.args, tuple):
             record.args = tuple(_one_line_argument(one) for one in record.args)
         return True
 
 
 def _one_line_argument(value: Any) -> Any:
-    return value if isinstance(value, int | float) else one_line(str(value))
+    if isinstance(value, int | float) or (text := str(value)).isprintable():
+        return value
+    return one_line(text)
 
 
 _OUTSIDE_TEXT: Final = OutsideTextFilter()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from scrape_do_sandbox.timers import ZERO_TIME, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 #: The stand-in for a value that is left out together with its name.
 MISSING: Final = object()
@@ -275,27 +275,3 @@ def _rest_of_path(path: str, name: str) -> str | None:
         return ""
     rest = path.removeprefix(name) if path.startswith(name) else ""
     return (rest.removeprefix(".") if rest[0] in ".[" else None) if rest else None
-
-
-def list_paths(body: Any, prefix: str = "") -> Iterator[str]:
-    """List the paths of all fields in an answer, each once.
-
-    A list contributes the path of its entries and the paths of the fields in them.
-    """
-    seen: set[str] = set()
-    for path in _walk_paths(body, prefix):
-        if path not in seen:
-            seen.add(path)
-            yield path
-
-
-def _walk_paths(value: Any, prefix: str) -> Iterator[str]:
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            path = f"{prefix}.{name}" if prefix else name
-            yield path
-            yield from _walk_paths(inner, path)
-    elif isinstance(value, list) and value:
-        yield f"{prefix}[]"
-        for entry in value:
-            yield from _walk_paths(entry, f"{prefix}[]")

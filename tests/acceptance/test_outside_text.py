@@ -42,6 +42,7 @@ def test_refusal_of_the_api_forges_no_line(pipeline):
     assert not any(line.startswith(FORGED.encode()) for line in shown.splitlines())
 
 
+@pytest.mark.long
 def test_failed_task_travels_without_secrets(pipeline):
     pipeline.work("-l", "DEBUG")
     target = f"https://user:{PRIVATE}@a.example/?sandbox=error&api_key={PRIVATE}"

@@ -5,6 +5,7 @@ import errno
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import fakeredis
@@ -13,6 +14,7 @@ from celery import Celery
 from click.testing import CliRunner
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+import scrape_do_celery
 from scrape_do_celery import JobDetails, JobFailedError, RunHandle, Settings, TaskDetails, diagnostics, runs
 from scrape_do_celery.cli import celery_plugin, doctor, main, output
 from scrape_do_celery.cli.pages import file_name, write_page
@@ -28,6 +30,8 @@ from tests.support.diagnosed_redis import DiagnosedRedis
 
 URLS = ["https://a.example/", "https://b.example/x?y=1"]
 SECRET = "a-secret-of-the-user"
+#: The folder of the tested package. A child process without it imports the package that is installed.
+SOURCE = str(Path(scrape_do_celery.__file__).parents[1])
 
 
 def task(number=0, **fields):
@@ -68,7 +72,7 @@ def ended(app_context):
         job = JobDetails(job_id="j1", status="error" if error else "success", task_ids=["t0", "t1"])
         claim = store.run(ClaimPart(part_id, "token", seconds=30, states=["queued"]))
         # A shortcut: no transition leads from queued to fetching.
-        store.client.hset(store.keys.part(run_id, 0), "state", "fetching")
+        store.client.hset(store.keys.part(PartId(run_id, 0)), "state", "fetching")
         store.run(UpdatePart(claim, {"job": "j1"}, job=job))
         for number, one in enumerate([task(), task(1, **second)]):
             store.run(StoreContent(part_id, number, one))
@@ -174,7 +178,7 @@ def test_a_reader_who_has_read_enough_is_told_nothing(scrape_do, monkeypatch):
 
 def test_status_tells_what_a_run_waits_for(scrape_do, app_context):
     run_id = scrape_do("enqueue", *URLS).output.strip()
-    part = app_context.store.keys.part(run_id, 0)
+    part = app_context.store.keys.part(PartId(run_id, 0))
     app_context.store.client.hset(
         part, mapping={"api_failures": 2, "api_error": "AsyncAPIServerError: 503 for GET /jobs"}
     )
@@ -187,7 +191,7 @@ def test_status_shows_words_that_this_version_does_not_know(scrape_do, app_conte
     run_id = scrape_do("enqueue", *URLS).output.strip()
     assert "unknown statuses" not in scrape_do("status", run_id).output
     app_context.store.client.hset(
-        app_context.store.keys.part(run_id, 0), "words", '["reticulating", "dr\\u001b[2Jawn"]'
+        app_context.store.keys.part(PartId(run_id, 0)), "words", '["reticulating", "dr\\u001b[2Jawn"]'
     )
     assert "unknown statuses  reticulating, dr [2Jawn\n" in scrape_do("status", run_id).output
 
@@ -288,7 +292,7 @@ def test_a_terminal_gets_a_drawn_table(monkeypatch, capsys):
 
 def test_settings_warning_is_one_line_without_a_traceback():
     code = "import warnings\nfrom scrape_do_celery.cli import main\nmain(['status', 'x'])"
-    env = {"SCRAPE_DO_QUEU": "x", "SCRAPE_DO_REDIS_URL": "redis://127.0.0.1:1/0", "PATH": ""}
+    env = {"SCRAPE_DO_QUEU": "x", "SCRAPE_DO_REDIS_URL": "redis://127.0.0.1:1/0", "PATH": "", "PYTHONPATH": SOURCE}
     done = subprocess.run(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60, check=False
     )

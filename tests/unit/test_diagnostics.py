@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import fakeredis
 import pytest
@@ -24,6 +25,7 @@ from scrape_do_celery.diagnostics import (
     check_workers,
 )
 from scrape_do_celery.runs import AppContext, make_app
+from scrape_do_celery.store.keys import PartId
 from tests.support.diagnosed_redis import FACTS, DiagnosedRedis
 
 SECRET = "a-secret-of-the-user"
@@ -167,10 +169,11 @@ def test_store_findings_have_their_levels(store, facts, config, expected, text):
 
 def test_an_account_that_is_held_back_is_named(store):
     store.client = DiagnosedRedis()
-    store.client.refused = [b"p:breaker:x"]
+    since = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+    store.client.open_breakers = {b"p:breaker:x": f"{since.timestamp():.4f}".encode()}
     found = list(check_store(store))
     assert levels(found) == [OK, WRONG]
-    assert "has refused the token since 1970-01-01" in found[-1].text
+    assert "has refused the token since 2026-03-04 05:06:07 UTC" in found[-1].text
 
 
 def test_runs_that_another_account_bought_are_counted(store, monkeypatch):
@@ -181,10 +184,11 @@ def test_runs_that_another_account_bought_are_counted(store, monkeypatch):
         run_id = runs.enqueue(URLS).run_id
         watched = run_id if account == "another" else watched
         if account:
-            store.client.hset(store.keys.part(run_id, 0), "account", account)
+            store.client.hset(store.keys.part(PartId(run_id, 0)), "account", account)
     # The part waits among the running jobs of its account.
     store.client.zrem(store.keys.due, f"{watched}:0")
     store.client.zadd(store.keys.poll_set("another"), {f"{watched}:0": 1})
+    store.client.sadd(store.keys.accounts, "another")
     found = list(check_store(store, "mine"))
     assert levels(found) == [OK, WARNING]
     assert "2 job(s) were bought with the token of another account (another; this one is mine)" in found[-1].text

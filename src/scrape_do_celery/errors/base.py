@@ -8,6 +8,15 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from scrape_do_celery.outside_text import one_line
 
+__all__ = [
+    "ConfigurationError",
+    "EncryptionKeyError",
+    "InvalidRequestError",
+    "ScrapeDoError",
+    "StoreUnavailableError",
+    "rehydrate",
+]
+
 
 class ScrapeDoError(Exception):
     """The base class of all errors. `args` hold JSON values only; `cls(*args)` rebuilds the error in any process."""

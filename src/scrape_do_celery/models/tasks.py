@@ -25,6 +25,14 @@ from .parsing import plain_object
 from .statuses import JobStatus, is_known_status
 from .wire import LifecycleModel
 
+__all__ = [
+    "TaskCanceledError",
+    "TaskDetails",
+    "TaskFailedError",
+    "TaskLifecycleError",
+    "WebhookPayload",
+]
+
 _COST_KEYS = frozenset({"request-cost", "scrape.do-request-cost"})
 #: Credits that a task can cost at most; a higher amount is ignored. The price list ends at some hundreds.
 _MAX_COST: Final = 1e6

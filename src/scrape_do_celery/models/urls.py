@@ -16,19 +16,15 @@ from urllib.parse import unquote
 from ada_url import URL
 
 from .urls_refused import why_no_target
-from .urls_v1 import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 __all__ = [
     "coarse_digest",
-    "fingerprint",
     "is_web_url",
     "loose_form",
     "match_targets",
-    "normalise",
-    "previous_digests",
     "strict_digest",
     "whatwg_form",
     "why_no_target",
@@ -63,10 +59,6 @@ def whatwg_form(url: str) -> str:
         return url
 
 
-#: The old name of `whatwg_form`, until all callers use the new name.
-normalise = whatwg_form
-
-
 def loose_form(url: str) -> str:
     """Return the form that all spellings of one target share; some different targets share it, too.
 
@@ -96,11 +88,6 @@ def strict_digest(targets: Iterable[str]) -> str:
 def coarse_digest(targets: Iterable[str]) -> str:
     """Return the digest of the targets' loose forms. Order does not change it, but duplicates do."""
     return _make_digest("c2", map(loose_form, targets))
-
-
-def previous_digests(targets: Iterable[str]) -> tuple[str, ...]:
-    """Return the digests under which earlier versions stored these targets, the newest version first."""
-    return (fingerprint(targets),)
 
 
 def match_targets(targets: Sequence[str], urls: Sequence[str]) -> tuple[list[int], bool]:

@@ -14,7 +14,7 @@ from scrape_do_celery.errors import IdempotencyConflictError, RunNotFoundError
 from scrape_do_celery.runs.canvas import delivery_signature
 from scrape_do_celery.runs.idempotency import check_key, conflict_error, is_conflict
 from scrape_do_celery.store import RunSpec
-from scrape_do_celery.store.commands.creation import AcceptRun, CreateResult, CreateRun
+from scrape_do_celery.store.commands.creation import AcceptResult, AcceptRun, CreateResult, CreateRun
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -55,7 +55,8 @@ def create_draft(
         if new:
             break
         theirs = delivery_signature(app_context, run_id, task_id, canvas)
-        if store.run(AcceptRun(run_id, task_id, theirs, keep_draft=start_delay > 0)) > 0:
+        accepted = store.run(AcceptRun(run_id, task_id, theirs, keep_draft=start_delay > 0))
+        if accepted.result is AcceptResult.ACCEPTED:
             break
         # The run that had the key was forgotten a moment ago, so the key is free.
     return run_id

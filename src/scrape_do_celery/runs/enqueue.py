@@ -25,7 +25,7 @@ from scrape_do_celery.runs.idempotency import check_key, conflict_error, is_conf
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.signals import run_changed
 from scrape_do_celery.store import PartId, RunSpec
-from scrape_do_celery.store.commands.creation import AcceptRun, CreateResult, CreateRun, ReserveKey
+from scrape_do_celery.store.commands.creation import AcceptResult, AcceptRun, CreateResult, CreateRun, ReserveKey
 from scrape_do_celery.store.commands.runs import ReadRun
 
 if TYPE_CHECKING:
@@ -267,9 +267,13 @@ def _write_records(app_context: AppContext, batch: Sequence[_NewRun]) -> list[Cr
         if not created.new and not is_conflict(created, new_run.spec)
     ]
     if existing:
-        counts = store.run_all([AcceptRun(results[index].run_id) for index in existing])
+        replies = store.run_all([AcceptRun(results[index].run_id) for index in existing])
         # A run that was forgotten between both commands has freed its key, so the run is created once more.
-        freed = [index for index, parts in zip(existing, counts, strict=True) if parts <= 0]
+        freed = [
+            index
+            for index, accepted in zip(existing, replies, strict=True)
+            if accepted.result is not AcceptResult.ACCEPTED
+        ]
         created_again = _create_records(app_context, [batch[index] for index in freed])
         for index, created in zip(freed, created_again, strict=True):
             results[index] = created

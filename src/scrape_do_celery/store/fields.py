@@ -186,13 +186,8 @@ def number(raw: bytes) -> int:
     return int(raw)
 
 
-def seconds(raw: bytes) -> float:
-    """Read a time or a duration in seconds."""
-    return float(raw)
-
-
-def amount(raw: bytes) -> float:
-    """Read a number with a fraction."""
+def decimal(raw: bytes) -> float:
+    """Read a number with a fraction: a time or a duration in seconds, or an amount of credits."""
     return float(raw)
 
 
@@ -274,6 +269,7 @@ OTHER_RUN_FIELDS: Final = (
     _other("spec", "bytes", "packed options of the request", encrypted=True),
     _other("targets:<part>", "bytes", "packed targets of a part", encrypted=True),
     _other("options_digest", "str", "digest of `spec`, if `spec` is encrypted"),
+    _other("early", "int", "tasks are fetched as they end, so steps poll the job itself"),
     _other("parts", "int", "number of parts"),
     _other("left", "int", "number of live parts"),
     _other("waiting", "int", "number of Celery ids that wait for the outcome"),

@@ -160,6 +160,16 @@ def _with_inputs(wire: dict[str, Any], inputs: list[Any]) -> dict[str, Any]:
     return {**wire, "Targets": inputs}
 
 
+def decrypt_run_options(keys: Keys, run_id: str, spec: bytes) -> RunOptions:
+    """Return the options in the field `spec` of a record. Options without effect are left out.
+
+    Raises:
+        EncryptionKeyError: If this process cannot decrypt them.
+    """
+    data = unpack(keys.decrypt(keys.run(run_id), "spec", spec))
+    return cast("RunOptions", {name: data[name] for name in RUN_OPTIONS if name in data})
+
+
 def decrypt_spec(keys: Keys, run_id: str, fields: Mapping[str, bytes]) -> RunSpec:
     """Return the spec of a record's fields `spec`, `targets:0`, `targets:1`, ...
 

@@ -259,7 +259,7 @@ def test_a_cancel_that_cannot_read_decides_nothing(encrypted, make):
     encrypted.store_content(position=0)
     encrypted.store_content(position=1)
     other = encrypted.use(NEW)
-    key = other.keys.contents("r", 0)
+    key = other.keys.contents(PartId("r", 0))
     strange = other.keys.encrypt(key, "0", b"x")
     encrypted.use(OLD)
     encrypted.redis.hset(key, "0", strange)

@@ -504,7 +504,7 @@ def test_refused_search_ends_in_doubt(step_harness, make, status):
 def test_unresolved_purchase_of_another_account_ends_in_doubt(step_harness):
     step_harness.create_run()
     lose_submit_answer(step_harness)
-    step_harness.redis.hset(step_harness.keys.part("r", 0), "account", "another")
+    step_harness.redis.hset(step_harness.keys.part(PartId("r", 0)), "account", "another")
     step_harness.run(RequestStop("r", "cancel"))
     run_until_done(step_harness, {PartState.RECONCILING}, reconcile_part)
     assert step_harness.part().outcome == "in_doubt"

@@ -122,7 +122,7 @@ note_encryption_key(prefix, run_key, string.match(key_names, '^%S*'), t)
 if redis.call('HEXISTS', run_key, 'stop_reason') == 1 then
   redis.call('HSETNX', part_key, 'stop_seen_at', format_time(t))
 end
--- `Claim.parse` reads these by their positions.
-local run = redis.call('HMGET', run_key, 'spec', 'targets:' .. n, 'stop_reason', 'skip_unsent', 'max_wait',
-  'early', 'trace')
+-- `Claim.from_reply` reads these by their positions.
+local run = redis.call('HMGET', run_key, 'spec', 'targets:' .. n, 'stop_reason', 'skip_unsent',
+  'max_wait', 'trace')
 return {'ok', format_time(t), redis.call('HGETALL', part_key), run, verdict}
