@@ -28,9 +28,14 @@ def save_titles(result: dict[str, Any]) -> dict[str, Any]:
     """
     handle = RunHandle(result["run_id"])
     titles = [entry(task) for task in handle.iter_tasks()]
-    path = output_dir() / f"{handle.run_id}.json"
+    path = output_dir() / name_file(handle.run_id)
     write_whole(path, json.dumps(titles, indent=2, ensure_ascii=False))
     return {"run_id": handle.run_id, "file": str(path), "titles": sum(one["title"] is not None for one in titles)}
+
+
+def name_file(run_id: str) -> str:
+    """Return the name of a run's file, always the same. A caller may choose any run id, also one with slashes."""
+    return f"{uuid.uuid5(_RUNS, run_id)}.json"
 
 
 def entry(task: TaskDetails) -> dict[str, Any]:
@@ -63,6 +68,8 @@ def write_whole(path: Path, text: str) -> None:
     fresh.replace(path)
 
 
+#: The namespace of the names of files.
+_RUNS = uuid.UUID("5b1b5f0e-6a43-4b0c-9d51-0f4f5c1a7a55")
 #: Characters that are parsed at a time. A title is near the start of its page, so the rest is not parsed.
 _CHUNK = 4096
 

@@ -58,7 +58,9 @@ def _read(file: Path) -> str:
 def answers(url: str) -> bool:
     """Tell whether a sandbox answers at the URL."""
     try:
-        with urllib.request.urlopen(f"{url}/_sandbox/stats", timeout=_TIMEOUT):  # noqa: S310 (from the compose file)
+        # The sandbox runs in another container, but its control endpoints answer loopback hosts only.
+        request = urllib.request.Request(f"{url}/_sandbox/stats", headers={"Host": "localhost"})  # noqa: S310
+        with urllib.request.urlopen(request, timeout=_TIMEOUT):  # noqa: S310 (from the compose file)
             return True
     except (OSError, HTTPException, ValueError):
         return False

@@ -62,8 +62,10 @@ def main() -> int:
 
 def is_sandbox(url: str) -> bool:
     """Tell whether the API is a sandbox; the real API does not have this path."""
+    # The sandbox runs in another container, but its control endpoints answer loopback hosts only.
+    request = urllib.request.Request(f"{url}/_sandbox/stats", headers={"Host": "localhost"})  # noqa: S310
     try:
-        with urllib.request.urlopen(f"{url}/_sandbox/stats", timeout=_TIMEOUT):  # noqa: S310 (the API of the settings)
+        with urllib.request.urlopen(request, timeout=_TIMEOUT):  # noqa: S310 (the API of the settings)
             return True
     except (OSError, HTTPException):
         return False

@@ -15,9 +15,8 @@ from redis.exceptions import NoPermissionError, RedisError
 from scrape_do_celery import routing
 from scrape_do_celery.config.settings import env_name, unknown_variables
 from scrape_do_celery.config.urls import redis_location, why_exposed
-from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
+from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.findings import OK, WARNING, WRONG, Finding
-from scrape_do_celery.rules.api_errors import is_auth
 from scrape_do_celery.server_checks import check_durability, check_rights, find_eviction, read_info
 from scrape_do_celery.store.commands.stats import ReadClock, ReadEncryptionKeys
 from scrape_do_celery.store.scans import count_parts_by_account, find_open_breakers
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 _OLDEST_REDIS: Final = (6, 2)
 #: First entries of each due set whose account is read.
 _CHECKED_ENTRIES: Final = 1000
-_TIMEOUT, _API_TIMEOUT = 2.0, 5.0
+_TIMEOUT: Final = 2.0
 #: Setting of a Celery app, its safe value, and the effect of other values. Tested with Celery 5.7; see docs.
 _SAFE_CELERY: Final = (
     ("result_backend_always_retry", True, "a finished result is lost if the result backend is down for four seconds"),
@@ -256,31 +255,3 @@ def _check_other_accounts(store: Store, mine: str) -> Iterator[Finding]:
 
 def _read_version(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-
-
-# The account
-
-
-def check_api(settings: Settings) -> Iterator[Finding]:
-    """Check that the API answers and accepts the token."""
-    if settings.api_key is None:
-        return
-    # Import late: the client loads an HTTP library, which no command needs before its call.
-    from scrape_do_celery.client import ScrapeDoAsyncAPIClient
-
-    with ScrapeDoAsyncAPIClient(
-        settings.api_key, base_url=settings.api_url, timeout=_API_TIMEOUT, max_retries=0
-    ) as client:
-        try:
-            user = client.get_user_info()
-        except ScrapeDoError as error:
-            # A refusal says nothing about the URL. A user who changes the URL then sends the token elsewhere.
-            fault = (
-                f"SCRAPE_DO_API_KEY: the API at {settings.api_url} refuses the token, or the account has no credits"
-                if is_auth(error)
-                else f"SCRAPE_DO_API_URL: the API at {settings.api_url} does not answer as expected"
-            )
-            yield Finding(WRONG, f"{fault}: {error}")
-        else:
-            left = f"{user.available_credits:g} credits, room for {user.free_concurrency:g} tasks"
-            yield Finding(OK, f"the API answers at {settings.api_url} and accepts the token: {left}")

@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from scrape_do_celery.outside_text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: The step that runs in this context, such as `submit`; empty outside of steps.
 _current_step: Final[ContextVar[str]] = ContextVar("scrape_do_step", default="")
+
+
+class OutsideTextFilter(logging.Filter):
+    """A filter that keeps the arguments of a record on one line: they may hold text of the API or of targets."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return True. Replace each argument whose text is more than one plain line."""
+        if isinstance(record.args, tuple):
+            record.args = tuple(_one_line_argument(one) for one in record.args)
+        return True
+
+
+def _one_line_argument(value: Any) -> Any:
+    if isinstance(value, int | float) or (text := str(value)).isprintable():
+        return value
+    return one_line(text)
+
+
+_OUTSIDE_TEXT: Final = OutsideTextFilter()
+
+
+def get_logger(name: str) -> logging.Logger:
+    """Return the logger of a module of this package. Its records cannot forge lines of a log."""
+    logger = logging.getLogger(name)
+    # A logger keeps one filter, however often this function is called.
+    logger.addFilter(_OUTSIDE_TEXT)
+    return logger
 
 
 @contextmanager

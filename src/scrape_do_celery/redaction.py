@@ -9,6 +9,8 @@ import json
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import unquote_plus, urlsplit
 
+from scrape_do_celery.outside_text import REDACTED
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -23,7 +25,6 @@ _SHOWN: Final = (
     *("raise_on_task_failure", "max_wait"),
 )
 _HIDDEN: Final = ("headers", "set_cookies", "body", "webhook_url", "webhook_headers", "idempotency_key")
-REDACTED: Final = "***"
 #: Targets whose hosts are compared; characters of the longest text that is shown.
 _LOOKED_AT, _LONGEST = 20, 60
 #: Characters of a value that is redacted, at least. A shorter value is hardly a secret, and occurs in any text.
@@ -106,9 +107,10 @@ def _short_value(value: Any) -> Any:
 # Errors without secrets
 
 
-def redact_error(error: E, request: JobCreationRequest) -> E:
-    """Return the error without the values of the request's headers, cookies and body."""
-    private = sorted({form for value in _private_values(request) for form in _spellings(value)}, key=len, reverse=True)
+def redact_error(error: E, request: JobCreationRequest, token: str = "") -> E:
+    """Return the error without the token, and without the values of the request's headers, cookies and body."""
+    values = [token, *_private_values(request)]
+    private = sorted({form for value in values for form in _spellings(value)}, key=len, reverse=True)
     args = tuple(_redact_values(arg, private) for arg in error.args)
     return error if args == error.args else type(error)(*args).with_traceback(error.__traceback__)
 

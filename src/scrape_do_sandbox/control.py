@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -12,7 +14,7 @@ from scrape_do_sandbox.timers import format_time
 from scrape_do_sandbox.views import content_hash, json_response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from aiohttp import web
 
@@ -44,7 +46,13 @@ class ControlEndpoints:
         }
 
     async def handle_request(self, request: web.BaseRequest) -> web.Response:
-        """Carry out a control request; answer 400 with the reason if the request is not valid."""
+        """Carry out a control request; answer 400 with the reason if the request is not valid.
+
+        A page in a browser of this machine can reach a loopback address. It must neither control the sandbox nor read
+        what was bought, so its requests get 403.
+        """
+        if reason := _refuse_browser(request.headers):
+            return json_response(403, {"Error": reason, "Code": 403})
         endpoint = self._endpoints.get((request.method, request.path.removeprefix(PREFIX)))
         if endpoint is None:
             return json_response(404, {"Error": "No such control endpoint", "Code": 404})
@@ -90,6 +98,29 @@ class ControlEndpoints:
     def _reset_app(self, _: Any) -> dict[str, Any]:
         self._app.reset()
         return {}
+
+
+def _refuse_browser(headers: Mapping[str, str]) -> str:
+    """Return why a request of a foreign page is refused; empty for a request of this machine."""
+    host = headers.get("Host", "")
+    # A page can give its own host name the address 127.0.0.1. Its `Host` header still shows the name.
+    if not _is_loopback(f"//{host}"):
+        return f"The control endpoints answer loopback hosts only, such as 127.0.0.1, and not {ascii(host)[:100]}"
+    origin = headers.get("Origin")
+    if origin is not None and origin != f"http://{host}":
+        return f"The control endpoints refuse pages of other origins, such as {ascii(origin)[:100]}"
+    # A browser sends no `Origin` with an image or a link, but names the site of the page.
+    if headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
+        return "The control endpoints refuse pages of other origins"
+    return ""
+
+
+def _is_loopback(url: str) -> bool:
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _show_job(job: Job, now: float) -> dict[str, Any]:

@@ -63,7 +63,10 @@ class SandboxControl:
 
     def _ask(self, method: str, path: str, data: Any = None) -> Any:
         body = None if data is None else json.dumps(data).encode()
-        request = urllib.request.Request(f"{self.url}/_sandbox/{path}", body, method=method)  # noqa: S310
+        # The sandbox may run in another container, but its control endpoints answer loopback hosts only. No page in a
+        # browser can choose this header.
+        headers = {"Host": "localhost"}
+        request = urllib.request.Request(f"{self.url}/_sandbox/{path}", body, headers, method=method)  # noqa: S310
         try:
             with _OPENER.open(request, timeout=_TIMEOUT) as answer:
                 return json.load(answer)

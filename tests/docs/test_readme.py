@@ -17,7 +17,7 @@ from click.testing import CliRunner
 import scrape_do_celery
 from scrape_do_celery import RunState
 from scrape_do_celery.cli import main
-from scrape_do_celery.config.settings import settings_table
+from scrape_do_celery.config.settings_table import settings_table
 
 ROOT = Path(__file__).parents[2]
 README, CLI, SETTINGS = ROOT / "README.md", ROOT / "docs" / "cli.md", ROOT / "docs" / "reference" / "settings.md"

@@ -149,8 +149,8 @@ def raw(sandbox, data):
         return received
 
 
-def post(path, headers, body=b""):
-    lines = [f"POST {path} HTTP/1.1", "Host: x", "X-Token: t", "Connection: close", *headers]
+def post(path, headers, body=b"", host="x"):
+    lines = [f"POST {path} HTTP/1.1", f"Host: {host}", "X-Token: t", "Connection: close", *headers]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
@@ -175,8 +175,41 @@ def test_body_that_waits_to_be_asked_for(sandbox):
 def test_odd_requests(sandbox):
     assert b" 400 Bad Request" in raw(sandbox, b"HELLO\r\n\r\n")
     assert b"HTTP/1.1 401" in raw(sandbox, b"GET /api/v1/me HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    assert raw(sandbox, post("/_sandbox/advance", ["Content-Length: 1"], b"{")).startswith(b"HTTP/1.1 400")
-    assert raw(sandbox, post("/_sandbox/advance", [])).startswith(b"HTTP/1.1 400")
+    assert raw(sandbox, post("/_sandbox/advance", ["Content-Length: 1"], b"{", "[::1]")).startswith(b"HTTP/1.1 400")
+    assert raw(sandbox, post("/_sandbox/advance", [], host="localhost")).startswith(b"HTTP/1.1 400")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "rebound.example"},
+        {"Host": "rebound.example:8787"},
+        {"Host": "127.0.0.1.example"},
+        {"Host": "127.0.0.1@rebound.example"},
+        {"Host": "[::1"},
+        {"Host": ""},
+        {"Origin": "https://page.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+    ids=str,
+)
+def test_page_of_another_origin_controls_nothing(api, sandbox, headers):
+    create(api)
+    path = sandbox.url + "/_sandbox/reset"
+    answer = httpx.post(path, content="{}", headers=headers, trust_env=False)
+    assert refused(answer)[0] == 403
+    assert httpx.get(sandbox.url + "/_sandbox/jobs", headers=headers, trust_env=False).status_code == 403
+    assert len(sandbox.jobs()) == 1
+
+
+def test_own_page_of_the_sandbox_controls_it(api, sandbox):
+    create(api)
+    headers = {"Origin": sandbox.url, "Sec-Fetch-Site": "same-origin"}
+    assert httpx.post(sandbox.url + "/_sandbox/reset", json={}, headers=headers, trust_env=False).status_code == 200
+    assert sandbox.jobs() == []
 
 
 def test_a_client_that_leaves_in_the_middle_harms_nobody(api, sandbox, caplog):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import ssl
 import threading
 from contextlib import AbstractContextManager, suppress
@@ -98,3 +99,65 @@ class TlsProxy(TcpProxy):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert(*(hosts or ("localhost", "127.0.0.1"))).configure_cert(context)
         super().__init__(target, context=context)
+
+
+class ConnectProxy(TcpProxy):
+    """An egress proxy: it opens a tunnel for `CONNECT`, and passes a request with an absolute URL on.
+
+    Each host name leads to this machine, so that the tests need no name service.
+
+    Attributes:
+        users: the credentials that the proxy asks for, such as `user:password`; empty for none.
+        answers: bytes with which the proxy answers each request instead of serving it. Empty bytes cut the connection.
+        requests: the heads of all requests to the proxy.
+        passed: the number of bytes that clients sent through tunnels.
+    """
+
+    def __init__(self, *, users: str = "", context: ssl.SSLContext | None = None) -> None:
+        self.users, self.requests, self.passed = users, list[bytes](), 0
+        self.answers: bytes | None = None
+        super().__init__(0, context=context)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        self._writers.add(writer)
+        with suppress(OSError, asyncio.CancelledError, asyncio.IncompleteReadError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            self.requests.append(head)
+            if self.is_silent:
+                await asyncio.sleep(3600)
+            if self.answers is None:
+                await self._open_tunnel(head, reader, writer)
+            else:
+                writer.write(self.answers)
+                await writer.drain()
+        writer.close()
+
+    async def _open_tunnel(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        expected = b"Proxy-Authorization: Basic " + base64.b64encode(self.users.encode())
+        if self.users and expected.lower() not in head.lower():
+            writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+            return
+        method, target, _ = head.split(b" ", 2)
+        is_tunnel = method == b"CONNECT"
+        port = int((target if is_tunnel else target.split(b"/")[2]).rpartition(b":")[2])
+        try:
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+            return
+        self._writers.add(far_writer)
+        if is_tunnel:
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        else:
+            # The server gets the path alone, as from a client.
+            far_writer.write(head.replace(b"http://" + target.split(b"/")[2], b"", 1))
+        await asyncio.gather(self._copy_up(reader, far_writer), self._copy(far_reader, writer))
+
+    async def _copy_up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65_536):
+                self.passed += len(data)
+                writer.write(data)
+                await writer.drain()
+        writer.close()

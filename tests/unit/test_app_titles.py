@@ -49,30 +49,42 @@ def test_titles_of_pages(titles, page, title):
     assert titles.title_of(page) == title
 
 
+TASKS = [
+    task(0, Content="<title>Ünïcode</title>"),
+    task(1, Content="PHRpdGxlPng8L3RpdGxlPg==", Base64EncodedContent=True),
+    task(2, Status="error", StatusCode=0, Content=None),
+]
+
+
+class Handle:
+    def __init__(self, run_id):
+        self.run_id = run_id
+
+    def iter_tasks(self):
+        yield from TASKS
+
+
 def test_titles_of_a_run_are_saved_whole(titles, monkeypatch, tmp_path):
-    tasks = [
-        task(0, Content="<title>Ünïcode</title>"),
-        task(1, Content="PHRpdGxlPng8L3RpdGxlPg==", Base64EncodedContent=True),
-        task(2, Status="error", StatusCode=0, Content=None),
-    ]
-
-    class Handle:
-        def __init__(self, run_id):
-            self.run_id = run_id
-
-        def iter_tasks(self):
-            yield from tasks
-
     monkeypatch.setattr(titles, "RunHandle", Handle)
-    for _ in range(2):
-        saved = titles.save_titles.run({"run_id": "r-1"})
-        assert saved == {"run_id": "r-1", "file": str(tmp_path / "titles" / "r-1.json"), "titles": 1}
+    saved = [titles.save_titles.run({"run_id": "r-1"}) for _ in range(2)]
     (file,) = (tmp_path / "titles").iterdir()
+    assert saved == [{"run_id": "r-1", "file": str(file), "titles": 1}] * 2
     assert json.loads(file.read_text()) == [
         {"url": "https://a.example/0", "status": "success", "status_code": 200, "title": "Ünïcode"},
         {"url": "https://a.example/1", "status": "success", "status_code": 200, "title": None},
         {"url": "https://a.example/2", "status": "error", "status_code": 0, "title": None},
     ]
+
+
+@pytest.mark.parametrize(
+    "run_id", ["../../data/x", "/etc/x", "..", "", "a/../../b", "x\0y", "a\nb", "x" * 5000, "C:\\x", "é"]
+)
+def test_each_run_id_gives_a_file_in_the_folder(titles, monkeypatch, tmp_path, run_id):
+    monkeypatch.setattr(titles, "RunHandle", Handle)
+    saved = titles.save_titles.run({"run_id": run_id})
+    (file,) = (tmp_path / "titles").iterdir()
+    assert [str(file)] == [saved["file"]] == [one for one in map(str, tmp_path.rglob("*")) if one.endswith(".json")]
+    assert titles.name_file(run_id) != titles.name_file(f"{run_id}.")
 
 
 def test_worker_has_its_tasks_and_a_json_schedule(tmp_path):

@@ -17,7 +17,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 import scrape_do_celery
 from scrape_do_celery import JobDetails, JobFailedError, RunHandle, Settings, TaskDetails, diagnostics, runs
-from scrape_do_celery.cli import celery_plugin, main, output
+from scrape_do_celery.cli import celery_plugin, doctor, main, output
 from scrape_do_celery.cli.pages import file_name, write_page
 from scrape_do_celery.errors import AsyncAPIGoneError, EncryptionKeyError
 from scrape_do_celery.runs import AppContext, make_app
@@ -380,7 +380,7 @@ def healthy(app_context, monkeypatch):
     made = Store(DiagnosedRedis(), app_context.store.keys, app_context.store.where)
     monkeypatch.setattr(app_context, "store", made)
     monkeypatch.setattr(diagnostics, "check_workers", lambda *_: [])
-    monkeypatch.setattr(diagnostics, "check_api", lambda _: [])
+    monkeypatch.setattr(doctor, "check_api", lambda _: [])
     return app_context.store.client
 
 

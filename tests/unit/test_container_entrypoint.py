@@ -9,6 +9,8 @@ import sys
 import pytest
 from dockerfile import ROOT
 
+from scrape_do_sandbox.control_client import SandboxControl
+
 
 def run(script, *arguments, **environment):
     return subprocess.run(
@@ -42,6 +44,19 @@ def test_a_secret_that_cannot_be_read_is_named(tmp_path):
     assert done.returncode == 1
     assert "scrape_do_api_key" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_sandbox_of_another_container_is_found(sandbox):
+    # This address is no loopback host to the sandbox, like the name of a service.
+    url = sandbox.url.replace("127.0.0.1", "0.0.0.0")
+    names = {"SANDBOX_URL": url, "SCRAPE_DO_API_URL": url, "SCRAPE_DO_API_KEY": "any"}
+    done = run("worker/entrypoint.py", *SHOW, **names)
+    assert done.returncode == 0, done.stderr
+    control = SandboxControl()
+    control.url = url
+    assert control.jobs() == []
+    code = "import sys; from examples.demo.composed import is_sandbox as found; sys.exit(not found(sys.argv[1]))"
+    assert subprocess.run([sys.executable, "-c", code, url], cwd=ROOT, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("given", ["user", "user:", ":password", "a:b,c"])

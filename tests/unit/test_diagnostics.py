@@ -13,12 +13,12 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, ResponseError
 
 from scrape_do_celery import Settings, diagnostics, runs
+from scrape_do_celery.api_diagnostics import check_api
 from scrape_do_celery.client import ScrapeDoAsyncAPIClient
 from scrape_do_celery.diagnostics import (
     OK,
     WARNING,
     WRONG,
-    check_api,
     check_broker,
     check_celery_app,
     check_durability,
@@ -235,9 +235,10 @@ def test_runs_that_another_account_bought_are_counted(store, monkeypatch):
 
 def test_an_api_that_answers_and_one_that_does_not(app_context, shared_sandbox):
     here = app_context.settings.model_copy(update={"api_url": shared_sandbox.url})
-    [found] = check_api(here)
+    route, found = check_api(here)
+    assert route == ("", "requests to the API go directly, without a proxy, and trust the public authorities")
     assert (found.level, "accepts the token" in found.text) == (OK, True)
-    [found] = check_api(here.model_copy(update={"api_url": "http://127.0.0.1:1"}))
+    _, found = check_api(here.model_copy(update={"api_url": "http://127.0.0.1:1"}))
     assert (found.level, "does not answer" in found.text, SECRET in found.text) == (WRONG, True, False)
     assert not list(check_api(here.model_copy(update={"api_key": None})))
 

@@ -11,7 +11,8 @@ from redis.connection import parse_url
 
 from scrape_do_celery.client import ScrapeDoAsyncAPIClient
 from scrape_do_celery.config import Settings, SettingsError, SettingsWarning, redis_parameters, urls
-from scrape_do_celery.config.settings import settings_table, unknown_variables
+from scrape_do_celery.config.settings import unknown_variables
+from scrape_do_celery.config.settings_table import settings_table
 from scrape_do_celery.config.urls import why_exposed
 from scrape_do_celery.diagnostics import check_server_urls
 from scrape_do_celery.errors import ConfigurationError, ScrapeDoError

@@ -11,6 +11,7 @@ import click
 from redis.exceptions import RedisError
 
 from scrape_do_celery import diagnostics
+from scrape_do_celery.api_diagnostics import check_api
 from scrape_do_celery.cli.output import printable
 from scrape_do_celery.config import SettingsWarning
 from scrape_do_celery.config.settings import env_name
@@ -63,7 +64,7 @@ def _run_checks() -> Iterator[Finding]:
     with suppress(RedisError):
         yield from diagnostics.check_encryption_keys(app_context.store, settings.record_ttl)
         yield from check_shared_account(app_context.store, settings)
-    yield from diagnostics.check_api(settings)
+    yield from check_api(settings)
     yield from diagnostics.check_broker(app_context.app)
     yield from diagnostics.check_workers(app_context.app, settings.queue)
     yield from diagnostics.check_server_urls(settings)

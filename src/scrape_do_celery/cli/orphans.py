@@ -81,10 +81,14 @@ def _check_call(settings: Settings, job_ids: Sequence[str], *, cancel: bool, yes
 def _orphan_finder(settings: Settings) -> Iterator[OrphanFinder]:
     # Import late: both load an HTTP library, which no command needs before its call.
     from scrape_do_celery.client import ScrapeDoAsyncAPIClient
+    from scrape_do_celery.client.routes import network_arguments
     from scrape_do_celery.steps.orphans import OrphanFinder
 
     with ScrapeDoAsyncAPIClient(
-        settings.api_key, base_url=settings.api_url, timeout=settings.request_timeout
+        settings.api_key,
+        base_url=settings.api_url,
+        timeout=settings.request_timeout,
+        **network_arguments(settings),
     ) as client:
         yield OrphanFinder(client, AppContext.for_app().store, settings.account_id)
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from scrape_do_celery.outside_text import one_line
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
@@ -21,7 +23,7 @@ NONE = "-"
 
 def printable(text: str) -> str:
     """Return the text without line breaks and terminal controls: it may come from pages and targets."""
-    return "".join(char if char.isprintable() else " " for char in " ".join(text.split()))
+    return one_line(text)
 
 
 def format_moment(at: datetime | None) -> str:
@@ -60,6 +62,7 @@ def print_rich_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, le
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 2) -> None:
     """Print a table as plain text. Lines are never cut to the width of a terminal, so that ids can be copied."""
+    rows = [[printable(text) for text in row] for row in rows]
     widths = [max(len(row[n]) for row in (header, *rows)) for n in range(len(header))]
     for row in (header, ["-" * width for width in widths], *rows):
         cells = (
@@ -78,7 +81,7 @@ def _print_with_rich(header: Sequence[str], rows: Sequence[Sequence[str]], left:
     for n, name in enumerate(header):
         made.add_column(name, justify="left" if n < left else "right", overflow="fold", no_wrap=n > 0)
     for row in rows:
-        made.add_row(*(Text(text) for text in row))
+        made.add_row(*(Text(printable(text)) for text in row))
     Console().print(made)
 
 
@@ -86,4 +89,4 @@ def print_facts(pairs: Sequence[tuple[str, str]]) -> None:
     """Print names with their values, one pair per line."""
     width = max((len(name) for name, _ in pairs), default=0)
     for name, text in pairs:
-        click.echo(f"{name.ljust(width)}  {text}")
+        click.echo(f"{name.ljust(width)}  {printable(text)}")

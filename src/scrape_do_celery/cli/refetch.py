@@ -71,9 +71,14 @@ def _open_client(settings: Settings, max_bytes: int) -> ScrapeDoAsyncAPIClient:
     if settings.api_key is None:
         raise ConfigurationError("SCRAPE_DO_API_KEY is not set: set it, because a fetch needs the account's token")
     from scrape_do_celery.client import ScrapeDoAsyncAPIClient  # import late: httpx loads slowly
+    from scrape_do_celery.client.routes import network_arguments
 
     return ScrapeDoAsyncAPIClient(
-        settings.api_key, base_url=settings.api_url, timeout=settings.request_timeout, max_page_bytes=max_bytes
+        settings.api_key,
+        base_url=settings.api_url,
+        timeout=settings.request_timeout,
+        max_page_bytes=max_bytes,
+        **network_arguments(settings),
     )
 
 

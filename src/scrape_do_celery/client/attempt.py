@@ -38,6 +38,18 @@ FIRST_BYTE_EVENTS: Final = frozenset({
 """Events of httpcore between an open connection and the first byte."""
 
 
+def precedes_first_byte(event: str, details: Any) -> bool:
+    """Return whether the next bytes on the connection are those of the request itself.
+
+    Through a proxy, the same event precedes `CONNECT`. The API has seen nothing then, so a failure is no doubt, and
+    `before_send` would run too early.
+    """
+    if event not in FIRST_BYTE_EVENTS:
+        return False
+    request = details.get("request") if isinstance(details, dict) else None
+    return getattr(request, "method", b"") != b"CONNECT"
+
+
 class Attempt(Generic[T]):
     """The state of one call over all its resends."""
 

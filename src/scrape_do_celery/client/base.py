@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pydantic import SecretStr
 from scrape_do_celery.client.attempt import Attempt
 from scrape_do_celery.client.bodies import ERROR_BYTES, BodyIntake
 from scrape_do_celery.config.settings import warn_exposed
+from scrape_do_celery.log_fields import get_logger
 from scrape_do_celery.models import JobCreationRequest, collect_defaults
 from scrape_do_celery.rules.polling import PollingStrategy
 
@@ -34,7 +34,7 @@ KEEPALIVE: Final = 2.0
 """Seconds that an idle connection is kept. After a longer time the peer may just be closing the connection, and a
 `POST` on it may end in doubt."""
 
-_log = logging.getLogger("scrape_do_celery.client")
+_log = get_logger("scrape_do_celery.client")
 
 
 class BaseClient:

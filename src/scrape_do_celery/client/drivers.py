@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import httpx
 from tenacity import AsyncRetrying, Retrying
 
-from scrape_do_celery.client.attempt import FIRST_BYTE_EVENTS, NO_TRACE
+from scrape_do_celery.client.attempt import NO_TRACE, precedes_first_byte
 from scrape_do_celery.client.base import BASE_URL, BaseClient, check_timeout
 from scrape_do_celery.client.bodies import MAX_PAGE_BYTES
-from scrape_do_celery.client.transports import DeadlineTransport, SubmitTransport, ssl_context
+from scrape_do_celery.client.routes import OWN_TRANSPORT, read_route
+from scrape_do_celery.client.transports import DeadlineTransport, SubmitTransport
+from scrape_do_celery.local_variables import without_locals
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -36,6 +38,7 @@ T = TypeVar("T")
 class BlockingDriver(BaseClient):
     """A driver that sends from threads."""
 
+    @without_locals
     def __init__(  # noqa: PLR0913 (the settings of a client)
         self,
         api_key: str | SecretStr | None = None,
@@ -52,6 +55,8 @@ class BlockingDriver(BaseClient):
         on_response: Callable[[int, Mapping[str, str]], None] | None = None,
         max_page_bytes: int = MAX_PAGE_BYTES,
         on_default: Callable[[str, str], None] | None = None,
+        proxy: str | SecretStr | None = None,
+        ca_file: str | None = None,
     ) -> None:
         super().__init__(
             api_key,
@@ -67,8 +72,10 @@ class BlockingDriver(BaseClient):
             on_default=on_default,
         )
         self._sleep = sleep
+        if transport is not None and (proxy or ca_file):
+            raise ValueError(OWN_TRANSPORT)
         self._traced = transport is None or isinstance(transport, httpx.HTTPTransport)
-        self._http = transport or DeadlineTransport(self._connection_limits())
+        self._http = transport or DeadlineTransport(self._connection_limits(), read_route(proxy, ca_file))
 
     def __enter__(self) -> Self:
         return self
@@ -80,6 +87,7 @@ class BlockingDriver(BaseClient):
         """Close all connections."""
         self._http.close()
 
+    @without_locals
     def _call_endpoint(
         self, endpoint: endpoints.Endpoint[T], limit: float | None, before_send: Callable[[], None] | None = None
     ) -> T:
@@ -93,8 +101,8 @@ class BlockingDriver(BaseClient):
         return answer
 
     def _run_attempt(self, attempt: Attempt[T], limit: float, before_send: Callable[[], None] | None) -> T:
-        def on_trace_event(event: str, _: Any = None) -> None:
-            if event in FIRST_BYTE_EVENTS:
+        def on_trace_event(event: str, details: Any = None) -> None:
+            if precedes_first_byte(event, details):
                 with attempt.before_first_byte():
                     if before_send:
                         before_send()
@@ -130,6 +138,7 @@ class BlockingDriver(BaseClient):
 class AsyncioDriver(BaseClient):
     """A driver that sends from one event loop."""
 
+    @without_locals
     def __init__(  # noqa: PLR0913 (the settings of a client)
         self,
         api_key: str | SecretStr | None = None,
@@ -146,6 +155,8 @@ class AsyncioDriver(BaseClient):
         on_response: Callable[[int, Mapping[str, str]], None] | None = None,
         max_page_bytes: int = MAX_PAGE_BYTES,
         on_default: Callable[[str, str], None] | None = None,
+        proxy: str | SecretStr | None = None,
+        ca_file: str | None = None,
         large_page: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         super().__init__(
@@ -162,8 +173,10 @@ class AsyncioDriver(BaseClient):
             on_default=on_default,
         )
         self._sleep, self._large_page = sleep, large_page
+        if transport is not None and (proxy or ca_file):
+            raise ValueError(OWN_TRANSPORT)
         self._traced = transport is None or isinstance(transport, httpx.AsyncHTTPTransport)
-        self._http = transport or SubmitTransport(ssl_context(), trust_env=False, limits=self._connection_limits())
+        self._http = transport or SubmitTransport(self._connection_limits(), read_route(proxy, ca_file))
 
     async def __aenter__(self) -> Self:
         return self
@@ -175,6 +188,7 @@ class AsyncioDriver(BaseClient):
         """Close all connections."""
         await self._http.aclose()
 
+    @without_locals
     async def _call_endpoint(
         self,
         endpoint: endpoints.Endpoint[T],
@@ -191,8 +205,8 @@ class AsyncioDriver(BaseClient):
     async def _run_attempt(
         self, attempt: Attempt[T], limit: float, before_send: Callable[[], Awaitable[None]] | None
     ) -> T:
-        async def on_trace_event(event: str, _: Any = None) -> None:
-            if event in FIRST_BYTE_EVENTS:
+        async def on_trace_event(event: str, details: Any = None) -> None:
+            if precedes_first_byte(event, details):
                 with attempt.before_first_byte():
                     if before_send:
                         await before_send()

@@ -50,6 +50,10 @@ class Endpoint(Generic[T]):
     targets: int = 0
     owns: Callable[[bytes], bool] | None = None
 
+    def __repr__(self) -> str:
+        body = "" if self.body is None else f", body of {len(self.body)} bytes"
+        return f"Endpoint({self.method} {self.path}{body})"
+
 
 class JobFilters(TypedDict, total=False):
     """Filters of the job list. A naive datetime is UTC; fractions of a second are cut off."""

@@ -14,10 +14,12 @@ import httpx
 from yarl import URL
 
 from scrape_do_celery.client.instrumentation import instrumented_async
-from scrape_do_celery.client.transports import ssl_context
+from scrape_do_celery.client.routes import DIRECT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from scrape_do_celery.client.routes import NetworkRoute
 
 #: Seconds that an idle connection is kept. A read that meets a closed connection is resent.
 _KEEPALIVE: Final = 30.0
@@ -30,14 +32,17 @@ _SAME: Final[tuple[tuple[type[Exception], type[httpx.TransportError]], ...]] = (
     (aiohttp.ClientConnectorError, httpx.ConnectError),
     (aiohttp.ClientConnectionError, httpx.ReadError),
     (aiohttp.ClientPayloadError, httpx.ReadError),
+    (aiohttp.ClientHttpProxyError, httpx.ProxyError),
 )
 
 
 class PooledReadTransport(httpx.AsyncBaseTransport):
     """A pool of at most `connections`, without proxies of the environment and without a cookie jar."""
 
-    def __init__(self, connections: int) -> None:
-        self._connections = connections
+    def __init__(self, connections: int, route: NetworkRoute = DIRECT) -> None:
+        self._connections, self._route = connections, route
+        # Read the file of authorities now: a fault of the file must end the start, and not each read.
+        self._ssl_context, self._proxy_headers = route.ssl_context(), route.proxy_headers
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -63,6 +68,7 @@ class PooledReadTransport(httpx.AsyncBaseTransport):
                 # Keep the URL unchanged: yarl would parse and rewrite the path, and so request another one.
                 URL(str(request.url), encoded=True),
                 headers=request.headers,
+                proxy_headers=self._proxy_headers,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(
                     connect=timeout.get("pool"), sock_connect=timeout.get("connect"), sock_read=timeout.get("read")
@@ -78,10 +84,14 @@ class PooledReadTransport(httpx.AsyncBaseTransport):
 
     def _open_session(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
-            limit=self._connections, keepalive_timeout=_KEEPALIVE, ssl=ssl_context(), use_dns_cache=True
+            limit=self._connections, keepalive_timeout=_KEEPALIVE, ssl=self._ssl_context, use_dns_cache=True
         )
         session = aiohttp.ClientSession(
-            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False, **_LIMITS
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            proxy=self._route.proxy_address or None,
+            **_LIMITS,
         )
         # A tool that instruments all aiohttp sessions would see the token, and has seen the request at httpx already.
         session.trace_configs.clear()
@@ -114,4 +124,6 @@ def _translate_error(error: aiohttp.ClientError, request: httpx.Request) -> http
     if same is None:
         # Leave the text out, because it quotes the request's headers.
         return httpx.RemoteProtocolError(type(error).__name__, request=request)
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return same(f"{error.status} {error.message}", request=request)
     return same(str(error) or type(error).__name__, request=request)

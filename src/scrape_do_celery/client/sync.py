@@ -20,6 +20,7 @@ from scrape_do_celery.client.results import (
 )
 from scrape_do_celery.client.waiting import JobPages, JobWait
 from scrape_do_celery.errors import ScrapeDoError
+from scrape_do_celery.local_variables import without_locals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,8 +56,12 @@ class ScrapeDoAsyncAPIClient(BlockingDriver):
         on_response: called with status and headers of each answer. Exceptions of the callback are logged.
         max_page_bytes: the largest answer in bytes, before and after decompression; at least 1.
         on_default: called with model and field if a field of an answer is unreadable and takes its default.
+        proxy: the HTTP proxy of all requests, such as `http://user:password@proxy:3128`. None takes `SCRAPE_DO_PROXY`,
+            and an empty text is no proxy. `HTTPS_PROXY` is not read.
+        ca_file: a PEM file of authorities that are trusted besides the public ones. None takes `SCRAPE_DO_CA_FILE`.
     """
 
+    @without_locals
     def create_job(
         self,
         request: JobCreationRequest | None = None,
@@ -179,6 +184,7 @@ class ScrapeDoAsyncAPIClient(BlockingDriver):
         """
         return self._poll_until_ended(job_id, JobWait(job_id, strategy or self._strategy), timeout)
 
+    @without_locals
     def submit_and_wait(
         self,
         request: JobCreationRequest | None = None,

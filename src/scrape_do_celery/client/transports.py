@@ -5,26 +5,22 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import httpcore
 import httpx
 
 from scrape_do_celery.client.instrumentation import instrumented, instrumented_async, unwrapped
+from scrape_do_celery.client.routes import DIRECT
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterator
 
+    from scrape_do_celery.client.routes import NetworkRoute
+
 _deadline: ContextVar[float] = ContextVar("deadline")
 _WRITE: Final = 65_536
-
-
-@cache
-def ssl_context() -> ssl.SSLContext:
-    """Return the context of all TLS connections. Make it once, before a worker forks: many requests take less time."""
-    return httpx.create_ssl_context(trust_env=False)
 
 
 class DeadlineTransport(httpx.BaseTransport):
@@ -35,14 +31,24 @@ class DeadlineTransport(httpx.BaseTransport):
     socket operation. Only name resolution cannot be cut short.
     """
 
-    def __init__(self, limits: httpx.Limits) -> None:
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=ssl_context(),
-            max_connections=limits.max_connections,
-            max_keepalive_connections=limits.max_keepalive_connections,
-            keepalive_expiry=limits.keepalive_expiry,
-            network_backend=_DeadlineBackend(),
-        )
+    def __init__(self, limits: httpx.Limits, route: NetworkRoute = DIRECT) -> None:
+        options: dict[str, Any] = {
+            "ssl_context": route.ssl_context(),
+            "max_connections": limits.max_connections,
+            "max_keepalive_connections": limits.max_keepalive_connections,
+            "keepalive_expiry": limits.keepalive_expiry,
+            "network_backend": _DeadlineBackend(),
+        }
+        proxy = route.httpx_proxy()
+        if proxy is None:
+            self._pool = httpcore.ConnectionPool(**options)
+        else:
+            self._pool = httpcore.HTTPProxy(
+                httpcore.URL(scheme=proxy.url.raw_scheme, host=proxy.url.raw_host, port=proxy.url.port, target="/"),
+                proxy_auth=proxy.raw_auth,
+                proxy_ssl_context=proxy.ssl_context,
+                **options,
+            )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request. Return the answer, whose body is not read yet."""
@@ -164,6 +170,9 @@ class SubmitTransport(httpx.AsyncHTTPTransport):
 
     The class hides the token from tools that instrument httpx.
     """
+
+    def __init__(self, limits: httpx.Limits, route: NetworkRoute = DIRECT) -> None:
+        super().__init__(route.ssl_context(), trust_env=False, limits=limits, proxy=route.httpx_proxy())
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request. Return the answer, whose body is not read yet."""

@@ -7,8 +7,9 @@ import binascii
 import json
 import re
 from typing import Any, Final
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, SecretStr, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 
 _KEY_BYTES: Final = 32
 _KEY_FORMAT: Final = (
@@ -32,15 +33,37 @@ def check_token(value: SecretStr | None) -> SecretStr | None:
     return SecretStr(token)
 
 
+def check_proxy(value: SecretStr | None) -> SecretStr | None:
+    """Return the URL of a proxy without white space around it; None if it is blank.
+
+    Raises:
+        ValueError: the text is no URL of an HTTP proxy. The message does not show it, because it may hold a password.
+    """
+    text = "" if value is None else value.get_secret_value().strip()
+    if not text:
+        return None
+    try:
+        parts = urlsplit(text)
+        is_proxy = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        is_proxy = False
+    if not is_proxy or parts.path.strip("/") or parts.query or parts.fragment or not re.fullmatch(r"[!-~]+", text):
+        raise ValueError(
+            "should be the URL of an HTTP proxy, such as http://proxy:3128 or http://user:password@proxy:3128; in a "
+            "password, special characters are percent-encoded"
+        )
+    return SecretStr(text)
+
+
 class NamedCredentials(BaseModel):
     """The secret options that one name stands for. Schedules and messages hold only the name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    headers: dict[str, str] | None = None
-    set_cookies: str | None = None
-    webhook_headers: dict[str, str] | None = None
-    body: str | None = None
+    headers: dict[str, str] | None = Field(default=None, repr=False)
+    set_cookies: str | None = Field(default=None, repr=False)
+    webhook_headers: dict[str, str] | None = Field(default=None, repr=False)
+    body: str | None = Field(default=None, repr=False)
 
 
 _ALL_CREDENTIALS = TypeAdapter(dict[str, NamedCredentials])

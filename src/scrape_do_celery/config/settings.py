@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from scrape_do_celery.config import secrets, urls
 from scrape_do_celery.errors import ConfigurationError
+from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.models.sendable import caller_level
 
 if TYPE_CHECKING:
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
 PREFIX = "SCRAPE_DO_"
 #: Variables of this package that are not settings: the data directory of the embedded server.
 _NO_SETTINGS = frozenset({"SCRAPE_DO_DATA_DIR"})
-_COMPUTED_DEFAULTS = {
-    "broker_url": "database 1 of the store's server",
-    "result_backend": "database 2 of the store's server",
-}
 
 _warned: set[str] = set()
 
@@ -88,6 +85,16 @@ class Settings(BaseSettings):
     )
     api_url: Annotated[str, AfterValidator(urls.api_url)] = Field(
         default="https://q.scrape.do", description="Root of the Async API, or of a sandbox."
+    )
+    proxy: Annotated[SecretStr | None, AfterValidator(secrets.check_proxy)] = Field(
+        default=None,
+        description="HTTP proxy of all requests to the API: `http://user:password@proxy:3128`. `HTTPS_PROXY` is not "
+        "read.",
+    )
+    ca_file: str = Field(
+        default="",
+        description="PEM file of authorities that are trusted besides the public ones, for a network that inspects "
+        "TLS.",
     )
     redis_url: Annotated[str, AfterValidator(urls.store_url)] = Field(
         default="redis://localhost:6379/0",
@@ -232,6 +239,7 @@ class Settings(BaseSettings):
             raise ValueError(f"should be greater than or equal to {env_name('poll_initial_interval')} ({first})")
         return value
 
+    @without_locals
     def __init__(self, **values: Any) -> None:
         warn_unknown(os.environ)
         problems: dict[str, str] = {}
@@ -260,22 +268,6 @@ class Settings(BaseSettings):
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
             yield name, urls.masked(value) if isinstance(value, str) else value
-
-
-def settings_table() -> list[tuple[str, str, str]]:
-    """Return variable, default and meaning of each setting, in the order of the documentation."""
-    return [
-        (env_name(name), _COMPUTED_DEFAULTS.get(name, _format_default(field.default)), field.description or "")
-        for name, field in Settings.model_fields.items()
-    ]
-
-
-def _format_default(value: object) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _find_problems(error: ValidationError) -> dict[str, str]:

@@ -223,7 +223,7 @@ class JobTimeoutError(AsyncAPIError):
     def __init__(self, job_id: str = "", last_status: str = "", elapsed: float = 0.0, attempts: int = 0) -> None:
         super().__init__(job_id, last_status, elapsed, attempts)
 
-    def __str__(self) -> str:
+    def _describe(self) -> str:
         return f"job {self.job_id} is still {self.last_status} after {self.elapsed:.1f} s and {self.attempts} polls"
 
     @property

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from scrape_do_celery.outside_text import one_line
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -29,6 +31,10 @@ class ScrapeDoError(Exception):
         ScrapeDoError.registry[cls.__name__] = cls
 
     def __str__(self) -> str:
+        """Return the message on one line. It may hold text of the API, which must not forge lines of a log."""
+        return one_line(self._describe())
+
+    def _describe(self) -> str:
         """Return the message: the first argument, else the first line of the class's docstring."""
         return str(self.args[0]) if self.args else (type(self).__doc__ or "").partition("\n")[0]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from scrape_do_celery.client import ScrapeDoAsyncAPIClient
+from scrape_do_celery.client.routes import network_arguments
 from scrape_do_celery.errors import APIConnectionError, AsyncAPIAuthError, AsyncAPIRateLimitError, ScrapeDoError
 
 if TYPE_CHECKING:
@@ -57,7 +58,11 @@ class AccountReader:
         settings = self._settings
         try:
             with ScrapeDoAsyncAPIClient(
-                settings.api_key, base_url=settings.api_url, timeout=_TIMEOUT, max_retries=0
+                settings.api_key,
+                base_url=settings.api_url,
+                timeout=_TIMEOUT,
+                max_retries=0,
+                **network_arguments(settings),
             ) as client:
                 return AccountStatus(ANSWERED, client.get_user_info())
         except ScrapeDoError as error:

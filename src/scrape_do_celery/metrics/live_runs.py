@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 from redis.exceptions import RedisError
 
 from scrape_do_celery.errors.base import describe_error
-from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.store.commands.arguments import START
 from scrape_do_celery.store.commands.stats import CountLiveRuns, LiveRunCount, ReadAccounts
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.store import Store
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: Rest between two counts: seconds at least, and as a multiple of the duration of the last count.
 _REST, _TIMES = 1.0, 50.0

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, ValidationError, ValidationInfo
 
 from scrape_do_celery.errors import AsyncAPIError
 from scrape_do_celery.errors.base import drop_trailing_nones
+from scrape_do_celery.outside_text import redact_answer
 
 from .fields import Flag, Id, Ids, Number, Status, Text, Word, list_repair
 from .ids import check_ids, read_id, unique_ids
@@ -228,7 +229,7 @@ class JobLifecycleError(AsyncAPIError):
         """The numbers of tasks that `failed` and were `canceled`, and of all tasks (`total`)."""
         return dict(self._get_argument(2) or _count_tasks(self.args[0] or {}))
 
-    def __str__(self) -> str:
+    def _describe(self) -> str:
         job = self.args[0]
         if job is None and self.open_job_id is not None:
             return f"run {self.run_id} ended without its job; {MAY_STILL_RUN.format(job_id=self.open_job_id)}"
@@ -266,8 +267,8 @@ def dump_job(job: JobDetails | Mapping[str, Any] | None) -> dict[str, Any] | Non
         try:
             job = JobDetails.model_validate(job)
         except ValidationError:
-            return plain_object(dict(job))
-    return job.to_wire()
+            return redact_answer(plain_object(dict(job)))  # type: ignore[no-any-return]
+    return redact_answer(job.to_wire())  # type: ignore[no-any-return]
 
 
 def _count_tasks(job: dict[str, Any]) -> dict[str, int]:

@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError
 
 from scrape_do_celery.errors import AsyncAPIError
 from scrape_do_celery.errors.base import drop_trailing_nones
+from scrape_do_celery.outside_text import redact_answer
 
 from .fields import Content, Flag, Headers, Id, Number, Telemetry, Text, Time, Word, assume_utc
 from .parsing import plain_object
@@ -159,7 +160,10 @@ WebhookPayload: TypeAlias = TaskDetails
 
 
 class TaskLifecycleError(AsyncAPIError):
-    """A task did not end in success. The error is built from the task, or from its JSON object, without the page."""
+    """A task did not end in success. The error is built from the task, or from its JSON object, without the page.
+
+    The error travels through Celery and logs. So secrets in URLs, headers and texts of its task are replaced by `***`.
+    """
 
     def __init__(self, task: TaskDetails | Mapping[str, Any], run_id: str | None = None) -> None:
         super().__init__(*drop_trailing_nones(_dump_task(task), run_id))
@@ -175,7 +179,7 @@ class TaskLifecycleError(AsyncAPIError):
         run_id: str | None = self._get_argument(1)
         return run_id
 
-    def __str__(self) -> str:
+    def _describe(self) -> str:
         task = self.args[0]
         text = f"task {task.get('TaskID')} of {task.get('URL') or 'no URL'} ended as {task.get('Status')}"
         if task.get("StatusCode"):
@@ -220,5 +224,5 @@ def _dump_task(task: TaskDetails | Mapping[str, Any]) -> dict[str, Any]:
         try:
             task = TaskDetails.model_validate(kept)
         except ValidationError:
-            return plain_object(kept)
-    return task.model_dump(mode="json", by_alias=True, exclude={"content"})
+            return redact_answer(plain_object(kept))  # type: ignore[no-any-return]
+    return redact_answer(task.model_dump(mode="json", by_alias=True, exclude={"content"}))  # type: ignore[no-any-return]

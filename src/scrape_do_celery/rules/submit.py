@@ -31,8 +31,11 @@ BEFORE_SEND: Final = "BeforeSend"
 TOTAL_TIMEOUT: Final = "TotalTimeout"
 """Kind of a failure by the request's total deadline, after bytes may have left."""
 
-NOT_SENT: Final = frozenset({BEFORE_SEND, "ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol"})
-"""Kinds of failures that prove that no byte left: httpx's classes by their names, and our own kind."""
+NOT_SENT: Final = frozenset({
+    *(BEFORE_SEND, "ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol"),
+})  # fmt: skip
+"""Kinds of failures that prove that no byte left: httpx's classes by their names, and our own kind. httpx raises
+`ProxyError` only if the proxy refused `CONNECT`, so the proxy has not seen the request."""
 _HOLDING: Final = frozenset({
     HTTPStatus.MOVED_PERMANENTLY,
     HTTPStatus.TEMPORARY_REDIRECT,

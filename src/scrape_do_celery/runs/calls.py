@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
 
-from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.redaction import call_summary, message_reprs
 from scrape_do_celery.runs.celery_app import refuse_eager
 from scrape_do_celery.runs.context import ONCE_MORE, AppContext
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
     from celery import Task
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 def publish_call(  # noqa: PLR0913 (the arguments of Celery's `apply_async`)

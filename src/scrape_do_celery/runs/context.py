@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.config.secrets import encryption_keys
 from scrape_do_celery.config.urls import masked
 from scrape_do_celery.errors import StoreUnavailableError
-from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.runs.application import name_application
 from scrape_do_celery.runs.celery_app import find_app, find_user_app, forget_own_app, settings_of, swap_settings
 from scrape_do_celery.runs.hooks import hooks
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.config import Settings
     from scrape_do_celery.store.deadlines import CallDeadline
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _ATTRIBUTE = "scrape_do_app_context"
 #: Retry a publication once and briefly: a web request may wait for it, and the dispatcher publishes the step anyway.

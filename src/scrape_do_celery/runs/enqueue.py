@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,7 +12,9 @@ from redis.exceptions import RedisError
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import RunNotFoundError, StoreUnavailableError
 from scrape_do_celery.errors.base import describe_error
-from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.local_variables import without_locals
+from scrape_do_celery.log_fields import get_logger, log_fields
+from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.runs.canvas import callback_canvas, delivery_signature
 from scrape_do_celery.runs.celery_app import refuse_eager
 from scrape_do_celery.runs.context import AppContext, StepMessage
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.store.commands.creation import Created
     from scrape_do_celery.store.options import EnqueueOptions
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: Runs per round trip to the store, at most.
 _BATCH_SIZE = 200
@@ -51,7 +52,7 @@ class _NewRun:
     spec: RunSpec
     key: str | None
     #: the canvas that calls the caller's own tasks; empty without such tasks
-    canvas: dict[str, Any]
+    canvas: dict[str, Any] = field(repr=False)
     run_id: str
     # The trace of the call: the run may be written later, at the commit of a transaction.
     trace: str = field(default_factory=tracing.current)
@@ -68,6 +69,7 @@ class _NewRun:
         return CreateRun(self.run_id, self.spec, key=self.key, signature=delivery, trace=self.trace)
 
 
+@without_locals
 def enqueue(  # noqa: PLR0913 (one argument for each thing that a caller says)
     targets: Iterable[str] | JobCreationRequest | None = None,
     *,
@@ -112,6 +114,7 @@ def enqueue(  # noqa: PLR0913 (one argument for each thing that a caller says)
     return _start_runs(AppContext.for_app(settings=settings), [new_run])[0]
 
 
+@without_locals
 def enqueue_many(  # noqa: PLR0913 (one argument for each thing that a caller says)
     requests: Iterable[Iterable[str] | JobCreationRequest],
     *,
@@ -206,6 +209,7 @@ def _reserve_run_id(app_context: AppContext, new_run: _NewRun) -> _NewRun:
     return replace(new_run, run_id=found.run_id, free=found.result == CreateResult.RESERVED)
 
 
+@without_locals
 def _create_committed_runs(app_context: AppContext, new_runs: Sequence[_NewRun]) -> None:
     """Write the runs of a transaction. An exception would drop other actions that wait for the same commit."""
     store = app_context.store

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scrape_do_celery.errors import ResultNotReadyError, RunError
+from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.rules.outcomes import may_have_bought
 from scrape_do_celery.runs import results
 from scrape_do_celery.runs.context import AppContext
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.store import RunRecord, RunSpec, Store
 
 
+@without_locals
 def retry_failed(run_id: str, *, settings: Settings | None = None) -> RunHandle:
     """Start a run for the targets of an ended run that have no page, with the same options.
 

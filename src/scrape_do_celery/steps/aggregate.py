@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import PoisonedRunError
-from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.local_variables import clear_locals
+from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.models import TaskFailedError
+from scrape_do_celery.outside_text import redact_answer
+from scrape_do_celery.redaction import redact_error
 from scrape_do_celery.rules.outcomes import error_for_outcome, worst_outcome
 from scrape_do_celery.runs import results
 from scrape_do_celery.steps.deliver import deliver_record
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.runs import AppContext
     from scrape_do_celery.steps.context import WorkerContext
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _MAX_DECISION_FACTOR = 3
 
@@ -39,6 +41,7 @@ async def decide_runs(context: WorkerContext, run_ids: list[str]) -> None:
     answers = await asyncio.gather(*(decide_run(context, run_id) for run_id in run_ids), return_exceptions=True)
     for run_id, answer in zip(run_ids, answers, strict=True):
         if isinstance(answer, Exception):
+            clear_locals(answer)
             # The other runs of this message must still be delivered. The dispatcher publishes this run again.
             log.error(
                 "could not decide the outcome of run %s; its step message is published again",
@@ -105,7 +108,11 @@ async def _choose_outcome(context: WorkerContext, record: RunRecord) -> tuple[in
     if spec is None or not spec.raise_on_task_failure:
         return decided_by, outcome, error
     failed = await call_in_caller(_first_failed, context.app_context, record)
-    return (decided_by, outcome, error) if failed is None else (failed[0], RunState.FAILED, failed[1])
+    if failed is None:
+        return decided_by, outcome, error
+    # The API may quote the token, or a header of the request, in the reason of a failure.
+    token = "" if context.settings.api_key is None else context.settings.api_key.get_secret_value()
+    return failed[0], RunState.FAILED, redact_error(failed[1], spec.request, token)
 
 
 def _first_failed(app_context: AppContext, record: RunRecord) -> tuple[int, TaskFailedError] | None:
@@ -135,7 +142,7 @@ def small_result(record: RunRecord, outcome: RunState, job: JobDetails | None, p
         },
         "credits": sum(part.credits for part in parts),
         "run_id": record.run_id,
-        "job": None if job is None else job.cut().to_wire(),
+        "job": None if job is None else redact_answer(job.cut().to_wire()),
         "jobs": [part.job_id for part in parts if part.job_id],
         "contents": {"store": "redis", "prefix": prefix},
     }

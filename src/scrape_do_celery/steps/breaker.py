@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from scrape_do_celery.errors import AsyncAPIRateLimitError
-from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.rules.api_errors import is_auth, pause_after
 from scrape_do_celery.steps.rate_limiter import PausedError
 from scrape_do_celery.store.commands import limits
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.errors import ScrapeDoError
     from scrape_do_celery.steps.context import WorkerContext
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 async def hold_account(context: WorkerContext, error: ScrapeDoError) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from celery.backends.base import DisabledBackend
@@ -10,7 +9,7 @@ from celery.backends.redis import RedisBackend
 from celery.states import FAILURE, REVOKED, SUCCESS
 from redis.exceptions import RedisError
 
-from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.log_fields import get_logger, log_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.runs.context import AppContext
     from scrape_do_celery.store import RunRecord
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 def find_revoked(app_context: AppContext, task_ids: Sequence[str]) -> list[str]:

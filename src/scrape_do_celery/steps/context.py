@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import random
 import threading
@@ -15,8 +14,9 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 
 from scrape_do_celery.client import AsyncScrapeDoAsyncAPIClient
 from scrape_do_celery.client.pooled_reads import PooledReadTransport
+from scrape_do_celery.client.routes import network_arguments, read_route
 from scrape_do_celery.errors import AsyncAPIAuthError, ConfigurationError, ScrapeDoError, StoreUnavailableError
-from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.rules.backoff import delay
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.steps.absence_check import AbsenceCheck
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.store.command import Command
 
 T = TypeVar("T")
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: Requests in flight in one process, and purchases in flight. More connections cost too much time in httpx itself.
 CALLS, PURCHASES = 50, 10
@@ -116,14 +116,18 @@ class WorkerContext:
         client = AsyncScrapeDoAsyncAPIClient(
             api_key,
             timeout=settings.request_timeout,
-            transport=PooledReadTransport(CALLS),
+            transport=PooledReadTransport(CALLS, read_route(**network_arguments(settings))),
             on_response=note_api_clock,
             large_page=page_memory.grow,
             **common,
         )
         # A `POST` has connections of its own, so that no fetch delays it while its deadline runs.
         submit_client = AsyncScrapeDoAsyncAPIClient(
-            api_key, timeout=settings.submit_deadline, concurrency=PURCHASES, **common
+            api_key,
+            timeout=settings.submit_deadline,
+            concurrency=PURCHASES,
+            **network_arguments(settings),
+            **common,
         )
         return cls(
             app_context,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from celery import signature
@@ -13,7 +12,7 @@ from redis.exceptions import RedisError
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import RunNotFoundError
 from scrape_do_celery.errors.base import describe_error
-from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.redaction import message_reprs
 from scrape_do_celery.runs.canvas import is_followed
 from scrape_do_celery.steps.celery_results import cannot_be_asked, read_delivered_state
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.runs.context import AppContext
     from scrape_do_celery.store import RunRecord
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 def deliver_run(app_context: AppContext, run_id: str, *, redelivery: bool = False) -> None:

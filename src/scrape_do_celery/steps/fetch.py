@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import AsyncAPIRateLimitError, JobLostError, ScrapeDoError, StoreUnavailableError
+from scrape_do_celery.log_fields import get_logger
 from scrape_do_celery.models import JobDetails, JobStatus, UndetailedTaskResponse
 from scrape_do_celery.models.statuses import is_terminal
 from scrape_do_celery.rules.api_errors import is_auth
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.steps.context import WorkerContext
     from scrape_do_celery.store.command import Value
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: The statuses of tasks that ended without a stop.
 _ENDED = frozenset({JobStatus.SUCCESS, JobStatus.ERROR})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import OrderedDict
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
 from scrape_do_celery.errors import AsyncAPIResponseError
-from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.models import JobsListResponse
 from scrape_do_celery.models.fields import assume_utc
 from scrape_do_celery.models.statuses import RUNNING
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.models import JobDetails
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: Jobs whose targets a process remembers at most.
 _REMEMBERED: Final = 20_000

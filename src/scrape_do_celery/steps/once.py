@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.log_fields import get_logger, log_fields
 
 if TYPE_CHECKING:
     from scrape_do_celery.steps.counters import Counters
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: Keys that a process remembers at most. A server could send a new word with each answer.
 _REMEMBERED = 1_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import uuid
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 from scrape_do_celery import routing
 from scrape_do_celery.client.endpoints import MAX_PAGE_SIZE
 from scrape_do_celery.errors import ScrapeDoError, StoreUnavailableError
-from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.models.statuses import RUNNING
 from scrape_do_celery.rules.api_errors import is_auth
 from scrape_do_celery.rules.lifecycle import is_unknown
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.models import JobDetails, JobsListResponse
     from scrape_do_celery.steps.context import WorkerContext
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: Seconds until the next list poll after an error of the API.
 _AGAIN = 2.0

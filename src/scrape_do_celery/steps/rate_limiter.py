@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import uuid
 from collections import deque
@@ -17,7 +16,7 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery.errors import AsyncAPIRateLimitError
 from scrape_do_celery.errors.base import describe_error
-from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.steps.counters import Counters
 from scrape_do_celery.store.commands.limits import AllocateRequests, RequestQuota
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.store import AsyncStore
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _Queue: TypeAlias = "deque[tuple[asyncio.Future[None], bool]]"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError, StoreUnavailableError
-from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.rules.reconciliation import Resolution, decide
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.finish import CLEAR_FAILURES, finish_part, finish_poisoned, finish_stopped_part
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.steps.context import WorkerContext
     from scrape_do_celery.store.command import Value
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 async def reconcile_part(context: WorkerContext, claim: Claim) -> StepMessage | None:

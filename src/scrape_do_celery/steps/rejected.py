@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING
 
 from scrape_do_celery.errors import (
@@ -13,7 +12,7 @@ from scrape_do_celery.errors import (
     ScrapeDoError,
     StoreUnavailableError,
 )
-from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.rules.reconciliation import read_back_to
 from scrape_do_celery.store.commands.ownership import NoteUnowned, ReadJobOwners
 from scrape_do_celery.store.commands.purchases import DropRejected, TakeRejected
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.steps.context import WorkerContext
     from scrape_do_celery.store.commands.purchases import RejectedPurchase
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 async def search_for_rejected(context: WorkerContext) -> None:

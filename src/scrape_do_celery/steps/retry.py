@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from scrape_do_celery.errors import JobLostError
-from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.rules.api_errors import decide_retry, describe_trouble, is_auth, is_client_error
 from scrape_do_celery.rules.polling import MAX_NOT_FOUND_POLLS, NOT_FOUND_GRACE, delay_before_last, job_not_found
 from scrape_do_celery.steps.breaker import apply_to_all_workers
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.store import Claim, PartState
     from scrape_do_celery.store.command import Value
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 async def retry_after_error(  # noqa: PLR0913 (the failed call, and how the part goes on)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from redis.exceptions import RedisError
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import EncryptionKeyError
 from scrape_do_celery.errors.base import describe_error
-from scrape_do_celery.log_fields import in_step, log_fields
+from scrape_do_celery.local_variables import clear_locals
+from scrape_do_celery.log_fields import get_logger, in_step, log_fields
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.breaker import try_account
 from scrape_do_celery.steps.context import WorkerContext
@@ -32,7 +32,7 @@ from scrape_do_celery.store.encryption import missing_key_error
 if TYPE_CHECKING:
     from celery import Celery
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: Seconds until a part is due again whose values this process could not decrypt.
 _LOCKED = 30.0
@@ -207,6 +207,7 @@ def _log_failure(part_id: PartId, error: Exception) -> None:
             extra=log_fields("store_away", part_id),
         )
     else:
+        clear_locals(error)
         log.error(
             "a step failed on %s; its step message is published again",
             part_id,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery import tracing
 from scrape_do_celery.config.secrets import with_credentials
-from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.models.sendable import SAID, why_no_name
 from scrape_do_celery.runs.canvas import delivery_signature
@@ -21,7 +20,7 @@ from scrape_do_celery.store.options import RUN_OPTIONS
 if TYPE_CHECKING:
     from scrape_do_celery.runs.context import AppContext
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: Seconds until the dispatcher checks whether the run before a queued run has ended, in case its end was missed.
 _CHECK_DELAY = 60.0

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.rules.lifecycle import add_words, shorten_word
 from scrape_do_celery.store.commands.parts import UpdatePart
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.steps.context import WorkerContext
     from scrape_do_celery.store import Claim
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 async def note_words(

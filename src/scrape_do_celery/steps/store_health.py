@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import ResponseError
 
 from scrape_do_celery.errors import StoreUnavailableError
-from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.steps.once import OnceFilter
 
 if TYPE_CHECKING:
     from scrape_do_celery.store import AsyncStore
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: Seconds for which an answer about durability is valid, and an answer about memory.
 _DURABLE_FOR, _MEMORY_FOR = 2.0, 1.0

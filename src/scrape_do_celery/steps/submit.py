@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
 import uuid
 from functools import partial
@@ -13,7 +12,8 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import AsyncAPIRateLimitError, InvalidRequestError, ScrapeDoError, SubmitInDoubtError
-from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.local_variables import clear_locals
+from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.redaction import redact_error
 from scrape_do_celery.rules.api_errors import is_auth
 from scrape_do_celery.rules.reconciliation import marker_of, with_marker
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.steps.context import WorkerContext
     from scrape_do_celery.store.command import Value
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: Seconds until the next attempt if the store has just ceased to be durable.
 DURABILITY_DELAY = 3.0
@@ -243,7 +243,8 @@ async def _record_job(context: WorkerContext, claim: Claim, created: JobCreation
     try:
         # Try for as long as the lease can last while the store is away.
         result = await context.write(command, context.settings.submit_visibility_grace + context.settings.lease_seconds)
-    except BaseException:
+    except BaseException as error:
+        clear_locals(error)
         # Log the id after any exception, also after a lost lease: the id of a paid job must be kept somewhere.
         log.exception(
             "%s bought job %s, but the store did not write its id; a later step searches for the job",

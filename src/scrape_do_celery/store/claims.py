@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.errors import SubmitInDoubtError
@@ -33,8 +33,8 @@ class Claim:
     part: PartRecord
     #: seconds since the part was due
     late: float
-    spec_field: bytes
-    targets_field: bytes
+    spec_field: bytes = field(repr=False)
+    targets_field: bytes = field(repr=False)
     #: the verdict on the account; empty: the breaker is closed, or a stop request lets the part through;
     #: `probe`, `over`: the breaker is open, and the step tries the token first;
     #: `other_account`: the part belongs to another account, and must end

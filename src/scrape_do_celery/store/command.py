@@ -27,6 +27,9 @@ class Encoded:
         """The bytes of the binary arguments, such as pages."""
         return sum(len(arg) for arg in self.args if isinstance(arg, bytes))
 
+    def __repr__(self) -> str:
+        return f"Encoded({len(self.args)} arguments with {self.size} bytes, keys={list(self.keys)})"
+
 
 class Command(ABC, Generic[T]):
     """A command of one round trip. Each subclass is a frozen dataclass whose fields are the command's arguments.

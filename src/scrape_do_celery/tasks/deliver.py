@@ -9,12 +9,14 @@ from celery.states import READY_STATES
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import ScrapeDoError
+from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.steps.deliver import acknowledge_waiter, return_outcome
 from scrape_do_celery.tasks.classes import caller_task
 
 
 @caller_task(name=routing.DELIVER_OUTCOME, throws=(ScrapeDoError,), **routing.CALLER_TASK_OPTIONS)
+@without_locals
 def deliver_outcome(self: Task, run_id: str) -> dict[str, Any] | None:
     """Return the small result of a run that succeeded. Raise the error of any other run."""
     return return_outcome(AppContext.for_app(self.app), run_id, self.request.id)

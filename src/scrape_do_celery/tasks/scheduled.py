@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery import routing
+from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.runs.schedules import name_tick
 from scrape_do_celery.steps.requeue import requeue_on_outage
@@ -21,6 +22,12 @@ class ScheduledStep(PinnedTask):
 
     abstract = True
 
+    @without_locals
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the step as Celery does. Clear Celery's frames after an error: they have the request in variables."""
+        return super().__call__(*args, **kwargs)
+
+    @without_locals
     def apply_async(self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
         """Publish as Celery's `apply_async` does, on the queue of the steps and with the tick."""
         kwargs, options = name_tick(AppContext.for_app(self.app), kwargs or {}, options)
@@ -35,6 +42,7 @@ class ScheduledStep(PinnedTask):
     Request=routing.REDACTED_REQUEST,
     **routing.CALLER_TASK_OPTIONS,
 )
+@without_locals
 def scheduled_run(  # noqa: PLR0913 (one argument for each key of an entry)
     self: Task,
     *,

@@ -9,6 +9,7 @@ from celery.utils import uuid
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
+from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.runs import EAGER, ensure_default_app
 from scrape_do_celery.runs.calls import publish_call
 from scrape_do_celery.steps.scrape import start_called_run
@@ -23,6 +24,7 @@ class ScrapeStep(PinnedTask):
 
     abstract = True
 
+    @without_locals
     def apply_async(
         self,
         args: Any = None,
@@ -41,6 +43,16 @@ class ScrapeStep(PinnedTask):
             self, super().apply_async, task_id or uuid(), tuple(args or ()), dict(kwargs or {}), options=options
         )
 
+    @without_locals
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the step as Celery does. Clear Celery's frames after an error: they have the request in variables."""
+        return super().__call__(*args, **kwargs)
+
+    @without_locals
+    def delay(self, *args: Any, **kwargs: Any) -> Any:
+        """Publish as Celery's `delay` does."""
+        return super().delay(*args, **kwargs)
+
     def apply(self, *_: Any, **__: Any) -> Any:
         """Refuse to run the step in this call: no worker would continue the run.
 
@@ -58,6 +70,7 @@ class ScrapeStep(PinnedTask):
     Request=routing.REDACTED_REQUEST,
     **routing.CALLER_TASK_OPTIONS,
 )
+@without_locals
 def _scrape(self: Task, *args: Any, run_id: str | None = None, **request: Any) -> None:
     """Start a run that ends under the id of this step. The value of the step is the small result of the run.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery import Task, shared_task
 
 from scrape_do_celery import routing
+from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.log_fields import in_step
 from scrape_do_celery.routing import Step
 from scrape_do_celery.steps.aggregate import decide_runs
@@ -22,6 +23,7 @@ from scrape_do_celery.tasks.classes import StepTask
 
 
 @shared_task(name=routing.SUBMIT_JOBS, base=StepTask, **routing.STEP_OPTIONS)
+@without_locals
 def submit_jobs(self: Task, part_ids: list[str]) -> None:
     """Buy the jobs of queued parts."""
     seconds = WorkerContext.for_app(self.app).settings.submit_lease
@@ -29,6 +31,7 @@ def submit_jobs(self: Task, part_ids: list[str]) -> None:
 
 
 @shared_task(name=routing.RECONCILE_SUBMIT, base=StepTask, **routing.STEP_OPTIONS)
+@without_locals
 def reconcile_submit(self: Task, part_ids: list[str]) -> None:
     """Reconcile parts whose `POST` may have bought a job."""
     run_step(
@@ -39,12 +42,14 @@ def reconcile_submit(self: Task, part_ids: list[str]) -> None:
 
 
 @shared_task(name=routing.POLL_JOBS, base=StepTask, **routing.STEP_OPTIONS)
+@without_locals
 def poll_jobs(self: Task, part_ids: list[str]) -> None:
     """Poll the jobs of running parts."""
     run_step(self.app, StepDefinition(Step.POLL, {PartState.RUNNING}, poll_part), part_ids)
 
 
 @shared_task(name=routing.POLL_JOB_LIST, base=StepTask, **routing.STEP_OPTIONS)
+@without_locals
 def poll_job_list(self: Task, accounts: list[str]) -> None:
     """Poll every running job of an account. A job that is missing from the list is polled individually."""
     context = WorkerContext.for_app(self.app)
@@ -54,18 +59,21 @@ def poll_job_list(self: Task, accounts: list[str]) -> None:
 
 
 @shared_task(name=routing.FETCH_TASKS, base=StepTask, **routing.STEP_OPTIONS)
+@without_locals
 def fetch_tasks(self: Task, part_ids: list[str]) -> None:
     """Fetch the missing tasks of parts whose jobs have ended."""
     run_step(self.app, StepDefinition(Step.FETCH, {PartState.FETCHING}, fetch_part), part_ids)
 
 
 @shared_task(name=routing.CANCEL_RUN, base=StepTask, **routing.STEP_OPTIONS)
+@without_locals
 def cancel_run(self: Task, part_ids: list[str]) -> None:
     """Cancel the jobs of running parts whose run has a stop request."""
     run_step(self.app, StepDefinition(Step.CANCEL, {PartState.RUNNING}, cancel_part), part_ids)
 
 
 @shared_task(name=routing.AGGREGATE_RUN, base=StepTask, **routing.STEP_OPTIONS)
+@without_locals
 def aggregate_run(self: Task, run_ids: list[str]) -> None:
     """Decide runs whose parts have all ended, and publish a step message for their delivery."""
     context = WorkerContext.for_app(self.app)
@@ -74,6 +82,7 @@ def aggregate_run(self: Task, run_ids: list[str]) -> None:
 
 
 @shared_task(name=routing.REPORT_ORPHANS, base=StepTask, **routing.STEP_OPTIONS)
+@without_locals
 def report_orphans(self: Task, accounts: list[str]) -> None:
     """Report jobs that exist although the API rejected their purchase."""
     context = WorkerContext.for_app(self.app)

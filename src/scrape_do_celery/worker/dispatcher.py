@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -12,7 +11,8 @@ from celery.worker.state import revoked
 from scrape_do_celery import routing
 from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.errors.base import describe_error
-from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.local_variables import clear_locals
+from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.rules.states import next_step
 from scrape_do_celery.runs import AppContext, StepMessage, batched
 from scrape_do_celery.runs.timing import PASS_INTERVAL
@@ -32,7 +32,7 @@ from scrape_do_celery.worker.threads import PassThread
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: Seconds of sleep between two passes, at least.
 SHORTEST = 0.02
@@ -59,6 +59,7 @@ class Dispatcher(PassThread):
         try:
             return self.dispatch_due()
         except Exception as error:
+            clear_locals(error)
             log.warning(
                 "a pass of the dispatcher failed: %s; the next pass repeats its work",
                 describe_error(error),
@@ -188,7 +189,8 @@ def _act_alone(run: DueRun, act: Callable[[DueRun], None]) -> None:
     """Act on one run, and log an error: the run is published again, and the other runs must not wait for it."""
     try:
         act(run)
-    except Exception:
+    except Exception as error:
+        clear_locals(error)
         log.exception(
             "could not continue run %s; its step message is published again",
             run.run_id,

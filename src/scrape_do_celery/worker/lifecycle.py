@@ -9,10 +9,10 @@ from celery import Celery, signals
 from redis.exceptions import RedisError
 
 from scrape_do_celery import diagnostics
-from scrape_do_celery.client.transports import ssl_context
+from scrape_do_celery.client.routes import ssl_context
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.findings import WARNING, WRONG, Finding
-from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.runs import EAGER, AppContext, is_own_app, settings_of
 from scrape_do_celery.server_checks import check_durability, find_eviction, find_missing_rights
 from scrape_do_celery.steps.context import WorkerContext
@@ -27,7 +27,7 @@ from scrape_do_celery.worker.task_events import TaskEventSender
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _LOG_LEVELS = {WARNING: logging.WARNING, WRONG: logging.ERROR}
 
@@ -58,6 +58,8 @@ def start(app: Celery) -> None:
         if app.conf.task_always_eager:
             _stop_consuming(app, EAGER)
             return
+        # Make the TLS context before the fork: each child of a pool would spend time on a context of its own.
+        ssl_context(settings.ca_file)
         if has_eventlet():
             _stop_consuming(app, EVENTLET)
             return
@@ -71,8 +73,6 @@ def start(app: Celery) -> None:
         queues.select_add(settings.queue)
     _log_findings([*diagnostics.check_server_urls(settings), *diagnostics.check_celery_app(app)])
     install_log_filter()
-    # Make the TLS context before the fork: each child of a pool would spend time on a context of its own.
-    ssl_context()
     signals.worker_ready.connect(_start_threads, weak=False)
     signals.worker_shutting_down.connect(_shutting_down, weak=False)
     signals.worker_process_shutdown.connect(_close_contexts, weak=False)

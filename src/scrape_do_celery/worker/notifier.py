@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from scrape_do_celery.errors.base import describe_error
-from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.runs.hooks import hooks
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.runs.timing import PASS_INTERVAL
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.runs import AppContext
     from scrape_do_celery.worker.task_events import TaskEventSender
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: Runs per pass, at most.
 _BATCH_LIMIT = 100

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
 from scrape_do_celery.config.accounts import account_fingerprints
-from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.server_checks import find_shared_account
 from scrape_do_celery.steps.once import OnceFilter
 from scrape_do_celery.store.register import register_store
@@ -17,7 +16,7 @@ from scrape_do_celery.store.register import register_store
 if TYPE_CHECKING:
     from scrape_do_celery.runs.context import AppContext
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 #: Seconds between two registrations. The register forgets a store after a day.
 _INTERVAL = 3600.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from kombu.exceptions import KombuError
@@ -10,7 +9,7 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors.base import describe_error
-from scrape_do_celery.log_fields import log_fields
+from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.redaction import message_reprs
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.store import RunState
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.store import RunRecord
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class TaskEventSender:

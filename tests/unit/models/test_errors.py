@@ -45,7 +45,7 @@ TASK = TaskDetails.model_validate(
         "URL": "https://b/",
         "Status": "error",
         "StatusCode": 503,
-        "ResponseHeaders": {"Set-Cookie": ["a", "b"]},
+        "ResponseHeaders": {"Via": ["a", "b"]},
         "Content": "the page",
         "ErrorMessage": "proxy\n  gave up",
     }

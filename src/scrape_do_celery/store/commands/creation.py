@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +104,7 @@ class CreateRun(Command[Created]):
     _: KW_ONLY
     key: str | None = None
     waiter: str | None = None
-    signature: str = ""
+    signature: str = field(default="", repr=False)
     start_delay: float | None = None
     expires: float | None = None
     trace: str = ""

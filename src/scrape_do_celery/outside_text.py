@@ -1,0 +1,63 @@
+"""Text that came from outside: the API, targets, proxies. One filter keeps it on one line, and one hides secrets in it.
+
+Line breaks in such a text could forge lines of a log, and escape codes could control a terminal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+REDACTED: Final = "***"
+#: Names of headers and parameters whose values are secrets: these words inside of a name, and some whole names.
+_PRIVATE_NAME: Final = (
+    r"(?:[\w.%-]*(?:api[_-]?key|access[_-]?key|token|secret|passw|pwd|signature|credential|session|cookie|authorization)"
+    r"[\w.%-]*|(?:x-)?(?:key|sig|auth|sid))"
+)
+_USERINFO: Final = re.compile(r"(://)[^\s/?#@'\"]+@")
+#: A parameter of a URL or form, or a header, with a name that stands for a secret.
+_ASSIGNMENT: Final = re.compile(rf"(?i)(?<![\w.%-])({_PRIVATE_NAME}[\"']?\s*[=:]\s*[\"']?)(?!\s|//)[^\s&;,#\"'<>]+")
+_CREDENTIALS: Final = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}")
+_PRIVATE_HEADER: Final = re.compile(rf"(?i){_PRIVATE_NAME}")
+
+
+def one_line(text: str) -> str:
+    """Return the text without line breaks, terminal controls and characters that change the direction of text."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else " " for char in " ".join(text.split()))
+
+
+def redact_text(text: str) -> str:
+    """Return the text without credentials: those of URLs, of headers, and of parameters whose name tells."""
+    text = _USERINFO.sub(rf"\1{REDACTED}@", text)
+    # The scheme of an Authorization header would end the value, and leave the credentials.
+    text = _CREDENTIALS.sub(rf"\1 {REDACTED}", text)
+    return _ASSIGNMENT.sub(_hide_value, text)
+
+
+def _hide_value(found: re.Match[str]) -> str:
+    return found[0] if found[0].lower().endswith(("bearer", "basic")) else f"{found[1]}{REDACTED}"
+
+
+def redact_answer(value: Any, name: str = "") -> Any:
+    """Return a JSON value of the API without secrets: of webhooks the host, of headers the names, of texts the rest."""
+    if isinstance(value, Mapping):
+        return {key: redact_answer(inner, str(key)) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [redact_answer(inner, name) for inner in value]
+    if not isinstance(value, str):
+        return value
+    if name.lower() == "webhookurl":
+        return _show_host(value)
+    return REDACTED if _PRIVATE_HEADER.fullmatch(name) else redact_text(value)
+
+
+def _show_host(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return REDACTED
+    return f"{parts.scheme}://{parts.hostname}/{REDACTED}" if parts.hostname else REDACTED
