@@ -58,7 +58,17 @@ from scrape_do_celery.models import (
     WebhookPayload,
 )
 from scrape_do_celery.rules.polling import PollingStrategy
-from scrape_do_celery.runs import Progress, RunHandle, RunStatus, enqueue, enqueue_many, retry_failed, scheduled_run
+from scrape_do_celery.runs import (
+    Progress,
+    RunHandle,
+    RunStatus,
+    aenqueue,
+    aenqueue_many,
+    enqueue,
+    enqueue_many,
+    retry_failed,
+    scheduled_run,
+)
 from scrape_do_celery.store import RunState
 
 if TYPE_CHECKING:
@@ -120,6 +130,8 @@ __all__ = [
     "UndetailedTaskResponse",
     "UserInformation",
     "WebhookPayload",
+    "aenqueue",
+    "aenqueue_many",
     "enqueue",
     "enqueue_many",
     "rehydrate",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scrape_do_celery.cli.group import WRONG
+from scrape_do_celery.cli.orphan_guards import refuse_foreign_store
 from scrape_do_celery.cli.output import NONE, format_moment, print_table, printable
 from scrape_do_celery.config.urls import masked
 from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
@@ -40,10 +41,15 @@ def list_orphans(ctx: click.Context, job_ids: tuple[str, ...], cancel: bool, yes
     stopped. If a run searched for a job and did not find it, the run may have paid for it: then it is stopped only if
     it is named. Pages of a stopped job are not collected.
 
+    Without ids, `--cancel` refuses a store that never bought for this account, or that another application's workers
+    serve. The runs of the jobs are then probably in another store.
+
     Needs the token. The exit code is 1 if a job could not be stopped.
     """
     settings = AppContext.for_app().settings
     _check_call(settings, job_ids, cancel=cancel, yes=yes)
+    if cancel and not job_ids:
+        refuse_foreign_store(AppContext.for_app())
     with _orphan_finder(settings) as orphan_finder:
         found, others = orphan_finder.find_chosen(job_ids) if job_ids else (orphan_finder.find_all(), [])
         if not as_json:

@@ -17,12 +17,12 @@ from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.models.sendable import as_list
 from scrape_do_celery.runs.canvas import callback_canvas, delivery_signature
-from scrape_do_celery.runs.celery_app import refuse_eager
 from scrape_do_celery.runs.context import AppContext, StepMessage
 from scrape_do_celery.runs.handle import RunHandle
 from scrape_do_celery.runs.hooks import hooks
 from scrape_do_celery.runs.idempotency import check_key, conflict_error, is_conflict
 from scrape_do_celery.runs.status import RunStatus
+from scrape_do_celery.runs.store_guard import check_start
 from scrape_do_celery.signals import run_changed
 from scrape_do_celery.store import PartId, RunSpec
 from scrape_do_celery.store.commands.creation import AcceptRun, CreateResult, CreateRun, ReserveKey
@@ -98,7 +98,7 @@ def enqueue(
     Raises:
         ValueError: the request is wrong; the text names the fields. Nothing was written.
         IdempotencyConflictError: the key belongs to a run with another request. Nothing was written.
-        ConfigurationError: the app has `task_always_eager`. Nothing was written.
+        ConfigurationError: the app has `task_always_eager`, or a test would buy. Nothing was written.
         StoreUnavailableError: Redis did not answer. With an `idempotency_key`, the same call is safe to repeat.
     """
     spec = RunSpec.from_arguments(targets, **options)
@@ -134,7 +134,7 @@ def enqueue_many(
     Raises:
         ValueError: a request is wrong; the text names its index and the fields. Nothing was written.
         IdempotencyConflictError: a key belongs to a run with another request. The other runs are written and go on.
-        ConfigurationError: the app has `task_always_eager`. Nothing was written.
+        ConfigurationError: the app has `task_always_eager`, or a test would buy. Nothing was written.
         StoreUnavailableError: some runs may be written, and go on. With keys, the same call is safe to repeat.
     """
     specs = _read_specs(requests, options)
@@ -173,7 +173,7 @@ def _start_runs(app_context: AppContext, new_runs: Sequence[_NewRun]) -> list[Ru
     Raises:
         IdempotencyConflictError: a key belongs to a run with another request.
     """
-    refuse_eager(app_context.app)
+    check_start(app_context)
     at_commit = hooks().after_commit()
     if at_commit is None:
         run_ids = []

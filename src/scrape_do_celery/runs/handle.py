@@ -12,6 +12,7 @@ from celery.result import AsyncResult
 from scrape_do_celery.errors import ResultNotReadyError, RunError, RunNotFoundError
 from scrape_do_celery.models import JobDetails, JobResult, TaskDetails
 from scrape_do_celery.runs import results
+from scrape_do_celery.runs.async_handle import AsyncRunMethods
 from scrape_do_celery.runs.context import AppContext
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.store import CANCEL, RunRecord, RunState
@@ -37,7 +38,7 @@ class Progress(NamedTuple):
     total: int
 
 
-class RunHandle:
+class RunHandle(AsyncRunMethods):
     """A handle of a run, by the run's id. Any process may hold a handle.
 
     Args:

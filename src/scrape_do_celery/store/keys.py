@@ -97,7 +97,7 @@ class Keys(PrivateValues):
     @property
     @holds("set", "never")
     def accounts(self) -> str:
-        """The key of the accounts that have, or had, running jobs."""
+        """The key of the accounts for which jobs were, or are, bought."""
         return f"{self.prefix}:accounts"
 
     @holds("hash", "never")
