@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Draw last, because the library is optional: if it is missing, no figure is lost.
         import_module("benchmarks.charts").draw(out, bench.figures)
     if size is sizes.TINY:
-        sys.stdout.write("At this size it is only seen that it runs: the figures say nothing.\n\n")
+        sys.stdout.write("At this size, the run only shows that the benchmark works. The figures mean nothing.\n\n")
     sys.stdout.write(f"{report.ratios_table(bench.figures)}\n\n{report.rows_table(rows)}\n\n{file}\n")
     return 1 if size is not sizes.TINY and any(row.met is False for row in rows) else 0
 
@@ -69,15 +69,22 @@ def _played(bench: Bench, case: str) -> Outcome:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
-    parser.add_argument("--case", nargs="+", choices=CASES, default=list(CASES), help="which; all, where left out")
+    parser.add_argument(
+        "--case", nargs="+", choices=CASES, default=list(CASES), help="play these cases; if omitted, all cases"
+    )
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--tiny", action="store_true", help="only to see that it runs")
-    size.add_argument("--full", action="store_true", help="C is held for 30 minutes instead of 5")
-    parser.add_argument("--repeat", type=int, default=3, help="rounds of A and B")
-    parser.add_argument("--pool", type=Pool.parse, default=DEFAULT_POOL, help="such as prefork:2, threads:4, gevent:20")
-    help_out = "where figures are written: benchmarks/results, where all cases are played, else .bench"
+    size.add_argument("--tiny", action="store_true", help="check only that the benchmark works")
+    size.add_argument("--full", action="store_true", help="hold the jobs of case C for 30 minutes instead of 5")
+    parser.add_argument("--repeat", type=int, default=3, help="play this number of rounds of cases A and B")
+    parser.add_argument(
+        "--pool",
+        type=Pool.parse,
+        default=DEFAULT_POOL,
+        help="run workers in this pool, such as prefork:2, threads:4, gevent:20",
+    )
+    help_out = "write figures to this folder; default: benchmarks/results for all cases, else .bench"
     parser.add_argument("--out", type=Path, help=help_out)
-    parser.add_argument("--no-charts", action="store_true")
+    parser.add_argument("--no-charts", action="store_true", help="draw no charts")
     return parser
 
 

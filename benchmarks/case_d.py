@@ -50,7 +50,7 @@ def play(bench: Bench) -> Outcome:
         Row("D", f"a claim, {usual} {of}, 99 of 100 within", measure.percentile(claims[str(usual)], 99), "ms", CLAIM),
         Row("D", "a claim, nothing due, median", median(claims["0"]), "ms"),
         Row("D", f"a claim, {full} {of}, all that one takes, median", median(claims[str(full)]), "ms", CLAIM),
-        *(Row("D", f"a look at the running, {due} {of}, median", median(took), "ms") for due, took in looks.items()),
+        *(Row("D", f"planning a list poll, {due} {of}, median", median(took), "ms") for due, took in looks.items()),
         Row("D", "Redis a waiting run", per_run, "B", _BYTES),
     ]
     return Outcome(rows, {"claims_ms": claims, "looks_ms": looks, "bytes_a_run": per_run})
@@ -138,7 +138,7 @@ def _plans(ours: Ours, part_ids: list[str], due: int, times: int) -> list[float]
             with store.client.pipeline(transaction=False) as pipe:
                 pipe.zadd(keys.poll_set(account), dict.fromkeys(chosen, 1.0))
                 for part_id in map(PartId.parse, chosen):
-                    pipe.hset(keys.part(part_id.run_id, part_id.part), "poll_set", keys.poll_set(account))
+                    pipe.hset(keys.part(part_id), "poll_set", keys.poll_set(account))
                 pipe.execute()
 
     look = PlanPolling(account, ours.settings.poll_max_interval)

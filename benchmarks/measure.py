@@ -31,7 +31,7 @@ def until(condition: Callable[[], bool], timeout: float, what: str, pause: float
     start = time.perf_counter()
     while not condition():
         if time.perf_counter() - start > timeout:
-            raise TookTooLongError(f"{what}: not within {timeout:g} s")
+            raise TookTooLongError(f"{what}: did not happen within {timeout:g} s")
         time.sleep(pause)
     return time.perf_counter() - start
 

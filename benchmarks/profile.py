@@ -133,10 +133,12 @@ def _name(process: psutil.Process, workers: list[int], stand_in: int) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m benchmarks.profile", description=__doc__)
     parser.add_argument("case", choices=("A", "B"))
-    parser.add_argument("--tiny", action="store_true", help="only to see that it runs")
-    parser.add_argument("--times", type=int, default=4, help="multiple of the size of the case, for more samples")
-    parser.add_argument("--top", type=int, default=_TOP, help="functions of each process")
-    parser.add_argument("--rate", type=int, default=_RATE, help="samples a second")
+    parser.add_argument("--tiny", action="store_true", help="check only that the profile works")
+    parser.add_argument(
+        "--times", type=int, default=4, help="multiply the size of the case by this number, for more samples"
+    )
+    parser.add_argument("--top", type=int, default=_TOP, help="show this number of functions of each process")
+    parser.add_argument("--rate", type=int, default=_RATE, help="take this number of samples per second")
     parser.add_argument("--pool", type=Pool.parse, default=DEFAULT_POOL)
     return parser
 

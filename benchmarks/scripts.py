@@ -78,7 +78,9 @@ def _by_script(ours: Ours) -> tuple[Counter[str], Counter[str]]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m benchmarks.scripts", description=__doc__)
     parser.add_argument("jobs", nargs="+", type=int)
-    parser.add_argument("--pool", type=Pool.parse, default=DEFAULT_POOL, help="such as threads:4")
+    parser.add_argument(
+        "--pool", type=Pool.parse, default=DEFAULT_POOL, help="run workers in this pool, such as threads:4"
+    )
     return parser
 
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 _TIMEOUT = 5.0
 _NO_SANDBOX = """\
-The sandbox does not answer at {url}. To try things out at no cost, start it as well:
+The sandbox does not answer at {url}. To try the package at no cost, start the sandbox:
     docker compose --profile sandbox up
-For the real service, set these in .env:
+To use the real service, set these variables in .env:
     SCRAPE_DO_API_URL=https://q.scrape.do
     SCRAPE_DO_API_KEY=your token"""
 
@@ -52,7 +52,7 @@ def _read(file: Path) -> str:
         return file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeError) as error:
         why = type(error).__name__
-        raise SystemExit(f"{file} should be a text that user {os.getuid()} may read ({why})") from None
+        raise SystemExit(f"{file} must be a text file that user {os.getuid()} may read ({why})") from None
 
 
 def answers(url: str) -> bool:

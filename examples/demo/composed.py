@@ -42,7 +42,7 @@ def main() -> int:
     """Return the exit code: 0, 1 if something failed, 2 if the demo must not start."""
     url = Settings().api_url
     if not is_sandbox(url):
-        sys.stderr.write(f"There is no sandbox at {url}, and the demo uses no other service. Nothing was bought.\n")
+        sys.stderr.write(f"No sandbox answers at {url}, and the demo uses no other service. Nothing was bought.\n")
         return 2
     # Imported here, so that a refusal is fast.
     from examples.demo.parts import DemoError
@@ -54,7 +54,9 @@ def main() -> int:
     except (DemoError, ScrapeDoError, OSError) as error:
         sys.stderr.write(f"\nThe demo failed: {type(error).__name__}: {error}\n")
         return 1
-    sys.stdout.write("\nDone. The worker goes on; Flower shows what it did, and has printed its password.\n")
+    sys.stdout.write(
+        "\nDone. The worker keeps running. Flower shows its tasks, and has printed its password in the log.\n"
+    )
     return 0
 
 

@@ -27,11 +27,14 @@ def ask(urls: list[str]) -> str:
     if not os.environ.get("SCRAPE_DO_API_KEY", "").strip():
         return "LIVE=1 needs your Scrape.do token in SCRAPE_DO_API_KEY. Nothing was bought."
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return "LIVE=1 asks before it spends credits, and this is no terminal. Nothing was bought."
+        return "LIVE=1 asks before it spends credits, but stdin is not a terminal. Nothing was bought."
     where = os.environ.get("SCRAPE_DO_API_URL", "https://q.scrape.do")
-    sys.stdout.write(f"This sends {request.size} URLs to {where}:\n")
+    sys.stdout.write(f"The demo sends {request.size} URLs to {where}:\n")
     sys.stdout.writelines(f"  {url}\n" for url in urls)
-    sys.stdout.write(f"It costs {request.estimated_credits()} credits or more; some domains cost more than one each.\n")
+    sys.stdout.write(
+        f"The job costs {request.estimated_credits()} credits or more; pages of some domains cost more than one "
+        "credit.\n"
+    )
     sys.stdout.write("Go on? [y/N] ")
     sys.stdout.flush()
     try:

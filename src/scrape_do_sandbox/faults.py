@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
-from scrape_do_sandbox.calls import Kind  # noqa: TC001 - pydantic reads it when the class is made
+from scrape_do_sandbox.calls import Kind
 from scrape_do_sandbox.encodings import ENCODINGS
 from scrape_do_sandbox.mutations import MUTATION_NAMES
 from scrape_do_sandbox.options import WRITER_NAMES
@@ -30,7 +30,7 @@ Action = Literal[
 BodyKind = Literal["api", "html", "gateway", "empty_object", "empty_list", "null", "text", "empty"]
 
 _READS = frozenset({"get_job", "get_task"})
-_API = frozenset({"create_job", "get_job", "get_task", "list_jobs", "cancel_job", "me"})
+_API = frozenset(get_args(Kind)) - {"webhook", "other"}
 _NATURAL: dict[str, frozenset[str]] = {
     "accept_late": frozenset({"create_job"}),
     "gone": frozenset({"get_task"}),

@@ -100,7 +100,9 @@ async def _refuse_non_loopback(request: httpx.Request) -> None:
     import httpx
 
     if not is_loopback(str(request.url)):
-        raise httpx.UnsupportedProtocol(f"The sandbox does not leave this machine for {request.url}")
+        raise httpx.UnsupportedProtocol(
+            f"The sandbox does not fetch {request.url}, because it only fetches from this machine"
+        )
 
 
 def _make_headers(options: dict[str, object]) -> list[tuple[bytes, bytes]]:

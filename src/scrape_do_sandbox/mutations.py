@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from scrape_do_sandbox.timers import ZERO_TIME, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 #: The stand-in for a value that is left out together with its name.
 MISSING: Final = object()
@@ -71,7 +71,7 @@ def _as_number(text: str) -> int:
 
 def _swap_shape(value: Any) -> Any:
     if isinstance(value, list):
-        return {str(place): entry for place, entry in enumerate(value)}
+        return {str(position): entry for position, entry in enumerate(value)}
     return list(value.values()) if isinstance(value, dict) else value
 
 
@@ -127,12 +127,12 @@ def _make_long(size: int) -> Callable[[Any], Any]:
 
 
 def _add_surplus(count: int) -> Callable[[Any], Any]:
-    return _only_for(list, lambda entries: [*entries, *(_make_entry(entries, place) for place in range(count))])
+    return _only_for(list, lambda entries: [*entries, *(_make_entry(entries, position) for position in range(count))])
 
 
-def _make_entry(entries: list[Any], place: int) -> Any:
+def _make_entry(entries: list[Any], position: int) -> Any:
     """Return a made-up entry that copies the last entry but has an id of its own."""
-    fresh, last = str(uuid.UUID(int=place + 1, version=4)), entries[-1] if entries else ""
+    fresh, last = str(uuid.UUID(int=position + 1, version=4)), entries[-1] if entries else ""
     return {**last, "TaskID" if "TaskID" in last else "JobID": fresh} if isinstance(last, dict) else fresh
 
 
@@ -234,7 +234,7 @@ MUTATION_NAMES = (*MUTATIONS, *NAME_MUTATIONS)
 
 
 def mutate_at(body: Any, mutation: str, path: str) -> Any:
-    """Return a copy of the body with `mutation` applied at each place that `path` names.
+    """Return a copy of the body with `mutation` applied at each field that `path` names.
 
     If the mutation removes the whole body, the result is `MISSING`.
     """
@@ -253,7 +253,7 @@ def _change_value(value: Any, path: str, mutation: str) -> Any:
 
 
 def _change_entries(entries: list[Any], index: str, change: Callable[[Any], Any]) -> list[Any]:
-    changed = [change(entry) if index in {"", str(place)} else entry for place, entry in enumerate(entries)]
+    changed = [change(entry) if index in {"", str(position)} else entry for position, entry in enumerate(entries)]
     return [entry for entry in changed if entry is not MISSING]
 
 
@@ -275,27 +275,3 @@ def _rest_of_path(path: str, name: str) -> str | None:
         return ""
     rest = path.removeprefix(name) if path.startswith(name) else ""
     return (rest.removeprefix(".") if rest[0] in ".[" else None) if rest else None
-
-
-def list_paths(body: Any, prefix: str = "") -> Iterator[str]:
-    """List the paths of all fields in an answer, each once.
-
-    A list contributes the path of its entries and the paths of the fields in them.
-    """
-    seen: set[str] = set()
-    for path in _walk_paths(body, prefix):
-        if path not in seen:
-            seen.add(path)
-            yield path
-
-
-def _walk_paths(value: Any, prefix: str) -> Iterator[str]:
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            path = f"{prefix}.{name}" if prefix else name
-            yield path
-            yield from _walk_paths(inner, path)
-    elif isinstance(value, list) and value:
-        yield f"{prefix}[]"
-        for entry in value:
-            yield from _walk_paths(entry, f"{prefix}[]")

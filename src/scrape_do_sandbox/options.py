@@ -11,41 +11,46 @@ WRITER_NAMES: tuple[str, ...] = get_args(Writer)
 
 
 class SandboxOptions(BaseModel):
-    """The options of the sandbox, set at its start or later by `POST /_sandbox/config`. Times are in seconds."""
+    """The options of the sandbox, set at its start or later by `POST /_sandbox/config`. Times are in seconds.
+
+    The descriptions are the help texts of both command lines.
+    """
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
-    task_seconds: float = Field(default=0.3, ge=0)
-    """The duration of a task from creation to end, if a slot is free."""
-    spread: float = Field(default=0.2, ge=0, le=1)
-    """The share by which durations differ from `task_seconds`. A URL and its position determine the difference."""
-    cancel_seconds: float = Field(default=0.05, ge=0)
-    """The delay between a `DELETE` and the status `canceled`."""
-    token: str | None = None
-    """The only accepted token. If None, every non-empty token is accepted."""
-    strict: bool = False
-    """Whether one failed task makes the whole job `error`."""
-    credits: int = 1_000_000
-    concurrency: int = Field(default=1000, ge=1)
-    full_list: bool = False
-    """Whether list entries are full job objects, as in the official sample. If False, they are trimmed, as seen live.
-    """
-    urls: Writer = "verbatim"
-    """How answers and webhooks write URLs; see `url_writers`."""
-    start_skew: float = 0.0
-    """How far the times in answers are behind the `Date` header."""
-    date_skew: float = 0.0
-    """How far every second `Date` header is ahead, as from two servers behind one address."""
-    merge_equal_targets: bool = False
-    """Whether equal targets of a job share one task."""
-    create_status: int = 201
-    retention: float = 72 * 3600.0
+    task_seconds: float = Field(default=0.3, ge=0, description="End each task after this number of seconds.")
+    spread: float = Field(
+        default=0.2, ge=0, le=1, description="Vary the duration of tasks by up to this share, from 0 to 1."
+    )
+    """The URL of a task and its position determine the difference."""
+    cancel_seconds: float = Field(default=0.05, ge=0, description="End each cancel after this number of seconds.")
+    token: str | None = Field(default=None, description="Accept only this token. If omitted, accept any token.")
+    strict: bool = Field(default=False, description="Fail a job if any of its tasks fails.")
+    credits: int = Field(default=1_000_000, description="Give a new account this number of credits.")
+    concurrency: int = Field(default=1000, ge=1, description="Limit the running tasks of an account.")
+    full_list: bool = Field(default=False, description="List jobs with all their fields.")
+    """Full entries are in the official sample. The real API trims them."""
+    urls: Writer = Field(
+        default="verbatim",
+        description="Write URLs in answers as verbatim, whatwg, go, go_encode, idna2003 or pydantic.",
+    )
+    """The forms are in `url_writers`. Webhooks have the same form."""
+    start_skew: float = Field(
+        default=0.0, description="Set times in answers this number of seconds behind the Date header."
+    )
+    date_skew: float = Field(default=0.0, description="Set every second Date header this number of seconds ahead.")
+    """Two servers behind one address may answer so."""
+    merge_equal_targets: bool = Field(default=False, description="Give equal targets of a job one common task.")
+    create_status: int = Field(default=201, description="Answer an accepted job with this HTTP status.")
+    retention: float = Field(default=72 * 3600.0, description="Keep results for this number of seconds.")
     webhook_ladder: tuple[float, ...] = (0.1, 0.3, 1.0)
-    webhook_later: float = 1.0
-    """The delay before the one further attempt of a webhook that got 404 or 410."""
-    webhook_timeout: float = 5.0
-    log_file: str | None = None
-    """The file to which each finished request is appended, as one JSON object a line."""
+    webhook_later: float = Field(
+        default=1.0, description="Repeat a webhook that got 404 or 410 once, after this number of seconds."
+    )
+    webhook_timeout: float = Field(
+        default=5.0, description="Wait this number of seconds for the receiver of a webhook."
+    )
+    log_file: str | None = Field(default=None, description="Append each request to this file, as JSON lines.")
 
     def change_values(self, values: dict[str, object]) -> None:
         """Change options; if a value is not valid, change none of them.

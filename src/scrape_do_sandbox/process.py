@@ -47,7 +47,7 @@ class SandboxProcess(SandboxControl):
         line = self._first_line(self._process)
         if not line.startswith(_READY):
             self.stop()
-            raise SandboxError(f"The sandbox did not start: {line.strip() or 'it printed nothing'}")
+            raise SandboxError(f"The sandbox did not start: {line.strip() or 'the sandbox printed nothing'}")
         self.url = line.removeprefix(_READY).strip()
         if self._late:
             self.configure(**self._late)

@@ -76,7 +76,7 @@ class RequestLog:
     def list_since(self, index: int) -> list[dict[str, Any]]:
         """Return the entries after the entry with number `index`."""
         missed = max(0, len(self._entries) - (self._index - index))
-        return [self._entries[place].show_fields() for place in range(missed, len(self._entries))]
+        return [self._entries[position].show_fields() for position in range(missed, len(self._entries))]
 
     def count_all(self) -> dict[str, Any]:
         """Return counts by kind and status, and all other counts."""

@@ -156,16 +156,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "scrape-do sandbox", description="A local server that speaks the Scrape.do Async API."
+        "scrape-do sandbox", description="Serve a local Async API, without a token and without cost."
     )
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--host", default="127.0.0.1", help="Listen on this address.")
+    parser.add_argument("--port", type=int, default=0, help="Listen on this port; 0 selects a free port.")
     parser.add_argument("--parent-pid", type=int, help=argparse.SUPPRESS)
     for name, field in SandboxOptions.model_fields.items():
         if field.annotation is bool:
-            parser.add_argument(_flag_of(name), action="store_true", default=None)
+            parser.add_argument(_flag_of(name), action="store_true", default=None, help=field.description)
         elif name != "webhook_ladder":
-            parser.add_argument(_flag_of(name))
+            parser.add_argument(_flag_of(name), help=field.description)
     return parser
 
 

@@ -65,7 +65,7 @@ class Account:
             raise ApiError(401, "Not enough credits")
         pause = self._options.task_seconds
         job = Job(_make_id(), spec, now, now + self._options.retention, now + _QUEUING * pause, self._options.strict)
-        job.tasks = [self._make_task(job, url, place, rules) for place, url in enumerate(self._task_urls(spec))]
+        job.tasks = [self._make_task(job, url, position, rules) for position, url in enumerate(self._task_urls(spec))]
         job.unfetched = sum(task.real for task in job.tasks)
         job.update_times()
         for rule in rules:
@@ -79,8 +79,8 @@ class Account:
     def _task_urls(self, spec: JobSpec) -> Iterable[str]:
         return dict.fromkeys(spec.targets) if self._options.merge_equal_targets else spec.targets
 
-    def _make_task(self, job: Job, url: str, place: int, rules: Sequence[FaultRule]) -> Task:
-        near, seed = is_loopback(url), seed_of(f"{place}:{url}")
+    def _make_task(self, job: Job, url: str, position: int, rules: Sequence[FaultRule]) -> Task:
+        near, seed = is_loopback(url), seed_of(f"{position}:{url}")
         page_options = apply_page_rules(DEFAULT_PAGE if near else parse_page_options(url), url, rules)
         real = near and not page_options.error and page_options.body is None
         spread = 1 + self._options.spread * (2 * (seed % 1000) / 999 - 1)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from scrape_do_sandbox.request_log import LogEntry
 
 _LINGER_ZERO = struct.pack("ii", 1, 0)
-#: Seconds between two looks at a connection whose client waits for an answer that never comes.
+#: Seconds between two checks of a connection whose client waits for an answer that never comes.
 _LOOK = 0.02
 
 
@@ -126,9 +126,9 @@ async def _cut_body(request: web.BaseRequest, answer: web.Response) -> web.Strea
 async def _drip_body(request: web.BaseRequest, answer: web.Response, pause: float) -> web.StreamResponse:
     """Send the head at once and the body byte by byte."""
     body, started = body_of(answer), await _start_answer(request, answer)
-    for place in range(len(body)):
+    for position in range(len(body)):
         await asyncio.sleep(pause)
-        await started.write(body[place : place + 1])
+        await started.write(body[position : position + 1])
     return started
 
 

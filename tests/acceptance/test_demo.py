@@ -152,7 +152,7 @@ def test_dead_worker_fails_the_demo_with_its_log(demo):
     ("environment", "text"),
     [
         ({"LIVE": "1"}, "needs your Scrape.do token"),
-        ({"LIVE": "1", "SCRAPE_DO_API_KEY": "x"}, "this is no terminal. Nothing was bought."),
+        ({"LIVE": "1", "SCRAPE_DO_API_KEY": "x"}, "stdin is not a terminal. Nothing was bought."),
         ({"URLS": "ftp://a.example"}, "targets[0] is not an absolute http or https URL"),
     ],
 )

@@ -55,7 +55,7 @@ def test_wrong_key_buys_nothing_and_keys_can_be_rotated(encrypted, eventually):
     wrong = encrypted.work()
     assert "runs of the store are encrypted with key" in encrypted.log.read_text()
     assert "runs of the store are encrypted with key" in doctor(encrypted)
-    eventually(lambda: "runs wait for a worker with another key" in encrypted.log.read_text())
+    eventually(lambda: "runs wait for a worker with another encryption key" in encrypted.log.read_text())
     assert encrypted.posts() == 0
     assert encrypted.handle(run_id).state == "queued"
     wrong.terminate()

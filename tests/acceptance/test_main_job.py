@@ -216,7 +216,7 @@ def test_corrected_token_lets_the_run_continue(pipeline, eventually):
     eventually(lambda: "refuses the token" in pipeline.log.read_text())
     pipeline.sandbox.configure(token=None)
     assert len(handle.result(timeout=150).tasks) == 1
-    assert "takes the token again" in pipeline.log.read_text()
+    assert "accepts the token again" in pipeline.log.read_text()
 
 
 def test_a_429_holds_the_submit_back_and_buys_once(pipeline):

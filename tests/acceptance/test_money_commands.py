@@ -81,7 +81,7 @@ def test_orphan_is_canceled_and_owned_job_is_kept(pipeline, scrape_do, client, e
     assert (answer.returncode, answer.stdout.splitlines()[-1]) == (0, f"stopped  {stray}")
     assert canceled(pipeline) == {owned: False, stray: True}
     eventually(lambda: client.get_job(stray).is_terminal)
-    assert scrape_do("orphans").stdout == "no job runs that no run owns\n"
+    assert scrape_do("orphans").stdout == "no orphans: each running job belongs to a run\n"
     assert scrape_do("orphans", "--cancel", "--yes", owned).returncode == 1
     assert not canceled(pipeline)[owned]
     assert handle.state is RunState.RUNNING
@@ -109,7 +109,7 @@ def test_a_job_in_doubt_is_left_to_its_run(pipeline, scrape_do, client, eventual
     assert canceled(pipeline) == {in_doubt: False, stray: True}
     answer = scrape_do("orphans", "--cancel", "--yes", in_doubt)
     assert answer.returncode == 1
-    assert f"not stopped  {in_doubt}: it may belong to run {handle.run_id}" in answer.stderr
+    assert f"not stopped  {in_doubt}: the job may belong to run {handle.run_id}" in answer.stderr
     told = as_json(scrape_do("ledger", "--unresolved", "--json"))["purchases"]
     assert [(one["run_id"], one["status"], one["job_id"]) for one in told] == [(handle.run_id, "open", None)]
 
@@ -131,7 +131,7 @@ def test_a_job_whose_run_ended_without_it(pipeline, scrape_do, eventually):
         handle.result(timeout=150)
     assert canceled(pipeline) == {job_id: False}
     [[listed, _, _, note, *_]] = cells(scrape_do("orphans"))
-    assert (listed, note) == (job_id, f"run {handle.run_id} ended without it")
+    assert (listed, note) == (job_id, f"run {handle.run_id} ended without this job")
     pipeline.sandbox.clear_faults()
     answer = scrape_do("orphans", "--cancel", "--yes")
     assert (answer.returncode, answer.stdout.splitlines()[-1]) == (0, f"stopped  {job_id}")
@@ -174,7 +174,7 @@ def test_on_a_terminal_it_asks(pipeline, client, typed, stopped):
     try:
         text = read_until(ours, b"[y/N]: ")
         where = masked(pipeline.settings.redis_url)
-        assert f"Stop 1 job at Scrape.do, which no run of the store at {where} works on?" in text
+        assert f"Stop 1 job at Scrape.do that no run of the store at {where} owns?" in text
         assert stray in text
         assert canceled(pipeline) == {stray: False}
         os.write(ours, f"{typed}\n".encode())
@@ -199,7 +199,7 @@ def test_on_a_shared_account_only_what_is_named_is_stopped(pipeline, scrape_do, 
     shared = {"SCRAPE_DO_SHARED_ACCOUNT": "true"}
     answer = scrape_do("orphans", "--cancel", "--yes", **shared)
     assert answer.returncode == 2
-    assert "their jobs are listed as well" in answer.stderr
+    assert "the list includes the jobs of other buyers" in answer.stderr
     answer = scrape_do("orphans", "--cancel", "--yes", second, **shared)
     assert (answer.returncode, answer.stdout.splitlines()[-1]) == (0, f"stopped  {second}")
     assert canceled(pipeline) == {first: False, second: True}

@@ -21,7 +21,7 @@ LUA = SOURCE / "store" / "lua"
 PAGE = ROOT / "docs" / "architecture.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 
-_PATH = re.compile(r"`([\w./-]+\.(?:py|lua|toml|md|json))(?:::(\w+))?`")
+_PATH = re.compile(r"`([\w./-]+\.(?:py|lua|toml|md|json|yml))(?:::(\w+))?`")
 _WRITES_STATE = {
     ".py": re.compile(r"\bto=PartState\.(\w+)"),
     ".lua": re.compile(r"'HSET', [^\n]*'state', '(\w+)'"),

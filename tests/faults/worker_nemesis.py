@@ -9,6 +9,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.store.commands.runs import RequestStop
+from scrape_do_celery.store.keys import PartId
 
 if TYPE_CHECKING:
     from scrape_do_celery.runs import AppContext
@@ -100,7 +101,7 @@ def _open_breaker(*_: Any) -> None:
 def _lose_intent(_: FaultPlan, __: dict[str, Any], run: str, ___: str) -> None:
     """Lose the store's last writes, so that a purchase may be among them."""
     store = _app_context().store
-    store.client.hset(store.keys.part(run, 0), "intent_lost", 1)
+    store.client.hset(store.keys.part(PartId(run, 0)), "intent_lost", 1)
 
 
 _ACTIONS = {

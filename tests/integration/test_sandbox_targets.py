@@ -163,7 +163,7 @@ def test_failures_of_real_fetches(api, sandbox, site):
     assert (missing["Status"], missing["StatusCode"]) == ("success", 404)
     assert (refusing["Status"], refusing["StatusCode"]) == ("error", 0)
     assert "ConnectError" in refusing["ErrorMessage"]
-    assert "does not leave this machine" in away["ErrorMessage"]
+    assert "only fetches from this machine" in away["ErrorMessage"]
     assert sandbox.stats()["tasks_fetched_once"] == 3
 
 

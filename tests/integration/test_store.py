@@ -82,7 +82,7 @@ def test_one_intent_is_one_permission(store, at_once):
 def test_one_page_is_stored_once(store, at_once):
     claim = taken(store, begun(store))
     # A shortcut: no transition leads from queued to fetching.
-    store.client.hset(store.keys.part(claim.part_id.run_id, 0), "state", PartState.FETCHING)
+    store.client.hset(store.keys.part(claim.part_id), "state", PartState.FETCHING)
     pages = [TaskDetails(task_id="t", job_id="j", status="success", content=f"page {n}") for n in range(MANY)]
     won = at_once(lambda n: store.run(StoreContent(claim.part_id, 0, pages[n])).result is StoreResult.STORED)
     assert sum(won) == 1

@@ -12,7 +12,9 @@ class DiagnosedRedis:
 
     def __init__(self, **facts):
         self.facts = {**FACTS, **facts}
-        self.config, self.refused, self.encryption_keys = {"appendfsync": "always"}, [], []
+        self.config, self.encryption_keys = {"appendfsync": "always"}, []
+        #: The key of each open breaker -> since when the API refuses the token.
+        self.open_breakers = {}
 
     def info(self, section=None):
         return {"cluster_enabled": self.facts.get("cluster_enabled", 0)} if section == "cluster" else self.facts
@@ -23,10 +25,13 @@ class DiagnosedRedis:
         return {name: self.config[name]}
 
     def scan_iter(self, match):
-        return self.refused
+        return list(self.open_breakers)
 
     def hget(self, key, field):
-        return b"0"
+        return {"since": self.open_breakers.get(key)}[field]
+
+    def smembers(self, key):
+        return set()
 
     def zrange(self, key, start, end):
         return []

@@ -45,6 +45,8 @@ from scrape_do_celery.store.commands.dispatch import ClaimDue
 from scrape_do_celery.store.commands.parts import ClaimPart, FinishPart, UpdatePart, UpdateResult
 from scrape_do_celery.store.commands.runs import ReadRun
 from scrape_do_celery.store.fields import OTHER_PART_FIELDS, OTHER_RUN_FIELDS, declared_fields
+from scrape_do_celery.store.keys import declared_keys
+from scrape_do_celery.store.retention import Expiry
 
 
 def match_names(declared):
@@ -54,7 +56,26 @@ def match_names(declared):
 
 DECLARED_OF_PARTS = match_names([*declared_fields(PartRecord), *OTHER_PART_FIELDS])
 DECLARED_OF_RUNS = match_names([*declared_fields(RunRecord), *OTHER_RUN_FIELDS])
+#: The pattern of the name behind the prefix, and the life, of each declared key.
+DECLARED_LIVES = [
+    (re.compile(re.sub("<[^>]+>", ".*", one.pattern.removeprefix("P:"))), one.life) for one in declared_keys()
+]
 TOKEN = "token-that-must-not-be-seen"
+
+
+def is_declared_life(name, life):
+    """Return whether the seconds of life of a key, or None, agree with a declaration that names the key."""
+    for pattern, declared in DECLARED_LIVES:
+        if pattern.fullmatch(name.partition(":")[2]):
+            if declared in {Expiry.NEVER, Expiry.DELETED}:
+                agrees = life is None
+            elif isinstance(declared, Expiry):
+                agrees = True
+            else:
+                agrees = life is not None and life <= declared
+            if agrees:
+                return True
+    return False
 
 
 class FakeClock:
@@ -163,9 +184,9 @@ class FakeStore:
         """Write fields without any rule of the store. None removes a field."""
         for name, value in fields.items():
             if value is None:
-                self.redis.hdel(self.keys.part(run_id, part), name)
+                self.redis.hdel(self.keys.part(PartId(run_id, part)), name)
             else:
-                self.redis.hset(self.keys.part(run_id, part), name, value)
+                self.redis.hset(self.keys.part(PartId(run_id, part)), name, value)
 
     def force_state(self, run_id="r", part=0, state=PartState.RUNNING):
         """Set the state of a part although no transition leads to it, as a shortcut of a test."""
@@ -200,7 +221,7 @@ class FakeStore:
         return {name.decode(): value.decode(errors="replace") for name, value in self.redis.hgetall(key).items()}
 
     def part_fields(self, run_id="r", part=0):
-        return self.fields(self.keys.part(run_id, part))
+        return self.fields(self.keys.part(PartId(run_id, part)))
 
     def run_fields(self, run_id="r"):
         return self.fields(self.keys.run(run_id))
@@ -231,6 +252,10 @@ class FakeStore:
         """Map each key of a run to its seconds of life, or to None if the key never expires."""
         keys = sorted(self.redis.scan_iter(f"{self.keys.prefix}:*:*"))
         return {key.decode(): None if (ttl := self.redis.ttl(key)) < 0 else ttl for key in keys}
+
+    def wrong_lives(self):
+        """Return the keys whose life is not the declared one."""
+        return {name: life for name, life in self.ttls().items() if not is_declared_life(name, life)}
 
     def undeclared_fields(self):
         """Return the fields of runs and parts that no declaration names."""
@@ -450,6 +475,7 @@ def store(clock):
     made = FakeStore(clock)
     yield made
     assert made.undeclared_fields() == set(), "declare the field in store/records.py or store/fields.py"
+    assert made.wrong_lives() == {}, "declare the life in store/keys.py"
 
 
 @pytest.fixture(scope="session")
@@ -487,6 +513,8 @@ def settings(clean_environment):
 @pytest.fixture
 def step_harness(clock, monkeypatch, settings):
     made = StepHarness(clock, monkeypatch, settings)
+    # Only a worker loads the steps by itself. Without this line, a test may need another test that has loaded them.
+    made.app.loader.import_task_module("scrape_do_celery.tasks")
     yield made
     WorkerContext.close_for_app(made.app)
     assert made.undeclared_fields() == set(), "declare the field in store/records.py or store/fields.py"

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+import scrape_do_celery
 from scrape_do_celery import TaskDetails
 
 ROOT = Path(__file__).parents[2]
+#: The folder of the tested package. A child process without it imports the package that is installed.
+SOURCE = str(Path(scrape_do_celery.__file__).parents[1])
 
 
 @pytest.fixture
@@ -85,7 +88,7 @@ assert entry["task"] in app.tasks and entry["kwargs"]["canvas"]["link"]["task"] 
 assert current_app.main == "worker"
 print(*sorted(name for name in app.tasks if not name.startswith("celery.")))
 """
-    env = {"PATH": "", "SCRAPE_DO_REDIS_URL": "redis://127.0.0.1:1/0"}
+    env = {"PATH": "", "PYTHONPATH": SOURCE, "SCRAPE_DO_REDIS_URL": "redis://127.0.0.1:1/0"}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False
     )

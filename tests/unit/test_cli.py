@@ -5,6 +5,7 @@ import errno
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import fakeredis
@@ -13,6 +14,7 @@ from celery import Celery
 from click.testing import CliRunner
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+import scrape_do_celery
 from scrape_do_celery import JobDetails, JobFailedError, RunHandle, Settings, TaskDetails, diagnostics, runs
 from scrape_do_celery.cli import celery_plugin, main, output
 from scrape_do_celery.cli.pages import file_name, write_page
@@ -28,6 +30,8 @@ from tests.support.diagnosed_redis import DiagnosedRedis
 
 URLS = ["https://a.example/", "https://b.example/x?y=1"]
 SECRET = "a-secret-of-the-user"
+#: The folder of the tested package. A child process without it imports the package that is installed.
+SOURCE = str(Path(scrape_do_celery.__file__).parents[1])
 
 
 def task(number=0, **fields):
@@ -68,7 +72,7 @@ def ended(app_context):
         job = JobDetails(job_id="j1", status="error" if error else "success", task_ids=["t0", "t1"])
         claim = store.run(ClaimPart(part_id, "token", seconds=30, states=["queued"]))
         # A shortcut: no transition leads from queued to fetching.
-        store.client.hset(store.keys.part(run_id, 0), "state", "fetching")
+        store.client.hset(store.keys.part(PartId(run_id, 0)), "state", "fetching")
         store.run(UpdatePart(claim, {"job": "j1"}, job=job))
         for number, one in enumerate([task(), task(1, **second)]):
             store.run(StoreContent(part_id, number, one))
@@ -103,14 +107,14 @@ def test_enqueue_reads_files(scrape_do, app_context, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (["enqueue"], 2, "no URL was given"),
+        (["enqueue"], 2, "no URL was given: pass URLs, --from or --request"),
         (["enqueue", "ftp://a.example"], 1, "targets[0] is not an absolute http or https URL"),
         (["enqueue", "https://a.example", "--geo-code", "usa"], 1, "geo_code must be two letters"),
         (["enqueue", "https://a.example", "--timeout", "1"], 1, "timeout"),
         (["enqueue", "https://a.example", "--max-wait", "0"], 1, "max_wait must be a positive"),
-        (["status", "nope"], 1, "RunNotFoundError: no run nope"),
-        (["result", "nope"], 1, "RunNotFoundError: no run nope"),
-        (["cancel", "nope"], 1, "RunNotFoundError: no run nope"),
+        (["status", "nope"], 1, "RunNotFoundError: the store has no run nope"),
+        (["result", "nope"], 1, "RunNotFoundError: the store has no run nope"),
+        (["cancel", "nope"], 1, "RunNotFoundError: the store has no run nope"),
     ],
 )
 def test_error_is_one_readable_line(scrape_do, app_context, arguments, code, text):
@@ -149,7 +153,7 @@ def test_status_and_cancel_of_a_waiting_run(scrape_do):
     assert "0 done, 0 failed, 2 in all" in answer.output
     answer = scrape_do("result", run_id, "--wait", 0.01)
     assert answer.exit_code == 3
-    assert "is queued; it goes on" in answer.output
+    assert "is queued and has not ended" in answer.output
     assert scrape_do("cancel", run_id).output == "canceling\n"
 
 
@@ -174,20 +178,20 @@ def test_a_reader_who_has_read_enough_is_told_nothing(scrape_do, monkeypatch):
 
 def test_status_tells_what_a_run_waits_for(scrape_do, app_context):
     run_id = scrape_do("enqueue", *URLS).output.strip()
-    part = app_context.store.keys.part(run_id, 0)
+    part = app_context.store.keys.part(PartId(run_id, 0))
     app_context.store.client.hset(
         part, mapping={"api_failures": 2, "api_error": "AsyncAPIServerError: 503 for GET /jobs"}
     )
-    assert "held up by  AsyncAPIServerError: 503 for GET /jobs\n" in scrape_do("status", run_id).output
+    assert "API error  AsyncAPIServerError: 503 for GET /jobs\n" in scrape_do("status", run_id).output
     app_context.store.client.hset(part, "api_failures", 0)
-    assert "held up by" not in scrape_do("status", run_id).output
+    assert "API error" not in scrape_do("status", run_id).output
 
 
 def test_status_shows_words_that_this_version_does_not_know(scrape_do, app_context):
     run_id = scrape_do("enqueue", *URLS).output.strip()
     assert "unknown statuses" not in scrape_do("status", run_id).output
     app_context.store.client.hset(
-        app_context.store.keys.part(run_id, 0), "words", '["reticulating", "dr\\u001b[2Jawn"]'
+        app_context.store.keys.part(PartId(run_id, 0)), "words", '["reticulating", "dr\\u001b[2Jawn"]'
     )
     assert "unknown statuses  reticulating, dr [2Jawn\n" in scrape_do("status", run_id).output
 
@@ -231,7 +235,7 @@ def test_unreadable_page_does_not_hide_the_others(scrape_do, ended, tmp_path):
 
 def test_a_record_that_goes_while_it_is_looked_at(scrape_do, monkeypatch):
     monkeypatch.setattr(RunHandle, "state", "queued")
-    assert "was forgotten a moment ago" in scrape_do("result", "gone").output
+    assert "was forgotten while the command read it" in scrape_do("result", "gone").output
 
 
 @pytest.mark.parametrize("error", [RedisConnectionError("refused"), OSError("no route")])
@@ -288,11 +292,14 @@ def test_a_terminal_gets_a_drawn_table(monkeypatch, capsys):
 
 def test_settings_warning_is_one_line_without_a_traceback():
     code = "import warnings\nfrom scrape_do_celery.cli import main\nmain(['status', 'x'])"
-    env = {"SCRAPE_DO_QUEU": "x", "SCRAPE_DO_REDIS_URL": "redis://127.0.0.1:1/0", "PATH": ""}
+    env = {"SCRAPE_DO_QUEU": "x", "SCRAPE_DO_REDIS_URL": "redis://127.0.0.1:1/0", "PATH": "", "PYTHONPATH": SOURCE}
     done = subprocess.run(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60, check=False
     )
-    assert done.stderr.splitlines()[0] == "Warning: SCRAPE_DO_QUEU is not a setting; did you mean SCRAPE_DO_QUEUE?"
+    assert (
+        done.stderr.splitlines()[0]
+        == "Warning: SCRAPE_DO_QUEU is not a setting and has no effect; did you mean SCRAPE_DO_QUEUE?"
+    )
     assert "Error: the store at redis://127.0.0.1:1/0: Error 111" in done.stderr
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
 

@@ -117,7 +117,7 @@ def test_an_account_without_orphans(scrape_do, buy, client, eventually):
     job_id = buy(["https://a.example/"])
     eventually(lambda: client.get_job(job_id).is_terminal)
     answer = scrape_do("orphans")
-    assert (answer.exit_code, answer.output) == (0, "no job runs that no run owns\n")
+    assert (answer.exit_code, answer.output) == (0, "no orphans: each running job belongs to a run\n")
     assert found(scrape_do("orphans", "--json", "--cancel", "--yes")) == {"orphans": [], "others": []}
 
 
@@ -144,13 +144,13 @@ def test_intent_makes_the_account_known(step_harness):
 def test_store_of_another_application_stops_only_named_jobs(scrape_do, step_harness, buy, client):
     job_id = buy(urls(1))
     mine = step_harness.app_context.application
-    step_harness.run(ClaimNamespace(mine, 30))
+    step_harness.run(ClaimNamespace(mine))
     assert scrape_do("orphans", "--cancel", "--yes", "--json").exit_code == 0
     assert client.get_job(job_id).canceled
     other = buy(urls(1, host="b"))
     store = step_harness.app_context.store
     store.client.delete(store.keys.namespace_owner)
-    step_harness.run(ClaimNamespace("amqp://elsewhere", 30))
+    step_harness.run(ClaimNamespace("amqp://elsewhere"))
     answer = scrape_do("orphans", "--cancel", "--yes")
     assert (answer.exit_code, "another application" in answer.stderr) == (1, True)
     assert not client.get_job(other).canceled
@@ -209,7 +209,7 @@ def test_a_job_that_a_run_owns_is_none(scrape_do, step_harness, buy):
     assert [one["job_id"] for one in found(scrape_do("orphans", "--json"))["orphans"]] == [stray]
     answer = scrape_do("orphans", "--cancel", "--yes", owned)
     assert (answer.exit_code, answer.stdout) == (1, "")
-    assert answer.stderr == f"{owned}: it belongs to run mine\n"
+    assert answer.stderr == f"{owned}: the job belongs to run mine\n"
 
 
 def test_only_the_orphans_are_stopped(scrape_do, step_harness, buy, sandbox):
@@ -245,7 +245,7 @@ def test_a_job_that_ended_meanwhile(scrape_do, buy, client, sandbox, eventually)
     client.cancel_job(job_id)
     eventually(lambda: client.get_job(job_id).is_terminal)
     answer = scrape_do("orphans", "--cancel", "--yes", job_id)
-    assert (answer.exit_code, answer.output) == (0, f"{job_id}: it has ended: canceled\n")
+    assert (answer.exit_code, answer.output) == (0, f"{job_id}: the job has ended: canceled\n")
 
 
 def test_job_that_cannot_be_canceled_does_not_keep_others(scrape_do, buy, sandbox):
@@ -262,7 +262,7 @@ def test_job_that_cannot_be_canceled_does_not_keep_others(scrape_do, buy, sandbo
 def test_a_job_that_the_api_does_not_know(scrape_do, job_id):
     answer = scrape_do("orphans", job_id)
     assert (answer.exit_code, answer.stdout) == (0, "")
-    assert answer.stderr.startswith(f"{job_id}: the API does not know it")
+    assert answer.stderr.startswith(f"{job_id}: the API does not know the job")
     assert found(scrape_do("orphans", "--cancel", "--yes", "--json", job_id), 1)["others"][0]["job_id"] == job_id
 
 
@@ -283,7 +283,7 @@ def test_the_job_of_an_unresolved_purchase_is_never_stopped(scrape_do, step_harn
     assert scrape_do("orphans", "--cancel", "--yes").exit_code == 0
     answer = scrape_do("orphans", "--cancel", "--yes", job_id)
     assert answer.exit_code == 1
-    assert answer.stderr == f"not stopped  {job_id}: it may belong to run r, which searches for its job\n"
+    assert answer.stderr == f"not stopped  {job_id}: the job may belong to run r, which searches for its job\n"
     assert not sandbox.jobs()[0]["canceled"]
 
 
@@ -350,7 +350,7 @@ def test_a_job_that_cannot_be_read_is_not_stopped(scrape_do, buy, sandbox):
     assert claimant(scrape_do("orphans", "--json")) is None
     answer = scrape_do("orphans", "--cancel", "--yes")
     assert answer.exit_code == 1
-    assert "its targets cannot be read yet" in answer.stderr
+    assert "the targets of the job cannot be read yet" in answer.stderr
     assert not sandbox.jobs()[0]["canceled"]
 
 
@@ -448,7 +448,7 @@ def test_on_a_shared_account_ids_and_yes_are_needed(scrape_do, step_harness, buy
     assert not sandbox.jobs()[0]["canceled"]
     answer = scrape_do("orphans")
     assert (answer.exit_code, rows(answer)[0][0]) == (0, job_id)
-    assert "their jobs are listed as well" in answer.stderr
+    assert "the list includes the jobs of other buyers" in answer.stderr
     assert scrape_do("orphans", "--cancel", "--yes", job_id).exit_code == 0
     assert sandbox.jobs()[0]["canceled"]
 
@@ -505,7 +505,7 @@ def test_the_ledger_is_in_order_of_time_with_sums(scrape_do, books):
     assert answer.stdout.splitlines()[-3:] == [
         "purchases  4, of which 2 unresolved",
         "targets    7",
-        "credits    3.5 reported, 2 estimated, for 1 with an outcome",
+        "credits    3.5 reported, 2 estimated, for 1 ended purchase(s)",
     ]
 
 

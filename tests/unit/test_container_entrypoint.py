@@ -48,7 +48,7 @@ def test_a_secret_that_cannot_be_read_is_named(tmp_path):
 def test_flower_does_not_start_with_half_a_password(given):
     done = run("config/flowerconfig.py", FLOWER_BASIC_AUTH=given)
     assert done.returncode == 1
-    assert "should be user:password" in done.stderr
+    assert "must be user:password" in done.stderr
 
 
 def test_flower_users_are_passed_and_not_printed():

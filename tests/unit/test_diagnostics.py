@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import fakeredis
 import pytest
@@ -24,6 +25,7 @@ from scrape_do_celery.diagnostics import (
     check_workers,
 )
 from scrape_do_celery.runs import AppContext, make_app
+from scrape_do_celery.store.keys import PartId
 from tests.support.diagnosed_redis import FACTS, DiagnosedRedis
 
 SECRET = "a-secret-of-the-user"
@@ -154,7 +156,7 @@ def test_another_broker_has_no_visibility_timeout(clean_environment):
         ({"redis_version": "6.0.9"}, {"appendfsync": "always"}, [OK, WRONG], "6.2 or newer"),
         ({"aof_enabled": 0}, {"appendfsync": "always"}, [OK, WARNING], "no append-only file"),
         ({}, {"appendfsync": "everysec"}, [OK, WARNING], "appendfsync is everysec"),
-        ({}, ResponseError("unknown command"), [OK, WARNING], "does not tell"),
+        ({}, ResponseError("unknown command"), [OK, WARNING], "does not show"),
     ],
 )
 def test_store_findings_have_their_levels(store, facts, config, expected, text):
@@ -167,10 +169,11 @@ def test_store_findings_have_their_levels(store, facts, config, expected, text):
 
 def test_an_account_that_is_held_back_is_named(store):
     store.client = DiagnosedRedis()
-    store.client.refused = [b"p:breaker:x"]
+    since = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+    store.client.open_breakers = {b"p:breaker:x": f"{since.timestamp():.4f}".encode()}
     found = list(check_store(store))
     assert levels(found) == [OK, WRONG]
-    assert "refuses the token since 1970-01-01" in found[-1].text
+    assert "has refused the token since 2026-03-04 05:06:07 UTC" in found[-1].text
 
 
 def test_runs_that_another_account_bought_are_counted(store, monkeypatch):
@@ -181,10 +184,11 @@ def test_runs_that_another_account_bought_are_counted(store, monkeypatch):
         run_id = runs.enqueue(URLS).run_id
         watched = run_id if account == "another" else watched
         if account:
-            store.client.hset(store.keys.part(run_id, 0), "account", account)
+            store.client.hset(store.keys.part(PartId(run_id, 0)), "account", account)
     # The part waits among the running jobs of its account.
     store.client.zrem(store.keys.due, f"{watched}:0")
     store.client.zadd(store.keys.poll_set("another"), {f"{watched}:0": 1})
+    store.client.sadd(store.keys.accounts, "another")
     found = list(check_store(store, "mine"))
     assert levels(found) == [OK, WARNING]
     assert "2 job(s) were bought with the token of another account (another; this one is mine)" in found[-1].text
@@ -193,7 +197,7 @@ def test_runs_that_another_account_bought_are_counted(store, monkeypatch):
 def test_an_api_that_answers_and_one_that_does_not(app_context, shared_sandbox):
     here = app_context.settings.model_copy(update={"api_url": shared_sandbox.url})
     [found] = check_api(here)
-    assert (found.level, "takes the token" in found.text) == (OK, True)
+    assert (found.level, "accepts the token" in found.text) == (OK, True)
     [found] = check_api(here.model_copy(update={"api_url": "http://127.0.0.1:1"}))
     assert (found.level, "does not answer" in found.text, SECRET in found.text) == (WRONG, True, False)
     assert not list(check_api(here.model_copy(update={"api_key": None})))
@@ -215,7 +219,7 @@ def test_missing_permission_is_found_with_its_cost(store, monkeypatch):
 
     monkeypatch.setattr(store.client, "info", refuse)
     (text,) = texts(check_durability(store))
-    assert "a restart cannot be noticed" in text
+    assert "cannot notice a restart" in text
 
 
 def test_brokers_and_backends_that_are_away(clean_environment, monkeypatch):
@@ -240,8 +244,8 @@ def test_a_backend_on_redis_is_asked(clean_environment):
     ("answer", "level", "named"),
     [
         ({"w@b": [{"name": "celery"}], "w@a": [{"name": "celery"}, {"name": "scrape_do"}]}, OK, "scrape_do: w@a"),
-        ({"w@b": [{"name": "celery"}], "beat@a": None}, WARNING, "beat@a, w@b take other queues"),
-        (None, WARNING, "no worker takes the queue scrape_do: runs"),
+        ({"w@b": [{"name": "celery"}], "beat@a": None}, WARNING, "beat@a, w@b consume other queues"),
+        (None, WARNING, "no worker consumes the queue scrape_do: runs"),
     ],
 )
 def test_workers_that_take_the_queue_and_none(app_context, monkeypatch, answer, level, named):

@@ -130,9 +130,9 @@ def test_given_broker_is_kept():
         ("unix://a.sock", "absolute"),
         ("redis://h/zero", "number"),
         ("redis://h/²", "number"),
-        ("redis://:se/cret@h", "percent-encoded"),
-        ("redis://:se#cret@h", "percent-encoded"),
-        ("redis://[h", "percent-encoded"),
+        ("redis://:se/cret@h", "percent-encode"),
+        ("redis://:se#cret@h", "percent-encode"),
+        ("redis://[h", "percent-encode"),
     ],
 )
 def test_bad_store_url(bad, said):
@@ -245,8 +245,8 @@ def test_unknown_variables_name_the_nearest():
         "OTHER": "x",
     }
     assert unknown_variables(environ) == [
-        "SCRAPE_DO_REDIS_ULR is not a setting; did you mean SCRAPE_DO_REDIS_URL?",
-        "SCRAPE_DO_XYZZY is not a setting",
+        "SCRAPE_DO_REDIS_ULR is not a setting and has no effect; did you mean SCRAPE_DO_REDIS_URL?",
+        "SCRAPE_DO_XYZZY is not a setting and has no effect",
     ]
 
 

@@ -20,8 +20,8 @@ from scrape_do_celery.cli.sandbox import sandbox
 def main() -> None:
     """Manage runs of the Scrape.do Async API in Celery.
 
-    Settings come from SCRAPE_DO_* variables. The exit code is 0 if all is well, and 1 if something is wrong. Code 2
-    means a wrong call of the command, and code 3 that `result` met a run that has not ended yet.
+    Settings come from SCRAPE_DO_* variables. The exit code is 0 after success, and 1 after an error. The exit code is
+    2 after a wrong call of the command, and 3 if `result` finds a run that has not ended yet.
     """
 
 

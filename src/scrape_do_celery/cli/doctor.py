@@ -28,7 +28,7 @@ _COLOURS = {OK: "green", WARNING: "yellow", WRONG: "red"}
 
 
 @click.command("doctor")
-@click.option("--strict", is_flag=True, help="Warnings count as wrong.")
+@click.option("--strict", is_flag=True, help="Exit with 1 also after warnings.")
 @click.pass_context
 def run_doctor(ctx: click.Context, strict: bool) -> None:
     """Check settings, store, API, broker and workers.

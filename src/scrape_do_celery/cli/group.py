@@ -48,7 +48,9 @@ class CommandGroup(click.Group):
         except (ScrapeDoError, ValueError) as error:
             raise _make_failure(f"{type(error).__name__}: {error}") from None
         except RedisError as error:
-            raise _make_failure(f"the store does not answer ({type(error).__name__}): {error}") from None
+            raise _make_failure(
+                f"the store does not answer ({type(error).__name__}): {error}; check the server and SCRAPE_DO_REDIS_URL"
+            ) from None
         except BrokenPipeError:
             # The reader of the pipe has closed it: click ends without a message.
             raise
@@ -68,7 +70,7 @@ def _fault_text(item: Any) -> str:
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Show a warning about settings on one line, without a place in code that the user did not write."""
+    """Show a warning about settings on one line, without the line of code."""
     before = warnings.formatwarning
 
     def format_plainly(message: Warning | str, category: type[Warning], *rest: Any) -> str:

@@ -32,16 +32,17 @@ _FOUND = frozenset({PurchaseStatus.CONFIRMED, PurchaseStatus.ADOPTED})
 @click.option(
     "--days",
     type=click.IntRange(1, KEPT_DAYS),
-    help=f"Days to look back on, today (UTC) among them: {_SHOWN_DAYS}, or with RUN_ID all {KEPT_DAYS} that are kept.",
+    help=f"Show this number of days, including today (UTC). Default: {_SHOWN_DAYS}; with RUN_ID, all {KEPT_DAYS} "
+    "stored days.",
 )
-@click.option("--unresolved", is_flag=True, help="Only purchases of which it is not known that there is a job.")
+@click.option("--unresolved", is_flag=True, help="Show only purchases without a known job.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def print_ledger(run_id: str | None, days: int | None, unresolved: bool, as_json: bool) -> None:
     """Print the purchases of all runs or of one run in order of time, and their sums.
 
     `status` is open (under way, or in doubt), confirmed (the API answered), adopted (the answer was lost, the job was
-    found), not_found (no job was found) or in_doubt (never known). `credits` is the cost that the API reported for the
-    fetched pages, known after the outcome. `estimated_credits` is our estimate from before the purchase.
+    found), not_found (no job was found) or in_doubt (the search was not conclusive). `credits` is the cost that the API
+    reported for the fetched pages, known after the outcome. `estimated_credits` is the estimate before the purchase.
     """
     days = days or (KEPT_DAYS if run_id else _SHOWN_DAYS)
     found = [
@@ -115,7 +116,7 @@ def _sum_facts(sums: PurchaseSums) -> list[tuple[str, str]]:
         ("targets", str(sums.targets)),
         (
             "credits",
-            f"{sums.credits:.10g} reported, {sums.estimated_credits} estimated, for {sums.known} with an outcome",
+            f"{sums.credits:.10g} reported, {sums.estimated_credits} estimated, for {sums.known} ended purchase(s)",
         ),
     ]
 

@@ -14,17 +14,17 @@ from scrape_do_celery.store import Store
 
 
 @click.command("metrics")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", type=int, default=9808, show_default=True, help="The port; 0 takes a free one.")
-@click.option("--once", is_flag=True, help="Print the metrics and end.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Listen on this address.")
+@click.option("--port", type=int, default=9808, show_default=True, help="Listen on this port; 0 selects a free port.")
+@click.option("--once", is_flag=True, help="Print the metrics once and exit.")
 def serve_metrics(host: str, port: int, once: bool) -> None:
     """Serve metrics of the store for Prometheus, on /metrics.
 
-    Needs the extra `metrics`. The token serves to query the remaining credits, at most once a minute. Without a token,
-    all other metrics are served. A single process is enough for all workers, because they share the store.
+    The command needs the extra `metrics`. With the token, it also reads the remaining credits, at most once a minute.
+    Without a token, it serves all other metrics. One process serves the metrics of all workers that share the store.
     """
     if find_spec("prometheus_client") is None:
-        raise ConfigurationError("prometheus_client is not installed: pip install 'scrape-do-celery[metrics]'")
+        raise ConfigurationError("prometheus_client is not installed; run: pip install 'scrape-do-celery[metrics]'")
     from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 
     from scrape_do_celery.metrics.collector import StoreCollector

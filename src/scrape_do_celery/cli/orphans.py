@@ -28,23 +28,25 @@ STOPPED, ALREADY_ENDED, NOT_STOPPED = "stopped", "already ended", "not stopped"
 
 @click.command("orphans")
 @click.argument("job_ids", nargs=-1, metavar="[JOB_ID]...")
-@click.option("--cancel", is_flag=True, help="Stop them at Scrape.do, or only those named.")
-@click.option("--yes", is_flag=True, help="Do not ask before.")
+@click.option("--cancel", is_flag=True, help="Stop the listed jobs at Scrape.do; with JOB_ID, only these jobs.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def list_orphans(ctx: click.Context, job_ids: tuple[str, ...], cancel: bool, yes: bool, as_json: bool) -> None:
     """List the account's running jobs that no run owns.
 
     The list includes jobs that other programs bought with this token, without this package or with another store or key
-    prefix. Also listed are jobs whose run ended without them, because their cancel was not answered. `credits` is the
-    possible cost of a job, computed from a finished task if the job has one. A job that a run may still adopt is never
-    stopped. If a run searched for a job and did not find it, the run may have paid for it: then it is stopped only if
-    it is named. Pages of a stopped job are not collected.
+    prefix. The list also includes a job whose run ended before the API answered the cancel of the job. `credits` is
+    the possible cost of a job, computed from a finished task if the job has one.
 
-    Without ids, `--cancel` refuses a store that never bought for this account, or that another application's workers
+    With --cancel, a job that a run may still adopt is never stopped. If a run searched for such a job and found none,
+    the run may have paid for the job. Such a job is stopped only if you name the job. No run collects the pages of a
+    stopped job.
+
+    Without ids, --cancel refuses a store that never bought for this account, or that another application's workers
     serve. The runs of the jobs are then probably in another store.
 
-    Needs the token. The exit code is 1 if a job could not be stopped.
+    The command needs the token. The exit code is 1 if a job could not be stopped.
     """
     settings = AppContext.for_app().settings
     _check_call(settings, job_ids, cancel=cancel, yes=yes)
@@ -66,15 +68,15 @@ def list_orphans(ctx: click.Context, job_ids: tuple[str, ...], cancel: bool, yes
 def _check_call(settings: Settings, job_ids: Sequence[str], *, cancel: bool, yes: bool) -> None:
     """Refuse wrong calls, and warn of a shared account, before the first request to the API."""
     if settings.api_key is None:
-        raise ConfigurationError("SCRAPE_DO_API_KEY is not set: an account's jobs cannot be listed without its token")
+        raise ConfigurationError("SCRAPE_DO_API_KEY is not set: set it, because the job list needs the account's token")
     if settings.shared_account:
         click.echo(
-            "Others buy on this account too (SCRAPE_DO_SHARED_ACCOUNT): their jobs are listed as well.", err=True
+            "The account is shared (SCRAPE_DO_SHARED_ACCOUNT): the list includes the jobs of other buyers.", err=True
         )
         if cancel and not (yes and job_ids):
             raise click.UsageError("on a shared account, --cancel needs --yes and the ids of the jobs to stop")
     if cancel and not yes and not sys.stdin.isatty():
-        raise click.UsageError("without a terminal to ask on, --cancel needs --yes")
+        raise click.UsageError("if stdin is not a terminal, --cancel needs --yes")
 
 
 @contextmanager
@@ -115,7 +117,7 @@ def _show_orphans(found: Sequence[OrphanJob], *, named: bool) -> None:
     if found:
         print_table(_HEADER, [_orphan_row(one) for one in found], left=4)
     elif not named:
-        click.echo("no job runs that no run owns")
+        click.echo("no orphans: each running job belongs to a run")
 
 
 def _orphan_row(one: OrphanJob) -> tuple[str, ...]:
@@ -132,7 +134,7 @@ def _orphan_row(one: OrphanJob) -> tuple[str, ...]:
 
 def _ownership_note(one: OrphanJob) -> str:
     if one.previous_owner:
-        return f"run {printable(one.previous_owner.run_id)} ended without it"
+        return f"run {printable(one.previous_owner.run_id)} ended without this job"
     if one.claimant:
         return f"may belong to run {printable(one.claimant.run_id)}"
     if one.searched_by:
@@ -168,4 +170,4 @@ def _as_json(found: Sequence[OrphanJob], others: Sequence[NotAnOrphan], ends: di
 
 def _cancel_question(number: int) -> str:
     where = masked(AppContext.for_app().settings.redis_url)
-    return f"Stop {number} job{'s' * (number > 1)} at Scrape.do, which no run of the store at {where} works on?"
+    return f"Stop {number} job{'s' * (number > 1)} at Scrape.do that no run of the store at {where} owns?"

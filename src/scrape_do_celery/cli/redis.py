@@ -15,7 +15,7 @@ import click
     type=click.Path(file_okay=False, path_type=Path),
     default=Path(".scrape-do"),
     show_default=True,
-    help="Where the server keeps its data.",
+    help="Keep the server's data in this folder.",
 )
 def run_redis(data_dir: Path) -> None:
     """Start a local server with the Redis protocol, for experiments.

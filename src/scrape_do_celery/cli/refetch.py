@@ -30,7 +30,11 @@ _TIMES = 8
 
 @click.command("refetch")
 @click.argument("run_id")
-@click.option("--max-bytes", type=click.IntRange(min=1), help="The limit; unset, 8 times SCRAPE_DO_MAX_PAGE_BYTES.")
+@click.option(
+    "--max-bytes",
+    type=click.IntRange(min=1),
+    help="Accept pages up to this size, in bytes. Default: 8 times SCRAPE_DO_MAX_PAGE_BYTES.",
+)
 @click.pass_context
 def refetch_pages(ctx: click.Context, run_id: str, max_bytes: int | None) -> None:
     """Fetch the pages of a run again that were larger than the limit.
@@ -50,7 +54,11 @@ def refetch_pages(ctx: click.Context, run_id: str, max_bytes: int | None) -> Non
                 continue
             final = settle_task(task, now=time.time(), had_end=False)
             if final is None:
-                click.echo(f"{printable(old.url)}: the API shows the task as {printable(str(task.status))}", err=True)
+                click.echo(
+                    f"{printable(old.url)}: not fetched, because the task is {printable(str(task.status))}; try again "
+                    "later",
+                    err=True,
+                )
                 failed += 1
                 continue
             fetched += store.run(ReplaceLargeContent(part_id, position, final))
@@ -61,7 +69,7 @@ def refetch_pages(ctx: click.Context, run_id: str, max_bytes: int | None) -> Non
 
 def _open_client(settings: Settings, max_bytes: int) -> ScrapeDoAsyncAPIClient:
     if settings.api_key is None:
-        raise ConfigurationError("SCRAPE_DO_API_KEY is not set: pages cannot be fetched without the account's token")
+        raise ConfigurationError("SCRAPE_DO_API_KEY is not set: set it, because a fetch needs the account's token")
     from scrape_do_celery.client import ScrapeDoAsyncAPIClient  # import late: httpx loads slowly
 
     return ScrapeDoAsyncAPIClient(
@@ -73,9 +81,11 @@ def _large_tasks(store: Store, run_id: str) -> Iterator[tuple[PartId, int, TaskD
     """Yield the tasks of a run whose pages were too large, with their parts and positions."""
     record = store.run(ReadRun(run_id))
     if record is None:
-        raise RunNotFoundError(f"no run {run_id} in the store: never written, or past its life", run_id)
+        raise RunNotFoundError(f"the store has no run {run_id}: the id is wrong, or the run has expired", run_id)
     if record.outcome is None:
-        raise ResultNotReadyError(f"run {run_id} is {record.state}: fetch its pages again once it has ended", run_id)
+        raise ResultNotReadyError(
+            f"run {run_id} is {record.state}; repeat the command after the end of the run", run_id
+        )
     for reader in results.part_readers(store, record):
         stored: set[int] = store.run(ReadStoredPositions(reader.part_id))
         for position in sorted(stored):

@@ -27,18 +27,24 @@ _CHECK_INTERVAL = 0.2
 
 @click.command("enqueue")
 @click.argument("urls", nargs=-1, metavar="URL...")
-@click.option("--from", "source", type=click.File(), help="Read more URLs from a file, one a line; - is stdin.")
-@click.option("--request", type=click.File(), help="A JSON file with the fields of JobCreationRequest.")
-@click.option("--geo-code", help="Two letters, such as us.")
-@click.option("--super/--no-super", "super_", default=None, help="Residential and mobile proxies.")
-@click.option("--render", is_flag=True, default=None, help="A browser.")
-@click.option("--device", type=click.Choice(["desktop", "mobile", "tablet"]), help="Which kind of browser to be.")
-@click.option("--output", type=click.Choice(["raw", "markdown"]), help="What pages are given as.")
-@click.option("--timeout", type=int, help="Milliseconds that a target may take.")
-@click.option("--idempotency-key", help="The same key and request give the same run.")
-@click.option("--max-wait", type=float, help="Seconds after which the run ends as timed out.")
-@click.option("--early/--no-early", default=None, help="Fetch tasks as they end; unset, from 50 URLs on.")
-@click.option("--raise-on-task-failure", is_flag=True, help="One failed task fails the run.")
+@click.option("--from", "source", type=click.File(), help="Read more URLs from a file, one per line; - is stdin.")
+@click.option("--request", type=click.File(), help="Read the fields of JobCreationRequest from a JSON file.")
+@click.option("--geo-code", help="Load pages from this country (two letters, such as us).")
+@click.option("--super/--no-super", "super_", default=None, help="Use residential and mobile proxies.")
+@click.option("--render", is_flag=True, default=None, help="Render pages in a browser.")
+@click.option(
+    "--device", type=click.Choice(["desktop", "mobile", "tablet"]), help="Load pages as a browser on this device."
+)
+@click.option("--output", type=click.Choice(["raw", "markdown"]), help="Return pages in this format.")
+@click.option("--timeout", type=int, help="Limit the time of each target, in milliseconds.")
+@click.option("--idempotency-key", help="Return the same run for the same key and request.")
+@click.option("--max-wait", type=float, help="End the run as timed out after this number of seconds.")
+@click.option(
+    "--early/--no-early",
+    default=None,
+    help="Fetch each task when it ends, not after the whole job. Default: early from 50 URLs on.",
+)
+@click.option("--raise-on-task-failure", is_flag=True, help="Fail the run if any task fails.")
 def enqueue_run(urls: tuple[str, ...], source: IO[str] | None, request: IO[str] | None, **options: Any) -> None:
     """Start a run and print its id.
 
@@ -54,7 +60,7 @@ def enqueue_run(urls: tuple[str, ...], source: IO[str] | None, request: IO[str] 
     if targets := [*urls, *_read_urls(source)]:
         fields["targets"] = [*fields.get("targets", ()), *targets]
     elif not fields.keys() & {"targets", "plugin"}:
-        raise click.UsageError("no URL was given")
+        raise click.UsageError("no URL was given: pass URLs, --from or --request")
     handle = runs.enqueue(JobCreationRequest(**fields), **run_options)
     click.echo(handle.run_id)
 
@@ -71,7 +77,7 @@ def print_status(run_id: str) -> None:
             ("state", record.state.value),
             ("tasks", f"{progress.done} done, {progress.failed} failed, {progress.total} in all"),
             *_job_facts(handle),
-            *(("held up by", printable(one)) for one in _api_errors(record)),
+            *(("API error", printable(one)) for one in _api_errors(record)),
             *_unknown_words(record),
             *_error_facts(record),
         ]
@@ -87,8 +93,14 @@ def _job_facts(handle: runs.RunHandle) -> list[tuple[str, str]]:
 
 @click.command("result")
 @click.argument("run_id")
-@click.option("--wait", type=float, default=0.0, help="Seconds to wait for the run to end.", show_default=True)
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="A folder to write each page to.")
+@click.option(
+    "--wait",
+    type=float,
+    default=0.0,
+    help="Wait up to this number of seconds for the end of the run.",
+    show_default=True,
+)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write each page to this folder.")
 @click.pass_context
 def print_result(ctx: click.Context, run_id: str, wait: float, out: Path | None) -> None:
     """Print the outcome of a run, with one line per task."""
@@ -124,7 +136,7 @@ def _read_record(run_id: str) -> RunRecord:
     record = store.run(ReadRun(run_id))
     if record is None:
         _ = runs.RunHandle(run_id).state  # raises an error with the reason
-        raise ScrapeDoError(f"run {run_id} was forgotten a moment ago")
+        raise ScrapeDoError(f"run {run_id} was forgotten while the command read it")
     return record
 
 
@@ -132,7 +144,9 @@ def _wait_for_end(run_id: str, wait: float) -> RunRecord:
     until = time.monotonic() + wait
     while (record := _read_record(run_id)).outcome is None:
         if time.monotonic() >= until:
-            raise ResultNotReadyError(f"run {run_id} is {record.state}; it goes on", run_id)
+            raise ResultNotReadyError(
+                f"run {run_id} is {record.state} and has not ended; wait longer, or try again later", run_id
+            )
         time.sleep(_CHECK_INTERVAL)
     return record
 
@@ -159,7 +173,7 @@ def _result_facts(record: RunRecord) -> list[tuple[str, str]]:
     return [
         ("tasks", ", ".join(f"{number} {name}" for name, number in counts.items())),
         ("credits", f"{small.get('credits', 0):g}"),
-        ("jobs", ", ".join(small.get("jobs", ())) or "none was bought"),
+        ("jobs", ", ".join(small.get("jobs", ())) or "no job was bought"),
     ]
 
 

@@ -2,38 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from scrape_do_sandbox.options import SandboxOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _sandbox_option(name: str, **settings: Any) -> Callable[..., Any]:
+    """Return the decorator that adds the option of a field of `SandboxOptions`."""
+    text = SandboxOptions.model_fields[name].description
+    return click.option(f"--{name.replace('_', '-')}", help=text, **settings)
+
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", type=int, default=8787, show_default=True, help="The port; 0 takes a free one.")
-@click.option("--task-seconds", type=float, help="How long a task takes.")
-@click.option("--spread", type=float, help="Share by which tasks differ from that, 0 to 1.")
-@click.option("--cancel-seconds", type=float, help="How long a cancel takes.")
-@click.option("--token", help="The only token to accept; any is, where this is left out.")
-@click.option("--strict", is_flag=True, default=None, help="One failed task makes its job fail.")
-@click.option("--credits", type=int, help="Credits of a new account.")
-@click.option("--concurrency", type=int, help="Tasks that an account may have under way at once.")
-@click.option("--full-list", is_flag=True, default=None, help="Show whole jobs in the list of jobs.")
-@click.option("--urls", help="How URLs are written back: verbatim, whatwg, go, go_encode, idna2003 or pydantic.")
-@click.option("--start-skew", type=float, help="Seconds by which times in answers are behind the Date header.")
-@click.option("--date-skew", type=float, help="Seconds by which every second Date header is ahead.")
-@click.option("--merge-equal-targets", is_flag=True, default=None, help="Equal targets of a job have one task.")
-@click.option("--create-status", type=int, help="HTTP status of an accepted job.")
-@click.option("--retention", type=float, help="Seconds that results are kept.")
-@click.option("--webhook-later", type=float, help="Seconds until a webhook that met 404 or 410 is tried again.")
-@click.option("--webhook-timeout", type=float, help="Seconds that a webhook's receiver may take.")
-@click.option("--log-file", type=click.Path(dir_okay=False), help="Append each request to this file, as JSON lines.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Listen on this address.")
+@click.option("--port", type=int, default=8787, show_default=True, help="Listen on this port; 0 selects a free port.")
+@_sandbox_option("task_seconds", type=float)
+@_sandbox_option("spread", type=float)
+@_sandbox_option("cancel_seconds", type=float)
+@_sandbox_option("token")
+@_sandbox_option("strict", is_flag=True, default=None)
+@_sandbox_option("credits", type=int)
+@_sandbox_option("concurrency", type=int)
+@_sandbox_option("full_list", is_flag=True, default=None)
+@_sandbox_option("urls")
+@_sandbox_option("start_skew", type=float)
+@_sandbox_option("date_skew", type=float)
+@_sandbox_option("merge_equal_targets", is_flag=True, default=None)
+@_sandbox_option("create_status", type=int)
+@_sandbox_option("retention", type=float)
+@_sandbox_option("webhook_later", type=float)
+@_sandbox_option("webhook_timeout", type=float)
+@_sandbox_option("log_file", type=click.Path(dir_okay=False))
 @click.pass_context
 def sandbox(ctx: click.Context, /, host: str, port: int, **options: Any) -> None:
     """Serve a local Async API, without a token and without cost.
 
-    Set SCRAPE_DO_API_URL to its address. Targets on this machine are really fetched; pages of other targets are made
-    up. The query strings of other targets may ask for faults: ?sandbox=error, ?status=404, ?seconds=5, ?size=1000000
-    (bytes), ?binary=1, ?gone=410.
+    Set SCRAPE_DO_API_URL to the address of the sandbox. The sandbox fetches targets on this machine, and makes up the
+    pages of all other targets. The query strings of other targets may ask for faults: ?sandbox=error, ?status=404,
+    ?seconds=5, ?size=1000000 (bytes), ?binary=1, ?gone=410.
     """
     # Import late: the server loads an HTTP library, which no other command needs.
     from scrape_do_sandbox import SandboxError, load_server

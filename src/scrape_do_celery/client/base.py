@@ -162,7 +162,7 @@ def as_request(request: JobCreationRequest | None, fields: Mapping[str, Any]) ->
         TypeError: both were given, or neither.
     """
     if (request is None) is (not fields):
-        raise TypeError("give a JobCreationRequest or its fields, one of the two")
+        raise TypeError("pass either a JobCreationRequest or its fields, not both")
     return JobCreationRequest(**fields) if request is None else request
 
 

@@ -69,7 +69,9 @@ def create_job(request: JobCreationRequest) -> Endpoint[JobCreationResponse]:
         ValueError: the job would have more than 1,000 targets.
     """
     if request.size > MAX_TARGETS_PER_JOB:
-        raise ValueError(f"a job takes at most {MAX_TARGETS_PER_JOB} targets, this request has {request.size}")
+        raise ValueError(
+            f"a job takes at most {MAX_TARGETS_PER_JOB} targets, but this request has {request.size}; split the request"
+        )
     return Endpoint(
         method="POST",
         path=_JOBS,
@@ -103,7 +105,7 @@ def list_jobs(filters: JobFilters) -> Endpoint[JobsListResponse]:
     """
     unknown = set(filters) - set(_PARAMS)
     if unknown:
-        raise TypeError(f"no such filter of the job list: {', '.join(sorted(unknown))}")
+        raise TypeError(f"unknown filter of the job list: {', '.join(sorted(unknown))}; known are {', '.join(_PARAMS)}")
     params = {name: _PARAMS[name](value) for name, value in filters.items() if value is not None}
     return Endpoint(method="GET", path=_JOBS, reader=_make_reader(JobsListResponse), params=params)
 
@@ -129,11 +131,11 @@ def _make_id_reader(read: Callable[..., M], **asked: str) -> Callable[[bytes], M
     def reader(body: bytes) -> M:
         # An answer may lack its ids, but a gateway's `{"status": "ok"}` says nothing about a job or a task.
         if b'"Status"' not in body:
-            raise ValueError("it has no Status")
+            raise ValueError("the answer has no Status")
         found = read(body, **asked)
         # A gateway's `{"Status": "Error"}` says nothing either, and would end a job and all of its tasks.
         if not (any(name in body for name in ids) or _has_own_field(found, asked)):
-            raise ValueError("it has a Status and no other field of the API")
+            raise ValueError("the answer has a Status, but no other field of the API")
         return found
 
     return reader
@@ -170,7 +172,7 @@ def _make_reader(model: type[M]) -> Callable[[bytes], M]:
     def reader(body: bytes) -> M:
         found = model.from_answer(body)
         if not found.model_fields_set:
-            raise ValueError("it has no field of the promised shape")
+            raise ValueError("the answer has no field that the API documents")
         return found
 
     return reader
@@ -185,7 +187,7 @@ def _quote_id(identifier: str) -> str:
     try:
         return quote(read_id(identifier), safe="")
     except ValueError as error:
-        raise ValueError(f"not an id: {ascii(identifier)[:100]}: {error}") from None
+        raise ValueError(f"{ascii(identifier)[:100]} is not an id: {error}") from None
 
 
 def _make_int_renderer(name: str, low: int, high: float = float("inf")) -> Callable[[Any], str]:

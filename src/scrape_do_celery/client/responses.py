@@ -111,7 +111,7 @@ def _describe_error(error: Exception) -> str:
         # The text is a reader's own, about ids and fields.
         return str(error)
     if not isinstance(error, ValidationError):
-        return "not JSON of the promised shape"
+        return "not JSON in the documented format"
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     return ": ".join(part for part in (".".join(map(str, first["loc"])), first["type"]) if part)
 
@@ -139,7 +139,10 @@ def _make_redirect(
     endpoint: Endpoint[Any], status: int, headers: Mapping[str, str], body: bytes, secret: str
 ) -> AsyncAPIRedirectError:
     host = redact_secret(_redirect_host(headers.get("location", "")), secret)
-    message = f"{endpoint.method} {endpoint.path}: {status}, a redirect to {host or 'no host'}, which is not followed"
+    message = (
+        f"{endpoint.method} {endpoint.path}: {status}, a redirect to {host or 'no host'}; "
+        "the client follows no redirect, so check the API's URL"
+    )
     return AsyncAPIRedirectError(message, status, _body_excerpt(body, secret), False, host)
 
 
@@ -156,7 +159,7 @@ def _make_too_large(
     endpoint: Endpoint[Any], status: int, start: bytes, secret: str, limit: int
 ) -> AsyncAPITooLargeError:
     what = f"{endpoint.method} {endpoint.path}: {status}"
-    message = f"{what}, but the answer has more than {limit} bytes; the rest was not read"
+    message = f"{what}, but the answer has more than {limit} bytes; the client did not read the rest"
     return AsyncAPITooLargeError(message, status, _body_excerpt(start, secret), False, limit)
 
 
@@ -166,7 +169,7 @@ def _make_unparsable(
     text, code, _ = _read_envelope(body)
     is_error = text is not None or code is not None
     shown = (
-        f"it is an error body: {redact_secret(text or str(code), secret)[:EXCERPT]}"
+        f"the answer is an error body: {redact_secret(text or str(code), secret)[:EXCERPT]}"
         if is_error
         else redact_secret(why, secret)
     )

@@ -67,10 +67,10 @@ def build_result(
     """
     tasks = [outcome for outcome in outcomes if isinstance(outcome, TaskDetails)]
     named = {task.task_id: task.url for task in job.tasks}
-    own = {place: task.url for place, task in enumerate(tasks) if not task.gone}
+    own = {position: task.url for position, task in enumerate(tasks) if not task.gone}
     urls = [named.get(task.task_id, "") for task in tasks]
-    places, verified = decide_order(request.targets or [], urls, own)
-    result = JobResult(job=job, tasks=[tasks[place] for place in places], order_verified=verified)
+    positions, verified = decide_order(request.targets or [], urls, own)
+    result = JobResult(job=job, tasks=[tasks[position] for position in positions], order_verified=verified)
     failures = [outcome for outcome in outcomes if isinstance(outcome, ScrapeDoError)]
     if job.is_terminal_failure or failures:
         raise _with_result(_job_failure(job) or failures[0], result)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr, TypeAdapter, ValidationEr
 
 _KEY_BYTES: Final = 32
 _KEY_FORMAT: Final = (
-    "should be 32 random bytes in Base64, such as `openssl rand -base64 32` prints; several with commas between"
+    "should be 32 random bytes in Base64, as `openssl rand -base64 32` prints them; separate several keys by commas"
 )
 
 
@@ -26,9 +26,9 @@ def check_token(value: SecretStr | None) -> SecretStr | None:
         return None
     token = value.get_secret_value().strip()
     if not token:
-        raise ValueError("is blank; leave it unset where no request is sent")
+        raise ValueError("is blank; set the token, or unset the variable if this process sends no requests")
     if not re.fullmatch(r"[!-~]+", token):
-        raise ValueError("should be one word of printable ASCII: it travels in an HTTP header")
+        raise ValueError("should be one word of printable ASCII, because an HTTP header carries the token")
     return SecretStr(token)
 
 
@@ -61,10 +61,10 @@ def check_credentials(value: SecretStr | None) -> SecretStr | None:
         _read_credentials(value)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False, include_context=False)
-        places = ", ".join(".".join(str(step) for step in one["loc"]) or "the JSON" for one in found)
+        paths = ", ".join(".".join(str(step) for step in one["loc"]) or "the JSON" for one in found)
     else:
         return value
-    raise ValueError(f'should be JSON such as {{"shop": {{"headers": {{"Authorization": "..."}}}}}}; wrong: {places}')
+    raise ValueError(f'should be JSON such as {{"shop": {{"headers": {{"Authorization": "..."}}}}}}; wrong: {paths}')
 
 
 def with_credentials(credentials: SecretStr | None, name: str | None, options: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def with_credentials(credentials: SecretStr | None, name: str | None, options: d
         )
     given = known[name].model_dump(exclude_none=True)
     if twice := sorted(given.keys() & options.keys()):
-        raise ValueError(f"{', '.join(twice)}: given by credentials={name!r} as well; give them once")
+        raise ValueError(f"{', '.join(twice)}: also in credentials={name!r}; set each field only once")
     return {**options, **given}
 
 
@@ -117,7 +117,7 @@ def encryption_keys(value: SecretStr | None) -> list[bytes]:
         return []
     found = [_decode_key(text) for text in value.get_secret_value().replace(",", " ").split()]
     if None in found or len(set(found)) < len(found):
-        raise ValueError(_KEY_FORMAT if None in found else "names a key twice")
+        raise ValueError(_KEY_FORMAT if None in found else "contains a key twice; remove the second one")
     return [key for key in found if key is not None]
 
 

@@ -84,93 +84,92 @@ class Settings(BaseSettings):
     )
 
     api_key: Annotated[SecretStr | None, AfterValidator(secrets.check_token)] = Field(
-        default=None, description="The Scrape.do token. Only workers need it; producers write runs down without it."
+        default=None, description="The Scrape.do token. Workers need it; producers do not."
     )
     api_url: Annotated[str, AfterValidator(urls.api_url)] = Field(
         default="https://q.scrape.do", description="Root of the Async API, or of a sandbox."
     )
     redis_url: Annotated[str, AfterValidator(urls.store_url)] = Field(
         default="redis://localhost:6379/0",
-        description="The store, where runs and pages live: `redis://`, `rediss://` (TLS) or `unix:///path?db=0`.",
+        description="The store, which holds runs and pages: `redis://`, `rediss://` (TLS) or `unix:///path?db=0`.",
     )
     broker_url: str = Field(
-        default="", description="Celery's broker, any that Celery supports. Unset: the store's server, next database."
+        default="", description="Celery's broker. If unset: the next database of the store's server."
     )
     result_backend: str = Field(
-        default="", description="Celery's result backend. Unset: the store's server, the database after the broker's."
+        default="", description="Celery's result backend. If unset: two databases after the store's."
     )
     queue: Annotated[str, AfterValidator(_check_queue)] = Field(
-        default="scrape_do", description="The Celery queue of every step."
+        default="scrape_do", description="The Celery queue of all steps."
     )
     key_prefix: Annotated[str, AfterValidator(_check_key_prefix)] = Field(
-        default="scrape_do", description="The first word of every key in the store."
+        default="scrape_do", description="The prefix of every key in the store."
     )
-    result_ttl: int = Field(default=86_400, ge=60, description="How long the pages of a run that is done are kept.")
+    result_ttl: int = Field(default=86_400, ge=60, description="Retention time of the pages of a run that has ended.")
     record_ttl: int = Field(
         # If the broker redelivered the message of a `scrape` after its record had expired, a new run would start.
         # Brokers redeliver within an hour, so a minimum of two hours is safe.
         default=604_800,
         ge=7200,
-        description="How long its record is kept; never shorter than its pages.",
+        description="Retention time of the record of a run; never shorter than that of its pages.",
     )
     idempotency_ttl: int = Field(
-        default=604_800, ge=60, description="How long an idempotency key leads to its run; never shorter than a record."
+        default=604_800, ge=60, description="Retention time of an idempotency key; never shorter than that of a record."
     )
     poll_initial_interval: float = Field(
-        default=1.0, ge=0.01, description="Time between the acceptance of a job and the first look at it."
+        default=1.0, ge=0.01, description="Time between the acceptance of a job and its first poll."
     )
-    poll_max_interval: float = Field(default=30.0, ge=0.01, description="The longest time between two looks at a job.")
-    poll_multiplier: float = Field(default=2.0, ge=1, le=100, description="What each interval grows by.")
-    poll_jitter: bool = Field(default=True, description="Spread looks at random, always below the longest interval.")
+    poll_max_interval: float = Field(default=30.0, ge=0.01, description="The longest time between two polls of a job.")
+    poll_multiplier: float = Field(default=2.0, ge=1, le=100, description="Factor of growth of polling intervals.")
+    poll_jitter: bool = Field(default=True, description="Shorten polling intervals at random.")
     submit_deadline: float = Field(
-        default=60.0, gt=0, description="Total time that a `POST` of a job may take; later its fate is in doubt."
+        default=60.0, gt=0, description="Total time for the `POST` of a job. After this time, the purchase is in doubt."
     )
     submit_visibility_grace: float = Field(
-        default=30.0, ge=0, description="Time that a job in doubt is given to appear at the API."
+        default=30.0, ge=0, description="Time within which the job of a purchase in doubt must appear at the API."
     )
     in_doubt_policy: Literal["resubmit_if_not_found", "never_resubmit"] = Field(
         default="resubmit_if_not_found",
-        description="What to do where the answer to a purchase was lost and no such job is found: send it again, or "
-        "end as in doubt.",
+        description="Action if the answer to a purchase was lost and no such job is found: send the request again, or "
+        "end the run as in doubt.",
     )
     shared_account: bool = Field(
         default=False,
-        description="Others buy jobs with this token too: a job is recognised only by a marker in its webhook's URL.",
+        description="Other programs buy jobs with this token too. Only a marker in a webhook's URL identifies a job.",
     )
     marker_url: Annotated[str | None, AfterValidator(urls.http_url)] = Field(
-        default=None,
-        description="Webhook that carries the marker of requests which have none of their own, on a shared account.",
+        default=None, description="On a shared account, the webhook URL for the marker of requests without a webhook."
     )
     account: str = Field(
-        default="", description="A name for the Scrape.do account, so that runs outlive a change of its token."
+        default="", description="A name for the Scrape.do account. With a name, runs outlive a change of the token."
     )
     auth_grace: float = Field(
-        default=900.0, ge=0, description="How long a refused token holds runs back before they fail."
+        default=900.0, ge=0, description="Time for which runs wait while the API refuses the token. Then they fail."
     )
-    request_timeout: float = Field(default=60.0, gt=0, description="Total time that any other request may take.")
+    request_timeout: float = Field(default=60.0, gt=0, description="Total time for any other request to the API.")
     max_page_bytes: int = Field(
         default=67_108_864,
         ge=65_536,
         le=1_073_741_824,
-        description="The largest answer to one request, in bytes after decompression. A larger page is a failed task.",
+        description="The largest answer to one request, in bytes after decompression. A task with a larger page fails.",
     )
     api_clock_tolerance: float = Field(
         default=3_600.0,
         ge=0,
-        description="How far the API's clocks may be off when the job of a purchase in doubt is searched for.",
+        description="Largest error of the API's clocks that the search for a job in doubt allows for.",
     )
     lease_seconds: float = Field(
-        default=30.0, ge=0.5, description="How long a step holds its work without renewal; then another may take it."
+        default=30.0,
+        ge=0.5,
+        description="Time for which a step holds a part without renewal. Then another step may take the part.",
     )
     cancel_grace: float = Field(
-        default=60.0, ge=0, description="Time to collect the pages that a canceled run has already paid for."
+        default=60.0, ge=0, description="Time to fetch the pages that a canceled run has already paid for."
     )
     poison_after: int = Field(
-        default=5, ge=1, description="Claims without progress after which a run is taken out of work."
+        default=5, ge=1, description="Claims in a row without progress, after which a run is taken out of work."
     )
-    stop_on_failure: bool = Field(
-        default=True, description="Leave the unsent parts of a run unsent once one part has failed."
-    )
+    stop_on_failure: bool = Field(default=True, description="If one part of a run fails, do not send its unsent parts.")
     fetch_concurrency: int = Field(default=20, ge=1, le=200, description="Pages that one step fetches at once.")
     max_requests: int = Field(
         default=100,
@@ -179,10 +178,12 @@ class Settings(BaseSettings):
         description="Requests to the API that all workers together may have under way.",
     )
     request_rate: float | None = Field(
-        default=None, gt=0, description="Requests to the API that all workers together may begin in a second."
+        default=None, gt=0, description="Requests to the API that all workers together may start per second."
     )
     max_active_jobs: int | None = Field(
-        default=None, ge=1, description="Jobs that may run at Scrape.do at a time; the others wait here, in order."
+        default=None,
+        ge=1,
+        description="Jobs that may run at Scrape.do at a time. Other parts wait in the store, in order.",
     )
     credentials: Annotated[
         SecretStr | None, BeforeValidator(secrets.credentials_text), AfterValidator(secrets.check_credentials)
@@ -196,11 +197,11 @@ class Settings(BaseSettings):
         SecretStr | None, BeforeValidator(secrets.encryption_key_text), AfterValidator(secrets.check_encryption_key)
     ] = Field(
         default=None,
-        description="Encrypts requests and pages in the store: 32 random bytes in Base64. Several with commas between: "
-        "the first encrypts, all decrypt.",
+        description="Keys that encrypt requests and pages in the store: each 32 random bytes in Base64, separated by "
+        "commas. The first key encrypts, all keys decrypt.",
     )
     max_dispatched_parts: int = Field(
-        default=1_000, ge=1, description="Parts that may have a step message in the broker at a time."
+        default=1_000, ge=1, description="Parts that may have a step message in the broker at the same time."
     )
 
     @field_validator("broker_url", "result_backend")
@@ -290,7 +291,8 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     strangers = sorted(name for name in environ if name.upper().startswith(PREFIX) and name.upper() not in known)
     rests = [other.removeprefix(PREFIX) for other in known]
     return [
-        f"{name} is not a setting{_suggestion(name.upper().removeprefix(PREFIX), rests, PREFIX)}" for name in strangers
+        f"{name} is not a setting and has no effect{_suggestion(name.upper().removeprefix(PREFIX), rests, PREFIX)}"
+        for name in strangers
     ]
 
 

@@ -78,7 +78,7 @@ def celery_url(url: str) -> str:
         raise ValueError("should be a URL such as redis://host:6379/1 or amqp://host")
     _refuse_foreign_socket(scheme)
     if scheme == "unix":
-        raise ValueError("Celery spells a Redis socket redis+socket:///run/redis.sock?virtual_host=1")
+        raise ValueError("should be redis+socket:///run/redis.sock?virtual_host=1, as Celery spells a Redis socket")
     return url
 
 
@@ -130,7 +130,7 @@ def _split(url: str) -> SplitResult:
         parts = None
     # Python's own message would show a piece of the password if Python read that piece as a port.
     if parts is None or parts.fragment or re.search(r"\s", url):
-        raise ValueError("is not a readable URL; in a password, special characters are percent-encoded")
+        raise ValueError("is not a valid URL; percent-encode special characters in the password")
     return parts
 
 
@@ -139,7 +139,7 @@ def _database(parts: SplitResult) -> int:
     path = "" if parts.scheme in {"unix", "redis+socket"} else unquote(parts.path).strip("/")
     text = query.get("db") or query.get("virtual_host") or path or "0"
     if not (text.isascii() and text.isdigit()):
-        raise ValueError("should end in the number of a database, such as redis://host:6379/0")
+        raise ValueError("should end with a database number, as in redis://host:6379/0")
     return int(text)
 
 
@@ -153,6 +153,6 @@ def _userinfo(parts: SplitResult, query: dict[str, str]) -> str:
 
 def _refuse_foreign_socket(scheme: str) -> None:
     if scheme == "redis+unix":
-        raise ValueError("redis+unix:// is read as localhost:6379 by Celery; the store's socket is unix:///path?db=0")
+        raise ValueError("should be unix:///path?db=0, because Celery reads redis+unix:// as localhost:6379")
     if scheme == "valkey+unix":
-        raise ValueError("should be unix:///path?db=0: Celery and redis-py do not know valkey+unix://")
+        raise ValueError("should be unix:///path?db=0, because Celery and redis-py do not know valkey+unix://")

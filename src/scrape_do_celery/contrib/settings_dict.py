@@ -28,7 +28,7 @@ def settings_of(found: object, framework_keys: Collection[str] = ()) -> Settings
 def problems_of(found: object, framework_keys: Collection[str] = ()) -> dict[str, str]:
     """Return the faults by key. A fault of the dict itself stands under an empty key."""
     if not isinstance(found, dict):
-        return {"": 'it must be a dict, such as {"REDIS_URL": "redis://localhost:6379/0"}'}
+        return {"": 'the value must be a dict, such as {"REDIS_URL": "redis://localhost:6379/0"}'}
     problems = {str(key): what for key in found if (what := _case_fault(key))}
     try:
         Settings(**_settings_values(found, framework_keys))
@@ -49,5 +49,5 @@ def _settings_values(found: Any, framework_keys: Collection[str]) -> dict[str, A
 def _case_fault(key: object) -> str:
     """Return the fault in the spelling of a key; empty if the spelling is right."""
     if not isinstance(key, str):
-        return "keys are texts"
-    return "" if key == key.upper() else f"keys are in capitals: {key.upper()}"
+        return "each key must be a str"
+    return "" if key == key.upper() else f"write the key in capitals: {key.upper()}"

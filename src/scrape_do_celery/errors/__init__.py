@@ -22,80 +22,18 @@ ScrapeDoError
 │   ├── TaskLifecycleError                (models.tasks) TaskFailedError, TaskCanceledError
 │   └── JobTimeoutError                   the polling budget of a blocking wait ran out
 ├── SubmitInDoubtError                    a job may have been bought
-└── RunError                              an error of one run
-    ├── ResultNotReadyError (TimeoutError)  the run has not ended yet
-    ├── RunTimeoutError                     (models.results) the run's own `max_wait` passed
-    ├── RunNotFoundError (LookupError)      the store has no record of the run
-    ├── ResultExpiredError (LookupError)    the store has the run, but not its contents
-    ├── JobLostError                        the API no longer knows the job
-    ├── PoisonedRunError                    the run's steps died again and again
-    └── IdempotencyConflictError (ValueError)  the key was used for another request
+└── RunError                              (errors.runs) an error of one run
 """
 
 from __future__ import annotations
 
-from scrape_do_celery.errors.api import (
-    APIConnectionError,
-    AsyncAPIAuthError,
-    AsyncAPIBadRequestError,
-    AsyncAPIError,
-    AsyncAPIGoneError,
-    AsyncAPINotAcceptableError,
-    AsyncAPINotFoundError,
-    AsyncAPIRateLimitError,
-    AsyncAPIRedirectError,
-    AsyncAPIResponseError,
-    AsyncAPIServerError,
-    AsyncAPITooLargeError,
-    AsyncAPIUnparsableResponseError,
-    JobTimeoutError,
-    SubmitInDoubtError,
-)
-from scrape_do_celery.errors.base import (
-    ConfigurationError,
-    EncryptionKeyError,
-    InvalidRequestError,
-    ScrapeDoError,
-    StoreUnavailableError,
-    rehydrate,
-)
-from scrape_do_celery.errors.runs import (
-    IdempotencyConflictError,
-    JobLostError,
-    PoisonedRunError,
-    ResultExpiredError,
-    ResultNotReadyError,
-    RunError,
-    RunNotFoundError,
-)
+from scrape_do_celery.errors import api, base, runs
+from scrape_do_celery.errors.api import *  # noqa: F403
+from scrape_do_celery.errors.base import *  # noqa: F403
+from scrape_do_celery.errors.runs import *  # noqa: F403
 
-__all__ = [
-    "APIConnectionError",
-    "AsyncAPIAuthError",
-    "AsyncAPIBadRequestError",
-    "AsyncAPIError",
-    "AsyncAPIGoneError",
-    "AsyncAPINotAcceptableError",
-    "AsyncAPINotFoundError",
-    "AsyncAPIRateLimitError",
-    "AsyncAPIRedirectError",
-    "AsyncAPIResponseError",
-    "AsyncAPIServerError",
-    "AsyncAPITooLargeError",
-    "AsyncAPIUnparsableResponseError",
-    "ConfigurationError",
-    "EncryptionKeyError",
-    "IdempotencyConflictError",
-    "InvalidRequestError",
-    "JobLostError",
-    "JobTimeoutError",
-    "PoisonedRunError",
-    "ResultExpiredError",
-    "ResultNotReadyError",
-    "RunError",
-    "RunNotFoundError",
-    "ScrapeDoError",
-    "StoreUnavailableError",
-    "SubmitInDoubtError",
-    "rehydrate",
-]
+# `__all__` of each module lists its public names. Star imports repeat none, so a new name is written in one file.
+__all__: list[str] = []
+__all__ += api.__all__
+__all__ += base.__all__
+__all__ += runs.__all__

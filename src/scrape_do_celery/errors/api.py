@@ -6,6 +6,24 @@ from typing import Any
 
 from scrape_do_celery.errors.base import ScrapeDoError
 
+__all__ = [
+    "APIConnectionError",
+    "AsyncAPIAuthError",
+    "AsyncAPIBadRequestError",
+    "AsyncAPIError",
+    "AsyncAPIGoneError",
+    "AsyncAPINotAcceptableError",
+    "AsyncAPINotFoundError",
+    "AsyncAPIRateLimitError",
+    "AsyncAPIRedirectError",
+    "AsyncAPIResponseError",
+    "AsyncAPIServerError",
+    "AsyncAPITooLargeError",
+    "AsyncAPIUnparsableResponseError",
+    "JobTimeoutError",
+    "SubmitInDoubtError",
+]
+
 
 class APIConnectionError(ScrapeDoError):
     """The API gave no answer."""

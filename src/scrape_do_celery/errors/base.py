@@ -6,6 +6,15 @@ from typing import Any, ClassVar
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+__all__ = [
+    "ConfigurationError",
+    "EncryptionKeyError",
+    "InvalidRequestError",
+    "ScrapeDoError",
+    "StoreUnavailableError",
+    "rehydrate",
+]
+
 
 class ScrapeDoError(Exception):
     """The base class of all errors. `args` hold JSON values only; `cls(*args)` rebuilds the error in any process."""

@@ -1,10 +1,30 @@
-"""Errors of one run."""
+"""Errors of one run.
+
+RunError                                an error of one run
+├── ResultNotReadyError (TimeoutError)  the run has not ended yet
+├── RunTimeoutError                     (models.results) the run's own `max_wait` passed
+├── RunNotFoundError (LookupError)      the store has no record of the run
+├── ResultExpiredError (LookupError)    the store has the run, but not its contents
+├── JobLostError                        the API no longer knows the job
+├── PoisonedRunError                    the run's steps died again and again
+└── IdempotencyConflictError (ValueError)  the key was used for another request
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from scrape_do_celery.errors.base import ScrapeDoError
+
+__all__ = [
+    "IdempotencyConflictError",
+    "JobLostError",
+    "PoisonedRunError",
+    "ResultExpiredError",
+    "ResultNotReadyError",
+    "RunError",
+    "RunNotFoundError",
+]
 
 
 class RunError(ScrapeDoError):

@@ -42,7 +42,7 @@ class LiveRunCounter(threading.Thread):
                 self.count_once()
             except RedisError as error:
                 log.warning(
-                    "could not count the live runs: %s; they are counted later",
+                    "could not count the live runs: %s; the next count follows later",
                     type(error).__name__,
                     extra=log_fields("live_runs_not_counted"),
                 )

@@ -62,7 +62,7 @@ def json_text(value: Any) -> str:
     try:
         return json.dumps(value, ensure_ascii=False, default=str)
     except (RecursionError, TypeError) as error:
-        raise ValueError("the value has no JSON text") from error
+        raise ValueError("the value cannot be written as JSON") from error
 
 
 def _each_once(ids: list[str]) -> list[str]:
@@ -72,7 +72,7 @@ def _each_once(ids: list[str]) -> list[str]:
 
 def _repair_status(value: Any) -> JobStatus | str:
     if not isinstance(value, str):
-        raise ValueError("a status is a word")  # noqa: TRY004 (pydantic takes only a ValueError for a bad value)
+        raise ValueError("the status is not a text")  # noqa: TRY004 (pydantic takes only a ValueError for a bad value)
     return _known_or_kept(clean_text(value))
 
 
@@ -86,14 +86,14 @@ def _known_or_kept(word: str) -> JobStatus | str:
 def _repair_number(value: Any) -> int:
     number = _whole_number(value)
     if not 0 <= number <= _MAX_INT:
-        raise ValueError("a count is a whole number from 0 to 2**63 - 1")
+        raise ValueError("the count is not a whole number from 0 to 2**63 - 1")
     return number
 
 
 def _repair_balance(value: Any) -> int:
     number = _whole_number(value)
     if abs(number) > _MAX_INT:
-        raise ValueError("a balance has at most 63 bits")
+        raise ValueError("the balance has more than 63 bits")
     return number
 
 
@@ -101,12 +101,12 @@ def _whole_number(value: Any) -> int:
     if value is None or value == "":
         return 0
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError("no number")  # noqa: TRY004
+        raise ValueError("the value is not a number")  # noqa: TRY004
     if isinstance(value, int):
         return int(value)
     number = value if isinstance(value, float) else float(value.strip()[:_MAX_WORD])
     if not math.isfinite(number):
-        raise ValueError("no finite number")
+        raise ValueError("the number is not finite")
     return math.floor(number) if isinstance(value, float) or not value.strip().isdecimal() else int(value)
 
 
@@ -115,13 +115,13 @@ def _repair_flag(value: Any) -> bool:
         return False
     word = value.strip().lower() if isinstance(value, str) else ""
     if not isinstance(value, str) or word not in _TRUE | _FALSE:
-        raise ValueError("neither true nor false")
+        raise ValueError("the value is neither true nor false")
     return word in _TRUE
 
 
 def _repair_word(value: Any) -> str:
     if value is not None:
-        raise ValueError("no text")
+        raise ValueError("the value is not a text")
     return ""
 
 
@@ -145,7 +145,7 @@ def _repair_time(value: Any) -> datetime | None:
     if value is None or value == "":
         return None
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError("no time")  # noqa: TRY004
+        raise ValueError("the value is not a time")  # noqa: TRY004
     try:
         return _drop_zero_time(
             _parse_time(value.strip()[:_MAX_WORD]) if isinstance(value, str) else _time_from_number(value)
@@ -178,7 +178,7 @@ def _time_from_number(value: float) -> datetime:
         seconds /= 1000
     # A number outside these years does not count time since 1970.
     if not _Y2000 <= seconds < _Y2100:
-        raise ValueError("the number is no time of this century")
+        raise ValueError("the number is not a time of this century")
     return datetime.fromtimestamp(seconds, UTC)
 
 
@@ -201,7 +201,7 @@ def _repair_headers(value: Any) -> dict[str, str | list[str]]:
 def _header_pairs(value: Any) -> list[tuple[str, Any]]:
     """Return the headers of a list of pairs, or of a list of `{"name": ..., "value": ...}` objects."""
     if not isinstance(value, list):
-        raise ValueError("no headers")  # noqa: TRY004
+        raise ValueError("the value is not a list of headers")  # noqa: TRY004
     return [_header_pair(item) for item in value if item is not None]
 
 
@@ -210,7 +210,7 @@ def _header_pair(item: Any) -> tuple[str, Any]:
         keys = {str(key).lower(): held for key, held in item.items()}
         item = [keys.get("name", keys.get("key")), keys.get("value", keys.get("values"))]
     if not isinstance(item, list | tuple) or len(item) != 2 or not isinstance(item[0], str):  # noqa: PLR2004
-        raise ValueError("no header")
+        raise ValueError("the item is not a header")
     return item[0], item[1]
 
 
@@ -229,7 +229,7 @@ def _repair_telemetry(value: Any) -> dict[str, str]:
 
 def _repair_list(value: Any) -> list[Any]:
     if value is not None:
-        raise ValueError("no list")
+        raise ValueError("the value is not a list")
     return []
 
 

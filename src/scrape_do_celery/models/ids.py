@@ -22,7 +22,7 @@ def read_id(value: Any) -> str:
     """
     text = str(value) if type(value) is int and 0 <= value <= 2**63 - 1 else value
     if not isinstance(text, str) or len(text) > MAX_ID or not _ID.fullmatch(text) or text.endswith("\n"):
-        raise ValueError("an id is 1 to 200 visible ASCII characters, and neither `.` nor `..`")
+        raise ValueError("an id must be 1 to 200 visible ASCII characters, and neither `.` nor `..`")
     return text
 
 
@@ -50,6 +50,6 @@ def check_ids(ids: list[str]) -> None:
     # Check all ids at once for speed: a job has up to 1,000 ids, and is read often.
     text = "".join(ids)
     if not _ALL_VISIBLE.fullmatch(text) or not _NO_IDS.isdisjoint(ids):
-        raise ValueError("an id is refused")
+        raise ValueError("the list has an id that is not 1 to 200 visible ASCII characters, or is `.` or `..`")
     if len(text) > MAX_ID and max(map(len, ids)) > MAX_ID:
-        raise ValueError("an id is refused")
+        raise ValueError("the list has an id that is not 1 to 200 visible ASCII characters, or is `.` or `..`")

@@ -22,6 +22,17 @@ from .repairs import FieldRepair, read_tolerantly
 from .statuses import FAILURES, JobStatus, is_terminal, read_status
 from .wire import AnswerModel, LifecycleModel, WireModel
 
+__all__ = [
+    "CancelJobResponse",
+    "JobCanceledError",
+    "JobCreationResponse",
+    "JobDetails",
+    "JobFailedError",
+    "JobLifecycleError",
+    "JobsListResponse",
+    "UndetailedTaskResponse",
+]
+
 
 class UndetailedTaskResponse(WireModel):
     """A task inside `JobDetails.tasks`."""

@@ -67,7 +67,7 @@ class RenderOptions(RequestModel):
     def _check_consistency(self) -> Self:
         shots = self._given_options("screenshot", "full_screenshot", "particular_screenshot")
         if len(shots) > 1:
-            raise ValueError(f"only one screenshot a page: {' and '.join(shots)} exclude each other")
+            raise ValueError(f"a page has at most one screenshot: {' and '.join(shots)} exclude each other")
         if shots and self.block_resources:
             raise ValueError(f"{shots[0]} needs the page's resources: block_resources must not be true")
         in_json = shots + self._given_options("show_frames", "show_websocket_requests")

@@ -133,7 +133,7 @@ class JobCreationRequest(RequestModel):
 
     @classmethod
     def _hint_at_field(cls, key: str) -> str:
-        return ", it belongs into render" if key in RenderOptions.model_fields else super()._hint_at_field(key)
+        return "; put this field into render" if key in RenderOptions.model_fields else super()._hint_at_field(key)
 
     @field_validator("targets", mode="before")
     @classmethod
@@ -156,7 +156,9 @@ class JobCreationRequest(RequestModel):
     @classmethod
     def _no_switch(cls, render: Any) -> Any:
         if isinstance(render, bool):
-            raise ValueError("render takes options, such as {'wait_until': 'networkidle2'}; {} for none")  # noqa: TRY004
+            raise ValueError(  # noqa: TRY004
+                "render must be a dict of options, such as {'wait_until': 'networkidle2'}, or {} for the defaults"
+            )
         return render
 
     @field_validator("timeout", "retry_timeout")
@@ -198,7 +200,8 @@ class JobCreationRequest(RequestModel):
     def _warn_of_ignored_body(self, info: ValidationInfo) -> Self:
         if self.body is not None and self.method in _WITHOUT_BODY and not is_said(info):
             text = (
-                f"body is sent with {self.method or 'GET'}, which most servers ignore; set method='POST' if it is meant"
+                f"body is sent with {self.method or 'GET'}, and most servers ignore it; "
+                "set method='POST' if the server must read the body"
             )
             warnings.warn(text, UserWarning, stacklevel=caller_level())
         return self

@@ -16,6 +16,12 @@ from .wire import AnswerModel, WireModel
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+__all__ = [
+    "JobResult",
+    "RunTimeoutError",
+    "UserInformation",
+]
+
 
 class JobResult(WireModel):
     """A job that ended, with all its tasks in the order of the input."""

@@ -70,14 +70,14 @@ def why_no_text(value: Any) -> str | None:
     return None
 
 
-def why_no_json(value: Any, place: str, depth: int = 0) -> str | None:
+def why_no_json(value: Any, path: str, depth: int = 0) -> str | None:
     """Return the part of `value` that JSON cannot write, and the reason; None for a good value."""
     if isinstance(value, Mapping | list):
         if depth >= MAX_DEPTH:
-            return f"{place[:_SHOWN_LETTERS]}... is nested in more than {MAX_DEPTH} levels"
-        return next(_inner_faults(value, place, depth + 1), None)
+            return f"{path[:_SHOWN_LETTERS]}... is nested in more than {MAX_DEPTH} levels"
+        return next(_inner_faults(value, path, depth + 1), None)
     fault = why_no_text(value) if isinstance(value, str) else _why_no_scalar(value)
-    return f"{place} {fault}" if fault else None
+    return f"{path} {fault}" if fault else None
 
 
 def _why_no_scalar(value: Any) -> str | None:
@@ -90,15 +90,15 @@ def _why_no_scalar(value: Any) -> str | None:
     return f"is of type {type(value).__name__}, which JSON cannot write; use dict, list, str, int or float"
 
 
-def _inner_faults(value: Mapping[Any, Any] | list[Any], place: str, depth: int) -> Iterator[str]:
+def _inner_faults(value: Mapping[Any, Any] | list[Any], path: str, depth: int) -> Iterator[str]:
     if isinstance(value, list):
-        found = (why_no_json(item, f"{place}[{position}]", depth) for position, item in enumerate(value))
+        found = (why_no_json(item, f"{path}[{position}]", depth) for position, item in enumerate(value))
         yield from filter(None, found)
         return
     for key, item in value.items():
         if fault := why_no_text(key):
-            yield f"{place}: the key {_show_key(key)} {fault}"
-        elif fault := why_no_json(item, f"{place}[{_show_key(key)}]", depth):
+            yield f"{path}: the key {_show_key(key)} {fault}"
+        elif fault := why_no_json(item, f"{path}[{_show_key(key)}]", depth):
             yield fault
 
 
@@ -113,7 +113,7 @@ def as_list(value: Any, field: str, items: str) -> Any:
     if isinstance(value, str | bytes | bytearray):
         raise ValueError(f"{field} must be a list of {items}, not one string")  # noqa: TRY004 (pydantic's contract)
     if isinstance(value, Mapping | AbstractSet):
-        raise ValueError(f"{field} must have an order: a list of {items}")  # noqa: TRY004
+        raise ValueError(f"{field} must be a list of {items}, not {type(value).__name__}, because their order counts")  # noqa: TRY004
     if not isinstance(value, Iterable):
         raise ValueError(f"{field} must be a list of {items}, not {type(value).__name__}")  # noqa: TRY004
     return list(value)
@@ -155,7 +155,7 @@ def header_faults(headers: Mapping[Any, Any]) -> Iterator[str]:
             yield fault
             continue
         if (first := seen.setdefault(name.lower(), name)) != name:
-            yield f"{_show_key(first)} and {_show_key(name)} are the same header; give one of them"
+            yield f"{_show_key(first)} and {_show_key(name)} are the same header; keep only one"
         if fault := why_no_header_value(value):
             yield f"the value of {_show_key(name)} {fault}"
 

@@ -24,6 +24,14 @@ from .parsing import plain_object
 from .statuses import JobStatus, is_known_status
 from .wire import LifecycleModel
 
+__all__ = [
+    "TaskCanceledError",
+    "TaskDetails",
+    "TaskFailedError",
+    "TaskLifecycleError",
+    "WebhookPayload",
+]
+
 _COST_KEYS = frozenset({"request-cost", "scrape.do-request-cost"})
 #: Credits that a task can cost at most; a higher amount is ignored. The price list ends at some hundreds.
 _MAX_COST: Final = 1e6
@@ -202,7 +210,7 @@ def _from_base64(text: str) -> bytes:
         return base64.b64decode(compact.translate(_URL_SAFE).encode("ascii"), validate=True)
     except (binascii.Error, UnicodeEncodeError) as error:
         # Build a new error, because a UnicodeEncodeError would carry the whole page.
-        reason = "it holds characters outside ASCII" if isinstance(error, UnicodeEncodeError) else str(error)
+        reason = "the text holds characters outside ASCII" if isinstance(error, UnicodeEncodeError) else str(error)
         raise ValueError(f"the content is not valid base64: {reason}") from None
 
 

@@ -16,19 +16,15 @@ from urllib.parse import unquote
 from ada_url import URL
 
 from .urls_refused import why_no_target
-from .urls_v1 import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 __all__ = [
     "coarse_digest",
-    "fingerprint",
     "is_web_url",
     "loose_form",
     "match_targets",
-    "normalise",
-    "previous_digests",
     "strict_digest",
     "whatwg_form",
     "why_no_target",
@@ -63,10 +59,6 @@ def whatwg_form(url: str) -> str:
         return url
 
 
-#: The old name of `whatwg_form`, until all callers use the new name.
-normalise = whatwg_form
-
-
 def loose_form(url: str) -> str:
     """Return the form that all spellings of one target share; some different targets share it, too.
 
@@ -98,11 +90,6 @@ def coarse_digest(targets: Iterable[str]) -> str:
     return _make_digest("c2", map(loose_form, targets))
 
 
-def previous_digests(targets: Iterable[str]) -> tuple[str, ...]:
-    """Return the digests under which earlier versions stored these targets, the newest version first."""
-    return (fingerprint(targets),)
-
-
 def match_targets(targets: Sequence[str], urls: Sequence[str]) -> tuple[list[int], bool]:
     """Return for each target the position of its URL in `urls`, and whether the URLs prove all these positions.
 
@@ -120,8 +107,8 @@ def match_targets(targets: Sequence[str], urls: Sequence[str]) -> tuple[list[int
         placed.update(pairs)
         proven = proven and len(pairs) == len(group)
     if proven:
-        return [placed[place] for place in range(len(targets))], True
-    return _fill_places(placed, len(urls)), False
+        return [placed[position] for position in range(len(targets))], True
+    return _fill_positions(placed, len(urls)), False
 
 
 def _make_digest(version: str, forms: Iterable[str]) -> str:
@@ -182,7 +169,7 @@ def _loose_label(label: str) -> str:
 class _UrlForms(NamedTuple):
     """A URL with its position and its keys of comparison, the strictest key first."""
 
-    place: int
+    position: int
     exact: str
     whatwg: str
     loose: str
@@ -190,9 +177,9 @@ class _UrlForms(NamedTuple):
 
 def _group_urls(urls: Iterable[str]) -> Mapping[str, list[_UrlForms]]:
     groups: dict[str, list[_UrlForms]] = defaultdict(list)
-    for place, url in enumerate(urls):
+    for position, url in enumerate(urls):
         form = whatwg_form(url)
-        one = _UrlForms(place, url, form, _loose_form(form))
+        one = _UrlForms(position, url, form, _loose_form(form))
         groups[one.loose].append(one)
     return groups
 
@@ -215,35 +202,35 @@ def _pair_by_key(
         # Two spellings of a URL have the same page. If the server kept their texts, each still gets its own task.
         by_text = _pair_in_order(targets, urls, attrgetter("exact"))
         taken = set(by_text.values())
-        targets = [one for one in targets if one.place not in by_text]
-        urls = [one for one in urls if one.place not in taken]
+        targets = [one for one in targets if one.position not in by_text]
+        urls = [one for one in urls if one.position not in taken]
         return by_text | _pair_in_order(targets, urls, key)
     # A server may answer equal targets with one task.
-    places = {key(one): one.place for one in urls}
-    if len(places) == len(urls) and places.keys() == set(map(key, targets)):
-        return {one.place: places[key(one)] for one in targets}
+    positions = {key(one): one.position for one in urls}
+    if len(positions) == len(urls) and positions.keys() == set(map(key, targets)):
+        return {one.position: positions[key(one)] for one in targets}
     return None
 
 
 def _pair_in_order(targets: list[_UrlForms], urls: list[_UrlForms], key: Callable[[_UrlForms], str]) -> dict[int, int]:
     """Pair targets with URLs of the same key, in their order. Some may stay without a pair."""
-    places: dict[str, deque[int]] = defaultdict(deque)
+    positions: dict[str, deque[int]] = defaultdict(deque)
     for one in urls:
-        places[key(one)].append(one.place)
-    return {one.place: places[key(one)].popleft() for one in targets if places[key(one)]}
+        positions[key(one)].append(one.position)
+    return {one.position: positions[key(one)].popleft() for one in targets if positions[key(one)]}
 
 
-def _fill_places(placed: Mapping[int, int], number: int) -> list[int]:
+def _fill_positions(placed: Mapping[int, int], number: int) -> list[int]:
     """Order `number` URLs, each once: first the placed URLs, then URLs whose own position is free, then the rest."""
     slots: dict[int, int] = {}
     rest = dict.fromkeys(range(number))
-    for place, one in sorted(placed.items()):
+    for position, one in sorted(placed.items()):
         if one in rest:
-            slots[place] = one
+            slots[position] = one
             del rest[one]
     for one in [one for one in rest if one not in slots]:
         slots[one] = one
         del rest[one]
-    free = (place for place in itertools.count() if place not in slots)
+    free = (position for position in itertools.count() if position not in slots)
     slots.update(zip(list(itertools.islice(free, len(rest))), rest, strict=True))
-    return [slots[place] for place in sorted(slots)]
+    return [slots[position] for position in sorted(slots)]

@@ -193,7 +193,7 @@ def suggest_name(word: str, known: dict[str, str]) -> str:
 
 def _with_ids(data: Any, asked: Mapping[str, str]) -> dict[str, Any]:
     if not isinstance(data, Mapping):
-        raise ValueError("the answer is no JSON object")  # noqa: TRY004 (an answer's fault, not a caller's)
+        raise ValueError("the answer is not a JSON object")  # noqa: TRY004 (an answer's fault, not a caller's)
     absent = {wire_name(name): value for name, value in asked.items() if value and not _has_id(data, name)}
     return {**data, **absent}
 
@@ -203,7 +203,7 @@ def _match_ids(model: Wire, asked: Mapping[str, str]) -> Wire:
     for name, value in asked.items():
         held = getattr(model, name)
         if value and not same_id(held, value):
-            raise ValueError(f"the answer is about another {name.removesuffix('_id')} than the one asked for")
+            raise ValueError(f"the answer is about another {name.removesuffix('_id')} than the request")
         if value and held != value:
             changes[name] = value
     return model.model_copy(update=changes) if changes else model

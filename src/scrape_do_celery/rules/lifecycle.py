@@ -152,17 +152,17 @@ def settle_task(task: TaskDetails, *, now: float, had_end: bool) -> TaskDetails 
     return None
 
 
-def give_up_task(task: TaskDetails, looks: int) -> TaskDetails:
+def give_up_task(task: TaskDetails, polls: int) -> TaskDetails:
     """Make a failed task of a task that does not end. Content of the answer is kept: then the task is not `gone`."""
     kept = bool(task.content)
-    reason = f"still {shorten_word(task.status)} at {looks} looks after its job had ended"
+    reason = f"still {shorten_word(task.status)} after {polls} polls, although its job has ended"
     update = {"status": JobStatus.ERROR, "gone": not kept, "given_up": kept, "error_message": reason}
     return task.model_copy(update=update)
 
 
 def hold_task(task: TaskDetails) -> TaskDetails:
     """Return a task of a non-final answer in the form that is stored if no later answer has content."""
-    reason = f"an answer had this content while the task was {shorten_word(task.status)}; no later answer had any"
+    reason = f"an answer had this content while the task was {shorten_word(task.status)}; later answers had no content"
     return task.model_copy(update={"status": JobStatus.ERROR, "given_up": True, "error_message": reason})
 
 
@@ -171,7 +171,7 @@ def was_stopped(job: JobDetails) -> bool:
     return job.status not in (JobStatus.SUCCESS, JobStatus.ERROR) and not is_unknown(job.status)
 
 
-def wanted_positions(job: JobDetails, looks: int = 0) -> set[int]:
+def wanted_positions(job: JobDetails, passes: int = 0) -> set[int]:
     """Return the positions of the tasks to fetch: all tasks, or the tasks of a stopped job that were not stopped.
 
     Tasks that were under way when their job was stopped may be paid. The summary is only a snapshot, so they are
@@ -181,7 +181,7 @@ def wanted_positions(job: JobDetails, looks: int = 0) -> set[int]:
     if not was_stopped(job) or not job.tasks:
         return everything
     status = {task.task_id: task.status for task in job.tasks}
-    if looks >= STOPPED_PASSES:
+    if passes >= STOPPED_PASSES:
         return {position for position in everything if status.get(job.task_ids[position]) == JobStatus.SUCCESS}
     return {position for position in everything if status.get(job.task_ids[position]) not in _STOPPED}
 

@@ -21,15 +21,16 @@ def decide_order(
     proven unless the own URLs prove the same. A task without an own answer, such as a gone task, does not count.
     """
     own = own or {}
-    positions, proven = match_targets(targets, [url or own.get(place, "") for place, url in enumerate(named)])
+    positions, proven = match_targets(targets, [url or own.get(position, "") for position, url in enumerate(named)])
     return positions, proven and _is_confirmed(targets, positions, own)
 
 
 def _is_confirmed(targets: Sequence[str], positions: Sequence[int], own: Mapping[int, str]) -> bool:
     told = [(target, own[at]) for target, at in zip(targets, positions, strict=True) if at in own]
     wanted = [target for target, _ in told]
-    places, proven = match_targets(wanted, [url for _, url in told])
-    # Targets of one WHATWG form have one page, so their tasks may change places.
+    matched, proven = match_targets(wanted, [url for _, url in told])
+    # Targets of one WHATWG form have one page, so their tasks may swap positions.
     return proven and all(
-        mine == theirs or whatwg_form(wanted[mine]) == whatwg_form(wanted[theirs]) for mine, theirs in enumerate(places)
+        mine == theirs or whatwg_form(wanted[mine]) == whatwg_form(wanted[theirs])
+        for mine, theirs in enumerate(matched)
     )

@@ -1,4 +1,4 @@
-"""The outcomes of parts and runs: one row for each, and the rules that choose one."""
+"""The states of runs, and the outcomes of parts and runs: one row for each, and the rules that choose one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from scrape_do_celery.models import JobCanceledError, JobFailedError, RunTimeoutError
 from scrape_do_celery.rules.lifecycle import is_unknown
-from scrape_do_celery.rules.states import DEADLINE, RunState
+from scrape_do_celery.rules.states import DEADLINE, PartState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -18,6 +18,28 @@ if TYPE_CHECKING:
 
     #: makes the error of an outcome from the id of the run, the job that decides it, and `max_wait`
     MakeError = Callable[[str, JobDetails | None, float | None], ScrapeDoError | None]
+
+
+class RunState(StrEnum):
+    """The state of a run, as `RunHandle.state` returns it. A run that has ended has its outcome as its state."""
+
+    QUEUED = "queued"  #: each live part waits for its purchase
+    SUBMITTING = "submitting"  #: a job is being bought
+    RECONCILING = "reconciling"  #: a purchase may have bought a job, which is searched for
+    RUNNING = "running"  #: Scrape.do works on the jobs
+    FETCHING = "fetching"  #: contents are being fetched
+    SUCCEEDED = "succeeded"  #: outcome: every job ended in success
+    FAILED = "failed"  #: outcome: a job was refused or ended in error
+    CANCELED = "canceled"  #: outcome: canceled by a stop request, or at Scrape.do
+    TIMED_OUT = "timed_out"  #: outcome: `max_wait` passed
+    IN_DOUBT = "in_doubt"  #: outcome: a job may have been bought, and was not found
+    LOST = "lost"  #: outcome: the API no longer knows the job
+    POISONED = "poisoned"  #: outcome: its steps died again and again
+
+    @property
+    def is_outcome(self) -> bool:
+        """Whether the run has ended."""
+        return self.value not in set(PartState)
 
 
 class HiddenPurchase(StrEnum):
@@ -75,6 +97,9 @@ OUTCOMES: Final = tuple(OUTCOME_RULES)
 #: The outcome of a part that was not sent because another part had failed before. Such a part never decides a run.
 SKIPPED: Final = "skipped"
 
+#: States of live parts. A run has the state of its part that comes last in this order.
+_SHOWN = (PartState.QUEUED, PartState.FETCHING, PartState.RUNNING, PartState.SUBMITTING, PartState.RECONCILING)
+
 
 def skips_unsent(outcome: str) -> bool:
     """Tell whether parts that were not sent stay unsent after this outcome of a part."""
@@ -123,3 +148,11 @@ def part_outcome(job: JobDetails, stop_reason: str | None, *, done: int = 0) -> 
 def outcome_of_stop(stop_reason: str | None) -> RunState:
     """Return the outcome of a part that ended on a stop request, or whose job another client canceled."""
     return RunState.TIMED_OUT if stop_reason == DEADLINE else RunState.CANCELED
+
+
+def run_state(outcome: str | None, parts: Iterable[str]) -> RunState:
+    """Return the state of a run, from its outcome and the states of its parts."""
+    if outcome:
+        return RunState(outcome)
+    live = [PartState(p) for p in parts if p != PartState.DONE]
+    return RunState(max(live, key=_SHOWN.index).value) if live else RunState.FETCHING

@@ -102,18 +102,18 @@ class PollingStrategy(BaseModel):
         return min(left, self.interval(attempt))
 
 
-def job_not_found(age: float, looks: int) -> Literal["poll_again", "lost"]:
-    """Decide about 404 number `looks` since the grace ended, `age` seconds after the creation of the job.
+def job_not_found(age: float, polls: int) -> Literal["poll_again", "lost"]:
+    """Decide about 404 number `polls` since the grace ended, `age` seconds after the creation of the job.
 
     Within `NOT_FOUND_GRACE` a 404 is not counted: the API may not show a job yet that it has just created.
     """
-    return "lost" if age >= NOT_FOUND_GRACE and looks >= MAX_NOT_FOUND_POLLS else "poll_again"
+    return "lost" if age >= NOT_FOUND_GRACE and polls >= MAX_NOT_FOUND_POLLS else "poll_again"
 
 
-def delay_before_last(looks: int, limit: int, interval: float) -> float:
-    """Return the seconds to wait after poll `looks` of `limit`, at least a minute before the last poll.
+def delay_before_last(polls: int, limit: int, interval: float) -> float:
+    """Return the seconds to wait after poll `polls` of `limit`, at least a minute before the last poll.
 
     During a gateway's deployment or a database outage, each answer may be 404 for a while. A job or task that is given
     up has been paid.
     """
-    return max(interval, NOT_FOUND_GRACE) if looks == limit - 1 else interval
+    return max(interval, NOT_FOUND_GRACE) if polls == limit - 1 else interval

@@ -116,12 +116,12 @@ def decide(candidates: Sequence[Candidate], evidence: SearchEvidence) -> tuple[R
     if mine:
         return Resolution.ADOPT, mine[0].job_id
     if evidence.retention_passed:
-        return Resolution.AMBIGUOUS, "it could not be found out for as long as the API keeps jobs"
+        return Resolution.AMBIGUOUS, "no search was conclusive while the API kept the job"
     if evidence.refused and evidence.complete:
-        return Resolution.NOT_FOUND, "the API refused it, and no such job is listed"
+        return Resolution.NOT_FOUND, "the API refused the purchase, and the job list shows no such job"
     if not evidence.proves_absence or evidence.needs_second_listing:
-        return Resolution.SEARCH_LATER, "no such job was seen yet"
-    return Resolution.NOT_FOUND, "no such job was seen in two full listings"
+        return Resolution.SEARCH_LATER, "no listing has shown such a job yet"
+    return Resolution.NOT_FOUND, "two full listings showed no such job"
 
 
 def _possible_candidates(candidates: Sequence[Candidate], evidence: SearchEvidence) -> list[Candidate]:
@@ -138,15 +138,15 @@ def _possible_candidates(candidates: Sequence[Candidate], evidence: SearchEviden
 
 def _ambiguity(possible: Sequence[Candidate], newer: Sequence[Candidate], evidence: SearchEvidence) -> str:
     if len(newer) < len(possible):
-        return "an equal job that no run owns looks older than the purchase, and nothing proves that it is"
+        return "an equal job without a run seems older than the purchase, but its age is not certain"
     if not newer:
         return ""
     if evidence.ambiguity:
         return evidence.ambiguity
     if len(newer) > evidence.purchases:
-        return f"{len(newer)} equal jobs that no run owns for {evidence.purchases} purchase(s)"
+        return f"{len(newer)} equal jobs without a run match {evidence.purchases} purchase(s)"
     if not newer[0].strict and evidence.alike != 1:
-        return f"a job has similar URLs, and {evidence.alike} unresolved purchases have such targets"
+        return f"a job has similar URLs, and {evidence.alike} unresolved purchases may have bought it"
     return ""
 
 

@@ -28,7 +28,7 @@ def schedule_rule(when: object) -> dict[str, Any]:
         when = when.run_every
     seconds = when.total_seconds() if isinstance(when, timedelta) else when
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 1:
-        raise ValueError(f"schedule must be a crontab, or an interval of at least a second: {when!r}")
+        raise ValueError(f"schedule must be a crontab, or an interval of at least one second: {when!r}")
     return {"every": float(seconds)}
 
 
@@ -56,7 +56,7 @@ def _last_minute(cron: crontab, now: datetime) -> datetime:
                 found = day.replace(hour=hour, minute=minute, second=0, microsecond=0)
                 if found <= now:
                     return found
-    raise ValueError(f"a crontab that never comes: {cron!r}")
+    raise ValueError(f"the crontab never comes due: {cron!r}")
 
 
 def _is_day(cron: crontab, day: datetime) -> bool:

@@ -1,4 +1,4 @@
-"""The states of parts and runs, and every rule that moves between them. No I/O, no clock."""
+"""The states of parts, and every rule that moves between them. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from scrape_do_celery import routing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 
 class PartState(StrEnum):
@@ -38,7 +38,7 @@ TRANSITIONS: Final[Mapping[PartState, Mapping[PartState, str]]] = {
     PartState.RECONCILING: {
         PartState.RUNNING: "the job was adopted",
         PartState.QUEUED: "no job was found",
-        PartState.DONE: "nobody can know",
+        PartState.DONE: "no search was conclusive",
     },
     PartState.RUNNING: {
         PartState.FETCHING: "the job is terminal",
@@ -47,32 +47,6 @@ TRANSITIONS: Final[Mapping[PartState, Mapping[PartState, str]]] = {
     PartState.FETCHING: {PartState.DONE: "all contents are stored"},
     PartState.DONE: {},
 }
-
-
-class RunState(StrEnum):
-    """The state of a run, as `RunHandle.state` returns it. A run that has ended has its outcome as its state."""
-
-    QUEUED = "queued"  #: each live part waits for its purchase
-    SUBMITTING = "submitting"  #: a job is being bought
-    RECONCILING = "reconciling"  #: a purchase may have bought a job, which is searched for
-    RUNNING = "running"  #: Scrape.do works on the jobs
-    FETCHING = "fetching"  #: contents are being fetched
-    SUCCEEDED = "succeeded"  #: outcome: every job ended in success
-    FAILED = "failed"  #: outcome: a job was refused or ended in error
-    CANCELED = "canceled"  #: outcome: canceled by a stop request, or at Scrape.do
-    TIMED_OUT = "timed_out"  #: outcome: `max_wait` passed
-    IN_DOUBT = "in_doubt"  #: outcome: a job may have been bought, and was not found
-    LOST = "lost"  #: outcome: the API no longer knows the job
-    POISONED = "poisoned"  #: outcome: its steps died again and again
-
-    @property
-    def is_outcome(self) -> bool:
-        """Whether the run has ended."""
-        return self.value not in set(PartState)
-
-
-#: States of live parts. A run has the state of its part that comes last in this order.
-_SHOWN = (PartState.QUEUED, PartState.FETCHING, PartState.RUNNING, PartState.SUBMITTING, PartState.RECONCILING)
 
 CANCEL = "cancel"
 DEADLINE = "deadline"
@@ -95,11 +69,3 @@ def next_step(state: str, *, stop_requested: bool = False, cancel_sent: bool = F
         return None
     part = PartState(state)
     return routing.CANCEL_RUN if part is PartState.RUNNING and stop_requested and not cancel_sent else _STEPS[part]
-
-
-def run_state(outcome: str | None, parts: Iterable[str]) -> RunState:
-    """Return the state of a run, from its outcome and the states of its parts."""
-    if outcome:
-        return RunState(outcome)
-    live = [PartState(p) for p in parts if p != PartState.DONE]
-    return RunState(max(live, key=_SHOWN.index).value) if live else RunState.FETCHING

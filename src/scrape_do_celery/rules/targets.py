@@ -10,7 +10,6 @@ from scrape_do_celery.models.urls import (
     coarse_digest,
     is_web_url,
     loose_form,
-    previous_digests,
     strict_digest,
     whatwg_form,
 )
@@ -67,8 +66,6 @@ class PartDigests:
 
     strict: tuple[str, ...]
     coarse: tuple[str, ...]
-    #: digests by earlier versions of this package, which name target locks while workers of both versions run
-    previous: tuple[str, ...]
 
     @classmethod
     def from_targets(cls, targets: Sequence[str]) -> PartDigests:
@@ -76,14 +73,7 @@ class PartDigests:
         kinds = [list(targets)]
         if len(distinct := distinct_targets(targets)) < len(targets):
             kinds.append(distinct)
-        return cls(
-            tuple(map(strict_digest, kinds)), tuple(map(coarse_digest, kinds)), tuple(previous_digests(list(targets)))
-        )
-
-    @property
-    def by_any_version(self) -> str:
-        """The digests of equal targets by this and earlier versions, joined by spaces."""
-        return " ".join((*self.strict, *self.previous))
+        return cls(tuple(map(strict_digest, kinds)), tuple(map(coarse_digest, kinds)))
 
     def is_like(self, targets: Sequence[str]) -> bool:
         """Return whether the targets of another part are similar or equal."""

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 _SETTINGS, _OWN_APP = "scrape_do_settings", "scrape_do_own_app"
 EAGER = (
-    "task_always_eager: a run is carried out by workers while a job goes on, and not within the call that starts it. "
-    "Set it to False. In development, start a worker beside the site: `celery -A <your app> worker`; `scrape-do redis` "
-    "and `scrape-do sandbox` serve it on this machine for free. In tests, the fixtures and mixins of "
-    "scrape_do_celery.testing start a worker, and set it to False by themselves"
+    "task_always_eager is set, but a run needs a worker and cannot end within the call that starts it; unset "
+    "task_always_eager. In development, start a worker beside the site: `celery -A <your app> worker`; "
+    "`scrape-do redis` and `scrape-do sandbox` serve it on this machine at no cost. In tests, use the fixtures or the "
+    "mixin of scrape_do_celery.testing, which start a worker and unset task_always_eager"
 )
 _own_apps: dict[Settings, Celery] = {}
 

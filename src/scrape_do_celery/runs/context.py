@@ -92,7 +92,7 @@ class AppContext:
         except Exception as error:  # noqa: BLE001 (the run is stored: a caller who sees an error would pay again)
             where = masked(str(self.app.conf.broker_url))
             log.warning(
-                "could not publish a message for %s (broker %s: %s); a worker's dispatcher publishes it",
+                "could not publish a message for %s (broker %s: %s); a worker's dispatcher publishes the message later",
                 step,
                 where,
                 masked(str(error)),

@@ -14,7 +14,7 @@ from scrape_do_celery.errors import IdempotencyConflictError, RunNotFoundError
 from scrape_do_celery.runs.canvas import delivery_signature
 from scrape_do_celery.runs.idempotency import check_key, conflict_error, is_conflict
 from scrape_do_celery.store import RunSpec
-from scrape_do_celery.store.commands.creation import AcceptRun, CreateResult, CreateRun
+from scrape_do_celery.store.commands.creation import AcceptResult, AcceptRun, CreateResult, CreateRun
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -36,7 +36,7 @@ def create_draft(
     """
     options = dict(kwargs)
     if len(args) > 1 or (args and "targets" in options):
-        raise ValueError("targets must be given once, as the only positional argument; name each other argument")
+        raise ValueError("pass targets once, as the only positional argument; pass all other arguments by name")
     key = check_key(options.pop("idempotency_key", None))
     options = with_credentials(app_context.settings.credentials, options.pop("credentials", None), options)
     spec = RunSpec.from_arguments(*args, **options)
@@ -55,7 +55,8 @@ def create_draft(
         if new:
             break
         theirs = delivery_signature(app_context, run_id, task_id, canvas)
-        if store.run(AcceptRun(run_id, task_id, theirs, keep_draft=start_delay > 0)) > 0:
+        accepted = store.run(AcceptRun(run_id, task_id, theirs, keep_draft=start_delay > 0))
+        if accepted.result is AcceptResult.ACCEPTED:
             break
         # The run that had the key was forgotten a moment ago, so the key is free.
     return run_id

@@ -25,7 +25,7 @@ from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.runs.store_guard import check_start
 from scrape_do_celery.signals import run_changed
 from scrape_do_celery.store import PartId, RunSpec
-from scrape_do_celery.store.commands.creation import AcceptRun, CreateResult, CreateRun, ReserveKey
+from scrape_do_celery.store.commands.creation import AcceptResult, AcceptRun, CreateResult, CreateRun, ReserveKey
 from scrape_do_celery.store.commands.runs import ReadRun
 
 if TYPE_CHECKING:
@@ -141,7 +141,10 @@ def enqueue_many(
     given = as_list(idempotency_keys, "idempotency_keys", "keys")
     keys = [None] * len(specs) if given is None else [check_key(key) for key in given]
     if len(keys) != len(specs):
-        raise ValueError(f"idempotency_keys: {len(keys)} for {len(specs)} requests; give one for each, or None")
+        raise ValueError(
+            f"idempotency_keys has {len(keys)} entries for {len(specs)} requests; pass one entry for each request, or "
+            "None"
+        )
     canvas = callback_canvas(on_success, on_failure)
     new_runs = [_NewRun(spec, key, canvas) for spec, key in zip(specs, keys, strict=True)]
     return _start_runs(AppContext.for_app(settings=settings), new_runs)
@@ -211,13 +214,13 @@ def _create_committed_runs(app_context: AppContext, new_runs: Sequence[_NewRun])
     for created, new_run in zip(_create_runs(app_context, new_runs), new_runs, strict=True):
         if is_conflict(created, new_run.spec):
             log.error(
-                "committed too late: %s",
+                "a transaction was committed too late, and its run was not created: %s",
                 conflict_error(store, created.run_id, new_run.spec),
                 extra=log_fields("commit_conflict", run_id=new_run.run_id),
             )
         elif created.result == CreateResult.FORGOTTEN or created.run_id != new_run.run_id:
             log.error(
-                "committed too late: the run %s of this key has ended and was forgotten",
+                "a transaction was committed too late: run %s of its key has ended and was forgotten; enqueue again",
                 new_run.run_id,
                 extra=log_fields("commit_too_late", run_id=new_run.run_id),
             )
@@ -261,9 +264,13 @@ def _write_records(app_context: AppContext, batch: Sequence[_NewRun]) -> list[Cr
         if not created.new and not is_conflict(created, new_run.spec)
     ]
     if existing:
-        counts = store.run_all([AcceptRun(results[index].run_id) for index in existing])
+        replies = store.run_all([AcceptRun(results[index].run_id) for index in existing])
         # A run that was forgotten between both commands has freed its key, so the run is created once more.
-        freed = [index for index, parts in zip(existing, counts, strict=True) if parts <= 0]
+        freed = [
+            index
+            for index, accepted in zip(existing, replies, strict=True)
+            if accepted.result is not AcceptResult.ACCEPTED
+        ]
         created_again = _create_records(app_context, [batch[index] for index in freed])
         for index, created in zip(freed, created_again, strict=True):
             results[index] = created
@@ -294,7 +301,9 @@ def _send_created_signals(app_context: AppContext, run_ids: Sequence[str]) -> No
     except RedisError as error:
         # The runs are stored: a caller who sees an error would pay again. A worker announces the runs.
         log.warning(
-            "could not send run_changed for new runs: %s", type(error).__name__, extra=log_fields("runs_not_announced")
+            "could not send run_changed for new runs: %s; a worker announces the runs",
+            type(error).__name__,
+            extra=log_fields("runs_not_announced"),
         )
 
 

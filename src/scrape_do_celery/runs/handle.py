@@ -48,7 +48,7 @@ class RunHandle(AsyncRunMethods):
 
     def __init__(self, run_id: str, *, settings: Settings | None = None, app_context: AppContext | None = None) -> None:
         if not isinstance(run_id, str) or not run_id:
-            raise ValueError("run_id must be the id that enqueue gave, a text that is not empty")
+            raise ValueError("run_id must be the id that enqueue returned, a str that is not empty")
         self.run_id = run_id
         self._app_context = app_context or AppContext.for_app(settings=settings)
 
@@ -232,12 +232,15 @@ class RunHandle(AsyncRunMethods):
 
     def _not_found_error(self) -> RunNotFoundError:
         return RunNotFoundError(
-            f"no run {self.run_id} in the store: never written, not committed yet, or past its life", self.run_id
+            f"the store has no run {self.run_id}: the id is wrong, the run is not committed yet, or it has expired",
+            self.run_id,
         )
 
     def _not_ready_error(self, timeout: float | None) -> ResultNotReadyError:
         waited = "" if timeout is None else f" after {timeout:g} s"
-        return ResultNotReadyError(f"run {self.run_id} is {self.state}{waited}; it goes on", self.run_id)
+        return ResultNotReadyError(
+            f"run {self.run_id} is still {self.state}{waited}; wait longer, or try again later", self.run_id
+        )
 
 
 def _deciding_job(record: RunRecord, jobs: dict[int, JobDetails]) -> JobDetails | None:

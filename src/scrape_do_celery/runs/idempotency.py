@@ -20,7 +20,7 @@ def check_key(key: str | None) -> str | None:
         ValueError: the key is not a text, is blank, or cannot be encoded.
     """
     if key is not None and (not isinstance(key, str) or not key.strip()):
-        raise ValueError("idempotency_key must be a text that is not blank, or None")
+        raise ValueError("idempotency_key must be a str that is not blank, or None")
     if key is not None and (fault := why_no_text(key)):
         raise ValueError(f"idempotency_key {fault}")
     return key
@@ -40,5 +40,5 @@ def conflict_error(store: Store, run_id: str, spec: RunSpec) -> IdempotencyConfl
         # The other request cannot be read here. Its digest still proves that the requests differ.
         return IdempotencyConflictError(f"the key belongs to run {run_id}, with another request: {error}", run_id)
     fields = spec.differing_fields(theirs) if theirs else ()
-    what = f"it differs in {', '.join(fields)}" if fields else "its record is gone"
+    what = f"the requests differ in {', '.join(fields)}" if fields else "the record of the run is gone"
     return IdempotencyConflictError(f"the key belongs to run {run_id}, with another request: {what}", run_id, fields)

@@ -85,7 +85,7 @@ class PartReader:
                     yield at, task
         if len(found) < self.record.stored_ok + self.record.stored_failed:
             run_id = self.part_id.run_id
-            raise ResultExpiredError(f"the contents of run {run_id} have passed their life", run_id)
+            raise ResultExpiredError(f"the contents of run {run_id} have expired (SCRAPE_DO_RESULT_TTL)", run_id)
 
 
 def part_readers(store: Store, record: RunRecord) -> Iterator[PartReader]:

@@ -42,18 +42,28 @@ def retry_failed(run_id: str, *, settings: Settings | None = None) -> RunHandle:
     record = store.run(ReadRun(run_id))
     spec = store.run(ReadSpec(run_id, len(record.parts))) if record else None
     if record is None or spec is None:
-        raise RunNotFoundError(f"no run {run_id} in the store: never written, or past its life", run_id)
+        raise RunNotFoundError(f"the store has no run {run_id}: the id is wrong, or the run has expired", run_id)
     if record.outcome is None:
-        raise ResultNotReadyError(f"run {run_id} is {record.state}; it goes on", run_id)
+        raise ResultNotReadyError(
+            f"run {run_id} is {record.state} and has not ended; wait longer, or try again later", run_id
+        )
     if any(may_have_bought(part.outcome, purchases=part.purchases, job_id=part.job_id) for part in record.parts):
-        raise RunError(f"run {run_id} may have bought a job that was not found: look at it first", run_id)
+        raise RunError(
+            f"run {run_id} may have bought a job that was not found; check `scrape-do orphans`, then enqueue the "
+            "targets yourself",
+            run_id,
+        )
     if spec.request.plugin is not None:
-        raise RunError(f"run {run_id} is a plugin's: its tasks do not show which of its parameters failed", run_id)
+        raise RunError(
+            f"run {run_id} used a plugin, and its tasks do not show which parameters failed; enqueue these parameters "
+            "yourself",
+            run_id,
+        )
     targets = without_page(store, record, spec)
     if not targets:
         raise RunError(
-            f"run {run_id} has an answer for each of its targets, so that nothing is bought again; "
-            "pages over the limit can be fetched with `scrape-do refetch`",
+            f"run {run_id} has an answer for each target, so nothing is bought again; fetch pages over the limit with "
+            "`scrape-do refetch`",
             run_id,
         )
     return enqueue(
@@ -73,6 +83,9 @@ def without_page(store: Store, record: RunRecord, spec: RunSpec) -> list[str]:
         reader = readers.get(number)
         successful = reader.successful_indexes(store) if reader else set()
         if successful is None:
-            raise RunError(f"run {record.run_id}: which task is which target cannot be told", record.run_id)
+            raise RunError(
+                f"run {record.run_id}: its tasks cannot be matched to its targets; enqueue the targets yourself",
+                record.run_id,
+            )
         missing += [target for index, target in enumerate(targets) if index not in successful]
     return missing

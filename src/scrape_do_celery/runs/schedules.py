@@ -67,7 +67,7 @@ def scheduled_run(  # noqa: PLR0913 (one argument for each option of a schedule)
         ValueError: a field is wrong. The error is raised at the declaration, not at the first tick.
     """
     if not isinstance(name, str) or not name.strip():
-        raise ValueError("name must be a text that is not blank: ticks are told apart by it")
+        raise ValueError("name must be a str that is not blank, because it identifies the schedule")
     if if_running not in get_args(IfRunning):
         raise ValueError(f"if_running must be one of {', '.join(get_args(IfRunning))}: {if_running!r}")
     if fault := why_no_text(name):
@@ -75,7 +75,7 @@ def scheduled_run(  # noqa: PLR0913 (one argument for each option of a schedule)
     if credentials is not None and (fault := why_no_text(credentials)):
         raise ValueError(f"credentials {fault}")
     if secret := [field for field in _SECRET if options.get(field) or options.get(wire_name(field))]:
-        raise ValueError(f'{", ".join(secret)}: a schedule is kept by beat; name them with credentials="..."')
+        raise ValueError(f'{", ".join(secret)}: beat stores a schedule in plain text; use credentials="..."')
     # JSON values of the checked request: beat's JSON does not preserve every value that pydantic reads.
     spec = RunSpec.from_arguments(targets, **options)
     checked = spec.request.model_dump(mode="json", exclude_none=True)

@@ -40,7 +40,7 @@ async def decide_runs(context: WorkerContext, run_ids: list[str]) -> None:
         if isinstance(answer, Exception):
             # The other runs of this message must still be delivered. The dispatcher publishes this run again.
             log.error(
-                "could not decide run %s; its step message is published again",
+                "could not decide the outcome of run %s; its step message is published again",
                 run_id,
                 exc_info=answer,
                 extra=log_fields("run_not_decided", run_id=run_id),
@@ -80,7 +80,7 @@ async def _compose_outcome(context: WorkerContext, record: RunRecord, attempt: i
     # Several messages may aggregate the same run at once, so only a high number of attempts without an outcome marks
     # the run as poisoned.
     if attempt > _MAX_DECISION_FACTOR * context.settings.poison_after:
-        text = f"run {record.run_id} could not be decided in {attempt - 1} attempts"
+        text = f"the outcome of run {record.run_id} could not be decided in {attempt - 1} attempts"
         return RunState.POISONED, {"error": json.dumps(PoisonedRunError(text, record.run_id).to_json())}
     decided_by, outcome, error = await _choose_outcome(context, record)
     store = context.store

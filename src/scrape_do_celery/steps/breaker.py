@@ -24,7 +24,8 @@ async def hold_account(context: WorkerContext, error: ScrapeDoError) -> None:
     settings = context.settings
     if await context.write(OpenBreaker(settings.account_id)):
         log.error(
-            "%s refuses the token: %s; runs are held back, and the account is tried up to every %.0f s",
+            "%s refuses the token: %s; runs wait, and workers try the token at least every %.0f s; set a valid "
+            "SCRAPE_DO_API_KEY",
             settings.api_url,
             error,
             limits.LONGEST_PROBE,
@@ -33,14 +34,14 @@ async def hold_account(context: WorkerContext, error: ScrapeDoError) -> None:
 
 
 async def try_account(context: WorkerContext) -> ScrapeDoError | None:
-    """Ask the API whether it takes the token again. Return the refusal, or None if the runs may go on."""
+    """Ask the API whether it accepts the token again. Return the refusal, or None if the runs may go on."""
     error = await context.ask_account()
     # Other errors say nothing about the token. The step's own call will show whether it is refused.
     if error is not None and is_auth(error):
         return error
     if await context.write(CloseBreaker(context.settings.account_id)):
         log.warning(
-            "%s takes the token again",
+            "%s accepts the token again; its runs continue",
             context.settings.api_url,
             extra=log_fields("token_accepted", account=context.settings.account_id),
         )

@@ -32,7 +32,7 @@ def find_revoked(app_context: AppContext, task_ids: Sequence[str]) -> list[str]:
             known = backend.mget([backend.get_key_for_task(task_id) for task_id in task_ids])
         except RedisError as error:
             log.warning(
-                "could not ask the result backend for revoked runs: %s",
+                "could not ask the result backend for revoked runs: %s; a later poll asks again",
                 type(error).__name__,
                 extra=log_fields("revocations_not_read"),
             )
@@ -62,7 +62,7 @@ def read_state(app_context: AppContext, waiter: str) -> str | None:
         state: str = app_context.app.backend.get_state(waiter)
     except Exception as error:  # noqa: BLE001 (each backend has errors of its own; publishing again is always safe)
         log.warning(
-            "could not ask the result backend for the id %s: %s",
+            "could not ask the result backend for the id %s: %s; the outcome may be published twice",
             waiter,
             type(error).__name__,
             extra=log_fields("result_not_read"),

@@ -96,7 +96,9 @@ class WorkerContext:
         """
         api_key = app_context.settings.api_key
         if api_key is None:
-            raise ConfigurationError("SCRAPE_DO_API_KEY is not set: a worker cannot call the API without its token")
+            raise ConfigurationError(
+                "SCRAPE_DO_API_KEY is not set: set it, because a worker needs the token to call the API"
+            )
         loop = LoopThread(app_context.timing.loop_time)
         return loop.run(cls._open(app_context, loop, api_key))
 
@@ -169,7 +171,7 @@ class WorkerContext:
                 return await method(*args, **named)
 
     async def call_for_one(self, method: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Call a method of the client for one job. If the API takes the token, a 401 or 403 is a plain refusal."""
+        """Call a method of the client for one job. If the API accepts the token, a 401 or 403 is a plain refusal."""
         try:
             return await self.call(method, *args)
         except AsyncAPIAuthError as error:
@@ -189,7 +191,7 @@ class WorkerContext:
         return await self.call(self.client.list_jobs, **filters)
 
     async def ask_account(self) -> ScrapeDoError | None:
-        """Ask the API for the account. Return its error, or None if the API takes the token."""
+        """Ask the API for the account. Return its error, or None if the API accepts the token."""
         urgent = is_stopping.set(True)
         try:
             await self.call(self.client.get_user_info)
@@ -267,7 +269,7 @@ class WorkerContext:
         command = UpdatePart(claim, fields, to=to, after=after, job=job, redispatch_after=redispatch_after)
         if await self.write(command) is UpdateResult.FORBIDDEN:
             log.error(
-                "%s: the store refused the change from %s to %s",
+                "%s: the store refused the change from %s to %s, which TRANSITIONS does not list; report this bug",
                 claim.part_id,
                 claim.part.state,
                 to,

@@ -125,7 +125,7 @@ def _read_run(app_context: AppContext, run_id: str) -> RunRecord:
         if record is None and store.run(IsRunForgotten(run_id)):
             raise Ignore
     if record is None:
-        raise RunNotFoundError(f"no run {run_id} in the store: forgotten, or past its life", run_id)
+        raise RunNotFoundError(f"the store has no run {run_id}: the run was forgotten, or has expired", run_id)
     return record
 
 

@@ -117,16 +117,16 @@ async def fetch_part(context: WorkerContext, claim: Claim) -> StepMessage | None
     """Fetch and store the missing tasks of a part in state `fetching`. End the part if none is missing."""
     job = await context.store.run(ReadJob(claim.part_id))
     if job is None:
-        raise LookupError(f"{claim.part_id} collects without a job in its record")
+        raise LookupError(f"{claim.part_id} is in state fetching, but its record has no job")
     return await _fetch_missing(context, claim, job)
 
 
 async def _fetch_missing(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
-    looks = claim.part.fetch_passes
+    passes = claim.part.fetch_passes
     stored = await context.store.run(ReadStoredPositions(claim.part_id))
     # An unreadable answer may hold a page, even if the job was stopped.
     counted = {at for at, note in _task_notes(claim).items() if note.attempts}
-    missing = (wanted_positions(job, looks) | counted) - stored
+    missing = (wanted_positions(job, passes) | counted) - stored
     is_last = is_last_pass(context, claim)
     waiting = set() if is_last else {at for at in missing if _read_note(claim, at).next_at > claim.now}
     found = await _fetch_once(context, claim, job, sorted(missing - waiting))
@@ -138,8 +138,8 @@ async def _fetch_missing(context: WorkerContext, claim: Claim, job: JobDetails) 
     # grace in which the job had to stop. A pass that was cut for other parts has its next turn.
     if not found.cut and claim.stop_grace_passed(2 * context.settings.cancel_grace):
         return await finish_stopped_part(context, claim, await _with_task_urls(context, claim, job))
-    looks += found.is_look
-    fields: dict[str, Value] = {"fetch_passes": looks, "notes": _pack_notes(found.notes)}
+    passes += found.counts_as_pass
+    fields: dict[str, Value] = {"fetch_passes": passes, "notes": _pack_notes(found.notes)}
     if found.full:
         await context.release_until(claim, fields, FULL_STORE_DELAY)
         return None
@@ -149,13 +149,13 @@ async def _fetch_missing(context: WorkerContext, claim: Claim, job: JobDetails) 
         await context.release_until(claim, {**fields, **CLEAR_FAILURES}, 0.0, redispatch_after=_REQUEUE_DELAY)
         return StepMessage(routing.FETCH_TASKS, (str(claim.part_id),))
     fields |= _failure_fields(found, is_waiting=bool(waiting))
-    await context.release_until(claim, fields, _fetch_delay(context, claim, found, looks))
+    await context.release_until(claim, fields, _fetch_delay(context, claim, found, passes))
     return None
 
 
-def _fetch_delay(context: WorkerContext, claim: Claim, found: FetchPass, looks: int) -> float:
+def _fetch_delay(context: WorkerContext, claim: Claim, found: FetchPass, passes: int) -> float:
     """Return the seconds until the next pass. If all answers left are unusable, wait until the first one may count."""
-    wait = delay_before_last(looks, MAX_TASK_FETCHES, context.interval(claim.part.fetch_passes))
+    wait = delay_before_last(passes, MAX_TASK_FETCHES, context.interval(claim.part.fetch_passes))
     if not (found.unfinished or found.unasked):
         wait = max(wait, min((note.next_at for note in found.notes.values() if note.attempts), default=0.0) - claim.now)
     return wait if claim.stop_reason is None else min(wait, context.settings.cancel_grace)

@@ -64,7 +64,7 @@ class FetchPass:
     began: float = field(default_factory=lambda: asyncio.get_running_loop().time())
 
     @property
-    def is_look(self) -> bool:
+    def counts_as_pass(self) -> bool:
         """Whether each missing task had an answer that counts. Only such passes count before a task is given up."""
         return self.unfinished > 0 and not self.unasked
 

@@ -57,7 +57,7 @@ async def finish_stopped_part(
 
 async def finish_poisoned(context: WorkerContext, claim: Claim, why: str) -> StepMessage | None:
     """Take a part out of work."""
-    run_id, more = claim.part_id.run_id, "; a job may have been bought for it" if claim.is_unresolved else ""
+    run_id, more = claim.part_id.run_id, "; a job may have been bought" if claim.is_unresolved else ""
     if cause := claim.part.submit_error or claim.part.api_error:
         more += f"; the last cause: {cause}"
     error = PoisonedRunError(f"run {run_id} was taken out of work: {why}{more}", run_id)

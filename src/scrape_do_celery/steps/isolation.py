@@ -90,15 +90,15 @@ class Isolation:
         return self._outlived.get(name, "")
 
     async def _enter(self, queue: deque[asyncio.Future[None]]) -> None:
-        place = asyncio.get_running_loop().create_future()
-        queue.append(place)
+        turn = asyncio.get_running_loop().create_future()
+        queue.append(turn)
         self._admit()
         try:
             async with asyncio.timeout(self._timeout):
-                await place
+                await turn
         except BaseException as error:
             # The turn may have come at the same time. If it were not given back, no part could ever enter again.
-            if not place.cancel() and not place.cancelled():
+            if not turn.cancel() and not turn.cancelled():
                 self._give_back(queue)
             self._admit()
             if isinstance(error, TimeoutError):
@@ -127,8 +127,8 @@ class Isolation:
             self._suspects.popleft().set_result(None)
         elif self._shared:
             self._turn_ends = None
-            for place in self._shared:
-                if not place.cancelled():
+            for turn in self._shared:
+                if not turn.cancelled():
                     self._beside += 1
-                    place.set_result(None)
+                    turn.set_result(None)
             self._shared.clear()

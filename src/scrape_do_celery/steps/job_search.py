@@ -208,7 +208,7 @@ async def search_for_job(context: WorkerContext, claim: Claim) -> SearchResult |
         is_marked = bool(part.marker) and await reader.is_marked(job, part.marker, order)
         candidates.append(Candidate(job.job_id, order, is_marked, likeness is Likeness.STRICT))
     ids = {candidate.job_id.lower() for candidate in candidates}
-    sighted = max((place for job, place in sightings if job.job_id.lower() in ids), default=0)
+    sighted = max((position for job, position in sightings if job.job_id.lower() in ids), default=0)
     evidence = await _gather_evidence(
         context, claim, listing.began + store_clock_offset, candidates, reader, listing, sighted
     )
@@ -258,7 +258,7 @@ async def _read_unowned_jobs(context: WorkerContext, claim: Claim, listing: JobL
         return []
     account = context.settings.account_id
     seen = await context.write(NoteUnowned(account, [job.job_id for job in free]))
-    return [(job, place) for job, place in zip(free, seen, strict=True) if place >= claim.part.first_order]
+    return [(job, position) for job, position in zip(free, seen, strict=True) if position >= claim.part.first_order]
 
 
 async def _find_ambiguity(
@@ -269,9 +269,9 @@ async def _find_ambiguity(
     The reason is empty if there is no doubt. The number counts purchases of similar targets, the part's own included.
     """
     if context.settings.shared_account:
-        return "others buy on this account, and the request had no webhook that could carry a marker", 1
+        return "other programs buy on this account, and the request had no webhook to carry a marker", 1
     if reader.is_plugin:
-        return "tasks of a plugin do not show what was asked of it", 1
+        return "tasks of a plugin do not show its parameters", 1
     store, digests = context.store, reader.digests
     others = await store.run(ReadUnresolvedPurchases(claim, context.settings.account_id, digests, sighted))
     alike = 1 + others.similar

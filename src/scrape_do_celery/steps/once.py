@@ -41,7 +41,7 @@ class DefaultedFields:
         self._counters.add(f"defaults:{model}.{field}")
         if self._once.is_first("default", model, field):
             log.warning(
-                "%s sends a value of %s.%s that cannot be read; the default is used, and later ones are only counted",
+                "%s sends a value of %s.%s that cannot be read; the default is used, and later cases are only counted",
                 self._api_url,
                 model,
                 field,

@@ -119,15 +119,15 @@ class OrphanFinder:
         """
         job_id = orphan.job.job_id
         if orphan.targets is None:
-            raise StillOwnedError("its targets cannot be read yet, and so not whose it may be")
+            raise StillOwnedError("the targets of the job cannot be read yet, so its run is unknown; try again later")
         # Read the ownership again right before the cancel: meanwhile a run may have bought the same targets, or have
         # adopted the job.
         current = self._read_ownership(job_id, orphan.targets.coarse)
         if current.owner:
-            raise StillOwnedError(f"it belongs to run {current.owner.run_id}")
+            raise StillOwnedError(f"the job belongs to run {current.owner.run_id}")
         claimant = None if current.previous_owner else current.claimant or orphan.claimant
         if claimant:
-            raise StillOwnedError(f"it may belong to run {claimant.run_id}, which searches for its job")
+            raise StillOwnedError(f"the job may belong to run {claimant.run_id}, which searches for its job")
         try:
             self._client.cancel_job(job_id)
         except AsyncAPINotAcceptableError:
@@ -148,7 +148,7 @@ class OrphanFinder:
         try:
             return self._client.get_job(job_id)
         except (AsyncAPINotFoundError, AsyncAPIBadRequestError) as error:
-            return NotAnOrphan(job_id, f"the API does not know it: {error}")
+            return NotAnOrphan(job_id, f"the API does not know the job: {error}")
 
     def _classify_all(self, jobs: Sequence[JobDetails]) -> list[OrphanJob | NotAnOrphan]:
         # Read the unresolved parts first, then the owners of the jobs. A purchase is unresolved from before its `POST`
@@ -165,9 +165,9 @@ class OrphanFinder:
         part = next((one.part_id for one in unresolved if self._may_have_bought(one, orphan)), None)
         current = self._read_ownership(job.job_id, targets.coarse if targets else "")
         if current.owner:
-            return NotAnOrphan(job.job_id, f"it belongs to run {current.owner.run_id}")
+            return NotAnOrphan(job.job_id, f"the job belongs to run {current.owner.run_id}")
         if job.is_terminal:
-            return NotAnOrphan(job.job_id, f"it has ended: {job.status}", ended=True)
+            return NotAnOrphan(job.job_id, f"the job has ended: {job.status}", ended=True)
         if current.previous_owner:
             # The previous owner bought the job, so no other part may claim it.
             return replace(orphan, previous_owner=current.previous_owner)

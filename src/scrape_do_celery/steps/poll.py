@@ -60,7 +60,7 @@ async def _poll_open(context: WorkerContext, claim: Claim, job: JobDetails) -> S
             return await collect_job(context, claim, job.model_copy(update={"status": UNREADABLE}))
         if memory.has_end:
             fields |= {"unlisted": 1, "unknown_job": str(memory)}
-    if claim.early:
+    if claim.run_options.get("early"):
         claim, job = await with_positions(context, claim, job)
         await fetch_early(context, claim, job)
     elif claim.part.has_contents or max(len(job.task_ids), len(job.tasks)) > claim.part.total:
@@ -85,7 +85,7 @@ async def _poll_unknown(context: WorkerContext, claim: Claim, job: JobDetails) -
         notes = await fetch_early(context, claim, job, is_stalled=True)
         if await _has_all(context, claim, job):
             return await collect_job(context, claim, job)
-    elif claim.early:
+    elif claim.run_options.get("early"):
         await fetch_early(context, claim, job)
     packed = notes_to_json(notes) if is_stalled else {}
     fields: dict[str, Value] = {"unlisted": 1, "unknown_job": str(memory), "notes": pack(packed) if packed else ""}
@@ -134,5 +134,6 @@ def _poll_delay(context: WorkerContext, claim: Claim, polls: int, *, by_itself: 
     Jobs at the longest interval are polled together by the list, so jitter must not set them apart.
     """
     longest = context.intervals
-    by_list = not by_itself and not claim.early and claim.stop_reason is None and polls + 1 >= len(longest)
+    can_be_listed = not by_itself and claim.stop_reason is None and polls + 1 >= len(longest)
+    by_list = can_be_listed and not claim.run_options.get("early")
     return longest[-1] if by_list else context.interval(polls)

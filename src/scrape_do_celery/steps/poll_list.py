@@ -49,7 +49,7 @@ async def poll_list(context: WorkerContext) -> None:
         return
     try:
         await while_renewed(
-            _read_all_pages(context, turn), turn.take, context.settings.lease_seconds, "the look at running jobs"
+            _read_all_pages(context, turn), turn.take, context.settings.lease_seconds, "the poll of running jobs"
         )
     except LeaseLostError:
         return
@@ -166,7 +166,7 @@ def _cancel_revoked(context: WorkerContext, run_ids: Sequence[str]) -> None:
 async def _handle_error(context: WorkerContext, error: ScrapeDoError) -> None:
     """Log an error of a list poll. If the error concerns all calls, apply it to all workers."""
     log.warning(
-        "the list poll of the running jobs failed: %s: %s",
+        "the list poll of the running jobs failed: %s: %s; a later list poll follows",
         context.settings.api_url,
         error,
         extra=log_fields("list_poll_failed", account=context.settings.account_id),

@@ -45,7 +45,7 @@ class PausedError(AsyncAPIRateLimitError):
     @classmethod
     def for_another(cls, seconds: float) -> PausedError:
         """Return the error of a request that comes `seconds` before the end of a pause."""
-        text = f"the API said 429: all workers leave it alone for another {seconds:.1f} s; nothing was sent"
+        text = f"the API answered 429: all workers pause for another {seconds:.1f} s; the request was not sent"
         return cls(text, _TOO_MANY, None, None, seconds, "")
 
 
@@ -168,10 +168,15 @@ class RateLimiter:
             except RedisError as error:
                 # The last grant stays valid. Steps need the store for all their work, and report the error.
                 log.debug(
-                    "could not allocate requests: %s", type(error).__name__, extra=log_fields("requests_not_allocated")
+                    "could not allocate requests in the store: %s; the last allocation stays in force",
+                    type(error).__name__,
+                    extra=log_fields("requests_not_allocated"),
                 )
             except Exception:
-                log.exception("could not allocate requests", extra=log_fields("requests_not_allocated"))
+                log.exception(
+                    "could not allocate requests in the store; the last allocation stays in force",
+                    extra=log_fields("requests_not_allocated"),
+                )
             with suppress(TimeoutError):
                 async with asyncio.timeout(_HURRY if self._waiting else _EVERY):
                     await (asyncio.sleep(_EVERY) if self._waiting else self._needed.wait())

@@ -45,7 +45,7 @@ async def reconcile_part(context: WorkerContext, claim: Claim) -> StepMessage | 
         return None
     resolution, what = decide(search.candidates, search.evidence)
     log.info(
-        "%s: searched for the job of its purchase; resolution %s: %s",
+        "%s: searched for the job of its purchase; resolution is %s: %s",
         claim.part_id,
         resolution,
         what,

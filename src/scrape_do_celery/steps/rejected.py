@@ -36,13 +36,13 @@ async def search_for_rejected(context: WorkerContext) -> None:
         return
     try:
         unowned = await _unowned_jobs(context, min(purchase.at for purchase in purchases))
-        for job, place in unowned:
+        for job, position in unowned:
             digests = await _read_digests(context, job)
-            if found := _rejected_purchase(purchases, digests, place):
+            if found := _rejected_purchase(purchases, digests, position):
                 _report_orphan(context, job, found)
     except ScrapeDoError as error:
         log.warning(
-            "could not read the job list for rejected purchases: %s; it is read later",
+            "could not read the job list for rejected purchases: %s; a later step reads the list",
             error,
             extra=log_fields("rejected_not_searched", account=account),
         )
@@ -76,12 +76,12 @@ async def _read_digests(context: WorkerContext, job: JobDetails) -> JobDigests |
 
 
 def _rejected_purchase(
-    purchases: Iterable[RejectedPurchase], digests: JobDigests | None, place: int
+    purchases: Iterable[RejectedPurchase], digests: JobDigests | None, position: int
 ) -> RejectedPurchase | None:
     if digests is None:
         return None
     for purchase in purchases:
-        if place >= purchase.order and digests.coarse == purchase.coarse:
+        if position >= purchase.order and digests.coarse == purchase.coarse:
             return purchase
     return None
 

@@ -100,14 +100,14 @@ async def handle_poll_error(
     """Retry a failed call for a running job. End the part if the job is deleted, or a stop request is overdue."""
     if claim.is_forgotten():
         run_id = claim.part_id.run_id
-        text = f"run {run_id}: job {claim.part.job_id} was not answered for before the API forgot it: {error}"
+        text = f"run {run_id}: job {claim.part.job_id} had no usable answer before the API forgot the job: {error}"
         return await finish_part(context, claim, RunState.LOST, JobLostError(text, run_id))
     if not claim.stop_grace_passed(context.settings.cancel_grace):
         # A refusal other than of the token never ends a part that has paid for its job: the API keeps the pages, and
         # may answer again.
         return await retry_after_error(context, claim, error, fields, may_end=is_auth(error))
     log.warning(
-        "%s ends by its stop request, and the API does not answer for job %s: %s",
+        "%s ends by its stop request, but the API does not answer for job %s: %s; check `scrape-do orphans`",
         claim.part_id,
         claim.part.job_id,
         error,

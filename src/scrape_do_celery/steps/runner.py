@@ -126,7 +126,7 @@ async def _work_on_part(
 ) -> StepMessage | None:
     if isinstance(claim, PoisonedPart):
         log.error(
-            "%s was taken out of work: steps on it died again and again",
+            "%s was taken out of work, because its steps died again and again; see `scrape-do ledger`",
             part_id,
             extra=log_fields("part_poisoned", part_id),
         )
@@ -187,7 +187,7 @@ def _log_failure(part_id: PartId, error: Exception) -> None:
     """Log the error that kept the step from a part. The lease expires, and the dispatcher publishes again."""
     if isinstance(error, NoTurnError):
         log.info(
-            "%s did not get its turn in this process in time; it is published again",
+            "%s waited too long for its turn in this process; its step message is published again",
             part_id,
             extra=log_fields("turn_missed", part_id),
         )
@@ -195,14 +195,14 @@ def _log_failure(part_id: PartId, error: Exception) -> None:
         log.warning("lost the lease of %s; another step continues it", part_id, extra=log_fields("lease_lost", part_id))
     elif isinstance(error, RedisError):
         log.warning(
-            "the store did not answer for %s: %s; it is published again",
+            "the store did not answer for %s: %s; the step message is published again",
             part_id,
             type(error).__name__,
             extra=log_fields("store_away", part_id),
         )
     else:
         log.error(
-            "a step failed on %s; it is published again",
+            "a step failed on %s; its step message is published again",
             part_id,
             exc_info=error,
             extra=log_fields("step_failed", part_id),

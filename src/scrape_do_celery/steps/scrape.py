@@ -17,7 +17,7 @@ from scrape_do_celery.runs.enqueue import publish_submit
 from scrape_do_celery.steps.celery_results import read_state
 from scrape_do_celery.steps.requeue import requeue_on_outage
 from scrape_do_celery.store import CANCEL
-from scrape_do_celery.store.commands.creation import FORGOTTEN, AcceptRun
+from scrape_do_celery.store.commands.creation import AcceptResult, AcceptRun
 from scrape_do_celery.store.commands.runs import ReadOutcome, ReadRun, RequestStop
 
 if TYPE_CHECKING:
@@ -53,11 +53,11 @@ def start_called_run(task: Task, run_id: str | None, args: tuple[Any, ...], requ
 def _park_caller(app_context: AppContext, run_id: str, task_id: str, canvas: dict[str, Any]) -> None:
     """Leave the caller's Celery id to the run. The canvas waits in the record, so that no message or worker waits."""
     store = app_context.store
-    parts = store.run(AcceptRun(run_id, task_id, delivery_signature(app_context, run_id, task_id, canvas)))
-    if not parts:
-        raise RunNotFoundError(f"no run {run_id} in the store", run_id)
-    if parts != FORGOTTEN:
-        publish_submit(app_context, run_id, parts)
+    accepted = store.run(AcceptRun(run_id, task_id, delivery_signature(app_context, run_id, task_id, canvas)))
+    if accepted.result is AcceptResult.GONE:
+        raise RunNotFoundError(f"the store has no run {run_id}", run_id)
+    if accepted.result is AcceptResult.ACCEPTED:
+        publish_submit(app_context, run_id, accepted.parts)
 
 
 def _write_draft(
@@ -87,5 +87,5 @@ def start_draft(app_context: AppContext, run_id: str, now: float) -> None:
     # Every waiter must be revoked: one revoked message must not cancel the run of the others.
     if expired or (record.waiters and all(read_state(app_context, waiter) == REVOKED for waiter in record.waiters)):
         store.run(RequestStop(run_id, CANCEL))
-    parts = store.run(AcceptRun(run_id))
-    app_context.publish(routing.SUBMIT_JOBS, [record.part_id(number) for number in range(parts)])
+    accepted = store.run(AcceptRun(run_id))
+    app_context.publish(routing.SUBMIT_JOBS, [record.part_id(number) for number in range(accepted.parts)])

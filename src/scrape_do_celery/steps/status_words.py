@@ -30,7 +30,7 @@ async def note_words(
     for word in dict.fromkeys(words):
         shown = shorten_word(word)
         if context.once.is_first("status", kind, shown):
-            text = "run %s: the API wrote the unknown status %r for a %s; it is logged once"
+            text = "run %s: the API wrote the unknown status %r for a %s; each unknown status is logged once"
             log.warning(text, claim.part_id.run_id, shown, kind, extra=log_fields("unknown_status", claim.part_id))
     known = add_words(claim.part.unknown_statuses, words)
     if known == claim.part.unknown_statuses:

@@ -239,7 +239,7 @@ async def _record_job(context: WorkerContext, claim: Claim, created: JobCreation
     except BaseException:
         # Log the id after any exception, also after a lost lease: the id of a paid job must be kept somewhere.
         log.exception(
-            "%s bought job %s, and the store did not take its id",
+            "%s bought job %s, but the store did not write its id; a later step searches for the job",
             claim.part_id,
             created.job_id,
             extra=log_fields("job_not_recorded", claim.part_id),
@@ -247,7 +247,7 @@ async def _record_job(context: WorkerContext, claim: Claim, created: JobCreation
         raise
     if result is not UpdateResult.OK:
         log.error(
-            "%s bought job %s, and the store refused its id: %s",
+            "%s bought job %s, but the store refused its id: %s; see `scrape-do orphans`",
             claim.part_id,
             created.job_id,
             result,

@@ -29,14 +29,14 @@ class TokenCheck:
         self._checked: tuple[float, bool] | None = None
 
     async def judge_refusal(self, error: AsyncAPIAuthError) -> AsyncAPIResponseError:
-        """Return the error of the token, or a plain refusal if the API takes the token.
+        """Return the error of the token, or a plain refusal if the API accepts the token.
 
         A refusal of one task must not hold back all runs of the account.
         """
         return AsyncAPIResponseError(*error.args) if await self._takes_token() else error
 
     async def _takes_token(self) -> bool:
-        """Return whether the API certainly takes the token. Many refusals at once cost one request."""
+        """Return whether the API certainly accepts the token. Many refusals at once cost one request."""
         async with self._lock:
             now = asyncio.get_running_loop().time()
             if self._checked is None or now - self._checked[0] > _STANDS:

@@ -16,11 +16,13 @@ log = logging.getLogger(__name__)
 def warn_other_account(once: OnceFilter, account: str, own_account: str) -> None:
     """Warn that runs wait for a worker with the token that bought their jobs. Warn once for each account."""
     if once.is_first("account", account):
-        text = "runs of the account %s wait for a worker with its token; this worker's account is %s"
+        text = "runs of the account %s wait for a worker with its token; start one (this worker's account is %s)"
         log.warning(text, account, own_account, extra=log_fields("account_unattended", account=account))
 
 
 def warn_missing_key(once: OnceFilter, why: str) -> None:
     """Warn that runs wait for a worker with another encryption key. Warn once for each key."""
     if once.is_first("key", why):
-        log.error("runs wait for a worker with another key: %s", why, extra=log_fields("encryption_key_missing"))
+        log.error(
+            "runs wait for a worker with another encryption key: %s", why, extra=log_fields("encryption_key_missing")
+        )

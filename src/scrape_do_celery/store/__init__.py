@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from scrape_do_celery.rules.outcomes import OUTCOMES, SKIPPED
-from scrape_do_celery.rules.states import CANCEL, DEADLINE, PartState, RunState
+from scrape_do_celery.rules.outcomes import OUTCOMES, SKIPPED, RunState
+from scrape_do_celery.rules.states import CANCEL, DEADLINE, PartState
+from scrape_do_celery.store.claims import Claim
 from scrape_do_celery.store.client import AsyncStore, Store
 from scrape_do_celery.store.keys import Keys, PartId
 from scrape_do_celery.store.options import RunSpec
-from scrape_do_celery.store.records import Claim, PartRecord, RunRecord
+from scrape_do_celery.store.records import PartRecord, RunRecord
 from scrape_do_celery.store.retention import Retention
 
 __all__ = [

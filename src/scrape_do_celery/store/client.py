@@ -142,8 +142,8 @@ class Store(_KeyHolder):
             return  # `diagnostics.check_durability` reports the cost of a user who may not use INFO
         if int(cluster.get("cluster_enabled", 0)):
             raise ConfigurationError(
-                "SCRAPE_DO_REDIS_URL names a Redis Cluster: a run and the list of what is due must change in one step, "
-                "which a cluster cannot do across its slots. Use a single server or a managed single shard."
+                "SCRAPE_DO_REDIS_URL names a Redis Cluster, which cannot change a run and the due set in one step. "
+                "Use a single server or a managed single shard."
             )
 
     def close(self) -> None:

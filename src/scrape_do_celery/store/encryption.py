@@ -35,8 +35,8 @@ class Encryptor:
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM
         except ImportError:
             raise ConfigurationError(
-                f"{_VARIABLE} is set, and the package that encrypts is not installed: "
-                "pip install 'scrape-do-celery[encryption]'"
+                f"{_VARIABLE} is set, but the encryption package is not installed; run: pip install "
+                "'scrape-do-celery[encryption]'"
             ) from None
         self._invalid = InvalidTag
         self._ciphers = {_key_id(key): AESGCM(key) for key in keys}
@@ -71,7 +71,8 @@ class Encryptor:
             return cipher.decrypt(nonce, value[_HEAD:], context.encode())
         except (self._invalid, ValueError):
             raise EncryptionKeyError(
-                f"a value of the store is not what was encrypted there with key {name.hex()}: it was changed, or moved"
+                f"a value of the store does not match its encryption with key {name.hex()}: the value was changed or "
+                "moved"
             ) from None
 
 
@@ -125,8 +126,8 @@ def missing_key_error(name: str, key_names: Sequence[str] = ()) -> EncryptionKey
     """Return the error of a process that lacks the key `name`. `key_names` are the keys that it has."""
     has = f"has {', '.join(key_names)}" if key_names else "is not set"
     return EncryptionKeyError(
-        f"a value of the store is encrypted with key {name}; {_VARIABLE} of this process {has}. Add that key, behind "
-        "the first one: nothing is lost"
+        f"a value of the store is encrypted with key {name}; {_VARIABLE} of this process {has}. Add that key after "
+        "the first key; no data is lost"
     )
 
 

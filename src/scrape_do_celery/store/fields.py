@@ -186,13 +186,8 @@ def number(raw: bytes) -> int:
     return int(raw)
 
 
-def seconds(raw: bytes) -> float:
-    """Read a time or a duration in seconds."""
-    return float(raw)
-
-
-def amount(raw: bytes) -> float:
-    """Read a number with a fraction."""
+def decimal(raw: bytes) -> float:
+    """Read a number with a fraction: a time or a duration in seconds, or an amount of credits."""
     return float(raw)
 
 
@@ -250,14 +245,14 @@ def _other(name: str, type_: str, meaning: str, *, encrypted: bool = False) -> S
 #: The fields of a part that `PartRecord` does not have: scripts or commands read them.
 OTHER_PART_FIELDS: Final = (
     _other("lease", "float", "until when the claim holds the part"),
-    _other("token", "str", "token of the claim; empty: no step has the part"),
+    _other("token", "str", "token of the claim; empty if no step holds the part"),
     _other("dispatches", "int", "step messages since the last claim"),
     _other("breaker", "str", "verdict on the account that the claim got"),
     _other("account", "str", "account that buys the job, or bought it"),
     _other("purchase_status", "str", "status of the last purchase in the ledger"),
     _other("estimate", "int", "estimated credits of the last purchase"),
     _other("nonce", "str", "nonce of the last intent"),
-    _other("checked_epoch", "str", "store epoch for which the job was searched for"),
+    _other("checked_epoch", "str", "store epoch of the last search for the job"),
     _other("order", "int", "position of the last intent in the order"),
     _other("strict", "str", "strict digests of the targets, while the purchase is unresolved"),
     _other("coarse", "str", "coarse digests of the targets, while the purchase is unresolved"),
@@ -274,6 +269,7 @@ OTHER_RUN_FIELDS: Final = (
     _other("spec", "bytes", "packed options of the request", encrypted=True),
     _other("targets:<part>", "bytes", "packed targets of a part", encrypted=True),
     _other("options_digest", "str", "digest of `spec`, if `spec` is encrypted"),
+    _other("early", "int", "tasks are fetched as they end, so steps poll the job itself"),
     _other("parts", "int", "number of parts"),
     _other("left", "int", "number of live parts"),
     _other("waiting", "int", "number of Celery ids that wait for the outcome"),

@@ -10,7 +10,9 @@ import inspect
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
+from scrape_do_celery.store import retention
 from scrape_do_celery.store.encryption import PrivateValues
+from scrape_do_celery.store.retention import Expiry, describe_life
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,19 +24,19 @@ RUN_ENTRY = "run"
 F = TypeVar("F", bound="Callable[..., str]")
 
 #: The type and the expiry of the key that each method of `Keys` names.
-_DECLARED: Final[dict[str, tuple[str, str]]] = {}
+_DECLARED: Final[dict[str, tuple[str, Expiry | int]]] = {}
 #: The placeholders of arguments in the pattern of a key, if they differ from the arguments' names.
-_PLACEHOLDERS: Final = {"run_id": "run", "part": "n", "job_id": "job", "message_id": "message"}
+_PLACEHOLDERS: Final = {"run_id": "<run>", "part_id": "<run>:<n>", "job_id": "<job>", "message_id": "<message>"}
 
 
-def holds(kind: Literal["hash", "set", "string", "zset"], expiry: str) -> Callable[[F], F]:
-    """Declare the Redis type of the key that a method names, and the expiry of the key.
+def holds(kind: Literal["hash", "set", "string", "zset"], life: Expiry | int) -> Callable[[F], F]:
+    """Declare the Redis type of the key that a method names, and the life of the key, by a name of `retention`.
 
     The docstring of the method says what the key holds.
     """
 
     def declare(method: F) -> F:
-        _DECLARED[method.__name__] = (kind, expiry)
+        _DECLARED[method.__name__] = (kind, life)
         return method
 
     return declare
@@ -48,7 +50,12 @@ class DeclaredKey:
     pattern: str
     kind: str
     content: str
-    expiry: str
+    life: Expiry | int
+
+    @property
+    def expiry(self) -> str:
+        """The text of the life of the key."""
+        return self.life if isinstance(self.life, Expiry) else describe_life(self.life)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,92 +65,92 @@ class Keys(PrivateValues):
     prefix: str = "scrape_do"
     encryptor: Encryptor | None = field(default=None, compare=False)
 
-    @holds("hash", "`record_ttl` after delivery")
+    @holds("hash", Expiry.RECORD)
     def run(self, run_id: str) -> str:
         """Return the key of the record of a run: request, stop request, waiters, outcome."""
         return f"{self.prefix}:run:{run_id}"
 
-    @holds("hash", "as the run")
-    def part(self, run_id: str, part: int) -> str:
+    @holds("hash", Expiry.RECORD)
+    def part(self, part_id: PartId) -> str:
         """Return the key of the record of a part: state, lease, fence, intent, job, counters."""
-        return f"{self.prefix}:part:{run_id}:{part}"
+        return f"{self.prefix}:part:{part_id}"
 
-    @holds("string", "as the run")
-    def job(self, run_id: str, part: int) -> str:
+    @holds("string", Expiry.RECORD)
+    def job(self, part_id: PartId) -> str:
         """Return the key of the last `JobDetails` of a part, packed."""
-        return f"{self.prefix}:job:{run_id}:{part}"
+        return f"{self.prefix}:job:{part_id}"
 
-    @holds("hash", "`result_ttl` after delivery")
-    def contents(self, run_id: str, part: int) -> str:
+    @holds("hash", Expiry.CONTENTS)
+    def contents(self, part_id: PartId) -> str:
         """Return the key of the contents of a part: task position -> frame of one `TaskDetails`."""
-        return f"{self.prefix}:contents:{run_id}:{part}"
+        return f"{self.prefix}:contents:{part_id}"
 
-    @holds("hash", "until the part ends")
-    def provisional(self, run_id: str, part: int) -> str:
+    @holds("hash", retention.HELD_PAGES_TTL)
+    def provisional(self, part_id: PartId) -> str:
         """Return the key of the held pages of unfinished tasks of a part: task position -> frame; and their credits."""
-        return f"{self.prefix}:provisional:{run_id}:{part}"
+        return f"{self.prefix}:provisional:{part_id}"
 
     @property
-    @holds("zset", "never")
+    @holds("zset", Expiry.NEVER)
     def due(self) -> str:
         """The key of the due set: `<run>:<n>` of a part, `<run>:run` of a run -> when it needs a step."""
         return f"{self.prefix}:due"
 
-    @holds("zset", "never")
+    @holds("zset", Expiry.NEVER)
     def poll_set(self, account: str) -> str:
         """Return the key of the parts of an account whose jobs are polled by list -> when to poll the job."""
         return f"{self.prefix}:poll_set:{account}"
 
     @property
-    @holds("set", "never")
+    @holds("set", Expiry.NEVER)
     def accounts(self) -> str:
         """The key of the accounts for which jobs were, or are, bought."""
         return f"{self.prefix}:accounts"
 
-    @holds("hash", "never")
+    @holds("hash", Expiry.NEVER)
     def list_poll(self, account: str) -> str:
         """Return the key of the list poll of an account: its token, lease, begin and end, pages of other users."""
         return f"{self.prefix}:list_poll:{account}"
 
     @property
-    @holds("zset", "never")
+    @holds("zset", Expiry.NEVER)
     def dispatched(self) -> str:
         """The key of the parts with a step message in flight -> when the message counts as lost."""
         return f"{self.prefix}:dispatched"
 
     @property
-    @holds("hash", "never")
+    @holds("hash", Expiry.NEVER)
     def queue_delay(self) -> str:
-        """The key of the factor by which the redispatch interval is longer than usual, and since when."""
+        """The key of the factor by which the redispatch interval is longer than usual, and its start."""
         return f"{self.prefix}:queue_delay"
 
-    @holds("string", "until the run has ended")
+    @holds("string", Expiry.DELETED)
     def schedule(self, name: str) -> str:
         """Return the key of the last run of a schedule, while it is live."""
         return f"{self.prefix}:schedule:{name}"
 
-    @holds("string", "7 days")
+    @holds("string", retention.MARK_TTL)
     def tick(self, name: str, tick: str) -> str:
         """Return the key of `<run> <digest>` of a tick of a schedule; empty if the tick was skipped."""
         return f"{self.prefix}:tick:{name}:{tick}"
 
     @property
-    @holds("zset", "until they are announced")
+    @holds("zset", Expiry.NEVER)
     def changed(self) -> str:
         """The key of the change feed: changed runs -> when to announce them."""
         return f"{self.prefix}:changed"
 
-    @holds("string", "`idempotency_ttl` after delivery")
+    @holds("string", Expiry.IDEMPOTENCY)
     def idempotency(self, key: str) -> str:
         """Return the key of `<run> <digest of its request>` of an idempotency key, which may be any text."""
         return f"{self.prefix}:idem:{hashlib.sha256(key.encode()).hexdigest()}"
 
-    @holds("string", "a day")
+    @holds("string", retention.RESERVATION_TTL)
     def reservation(self, key: str) -> str:
         """Return the key of `<run> <digest>` that a transaction has reserved for an idempotency key."""
         return f"{self.idempotency(key)}:reserved"
 
-    @holds("string", "7 days or more after delivery")
+    @holds("string", Expiry.OWNER)
     def owner(self, job_id: str) -> str:
         """Return the key of `<run>:<n>` of the part that owns a job.
 
@@ -152,37 +159,37 @@ class Keys(PrivateValues):
         return f"{self.prefix}:owner:{job_id.lower()}"
 
     @property
-    @holds("zset", "never")
+    @holds("zset", Expiry.NEVER)
     def content_expiry(self) -> str:
         """The key of the parts with a job -> when the API deletes its pages."""
         return f"{self.prefix}:content_expiry"
 
-    @holds("string", "until its purchase is resolved")
+    @holds("string", Expiry.DELETED)
     def target_lock(self, account: str, digest: str) -> str:
         """Return the key of the part that buys these targets now."""
         return f"{self.prefix}:target_lock:{account}:{digest}"
 
-    @holds("zset", "a day")
+    @holds("zset", retention.TARGET_WAIT_TTL)
     def target_waiters(self, account: str, digest: str) -> str:
-        """Return the key of the parts that wait for a target lock -> since when."""
+        """Return the key of the parts that wait for a target lock -> start of the wait."""
         return f"{self.prefix}:target_waiters:{account}:{digest}"
 
-    @holds("zset", "never")
+    @holds("zset", Expiry.NEVER)
     def slots(self, account: str) -> str:
-        """Return the key of the parts that hold a job slot -> since when."""
+        """Return the key of the parts that hold a job slot -> start of the hold."""
         return f"{self.prefix}:slots:{account}"
 
-    @holds("zset", "never")
+    @holds("zset", Expiry.NEVER)
     def slot_waiters(self, account: str) -> str:
         """Return the key of the parts that wait for a job slot -> since when."""
         return f"{self.prefix}:slot_waiters:{account}"
 
-    @holds("string", "never")
+    @holds("string", Expiry.NEVER)
     def slot_limit(self, account: str) -> str:
         """Return the key of the number of job slots."""
         return f"{self.prefix}:slot_limit:{account}"
 
-    @holds("zset", "4 days")
+    @holds("zset", retention.UNRESOLVED_TTL)
     def unresolved(self, account: str, coarse: str) -> str:
         """Return the key of the unresolved purchases.
 
@@ -190,28 +197,28 @@ class Keys(PrivateValues):
         """
         return f"{self.prefix}:unresolved:{account}:{coarse}"
 
-    @holds("zset", "4 days")
+    @holds("zset", retention.UNOWNED_TTL)
     def unowned(self, account: str) -> str:
         """Return the key of the jobs that no run owns -> position of the first sighting in the order."""
         return f"{self.prefix}:unowned:{account}"
 
     @property
-    @holds("string", "never")
+    @holds("string", Expiry.NEVER)
     def order(self) -> str:
         """The key of the last position in the order of all intents and first sightings of jobs."""
         return f"{self.prefix}:order"
 
-    @holds("zset", "a day")
+    @holds("zset", retention.REJECTED_TTL)
     def rejected(self, account: str) -> str:
         """Return the key of the purchases that the API rejected -> when to search for their jobs."""
         return f"{self.prefix}:rejected:{account}"
 
-    @holds("hash", "until the API takes the token")
+    @holds("hash", Expiry.DELETED)
     def breaker(self, account: str) -> str:
-        """Return the key of the breaker: since when the token is refused, when to try it next."""
+        """Return the key of the breaker: the time of the refusal, and the time of the next try."""
         return f"{self.prefix}:breaker:{account}"
 
-    @holds("hash", "91 days")
+    @holds("hash", retention.LEDGER_TTL)
     def ledger(self, day: int) -> str:
         """Return the key of the ledger of a day.
 
@@ -220,59 +227,59 @@ class Keys(PrivateValues):
         return f"{self.prefix}:ledger:{day}"
 
     @property
-    @holds("string", "never")
+    @holds("string", Expiry.NEVER)
     def epoch(self) -> str:
         """The key of the store epoch: the id of the server process, its last loss of writes, its durability."""
         return f"{self.prefix}:epoch"
 
     @property
-    @holds("zset", "never")
+    @holds("zset", Expiry.NEVER)
     def encryption_keys(self) -> str:
         """The key of the names of encryption keys -> when the key was last used."""
         return f"{self.prefix}:encryption_keys"
 
-    @holds("string", "`record_ttl`")
+    @holds("string", Expiry.CALLBACK)
     def once(self, run_id: str, name: str) -> str:
         """Return the key of the mark of a callback that has begun and must not run twice."""
         return f"{self.prefix}:once:{run_id}:{name}"
 
-    @holds("string", "7 days")
+    @holds("string", retention.MARK_TTL)
     def message_tick(self, message_id: str) -> str:
         """Return the key of the tick that was assigned to a message without a tick."""
         return f"{self.prefix}:once:{message_id}:tick"
 
     @property
-    @holds("string", "30 s after its last worker")
+    @holds("string", retention.NAMESPACE_TTL)
     def namespace_owner(self) -> str:
         """The key of the application whose workers serve the store."""
         return f"{self.prefix}:namespace_owner"
 
     @property
-    @holds("hash", "never")
+    @holds("hash", Expiry.NEVER)
     def quota(self) -> str:
         """The key of the request quotas: process -> requests that it wants, requests that it has got, until when."""
         return f"{self.prefix}:quota"
 
     @property
-    @holds("string", "shortly after")
+    @holds("string", Expiry.TIME)
     def next_request_at(self) -> str:
         """The key of the time at which the next request may start, if there is a limit per second."""
         return f"{self.prefix}:next_request_at"
 
     @property
-    @holds("string", "until then")
+    @holds("string", Expiry.TIME)
     def pause(self) -> str:
         """The key of the end of the pause after a 429. Until then, only runs with a stop request call the API."""
         return f"{self.prefix}:pause"
 
     @property
-    @holds("hash", "never")
+    @holds("hash", Expiry.NEVER)
     def totals(self) -> str:
         """The key of the totals of all counters, by name: runs, tasks, credits, bytes, requests."""
         return f"{self.prefix}:totals"
 
     @property
-    @holds("hash", "never")
+    @holds("hash", Expiry.NEVER)
     def stored(self) -> str:
         """The key of the bytes of pages: hour since the epoch -> bytes of the pages that expire in that hour."""
         return f"{self.prefix}:stored"
@@ -297,15 +304,15 @@ class PartId:
 
 def declared_keys() -> list[DeclaredKey]:
     """Return the declaration of each key, in the order of the methods."""
-    return [_declaration(name, kind, expiry) for name, (kind, expiry) in _DECLARED.items()]
+    return [_declaration(name, kind, life) for name, (kind, life) in _DECLARED.items()]
 
 
-def _declaration(name: str, kind: str, expiry: str) -> DeclaredKey:
+def _declaration(name: str, kind: str, life: Expiry | int) -> DeclaredKey:
     member: Any = inspect.getattr_static(Keys, name)
     method: Any = member.fget if isinstance(member, property) else member
-    arguments = {one: f"<{_PLACEHOLDERS.get(one, one)}>" for one in list(inspect.signature(method).parameters)[1:]}
+    arguments = {one: _PLACEHOLDERS.get(one, f"<{one}>") for one in list(inspect.signature(method).parameters)[1:]}
     pattern: str = method(Keys("P"), **arguments)
     if "key" in arguments:
         pattern = pattern.replace(hashlib.sha256(arguments["key"].encode()).hexdigest(), "<sha256 of key>")
     lines = " ".join((method.__doc__ or "").split()).removesuffix(".")
-    return DeclaredKey(name, pattern, kind, lines.split("The key of ")[-1].split("Return the key of ")[-1], expiry)
+    return DeclaredKey(name, pattern, kind, lines.split("The key of ")[-1].split("Return the key of ")[-1], life)

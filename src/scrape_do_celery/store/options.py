@@ -76,7 +76,9 @@ class RunSpec:
         run_options = {name: fields.pop(name) for name in RUN_OPTIONS if name in fields}
         if isinstance(targets, JobCreationRequest):
             if fields:
-                raise ValueError(f"{', '.join(sorted(fields))}: set in the JobCreationRequest, not beside it")
+                raise ValueError(
+                    f"{', '.join(sorted(fields))}: set these fields in the JobCreationRequest, not as arguments"
+                )
             # The request is checked again: a copy of a model may have fields that were never checked.
             return cls(JobCreationRequest.model_validate(targets, context=SAID), **run_options)
         if targets is not None:
@@ -156,6 +158,16 @@ def _with_inputs(wire: dict[str, Any], inputs: list[Any]) -> dict[str, Any]:
     if "Plugin" in wire:
         return {**wire, "Plugin": {**wire["Plugin"], "Params": inputs}}
     return {**wire, "Targets": inputs}
+
+
+def decrypt_run_options(keys: Keys, run_id: str, spec: bytes) -> RunOptions:
+    """Return the options in the field `spec` of a record. Options without effect are left out.
+
+    Raises:
+        EncryptionKeyError: If this process cannot decrypt them.
+    """
+    data = unpack(keys.decrypt(keys.run(run_id), "spec", spec))
+    return cast("RunOptions", {name: data[name] for name in RUN_OPTIONS if name in data})
 
 
 def decrypt_spec(keys: Keys, run_id: str, fields: Mapping[str, bytes]) -> RunSpec:

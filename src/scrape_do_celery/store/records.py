@@ -1,4 +1,4 @@
-"""The records of runs and parts as frozen values, and the claim of a part, parsed from replies of Redis."""
+"""The records of runs and parts as frozen values, parsed from replies of Redis."""
 
 from __future__ import annotations
 
@@ -6,23 +6,21 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError, SubmitInDoubtError
 from scrape_do_celery.rules.fetch import Notes, notes_from_json
 from scrape_do_celery.rules.lifecycle import JobMemory
-from scrape_do_celery.rules.polling import RETENTION
-from scrape_do_celery.rules.states import PartState, RunState, run_state
+from scrape_do_celery.rules.outcomes import RunState, run_state
+from scrape_do_celery.rules.states import PartState
 from scrape_do_celery.store.codec import unpack
 from scrape_do_celery.store.encryption import missing_key_error
 from scrape_do_celery.store.fields import (
     Record,
-    amount,
+    decimal,
     error_message,
     flag,
     json_texts,
     number,
     packed_texts,
     required,
-    seconds,
     seconds_unless_zero,
     stored,
     stored_error,
@@ -31,14 +29,12 @@ from scrape_do_celery.store.fields import (
     words,
 )
 from scrape_do_celery.store.keys import Keys, PartId
-from scrape_do_celery.store.options import decrypt_spec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from scrape_do_celery.store.options import RunSpec
+    from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError
 
-_HOUR = 3600.0
 _PLAIN = Keys()
 _NOTHING = JobMemory()
 _NO_NOTES: Notes = {}
@@ -46,8 +42,6 @@ _NO_SUMMARY: dict[str, Any] = {}
 _NO_TEXTS: tuple[str, ...] = ()
 #: The version of the records that this code writes. No code reads it yet: it tells a later version which form it has.
 VERSION = 1
-#: The fields of a run beside its request that a claim has, in the order of the reply of `claim_part.lua`.
-CLAIMED_RUN_FIELDS = ("stop_reason", "skip_unsent", "max_wait", "early", "trace")
 
 
 def pairs(flat: Sequence[bytes]) -> dict[str, bytes]:
@@ -89,43 +83,43 @@ class PartRecord(Record):
     fence: int = stored("fence", number, "number that each write of the present claim carries", default=0)
     total: int = stored("total", number, "number of targets", default=0)
     attempts: int = stored("attempts", number, "claims in a row without progress", default=0)
-    due_at: float | None = stored("due_at", seconds, "when the part needs its next step")
-    intent: float | None = stored("intent", seconds, "when the last intent to buy was written")
-    first_intent: float | None = stored("first_intent", seconds, "when the first intent was written")
+    due_at: float | None = stored("due_at", decimal, "when the part needs its next step")
+    intent: float | None = stored("intent", decimal, "when the last intent to buy was written")
+    first_intent: float | None = stored("first_intent", decimal, "when the first intent was written")
     first_order: int = stored(
         "first_order", number, "position of the first intent in the order; 0: no job counts as older", default=0
     )
-    in_doubt_since: float | None = stored("in_doubt_since", seconds, "since when the purchase is in doubt")
+    in_doubt_since: float | None = stored("in_doubt_since", decimal, "when the purchase became in doubt")
     purchases: int = stored("purchases", number, "number of purchases that were begun", default=0)
     intent_lost: bool = stored("intent_lost", flag, "the store may have lost the intent", default=False)
     refused: bool = stored(
         "refused", flag, "the API rejected the last `POST`; one listing shows whether it bought a job", default=False
     )
     submit_error: str | None = stored(
-        "submit_error", error_message, "why it is not known whether the last `POST` bought a job", encrypted=True
+        "submit_error", error_message, "error that left the last `POST` in doubt", encrypted=True
     )
-    marker: str = stored("marker", text, "mark in the request by which its job is found", default="")
+    marker: str = stored("marker", text, "marker in the request that identifies its job", default="")
     not_found: int = stored("not_found", number, "full listings that did not show the job", default=0)
     not_found_at: float | None = stored("not_found_at", seconds_unless_zero, "when the last such listing began")
     fingerprint: str = stored("fingerprint", text, "digest of the targets", default="")
     job_id: str | None = stored("job", text, "id of the job at the API")
     task_ids: tuple[str, ...] = stored("tasks", packed_texts, "ids of the tasks, by position", default=_NO_TEXTS)
-    bought_at: float | None = stored("bought_at", seconds, "when the job became the part's own")
+    bought_at: float | None = stored("bought_at", decimal, "when the job became the part's own")
     status: str | None = stored("status", text, "last status word of the job")
     polls: int = stored("polls", number, "polls of the job, or searches for it", default=0)
     not_found_polls: int = stored("not_found_polls", number, "polls in a row that did not find the job", default=0)
     fetch_passes: int = stored("fetch_passes", number, "passes over tasks that are missing", default=0)
     api_failures: int = stored("api_failures", number, "calls in a row that failed", default=0)
     last_api_error: str | None = stored("api_error", text, "error of the last failed call", encrypted=True)
-    refused_since: float | None = stored("refused_since", seconds_unless_zero, "since when the API refuses the token")
-    cancel_sent_at: float | None = stored("cancel_sent_at", seconds, "when the job was canceled at the API")
-    stop_seen_at: float | None = stored("stop_seen_at", seconds, "when a step first saw the stop request")
+    refused_since: float | None = stored("refused_since", seconds_unless_zero, "when the API first refused the token")
+    cancel_sent_at: float | None = stored("cancel_sent_at", decimal, "when the job was canceled at the API")
+    stop_seen_at: float | None = stored("stop_seen_at", decimal, "when a step first saw the stop request")
     reported_ok: int = stored("reported_ok", number, "tasks that the API reports as succeeded", default=0)
     reported_failed: int = stored("reported_failed", number, "tasks that the API reports as failed", default=0)
     stored_ok: int = stored("stored_ok", number, "stored tasks that succeeded", default=0)
     stored_failed: int = stored("stored_failed", number, "stored tasks that failed", default=0)
     gone: int = stored("gone", number, "tasks that the API no longer has", default=0)
-    credits: float = stored("credits", amount, "credits that the stored tasks cost", default=0.0)
+    credits: float = stored("credits", decimal, "credits that the stored tasks cost", default=0.0)
     outcome: str | None = stored("outcome", text, "outcome of the part")
     error: ScrapeDoError | None = stored(
         "error", stored_error, "error of the outcome", encrypted=True, error_instead=True
@@ -160,7 +154,7 @@ class PartRecord(Record):
             return None
         if self.api_error or self.state is not PartState.RECONCILING:
             return self.api_error or None
-        return f"it is not known yet whether a job was bought: {self.submit_error or 'its step died'}"
+        return f"a job may have been bought, and the search for the job goes on: {self.submit_error or 'the step died'}"
 
     @property
     def done(self) -> int:
@@ -174,89 +168,6 @@ class PartRecord(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """The claim of a step on a part: the part's record at that time, and the fence that each write must carry."""
-
-    part_id: PartId
-    now: float
-    part: PartRecord
-    #: seconds since the part was due
-    late: float
-    spec_field: bytes
-    targets_field: bytes
-    #: the verdict on the account; empty: the breaker is closed, or a stop request lets the part through;
-    #: `probe`, `over`: the breaker is open, and the step tries the token first;
-    #: `other_account`: the part belongs to another account, and must end
-    breaker: str = ""
-    keys: Keys = _PLAIN
-    #: the values of the run's record, as `RunRecord` declares them
-    stop_reason: str | None = None
-    skip_unsent: bool = False
-    max_wait: float | None = None
-    early: bool = False
-    trace: str = ""
-
-    @classmethod
-    def from_reply(cls, part_id: PartId, reply: Sequence[Any], keys: Keys = _PLAIN) -> Claim:
-        """Parse the claim in the reply of `claim_part.lua`."""
-        _, now, fields, (spec, targets, *of_run), breaker = reply
-        part = PartRecord.parse(pairs(fields), keys.part(part_id.run_id, part_id.part), keys)
-        found = {name: value for name, value in zip(CLAIMED_RUN_FIELDS, of_run, strict=True) if value is not None}
-        return cls(
-            part_id=part_id,
-            now=float(now),
-            part=part,
-            late=0.0 if part.due_at is None else max(0.0, float(now) - part.due_at),
-            spec_field=spec,
-            targets_field=targets,
-            breaker=breaker.decode(),
-            keys=keys,
-            **RunRecord.read_values(found)[0],
-        )
-
-    @property
-    def is_unresolved(self) -> bool:
-        """Whether the part may have bought a job whose id is unknown."""
-        return self.part.state in {PartState.SUBMITTING, PartState.RECONCILING} and not self.part.refused
-
-    def in_doubt_error(self, why: str, candidates: Sequence[str] = ()) -> SubmitInDoubtError:
-        """Return the error of a purchase that stays in doubt."""
-        run_id, part = self.part_id.run_id, self.part
-        text = f"run {run_id}: a job of {part.total} target(s) may have been bought, its answer was lost: {why}"
-        if part.submit_error:
-            text += f"; the last cause: {part.submit_error}"
-        return SubmitInDoubtError(text, part.total, part.intent, list(candidates), run_id)
-
-    def is_forgotten(self) -> bool:
-        """Tell whether the API has certainly deleted the part's job."""
-        return self._is_past_life(self.part.bought_at)
-
-    def is_past_finding(self) -> bool:
-        """Tell whether the API has certainly deleted any job that the part's last purchase bought."""
-        return self._is_past_life(self.part.intent)
-
-    def _is_past_life(self, bought: float | None) -> bool:
-        return bought is not None and self.now - bought > RETENTION + _HOUR
-
-    def stop_grace_passed(self, grace: float) -> bool:
-        """Tell whether a step saw the stop request more than `grace` seconds ago.
-
-        The time before that does not count, because there may have been no worker.
-        """
-        return self.part.stop_seen_at is not None and self.now - self.part.stop_seen_at > grace
-
-    def spec(self) -> RunSpec:
-        """Return the run's options with the targets of this part.
-
-        Raises:
-            EncryptionKeyError: If this process cannot decrypt them.
-            ValueError: If they are not a request that can be sent.
-        """
-        fields = {"spec": self.spec_field, f"targets:{self.part_id.part}": self.targets_field}
-        return decrypt_spec(self.keys, self.part_id.run_id, fields)
-
-
-@dataclass(frozen=True, slots=True)
 class RunRecord(Record):
     """The record of a run with the records of its parts, as one command read them."""
 
@@ -264,20 +175,19 @@ class RunRecord(Record):
     parts: tuple[PartRecord, ...]
     #: why this process cannot decrypt the whole record; such a process must neither decide nor deliver the run
     unreadable: EncryptionKeyError | None
-    created: float = required("created", seconds, "when the run was written")
-    accepted: float | None = stored("accepted", seconds, "when the run was accepted; missing: the run is a draft")
+    created: float = required("created", decimal, "when the run was written")
+    accepted: float | None = stored("accepted", decimal, "when the run was accepted; missing: the run is a draft")
     outcome: str | None = stored("outcome", text, "outcome of the run")
     stop_reason: str | None = stored("stop_reason", text, "reason of the stop request: `cancel` or `deadline`")
     skip_unsent: bool = stored("skip_unsent", flag, "the parts that were not sent stay unsent", default=False)
-    ended: float | None = stored("ended", seconds, "when the outcome was written")
+    ended: float | None = stored("ended", decimal, "when the outcome was written")
     decided_by: int = stored("decided_by", number, "number of the part that decided the outcome", default=0)
     result: dict[str, Any] | None = stored("result", _packed_object, "result that Celery gets", encrypted=True)
     error: ScrapeDoError | None = stored(
         "error", stored_error, "error of the outcome", encrypted=True, error_instead=True
     )
-    max_wait: float | None = stored("max_wait", seconds, "seconds until the run is stopped")
-    early: bool = stored("early", flag, "tasks are fetched as they end, before their job does", default=False)
-    expires_in: float | None = stored("expires_in", seconds, "seconds after which a draft is dropped")
+    max_wait: float | None = stored("max_wait", decimal, "seconds until the run is stopped")
+    expires_in: float | None = stored("expires_in", decimal, "seconds after which a draft is dropped")
     after: str | None = stored("after", text, "run whose end this draft waits for")
     waiters: Mapping[str, str] = stored_many(
         "waiter:<id>", text, "signature of the delivery to a Celery id that waits", encrypted=True
@@ -294,10 +204,11 @@ class RunRecord(Record):
         if not reply:
             return None
         values, unreadable = cls.read_values(pairs(reply[0]), keys.run(run_id), keys)
-        parts = [PartRecord.parse(pairs(part), keys.part(run_id, n), keys) for n, part in enumerate(reply[1:]) if part]
+        hashes = [(PartId(run_id, n), pairs(part)) for n, part in enumerate(reply[1:]) if part]
+        parts = tuple(PartRecord.parse(fields, keys.part(part_id), keys) for part_id, fields in hashes)
         missing = set(values.get("key_names", ())) - set(keys.key_names)
         why = missing_key_error(min(missing), keys.key_names) if missing else unreadable.get("result")
-        return cls(run_id=run_id, parts=tuple(parts), unreadable=why, **values)
+        return cls(run_id=run_id, parts=parts, unreadable=why, **values)
 
     @property
     def expires(self) -> float | None:

@@ -1,8 +1,9 @@
-"""How long data are kept: the lives of ended runs and of marks. The other constants that the Lua scripts name."""
+"""How long keys live: lives in seconds, and the expiries that settings decide. The other constants of Lua scripts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from scrape_do_celery.rules import states
@@ -25,6 +26,14 @@ NOT_FOUND_TTL: Final = HOUR
 UNRESOLVED_TTL: Final = 4 * _DAY
 #: Life of a day of the ledger.
 LEDGER_TTL: Final = 91 * _DAY
+#: Life of the jobs of an account that no run owns, after the last such job was seen. The API keeps a job for less time.
+UNOWNED_TTL: Final = 4 * _DAY
+#: Life of the held pages of a part that does not end, after the last page was held. The API keeps a page for less time.
+HELD_PAGES_TTL: Final = 4 * _DAY
+#: Life of an id that a transaction has reserved for an idempotency key.
+RESERVATION_TTL: Final = _DAY
+#: Life of the claim of the store by an application, after a worker of the application renewed it for the last time.
+NAMESPACE_TTL: Final = 30
 #: Life of the list of parts that wait for a target lock, after the last part was added. Before that, each part tries
 #: the lock again by itself.
 TARGET_WAIT_TTL: Final = _DAY
@@ -46,6 +55,25 @@ ALLOWED_TRANSITIONS: Final = (
 SCRIPT_CONSTANTS: Final = {
     name: value for name, value in globals().items() if name.isupper() and not name.startswith("_")
 }
+
+
+def describe_life(seconds: int) -> str:
+    """Return the text of a life: in days, unless these are not whole."""
+    days, rest = divmod(seconds, _DAY)
+    return f"{seconds} s" if rest else f"{days} day{'s' if days > 1 else ''}"
+
+
+class Expiry(StrEnum):
+    """The expiry of a key without a fixed life, as the table of keys words it."""
+
+    NEVER = "never"
+    DELETED = "never: a script deletes it"
+    RECORD = "`record_ttl` after delivery"
+    CONTENTS = "`result_ttl` after delivery"
+    IDEMPOTENCY = "`idempotency_ttl` after delivery"
+    OWNER = f"`record_ttl` after delivery, at least {describe_life(MARK_TTL)}"
+    CALLBACK = "`record_ttl` after the callback began"
+    TIME = "at the time that it holds, or shortly after"
 
 
 @dataclass(frozen=True, slots=True)

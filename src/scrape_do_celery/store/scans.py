@@ -33,20 +33,20 @@ def find_open_breakers(store: Store) -> Iterator[float]:
 
 def count_parts_by_account(store: Store, limit: int) -> Counter[str]:
     """Count the parts with a job by the account that bought it, among the first `limit` entries of each due set."""
-    places = [store.keys.due, *(key.decode() for key in store.client.scan_iter(store.keys.poll_set("*")))]
-    names = [name for key in places for name in cast("list[bytes]", store.client.zrange(key, 0, limit - 1))]
+    names = [
+        name for key in _list_due_sets(store) for name in cast("list[bytes]", store.client.zrange(key, 0, limit - 1))
+    ]
     with store.client.pipeline(transaction=False) as pipe:
-        for run_id, _, part in (name.decode().rpartition(":") for name in names):
-            if part != RUN_ENTRY:
-                pipe.hget(store.keys.part(run_id, int(part)), "account")
+        for name in map(bytes.decode, names):
+            if not name.endswith(f":{RUN_ENTRY}"):
+                pipe.hget(store.keys.part(PartId.parse(name)), "account")
         return Counter(account.decode() for account in pipe.execute() if account)
 
 
 def list_due_entries(store: Store) -> Iterator[tuple[str, float]]:
     """List the entries of all due sets, each with the time at which it is due by the store's clock."""
     client: Any = store.client
-    accounts = (account.decode() for account in client.smembers(store.keys.accounts))
-    for key in (store.keys.due, *map(store.keys.poll_set, accounts)):
+    for key in _list_due_sets(store):
         for name, moment in client.zrange(key, 0, -1, withscores=True):
             yield name.decode(), moment
 
@@ -54,9 +54,15 @@ def list_due_entries(store: Store) -> Iterator[tuple[str, float]]:
 def read_waiting_part(store: Store, part_id: PartId) -> WaitingPart:
     """Read what a part waits for."""
     client: Any = store.client
-    state, job_id = client.hmget(store.keys.part(part_id.run_id, part_id.part), "state", "job")
+    state, job_id = client.hmget(store.keys.part(part_id), "state", "job")
     return WaitingPart(
         state is not None and state.decode() == PartState.RUNNING,
         None if job_id is None else job_id.decode(),
         bool(client.hexists(store.keys.run(part_id.run_id), "stop_reason")),
     )
+
+
+def _list_due_sets(store: Store) -> list[str]:
+    """Return the keys of the due set and of the poll sets of all accounts."""
+    accounts = cast("set[bytes]", store.client.smembers(store.keys.accounts))
+    return [store.keys.due, *(store.keys.poll_set(account.decode()) for account in accounts)]

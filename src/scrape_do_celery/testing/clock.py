@@ -91,7 +91,7 @@ class Clock:
                     yield
                     return
             if time.monotonic() > deadline:
-                names = ", ".join(worker.messages.names) or "no message, but work that is due at once again and again"
+                names = ", ".join(worker.messages.names) or "no message, but a part that is due again and again"
                 raise TimeoutError(f"still at work after {_TIMEOUT:g} s: {names}")
             time.sleep(_CHECK_INTERVAL)
 
@@ -116,5 +116,5 @@ class Clock:
 def _seconds(by: float | timedelta) -> float:
     seconds = by.total_seconds() if isinstance(by, timedelta) else float(by)
     if not 0 <= seconds < math.inf:
-        raise ValueError(f"the time goes forward by a finite number of seconds, or not at all: {by!r}")
+        raise ValueError(f"advance the time by a finite number of seconds from 0 on, not by {by!r}")
     return seconds

@@ -110,7 +110,9 @@ def sandbox_environment(servers: SessionServers, app: Celery, given: Mapping[str
         ValueError: If `given` names `key_prefix`, because each test has a prefix of its own.
     """
     if "key_prefix" in given:
-        raise ValueError("key_prefix: each test has one of its own, under which all is deleted in the end")
+        raise ValueError(
+            "key_prefix cannot be set: each test has its own prefix, whose keys are deleted after the test"
+        )
     clock = servers.clock
     timing = ProcessTiming(clock.key, clock.loop_time, _PASS_INTERVAL)
     prefix = f"scrape_do_test_{uuid.uuid4().hex[:12]}"

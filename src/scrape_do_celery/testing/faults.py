@@ -39,23 +39,23 @@ def _does(action: str, description: str, *options: str, **rule: Any) -> Fault:
 FAULTS: dict[str, Fault] = {
     # Any request.
     "rate_limited": _status(
-        "429, with `Retry-After: 1` or what `retry_after` says", 429, "retry_after", retry_after=1, **_ONCE
+        "429, with `Retry-After: 1` or the value of `retry_after`", 429, "retry_after", retry_after=1, **_ONCE
     ),
     "server_error": _status("503, or another `status`", 503, "status", **_ONCE),
-    "maintenance_page": _does("html", "200, with a page of HTML in place of JSON", **_ONCE),
-    "connection_lost": _does("reset_before", "the connection breaks, and nothing was done", **_ONCE),
+    "maintenance_page": _does("html", "200, with a page of HTML instead of JSON", **_ONCE),
+    "connection_lost": _does("reset_before", "the connection breaks before the API does anything", **_ONCE),
     "answer_cut": _does("cut", "half of the answer comes, then the connection breaks", **_ONCE),
     "slow_answer": _does("slow", "the answer comes `seconds` late (1.0)", "seconds", **_ONCE),
-    "token_refused": _status("401: the token is not, or no longer, accepted", 401),
+    "token_refused": _status("401: the token is not accepted", 401),
     "gateway_error": _status(
-        "502, or another `status`, from something on the way to the API: its body is no word of the API's",
+        "502, or another `status`, from a proxy before the API: the body is not the API's",
         502,
         "status",
         body_kind="gateway",
         **_ONCE,
     ),
     "redirected": _status(
-        "307, or another `status`, to a place that is not the API",
+        "307, or another `status`, to an address outside the API",
         307,
         "status",
         headers={"Location": "https://login.invalid/"},

@@ -59,11 +59,11 @@ class Worker:
             stack.callback(self._stop)
             if not self._up.wait(_TIMEOUT) or self._controller is None or not self._thread.is_alive():
                 raise WorkerError(
-                    f"the worker did not start: {self._trouble or 'it takes too long'}"
+                    f"the worker did not start: {self._trouble or 'the start takes too long'}"
                 ) from self._trouble
             self._threads = lifecycle.running_threads()
             if self._threads is None:
-                raise WorkerError("the worker serves no scrapes; its log says why")
+                raise WorkerError("the worker does not consume scrapes; its log has the reason")
             # A test may wait for results, because it is not a step of this worker.
             _set_task_join_will_block(False)
             self._stack = stack.pop_all()
@@ -98,7 +98,9 @@ class Worker:
         self._call_soon(_shut_down)
         self._thread.join(_TIMEOUT)
         if self._thread.is_alive():
-            raise WorkerError(f"the worker did not stop; under way: {', '.join(self.messages.names) or 'nothing'}")
+            raise WorkerError(
+                f"the worker did not stop; messages in work: {', '.join(self.messages.names) or 'nothing'}"
+            )
 
     def _listen(self, queue: str) -> None:
         """Consume from a queue to which a message was published, as another worker would."""

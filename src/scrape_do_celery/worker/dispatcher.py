@@ -23,6 +23,7 @@ from scrape_do_celery.store import CANCEL, DEADLINE
 from scrape_do_celery.store.commands.dispatch import ClaimDue, ClaimNamespace, DuePart, DueRun
 from scrape_do_celery.store.commands.polling import FindUnattendedAccounts, PlanPolling
 from scrape_do_celery.store.commands.purchases import HasRejected
+from scrape_do_celery.store.retention import NAMESPACE_TTL
 from scrape_do_celery.worker.threads import PassThread
 
 if TYPE_CHECKING:
@@ -36,8 +37,6 @@ SHORTEST = 0.02
 LIMIT = 200
 #: Seconds after which overdue polls of another account mean that no worker polls its running jobs.
 UNATTENDED_AFTER = 120.0
-#: Seconds until the namespace lease of an application without workers expires.
-NAMESPACE_LEASE = 30
 
 
 class Dispatcher(PassThread):
@@ -104,16 +103,17 @@ class Dispatcher(PassThread):
         """Renew the namespace lease if it is time. Return whether the store still belongs to this application."""
         if time.monotonic() > self._namespace_until:
             store, mine = self._app_context.store, self._app_context.application
-            holder = store.run(ClaimNamespace(mine, NAMESPACE_LEASE))
+            holder = store.run(ClaimNamespace(mine))
             if holder != mine:
                 log.error(
-                    "the store is served by another application now (%s): this worker publishes no more",
+                    "the store is served by another application now (%s): this worker publishes nothing; give each "
+                    "application its own SCRAPE_DO_KEY_PREFIX",
                     holder,
                     extra=log_fields("namespace_lost"),
                 )
                 self._namespace_until = 0.0
                 return False
-            self._namespace_until = time.monotonic() + NAMESPACE_LEASE / 3
+            self._namespace_until = time.monotonic() + NAMESPACE_TTL / 3
             self._warn_unattended_accounts()
             self._search_for_rejected()
         return True

@@ -15,7 +15,8 @@ from scrape_do_celery.log_fields import log_fields
 from scrape_do_celery.runs import EAGER, AppContext, is_own_app, settings_of
 from scrape_do_celery.steps.context import WorkerContext
 from scrape_do_celery.store.commands.dispatch import ClaimNamespace
-from scrape_do_celery.worker.dispatcher import NAMESPACE_LEASE, Dispatcher
+from scrape_do_celery.store.retention import NAMESPACE_TTL
+from scrape_do_celery.worker.dispatcher import Dispatcher
 from scrape_do_celery.worker.notifier import ChangeNotifier
 from scrape_do_celery.worker.redaction import install_log_filter
 from scrape_do_celery.worker.task_events import TaskEventSender
@@ -47,7 +48,9 @@ def start(app: Celery) -> None:
     try:
         settings = settings_of(app)
         if settings.api_key is None:
-            _stop_consuming(app, "SCRAPE_DO_API_KEY is not set: a worker cannot call the API without its token")
+            _stop_consuming(
+                app, "SCRAPE_DO_API_KEY is not set: set it, because a worker needs the token to call the API"
+            )
             return
         if app.conf.task_always_eager:
             _stop_consuming(app, EAGER)
@@ -97,7 +100,7 @@ def _other_application(app_context: AppContext) -> str | None:
         store.check()
         _log_findings(diagnostics.check_durability(store))
         _log_findings(diagnostics.check_encryption_keys(store, app_context.settings.record_ttl))
-        holder = store.run(ClaimNamespace(mine, NAMESPACE_LEASE))
+        holder = store.run(ClaimNamespace(mine))
     except RedisError as error:
         log.warning("the store does not answer yet (%s); the worker tries again", error, extra=log_fields("store_away"))
         return None
@@ -106,7 +109,7 @@ def _other_application(app_context: AppContext) -> str | None:
     return (
         f"the store under the prefix {app_context.settings.key_prefix} is served by another application: {holder}; "
         f"this one has {mine}. Give each its own SCRAPE_DO_KEY_PREFIX, or stop the other's workers, and "
-        f"start this one again {NAMESPACE_LEASE} s later"
+        f"start this one again {NAMESPACE_TTL} s later"
     )
 
 

@@ -51,8 +51,8 @@ class ChangeNotifier(PassThread):
         changed = store.run(TakeChangedRuns(_BATCH_LIMIT))
         if not changed.run_ids:
             return False
-        looks = store.run_all([ReadRun(run_id) for run_id in changed.run_ids])
-        found = [record for record in looks if record is not None]
+        answers = store.run_all([ReadRun(run_id) for run_id in changed.run_ids])
+        found = [record for record in answers if record is not None]
         # A worker with the encryption key announces a run that this worker cannot read.
         records = [record for record in found if record.unreadable is None]
         untold = {record.run_id for record in found if record.unreadable is not None}

@@ -50,7 +50,7 @@ class RequestBodyFilter(logging.Filter):
         """Return True. If the record shows a request, replace the text."""
         given = record.args
         if isinstance(given, tuple) and any(name in str(one) for one in given for name in routing.WITH_REQUESTS):
-            record.msg, record.args = "TaskPool: Apply %s (a request, which is not shown)", (given[0],)
+            record.msg, record.args = "TaskPool: Apply %s (the request is not shown)", (given[0],)
         return True
 
 

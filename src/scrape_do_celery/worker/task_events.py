@@ -47,7 +47,7 @@ class TaskEventSender:
                     dispatcher.send(kind, **fields)
         except (KombuError, RedisError, OSError) as error:
             log.info(
-                "could not send task events of %d runs: %s",
+                "could not send task events of %d runs: %s; monitors show these runs late",
                 len(found),
                 type(error).__name__,
                 extra=log_fields("task_events_not_sent"),

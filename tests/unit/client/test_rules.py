@@ -270,14 +270,14 @@ def test_an_unreadable_answer_says_whether_the_api_wrote_it(body, told):
 
 def test_error_body_under_status_200_is_quoted_without_token():
     error = refused(200, b'{"Error":"tok expired","Code":410}', endpoint=TASK, secret="tok")
-    assert str(error).endswith("200, but unreadable: it is an error body: [token] expired")
+    assert str(error).endswith("200, but unreadable: the answer is an error body: [token] expired")
 
 
 @pytest.mark.parametrize("endpoint", [endpoints.get_user_info(), endpoints.list_jobs({})], ids=["me", "list"])
 @pytest.mark.parametrize("body", [b"{}", b'{"message":"ok"}', b'{"Status":"ok"}'])
 def test_a_gateways_object_is_no_empty_answer(endpoint, body):
     error = refused(200, body, endpoint=endpoint)
-    assert str(error).endswith("unreadable: it has no field of the promised shape")
+    assert str(error).endswith("unreadable: the answer has no field that the API documents")
 
 
 def test_an_empty_list_is_an_answer():
@@ -298,7 +298,7 @@ def test_a_readers_own_error_is_an_unreadable_answer():
         raise OverflowError(body)
 
     error = refused(200, b"{}", endpoint=endpoints.Endpoint(method="POST", path="/", reader=reader))
-    assert (str(error), error.body) == ("POST /: 200, but unreadable: not JSON of the promised shape", b"{}")
+    assert (str(error), error.body) == ("POST /: 200, but unreadable: not JSON in the documented format", b"{}")
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_a_missing_id_is_the_one_that_was_asked_for(ids):
 @pytest.mark.parametrize("body", [{"Status": "Error", "Message": "upstream unavailable"}, {"Status": "Success"}])
 def test_a_gateways_status_is_no_job_and_no_task(endpoint, body):
     error = refused(200, json.dumps(body).encode(), endpoint=endpoint)
-    assert str(error).endswith("unreadable: it has a Status and no other field of the API")
+    assert str(error).endswith("unreadable: the answer has a Status, but no other field of the API")
     assert not error.is_api_object
 
 
@@ -376,7 +376,7 @@ def test_a_job_under_a_status_of_refusal_is_refused():
 )
 def test_another_id_is_unreadable(endpoint, ids, named):
     error = refused(200, json.dumps({**ids, "Status": "success"}).encode(), endpoint=endpoint)
-    assert str(error).endswith(f"unreadable: the answer is about another {named} than the one asked for")
+    assert str(error).endswith(f"unreadable: the answer is about another {named} than the request")
     assert error.is_api_object
 
 

@@ -220,7 +220,7 @@ def test_create_job_takes_a_request_or_fields(world):
     assert world.requests[0].read() == b'{"Targets":["https://a.example/\\u00fc"],"Super":true}'
     assert world.requests[0].headers["Content-Type"] == "application/json"
     for arguments, fields in [((), {}), ((REQUEST,), {"super": True})]:
-        with pytest.raises(TypeError, match="one of the two"):
+        with pytest.raises(TypeError, match="not both"):
             world.run(lambda client, a=arguments, f=fields: client.create_job(*a, **f))
 
 

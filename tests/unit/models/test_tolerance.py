@@ -283,7 +283,7 @@ def test_an_id_that_is_accepted(value):
 
 @pytest.mark.parametrize("value", BAD_IDS, ids=lambda value: str(value)[:20].encode("ascii", "replace").decode())
 def test_an_id_that_is_refused(value):
-    with pytest.raises(ValueError, match="an id is"):
+    with pytest.raises(ValueError, match="an id must be"):
         read_id(value)
     for model, key in ((TaskDetails, "TaskID"), (TaskDetails, "JobID"), (JobDetails, "JobID")):
         with pytest.raises(ValidationError):

@@ -18,12 +18,10 @@ from scrape_do_celery.models.urls import (
     coarse_digest,
     is_web_url,
     loose_form,
-    previous_digests,
     strict_digest,
     whatwg_form,
     why_no_target,
 )
-from scrape_do_celery.models.urls_v1 import fingerprint
 from tests.support.url_writers import WRITERS, go, go_encode
 
 HOSTS = [
@@ -294,7 +292,6 @@ def test_digests_tell_their_version_and_ignore_the_order():
         assert (digest([])[:2], len(digest(two))) == (version, 32)
     assert strict_digest(two) != strict_digest(["https://a/", "https://b/#2"])
     assert coarse_digest(two) == coarse_digest(["https://a/", "https://b/#2"])
-    assert previous_digests(two) == (fingerprint(two),)
 
 
 def test_the_pool_has_what_is_mistaken_for_each_other():

@@ -132,7 +132,7 @@ def test_unknown_status_does_not_mean_canceled(make):
     assert lifecycle.wanted_positions(make.job("archived", tasks=["success", "canceled"])) == {0, 1}
     stopped = make.job("canceled", tasks=["success", "canceled", "pending"])
     assert lifecycle.wanted_positions(stopped) == {0, 2}
-    assert lifecycle.wanted_positions(stopped, looks=2) == {0}
+    assert lifecycle.wanted_positions(stopped, passes=2) == {0}
     assert lifecycle.wanted_positions(make.job("canceled", 2, summary=False)) == {0, 1}
 
 

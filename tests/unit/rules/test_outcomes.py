@@ -14,10 +14,11 @@ from scrape_do_celery.rules.outcomes import (
     may_have_bought,
     outcome_of_stop,
     part_outcome,
+    run_state,
     skips_unsent,
     worst_outcome,
 )
-from scrape_do_celery.store import CANCEL, DEADLINE, OUTCOMES, SKIPPED, RunState
+from scrape_do_celery.store import CANCEL, DEADLINE, OUTCOMES, SKIPPED, PartState, RunState
 
 
 def test_every_outcome_has_one_row():
@@ -92,3 +93,27 @@ def test_part_outcome(status, stop_reason, outcome):
 )
 def test_outcome_of_stop(stop_reason, outcome):
     assert outcome_of_stop(stop_reason) is RunState(outcome)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "parts", "state"),
+    [
+        (None, ["queued"], "queued"),
+        (None, ["queued", "fetching"], "fetching"),
+        (None, ["queued", "fetching", "running"], "running"),
+        (None, ["running", "submitting"], "submitting"),
+        (None, ["submitting", "reconciling", "running"], "reconciling"),
+        (None, ["done", "queued"], "queued"),
+        (None, ["done", "done"], "fetching"),
+        (None, [], "fetching"),
+        ("failed", ["running"], "failed"),
+        ("succeeded", ["done"], "succeeded"),
+    ],
+)
+def test_run_state(outcome, parts, state):
+    assert run_state(outcome, parts) is RunState(state)
+
+
+def test_an_outcome_is_the_end_and_nothing_else_is():
+    assert {state for state in RunState if state.is_outcome} == set(OUTCOMES)
+    assert set(RunState) - set(OUTCOMES) == {RunState(p.value) for p in PartState if p is not PartState.DONE}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from scrape_do_celery import routing
-from scrape_do_celery.rules.states import next_step, run_state
-from scrape_do_celery.store import OUTCOMES, PartState, RunState
+from scrape_do_celery.rules.states import next_step
+from scrape_do_celery.store import PartState
 
 
 @pytest.mark.parametrize(
@@ -36,27 +36,3 @@ def test_every_state_is_known_to_next_step():
     assert all(next_step(state) for state in PartState if state is not PartState.DONE)
     with pytest.raises(ValueError, match="asleep"):
         next_step("asleep")
-
-
-@pytest.mark.parametrize(
-    ("outcome", "parts", "state"),
-    [
-        (None, ["queued"], "queued"),
-        (None, ["queued", "fetching"], "fetching"),
-        (None, ["queued", "fetching", "running"], "running"),
-        (None, ["running", "submitting"], "submitting"),
-        (None, ["submitting", "reconciling", "running"], "reconciling"),
-        (None, ["done", "queued"], "queued"),
-        (None, ["done", "done"], "fetching"),
-        (None, [], "fetching"),
-        ("failed", ["running"], "failed"),
-        ("succeeded", ["done"], "succeeded"),
-    ],
-)
-def test_run_state(outcome, parts, state):
-    assert run_state(outcome, parts) is RunState(state)
-
-
-def test_an_outcome_is_the_end_and_nothing_else_is():
-    assert {state for state in RunState if state.is_outcome} == set(OUTCOMES)
-    assert set(RunState) - set(OUTCOMES) == {RunState(p.value) for p in PartState if p is not PartState.DONE}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from scrape_do_celery.models.urls import fingerprint
 from scrape_do_celery.rules.targets import JobDigests, Likeness, PartDigests, TargetSet
 
 
@@ -33,10 +32,6 @@ def job(*urls):
 )
 def test_a_job_is_known_by_its_urls(targets, urls, likeness):
     assert PartDigests.from_targets(targets).compare(job(*urls)) is likeness
-
-
-def test_earlier_digests_come_along():
-    assert PartDigests.from_targets(["https://a.example/"]).previous == (fingerprint(["https://a.example/"]),)
 
 
 LONG = "https://a.example/?signature=" + "a" * 400

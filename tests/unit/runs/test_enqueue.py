@@ -47,7 +47,7 @@ URL = "https://shop.example/0"
         (([URL],), {"idempotency_key": "  "}, "idempotency_key"),
         (([URL],), {"idempotency_key": 7}, "idempotency_key"),
         ((5,), {}, "targets must be a list"),
-        (({URL},), {}, "targets must have an order"),
+        (({URL},), {}, "targets must be a list of .*their order counts"),
         (([f"{URL}\ud800"],), {}, r"targets\[0\] holds a lone surrogate at position 22"),
         (([URL],), {"timeout": "60"}, "timeout is in milliseconds"),
         (([URL],), {"headers": {"a": "b\n"}}, "headers: the value of 'a' holds a control character"),
@@ -394,7 +394,7 @@ def test_key_forgotten_before_the_commit_is_named(step_harness, transactions, st
     step_harness.run(AcknowledgeDelivery(handle.run_id, handle.run_id, step_harness.app_context.retention))
     handle.forget()
     transactions.commit("a")
-    assert f"the run {handle.run_id} of this key has ended and was forgotten" in caplog.text
+    assert f"run {handle.run_id} of its key has ended and was forgotten" in caplog.text
 
 
 def test_callbacks_of_transactions_are_called_whoever_writes_the_run(step_harness, transactions, start_run):
@@ -440,7 +440,7 @@ def test_two_requests_with_one_key_have_no_run_in_common(step_harness, transacti
     transactions.commit("b")
     transactions.commit("a")
     assert step_harness.run_ids() == {other.run_id}
-    assert "committed too late: the key belongs to run" in caplog.text
+    assert "its run was not created: the key belongs to run" in caplog.text
     with pytest.raises(RunNotFoundError):
         assert one.state
 

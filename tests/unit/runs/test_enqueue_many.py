@@ -56,13 +56,17 @@ def test_many_runs_go_in_several_batches_and_messages(step_harness):
         ([urls(0)], {"max_wait": 0}, "request 0: .*max_wait"),
         ([urls(0)], {"idempotency_keys": [""]}, "idempotency_key"),
         ([urls(0), urls(1)], {"idempotency_keys": "ab"}, "idempotency_keys must be a list of keys, not one string"),
-        ([urls(0), urls(1)], {"idempotency_keys": {"a", "b"}}, "idempotency_keys must have an order"),
+        (
+            [urls(0), urls(1)],
+            {"idempotency_keys": {"a", "b"}},
+            "idempotency_keys must be a list of .*their order counts",
+        ),
         ("ab", {}, "requests must be a list of requests, not str"),
         (None, {}, "requests must be a list of requests, not NoneType"),
         (JobCreationRequest(targets=urls(0)), {}, "requests must be a list of requests, not JobCreationRequest"),
         ({("a", "b")}, {}, "requests must be a list of requests, not set"),
-        ([urls(0), set(urls(1))], {}, "request 1: .*targets must have an order"),
-        ([urls(0), urls(1)], {"idempotency_keys": ["a"]}, "1 for 2 requests"),
+        ([urls(0), set(urls(1))], {}, "request 1: .*targets must be a list of .*their order counts"),
+        ([urls(0), urls(1)], {"idempotency_keys": ["a"]}, "has 1 entries for 2 requests"),
     ],
 )
 def test_one_invalid_request_writes_nothing(step_harness, requests, options, named):

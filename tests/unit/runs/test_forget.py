@@ -86,7 +86,7 @@ def test_late_waiter_is_served_before_the_record_expires(step_harness):
     step_harness.create_run(each=[URL], key="k")
     end_and_deliver(step_harness, "r")
     step_harness.clock.forward(step_harness.app_context.retention.record - 1)
-    assert step_harness.run(AcceptRun("r", "caller", "")) == 1
+    assert step_harness.run(AcceptRun("r", "caller", "")).parts == 1
     step_harness.clock.forward(2)
     assert [run.run_id for run in step_harness.claim_due().runs] == ["r"]
     step_harness.run(AcknowledgeDelivery("r", "caller", step_harness.app_context.retention))

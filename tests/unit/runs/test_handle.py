@@ -34,6 +34,7 @@ from scrape_do_celery.store.commands.creation import CreateRun
 from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
 from scrape_do_celery.store.commands.purchases import WriteIntent
 from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, RecordOutcome
+from scrape_do_celery.store.keys import PartId
 
 
 @pytest.fixture
@@ -167,7 +168,7 @@ def test_every_outcome_raises_its_error_and_keeps_what_was_fetched(step_harness,
 
 def test_a_result_that_is_not_ready(step_harness, handle):
     for read in (lambda: handle.result(timeout=0), lambda: asyncio.run(handle.aresult(timeout=0.01))):
-        with pytest.raises(ResultNotReadyError, match=r"queued.*goes on") as caught:
+        with pytest.raises(ResultNotReadyError, match=r"still queued.*try again later") as caught:
             read()
         assert isinstance(caught.value, TimeoutError)
         assert caught.value.run_id == "r"
@@ -278,7 +279,7 @@ def test_one_task_for_equal_targets_comes_at_each_of_them(step_harness, finish, 
     assert [task.task_id for task in handle.iter_tasks()] == ["t0", "t1", "t0"]
     assert [task.task_id for task in handle.result().tasks] == ["t0", "t1", "t0"]
     assert handle.result().order_verified
-    step_harness.redis.hdel(step_harness.keys.contents("r", 0), "1")
+    step_harness.redis.hdel(step_harness.keys.contents(PartId("r", 0)), "1")
     with pytest.raises(ResultExpiredError):
         handle.result()
 
@@ -333,7 +334,7 @@ def test_a_run_is_streamed_a_few_pages_at_a_time(step_harness, make, monkeypatch
 
 def test_contents_that_are_past_their_life(step_harness, handle, finish):
     finish()
-    step_harness.redis.delete(step_harness.keys.contents("r", 0))
+    step_harness.redis.delete(step_harness.keys.contents(PartId("r", 0)))
     with pytest.raises(ResultExpiredError) as caught:
         handle.result()
     assert caught.value.run_id == "r"
@@ -384,7 +385,11 @@ def test_forgetting_frees_everything(step_harness, handle, finish):
     handle.forget()
     assert None not in step_harness.ttls().values()
     assert (
-        not {step_harness.keys.part("r", 0), step_harness.keys.contents("r", 0), step_harness.keys.job("r", 0)}
+        not {
+            step_harness.keys.part(PartId("r", 0)),
+            step_harness.keys.contents(PartId("r", 0)),
+            step_harness.keys.job(PartId("r", 0)),
+        }
         & step_harness.ttls().keys()
     )
     assert handle.async_result.state == "PENDING"

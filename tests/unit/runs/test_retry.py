@@ -61,7 +61,7 @@ def test_the_target_without_a_page_is_enqueued_again(step_harness, make, summary
 
 def test_nothing_is_enqueued_again_if_the_tasks_contradict_the_job(step_harness, make):
     collected(step_harness, make, urls=make.urls(2)[::-1])
-    with pytest.raises(RunError, match="which task is which target"):
+    with pytest.raises(RunError, match="cannot be matched to its targets"):
         retry_failed("r")
     assert step_harness.step_messages() == []
 

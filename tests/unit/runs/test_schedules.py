@@ -42,7 +42,7 @@ REQUEST = {"targets": URLS}
         ({"Headers": {"A": "b"}}, "headers.*credentials"),
         ({"credentials": 5}, "credentials must be text"),
         ({"name": "\ud800"}, "name holds a lone surrogate"),
-        ({"targets": set(URLS)}, "targets must have an order"),
+        ({"targets": set(URLS)}, "targets must be a list of .*their order counts"),
         ({"targets": URLS[0].encode()}, "targets must be a list of URLs, not one string"),
         ({"timeout": "60"}, "timeout is in milliseconds"),
         ({"webhook_url": "https://a.example/", "webhook_headers": {"A": "b"}}, "webhook_headers.*credentials"),

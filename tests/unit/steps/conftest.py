@@ -24,20 +24,24 @@ def size():
     return 2
 
 
-@pytest.fixture
-def running(step_harness, size):
-    """Return a part with a running job. The job is old enough for a 404 to count."""
-    step_harness.create_run(targets=size)
+def run_old_job(step_harness, **options):
+    """Return the harness with a part whose job runs. The job is old enough for a 404 to count."""
+    step_harness.create_run(**options)
     step_harness.make_running()
     step_harness.clock.forward(100)
     return step_harness
 
 
 @pytest.fixture
-def early(running):
-    """Return the same part, with tasks that are fetched as they end."""
-    running.redis.hset(running.keys.run("r"), "early", 1)
-    return running
+def running(step_harness, size):
+    """Return a part with a running job."""
+    return run_old_job(step_harness, targets=size)
+
+
+@pytest.fixture
+def early(step_harness, size):
+    """Return a part with a running job, whose tasks are fetched as they end."""
+    return run_old_job(step_harness, targets=size, early=True)
 
 
 @pytest.fixture

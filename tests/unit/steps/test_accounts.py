@@ -13,13 +13,14 @@ from scrape_do_celery.store.commands.parts import NeedsAccount, UpdatePart
 from scrape_do_celery.store.commands.polling import FindUnattendedAccounts
 from scrape_do_celery.store.commands.purchases import WriteIntent
 from scrape_do_celery.store.commands.runs import RequestStop
+from scrape_do_celery.store.keys import PartId
 from tests.unit.steps.conftest import HOUR, LEASE, make_parts_running
 
 
 def test_deadline_ends_a_run_of_another_account(step_harness):
     step_harness.create_run()
     step_harness.make_running()
-    step_harness.redis.hset(step_harness.keys.part("r", 0), "account", "another")
+    step_harness.redis.hset(step_harness.keys.part(PartId("r", 0)), "account", "another")
     assert step_harness.try_claim_part() == NeedsAccount("another")
     assert step_harness.due_parts()["r:0"] <= dispatch.REDISPATCH_MIN, (
         "a step message that came to the wrong worker is soon published again"
@@ -58,7 +59,7 @@ def test_part_without_purchase_continues_with_another_token(step_harness, make):
 def test_resent_claim_of_another_account_stays_foreign(step_harness):
     step_harness.create_run()
     step_harness.make_running()
-    step_harness.redis.hset(step_harness.keys.part("r", 0), "account", "another")
+    step_harness.redis.hset(step_harness.keys.part(PartId("r", 0)), "account", "another")
     step_harness.run(RequestStop("r", "cancel"))
     assert [step_harness.try_claim_part(token="t").breaker for _ in range(2)] == ["other_account", "other_account"]
 

@@ -166,7 +166,7 @@ def test_undecidable_run_blocks_no_other_and_is_given_up(step_harness, caplog):
         on(step_harness, aggregate_run)(["bad", "good"])
         assert step_harness.read_run("bad").outcome is None
     assert step_harness.read_run("good").outcome == "canceled"
-    assert "could not decide run bad" in caplog.text
+    assert "could not decide the outcome of run bad" in caplog.text
     on(step_harness, aggregate_run)(["bad"])
     assert step_harness.read_run("bad").state is RunState.POISONED
     assert isinstance(step_harness.read_run("bad").error, PoisonedRunError)

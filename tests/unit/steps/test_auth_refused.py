@@ -19,6 +19,7 @@ from scrape_do_celery.steps.submit import submit_part
 from scrape_do_celery.store import PartState
 from scrape_do_celery.store.commands import limits
 from scrape_do_celery.store.commands.runs import RequestStop
+from scrape_do_celery.store.keys import PartId
 from tests.unit.steps.conftest import HOUR, LEASE
 
 
@@ -156,7 +157,7 @@ def test_refusal_is_blamed_on_the_token_unless_it_works(fetching, make, status):
 
 def test_run_of_another_account_is_left_and_logged_once(running, make, caplog):
     """Leave the run alone: another token does not know the job, and three polls with it would lose the paid pages."""
-    running.redis.hset(running.keys.part("r", 0), "account", "somebody else's")
+    running.redis.hset(running.keys.part(PartId("r", 0)), "account", "somebody else's")
     running.api.script(get_job=make.refusal(404))
     poll_when_due(running)
     poll_when_due(running)

@@ -133,7 +133,7 @@ def test_step_without_the_key_leaves_the_part_unchanged(encrypted, key, state, s
         publish(encrypted, handler, *PartState)
     assert handled == []
     assert everything(encrypted) == before
-    assert caplog.text.count("runs wait for a worker with another key") <= 10
+    assert caplog.text.count("runs wait for a worker with another encryption key") <= 10
     encrypted.use(OLD)
     assert encrypted.try_claim_part() is not None
 
@@ -259,7 +259,7 @@ def test_a_cancel_that_cannot_read_decides_nothing(encrypted, make):
     encrypted.store_content(position=0)
     encrypted.store_content(position=1)
     other = encrypted.use(NEW)
-    key = other.keys.contents("r", 0)
+    key = other.keys.contents(PartId("r", 0))
     strange = other.keys.encrypt(key, "0", b"x")
     encrypted.use(OLD)
     encrypted.redis.hset(key, "0", strange)
@@ -310,7 +310,7 @@ def test_missing_keys_are_named(encrypted, clock):
     encrypted.use(NEW)
     (found,) = check()
     assert found.level == WRONG
-    assert f"encrypted with key {name}, which SCRAPE_DO_ENCRYPTION_KEY does not have here" in found.text
+    assert f"encrypted with key {name}, which SCRAPE_DO_ENCRYPTION_KEY of this process lacks" in found.text
     clock.forward(encrypted.settings.record_ttl + 1)
     assert check() == []
 

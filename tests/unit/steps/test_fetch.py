@@ -319,12 +319,12 @@ def test_a_run_that_was_forgotten_meanwhile_is_left_alone(collect, make):
     claim = step_harness.claim_part()
 
     def forgotten(_, task_id):
-        step_harness.redis.delete(step_harness.keys.part("r", 0), step_harness.keys.run("r"))
+        step_harness.redis.delete(step_harness.keys.part(PartId("r", 0)), step_harness.keys.run("r"))
         return make.task(int(task_id[1:]))
 
     step_harness.api.script(get_task=forgotten)
     assert step_harness.run_step(fetch_part, claim) is None
-    assert not step_harness.redis.exists(step_harness.keys.contents("r", 0))
+    assert not step_harness.redis.exists(step_harness.keys.contents(PartId("r", 0)))
 
 
 FORGOTTEN = RETENTION + 2 * 3600

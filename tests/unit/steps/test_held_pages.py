@@ -185,7 +185,7 @@ def test_error_body_under_200_ends_its_task_after_retries(running, run_on, bough
     script(running, job("success", "success", "success"), t1=[body])
     part, tasks = run_on(UNREADABLE_ATTEMPTS + 1)
     assert (part.state, part.stored_ok, tasks[1].gone, tasks[1].content) == (PartState.DONE, 1, True, None)
-    assert "it is an error body" in tasks[1].error_message
+    assert "the answer is an error body" in tasks[1].error_message
     assert bought_again() == ["https://shop.example/1"]
 
 

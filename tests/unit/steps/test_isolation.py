@@ -264,7 +264,7 @@ def test_waiting_suspect_is_unclaimed_and_holds_one_message(step_harness, caplog
     )
     assert served == ["long"]
     assert (step_harness.part("suspect").fence, step_harness.part("suspect").attempts) == (fence, 1)
-    assert caplog.text.count("suspect:0 did not get its turn") == 1
+    assert caplog.text.count("suspect:0 waited too long for its turn") == 1
     run_step(step_harness.app, StepDefinition(Step.SUBMIT, QUEUED, handler), ["suspect:0"])
     assert served == ["long", "suspect"]
 

@@ -11,7 +11,6 @@ import pytest
 from scrape_do_celery import routing
 from scrape_do_celery.errors import AsyncAPIBadRequestError, AsyncAPIRedirectError, SubmitInDoubtError
 from scrape_do_celery.models import JobsListResponse, UndetailedTaskResponse
-from scrape_do_celery.models.urls import fingerprint
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.steps.context import WorkerContext
@@ -20,7 +19,7 @@ from scrape_do_celery.steps.rejected import search_for_rejected
 from scrape_do_celery.steps.submit import submit_part
 from scrape_do_celery.store import PartId, PartState
 from scrape_do_celery.store.commands.ownership import NoteUnowned
-from scrape_do_celery.store.commands.parts import FinishPart, NeedsAccount, UpdatePart
+from scrape_do_celery.store.commands.parts import NeedsAccount, UpdatePart
 from scrape_do_celery.store.commands.purchases import HasRejected, ReadLedgerDay, TakeRejected, WriteIntent
 from scrape_do_celery.store.commands.runs import RequestStop
 from scrape_do_celery.worker.dispatcher import Dispatcher
@@ -180,51 +179,6 @@ def test_job_seen_before_the_purchase_is_not_adopted(step_harness, make):
     step_harness.create_run("b", each=ROUTES[1:])
     assert intend(step_harness, "b") == "ok"
     assert look_until_resolved(step_harness, "a").job_id == "j"
-
-
-def of_an_earlier_version(step_harness, run_id, targets):
-    """Store the part in the form of the previous version, with its purchase under way."""
-    step_harness.create_run(run_id, each=targets)
-    digest = fingerprint(targets)
-    step_harness.set_fields(
-        run_id,
-        fingerprint=digest,
-        state="submitting",
-        account=step_harness.account,
-        lease=step_harness.clock.time() + HOUR,
-    )
-    step_harness.redis.set(f"{step_harness.keys.prefix}:target_lock:{step_harness.account}:{digest}", f"{run_id}:0")
-    return digest
-
-
-def test_a_part_waits_for_equal_targets_of_an_earlier_version(step_harness):
-    targets = ["https://bücher.example/?q=%7e"]
-    digest = of_an_earlier_version(step_harness, "old", targets)
-    step_harness.create_run("new", each=targets)
-    assert intend(step_harness, "new") == "targets_locked"
-    assert step_harness.redis.zrange(
-        f"{step_harness.keys.prefix}:target_waiters:{step_harness.account}:{digest}", 0, -1
-    ) == [b"new:0"]
-
-
-def test_a_part_holds_back_equal_targets_of_an_earlier_version(step_harness):
-    targets = ["https://bücher.example/?q=%7e"]
-    step_harness.create_run("new", each=targets)
-    assert intend(step_harness, "new") == "ok"
-    lock = f"{step_harness.keys.prefix}:target_lock:{step_harness.account}:{fingerprint(targets)}"
-    assert step_harness.redis.get(lock) == b"new:0"
-    step_harness.clock.forward(2 * LEASE)
-    assert step_harness.run(FinishPart(step_harness.claim_part("new"), "failed", purchase_status="void")) == 0
-    assert step_harness.redis.get(lock) is None
-
-
-def test_job_of_an_earlier_version_is_recognised(step_harness, make):
-    targets = ["https://straße.example/"]
-    step_harness.create_run(each=targets)
-    step_harness.set_fields(fingerprint=fingerprint(targets))
-    lose_answer(step_harness)
-    shows(step_harness, job_of(make, targets))
-    assert look_until_resolved(step_harness).job_id == "j"
 
 
 @pytest.mark.parametrize("text", ["n/a", "/p/1", "", "http://[", "https://a.example/\ud800"])

@@ -127,16 +127,6 @@ def test_canceled_refused_purchase_is_searched_at_once(step_harness, make):
     assert step_harness.due_times()["r:0"] <= 1
 
 
-def test_purchase_resolved_by_an_old_worker_is_ignored(step_harness, make):
-    step_harness.create_run("old", each=[A])
-    lose_answer(step_harness, "old")
-    step_harness.set_fields("old", state="running", job="x")
-    step_harness.create_run("r", each=[A])
-    lose_answer(step_harness)
-    shows(step_harness, job_of(make, [A], "j"))
-    assert look_until_resolved(step_harness).job_id == "j"
-
-
 def test_store_restarts_do_not_poison_an_unsent_run(step_harness):
     step_harness.create_run()
     shows(step_harness)

@@ -12,6 +12,7 @@ from scrape_do_celery.steps.context import WorkerContext
 from scrape_do_celery.steps.page_memory import LARGE, PageMemory
 from scrape_do_celery.store import PartState
 from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.keys import PartId
 from scrape_do_celery.tasks import fetch_tasks
 
 CHUNK = LARGE // 4
@@ -181,13 +182,13 @@ def test_large_page_is_stored_before_the_next_is_read(step_harness, make):
     step_harness.create_run(targets=8)
     step_harness.make_running(state=PartState.FETCHING)
     step_harness.redis.set(
-        step_harness.keys.job("r", 0), pack(make.job("success", 8).model_dump(mode="json", by_alias=True))
+        step_harness.keys.job(PartId("r", 0)), pack(make.job("success", 8).model_dump(mode="json", by_alias=True))
     )
     grown = []
 
     async def large(task_id):
         await WorkerContext.for_app(step_harness.app).page_memory.grow()
-        stored = step_harness.redis.hlen(step_harness.keys.contents("r", 0))
+        stored = step_harness.redis.hlen(step_harness.keys.contents(PartId("r", 0)))
         grown.append(stored)
         await asyncio.sleep(0)
         return make.task(int(task_id[1:]))

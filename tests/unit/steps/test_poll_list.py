@@ -395,7 +395,7 @@ def test_refused_token_makes_no_part_due(polled_by_list, make):
 
 def test_part_without_a_record_is_no_longer_polled(step_harness):
     make_parts_running(step_harness, ["r"])
-    step_harness.redis.delete(step_harness.keys.part("r", 0))
+    step_harness.redis.delete(step_harness.keys.part(PartId("r", 0)))
     step_harness.clock.forward(5)
     plan_polling_each_30_s(step_harness)
     assert step_harness.due_times() == {}

@@ -335,7 +335,7 @@ def test_on_a_shared_account_without_a_marker_nothing_is_taken(step_harness, mak
     lose_submit_answer(step_harness)
     show_jobs(step_harness, make.job("pending", job_id="theirs"))
     reconcile_seconds_until(step_harness, PartState.DONE)
-    assert "others buy on this account" in str(step_harness.part().error)
+    assert "other programs buy on this account" in str(step_harness.part().error)
 
 
 def test_a_plugin_job_does_not_show_whose_it_is(step_harness, make):
@@ -504,7 +504,7 @@ def test_refused_search_ends_in_doubt(step_harness, make, status):
 def test_unresolved_purchase_of_another_account_ends_in_doubt(step_harness):
     step_harness.create_run()
     lose_submit_answer(step_harness)
-    step_harness.redis.hset(step_harness.keys.part("r", 0), "account", "another")
+    step_harness.redis.hset(step_harness.keys.part(PartId("r", 0)), "account", "another")
     step_harness.run(RequestStop("r", "cancel"))
     run_until_done(step_harness, {PartState.RECONCILING}, reconcile_part)
     assert step_harness.part().outcome == "in_doubt"

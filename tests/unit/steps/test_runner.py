@@ -21,6 +21,7 @@ from scrape_do_celery.store import PartState
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands import dispatch
 from scrape_do_celery.store.commands.dispatch import REDISPATCH_MAX
+from scrape_do_celery.store.keys import PartId
 from scrape_do_celery.tasks import cancel_run, fetch_tasks, poll_jobs, reconcile_submit, submit_jobs
 
 
@@ -153,7 +154,7 @@ def test_pages_left_by_a_step_are_fetched(step_harness, make):
     step_harness.create_run(targets=1)
     step_harness.make_running(state=PartState.FETCHING)
     step_harness.redis.set(
-        step_harness.keys.job("r", 0), pack(make.job("success", 1).model_dump(mode="json", by_alias=True))
+        step_harness.keys.job(PartId("r", 0)), pack(make.job("success", 1).model_dump(mode="json", by_alias=True))
     )
     step_harness.api.script(get_task=make.task())
     step_harness.app.tasks[fetch_tasks.name].run(["r:0"])

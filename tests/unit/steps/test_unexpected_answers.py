@@ -179,7 +179,7 @@ def test_step_without_a_lease_stores_no_page(early, make):
     part = job.model_copy(update={"task_ids": ["t1"], "tasks": job.tasks[1:2]})
 
     def late(_):
-        early.redis.hincrby(early.keys.part("r", 0), "fence", 1)
+        early.redis.hincrby(early.keys.part(PartId("r", 0)), "fence", 1)
         return part
 
     early.api.script(get_job=late, get_task=pages(make))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import pytest
@@ -27,6 +28,12 @@ def test_a_claim_gives_lease_fence_and_attempt(store, make):
     assert (spec.request.targets, spec.raise_on_task_failure, spec.max_wait) == (make.urls(2), True, 60)
     assert 25 < store.due_parts()["r:0"] <= 30
     assert 25 < float(store.part_fields()["lease"]) - store.clock.time() <= 30
+
+
+def test_run_options_of_a_claim_are_read_without_the_targets(store):
+    store.create_run(raise_on_task_failure=True, max_wait=60, early=False)
+    claim = dataclasses.replace(store.claim_part(), targets_field=b"damaged")
+    assert claim.run_options == {"raise_on_task_failure": True, "max_wait": 60.0}
 
 
 def test_a_claim_of_a_part_sees_its_own_targets_only(store, make):
@@ -141,7 +148,7 @@ def test_fence_is_not_reused_after_a_lost_claim(store):
     store.create_run()
     before = store.part_fields()
     lost = store.claim_part()
-    store.redis.delete(store.keys.part("r", 0))
+    store.redis.delete(store.keys.part(PartId("r", 0)))
     store.set_fields(**before)
     time.sleep(0.002)
     assert store.claim_part().part.fence > lost.part.fence

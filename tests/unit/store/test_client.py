@@ -128,7 +128,7 @@ def test_server_outage_raises_in_the_end(monkeypatch):
 
 def test_other_error_is_raised_unchanged(store):
     store.create_run()
-    store.redis.set(store.keys.ledger(1), "text")
+    store.redis.set(store.keys.ledger(1), "text", ex=60)
     with pytest.raises(ResponseError):
         store.sync_store.run_all([ReadRun("r"), ReadLedgerDay(1)])
 

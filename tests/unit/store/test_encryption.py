@@ -63,7 +63,7 @@ def test_a_missing_key_is_named_with_what_to_do():
 )
 def test_a_value_that_was_changed_is_refused(spoil):
     encryptor = Encryptor([OLD])
-    with pytest.raises(EncryptionKeyError, match="changed, or moved"):
+    with pytest.raises(EncryptionKeyError, match="changed or moved"):
         encryptor.decrypt(spoil(encryptor.encrypt(b"0123456789", CONTEXT)), CONTEXT)
 
 

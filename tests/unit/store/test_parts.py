@@ -184,7 +184,7 @@ def test_held_page_is_stored_at_the_end(store, collecting, make, held):
     part = store.part()
     assert (part.stored_ok, part.stored_failed, part.credits) == (1, 1, 2.0)
     assert store.run(ReadContents(PartId("r", 0), [0])) == [held]
-    assert not store.redis.exists(store.keys.provisional("r", 0))
+    assert not store.redis.exists(store.keys.provisional(PartId("r", 0)))
 
 
 def test_nothing_is_stored_for_a_run_that_is_gone(store, collecting, make):

@@ -19,7 +19,7 @@ def flat(**fields):
 def test_every_key_starts_with_the_prefix_and_none_equals_another():
     keys = Keys("mine")
     names = [
-        *(keys.run("r"), keys.part("r", 0), keys.job("r", 0), keys.contents("r", 0)),
+        *(keys.run("r"), keys.part(PartId("r", 0)), keys.job(PartId("r", 0)), keys.contents(PartId("r", 0))),
         *(keys.idempotency("r"), keys.owner("r"), keys.due, keys.dispatched, keys.pause),
     ]
     assert len(set(names)) == len(names)

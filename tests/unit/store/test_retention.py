@@ -6,7 +6,7 @@ import pytest
 
 from scrape_do_celery.store import PartId, PartState, Retention
 from scrape_do_celery.store.commands.contents import StoreContent
-from scrape_do_celery.store.commands.creation import FORGOTTEN, AcceptRun
+from scrape_do_celery.store.commands.creation import AcceptResult, AcceptRun
 from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
 from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, ForgetRun, ReadOutcome, RecordOutcome
 
@@ -35,7 +35,7 @@ def test_last_delivery_starts_the_retention(store, make):
     keys = store.keys
     expected = {keys.run("r"): 200, keys.idempotency("k"): 300}
     for n in range(2):
-        expected |= {keys.part("r", n): 200, keys.job("r", n): 200, keys.contents("r", n): 100}
+        expected |= {keys.part(PartId("r", n)): 200, keys.job(PartId("r", n)): 200, keys.contents(PartId("r", n)): 100}
         expected |= {keys.owner(f"job-r-{n}"): 604_800}
     assert store.ttls() == {name: pytest.approx(life, abs=2) for name, life in sorted(expected.items())}
     assert store.due_parts() == {}
@@ -98,7 +98,7 @@ def test_old_message_does_not_buy_a_forgotten_run(store):
     store.run(ForgetRun("r"))
     again = store.create_run()
     assert again.result == "forgotten"
-    assert store.run(AcceptRun("r", "w", "s")) == FORGOTTEN
+    assert store.run(AcceptRun("r", "w", "s")).result is AcceptResult.FORGOTTEN
     assert store.run(ReadOutcome("r")) == (False, None)
     assert store.create_run("other", key="k").new
 

@@ -6,7 +6,7 @@ import pytest
 
 from scrape_do_celery.models.urls import strict_digest
 from scrape_do_celery.store import PartId, PartState, Retention, RunState
-from scrape_do_celery.store.commands.creation import AcceptRun, Created
+from scrape_do_celery.store.commands.creation import AcceptResult, AcceptRun, Created
 from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
 from scrape_do_celery.store.commands.parts import ReadPartSpec
 from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, ReadSpec, RecordOutcome, RequestStop
@@ -102,7 +102,7 @@ def test_a_draft_is_not_due_until_its_time_is_up(store):
 
 def test_accepting_a_draft_makes_it_live(store):
     store.create_run(start_delay=1000, max_wait=60)
-    assert store.run(AcceptRun("r")) == 1
+    assert store.run(AcceptRun("r")).parts == 1
     record = store.read_run()
     assert record.accepted is not None
     assert store.due_parts().keys() == {"r:0", "r:run"}
@@ -121,13 +121,13 @@ def test_accepting_twice_changes_nothing(store):
     store.run(AcceptRun("r", "w", "s"))
     before = store.dump_keys()
     store.clock.forward(10)
-    assert store.run(AcceptRun("r", "w", "another")) == 1
+    assert store.run(AcceptRun("r", "w", "another")).parts == 1
     assert store.dump_keys() == before
     assert store.read_run().waiters == {"w": "s"}
 
 
 def test_accepting_nothing(store):
-    assert store.run(AcceptRun("r", "w", "s")) == 0
+    assert store.run(AcceptRun("r", "w", "s")).result is AcceptResult.GONE
     assert store.redis.keys() == []
 
 
@@ -143,7 +143,7 @@ def test_accepting_a_draft_that_was_canceled_leads_to_its_end(store):
     store.create_run(start_delay=1000)
     assert store.run(RequestStop("r", "cancel")) == []
     assert store.part().state is PartState.DONE
-    assert store.run(AcceptRun("r")) == 1
+    assert store.run(AcceptRun("r")).parts == 1
     assert store.due_parts().keys() == {"r:run"}
     (run,) = store.claim_due().runs
     assert (run.left, run.accepted, run.outcome) == (0, True, None)

@@ -224,7 +224,7 @@ def make_sample_commands():
         AssignTick("message", "1"),
         CheckBeforeSend(claim),
         ClaimDue(limit=1, cap=1),
-        ClaimNamespace("app", 30),
+        ClaimNamespace("app"),
         ClaimOnce(run, "callback", 60),
         ClaimPart(part, "token", seconds=30.0, states=list(PartState)),
         ReadClock(),

@@ -233,7 +233,7 @@ class Pipeline(RuleBasedStateMachine):
     def accept(self, run_id, other, number):
         waiter = ["", "w1", "w2"][number % 3]
         told = f"delivered:{waiter}" in self.store.run_fields(run_id)
-        assert self.run(AcceptRun(run_id, waiter, "s")) == 2
+        assert self.run(AcceptRun(run_id, waiter, "s")).parts == 2
         self.drafts.discard(run_id)
         assert not waiter or (f"waiter:{waiter}" in self.store.run_fields(run_id)) is not told
 
@@ -405,7 +405,11 @@ class Pipeline(RuleBasedStateMachine):
 
     def nothing_has_a_life_before_its_outcome_is_known(self):
         for run_id in {LIVE, DRAFT} - self.outcomes.keys():
-            keys = [self.store.keys.run(run_id), self.store.keys.part(run_id, 0), self.store.keys.contents(run_id, 0)]
+            keys = [
+                self.store.keys.run(run_id),
+                self.store.keys.part(PartId(run_id, 0)),
+                self.store.keys.contents(PartId(run_id, 0)),
+            ]
             assert all(self.store.redis.ttl(key) < 0 for key in keys)
 
 

@@ -186,7 +186,7 @@ def test_entries_without_a_record_count_nothing(store, live_runs):
     store.redis.zadd(store.keys.due, {"gone:0": 1, "gone:run": 1})
     assert live_runs().runs == {}
     store.create_run()
-    store.redis.delete(store.keys.part("r", 0))
+    store.redis.delete(store.keys.part(PartId("r", 0)))
     assert live_runs().runs == {}
 
 

@@ -285,7 +285,7 @@ def test_thread_publishes_and_stops_on_request(step_harness, dispatcher, monkeyp
 def test_a_store_of_another_application_is_left_alone(step_harness, dispatcher, caplog):
     step_harness.create_run()
     step_harness.clock.forward(REDISPATCH_MIN)
-    step_harness.run(ClaimNamespace("broker elsewhere", 30))
+    step_harness.run(ClaimNamespace("broker elsewhere"))
     assert dispatcher.dispatch_due() == PASS_INTERVAL
     assert step_harness.sent == []
     assert "another application now (broker elsewhere)" in caplog.text

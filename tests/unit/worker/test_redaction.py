@@ -81,7 +81,7 @@ def test_the_pools_log_shows_no_body(caplog):
     log.debug(text, "trace", "('scrape_do.poll_jobs', 'i', {})", "{}")
     log.debug("nothing")
     assert PRIVATE not in caplog.text
-    assert "Apply trace (a request, which is not shown)" in caplog.text
+    assert "Apply trace (the request is not shown)" in caplog.text
     assert "scrape_do.poll_jobs" in caplog.text
 
 

@@ -25,10 +25,12 @@ def find_problems() -> dict[str, str]:
     """Return the faults by key. A fault of the dict itself stands under an empty key."""
     found = settings_dict.problems_of(_read_dict(), _DEFAULTS)
     found |= {
-        key: f"it must be a {type(default).__name__}" for key, default in _DEFAULTS.items() if not _has_right_type(key)
+        key: f"the value must be a {type(default).__name__}"
+        for key, default in _DEFAULTS.items()
+        if not _has_right_type(key)
     }
     if _has_right_type("DATABASE") and read_option("DATABASE") not in django_settings.DATABASES:
-        found["DATABASE"] = "it must be a key of DATABASES"
+        found["DATABASE"] = "the value must be a key of DATABASES"
     return found
 
 

@@ -1,4 +1,4 @@
-"""Keys and arguments that commands of several subjects share."""
+"""Arguments and replies that commands of several subjects share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from scrape_do_celery.store.command import Value
-    from scrape_do_celery.store.keys import Keys, PartId
 
 #: The cursor that begins a scan. A scan that is complete returns the same cursor.
 START = "0"
@@ -22,8 +21,3 @@ def flatten_fields(fields: Mapping[str, Value]) -> list[Value]:
 def decode_names(reply: Sequence[bytes]) -> list[str]:
     """Return the texts of a reply."""
     return [name.decode() for name in reply]
-
-
-def make_part_key(keys: Keys, part_id: PartId) -> str:
-    """Return the key of the record of a part."""
-    return keys.part(part_id.run_id, part_id.part)

@@ -7,10 +7,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.rules.fetch import lacks_page
-from scrape_do_celery.rules.polling import RETENTION
 from scrape_do_celery.store.codec import pack_task, unpack_task
 from scrape_do_celery.store.command import Command, Encoded
-from scrape_do_celery.store.commands.arguments import make_part_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +50,7 @@ class StoreContent(Command[StoredContent]):
                 *(self.position, _make_frame(keys, part_id, self.position, task), counter, task.cost or 0),
                 *(int(task.gone), int(lacks_page(task)), keys.prefix, part_id.run_id),
             ),
-            [_make_key(keys, part_id), make_part_key(keys, part_id), keys.provisional(part_id.run_id, part_id.part)],
+            [keys.contents(part_id), keys.part(part_id), keys.provisional(part_id)],
         )
 
     def decode(self, keys: Keys, reply: Any) -> StoredContent:
@@ -74,8 +72,8 @@ class HoldContent(Command[bool]):
     def encode(self, keys: Keys) -> Encoded:
         part_id, frame = self.part_id, _make_frame(keys, self.part_id, self.position, self.task)
         return Encoded(
-            (self.position, frame, int(RETENTION) + 86_400, self.task.cost or 0),
-            [keys.provisional(part_id.run_id, part_id.part), make_part_key(keys, part_id)],
+            (self.position, frame, self.task.cost or 0),
+            [keys.provisional(part_id), keys.part(part_id)],
         )
 
     def decode(self, keys: Keys, reply: Any) -> bool:
@@ -99,7 +97,7 @@ class ReplaceLargeContent(Command[bool]):
         frame = _make_frame(keys, self.part_id, position, task)
         return Encoded(
             (position, frame, "1" if task.is_success else "", task.cost or 0, f"replaced:{position}"),
-            [_make_key(keys, self.part_id), make_part_key(keys, self.part_id)],
+            [keys.contents(self.part_id), keys.part(self.part_id)],
         )
 
     def decode(self, keys: Keys, reply: Any) -> bool:
@@ -113,7 +111,7 @@ class CountDone(Command[int]):
     part_id: PartId
 
     def encode(self, keys: Keys) -> Encoded:
-        return Encoded(("HGET", make_part_key(keys, self.part_id), "stored_ok"))
+        return Encoded(("HGET", keys.part(self.part_id), "stored_ok"))
 
     def decode(self, keys: Keys, reply: Any) -> int:
         return int(reply or 0)
@@ -126,7 +124,7 @@ class ReadStoredPositions(Command[set[int]]):
     part_id: PartId
 
     def encode(self, keys: Keys) -> Encoded:
-        return Encoded(("HKEYS", _make_key(keys, self.part_id)))
+        return Encoded(("HKEYS", keys.contents(self.part_id)))
 
     def decode(self, keys: Keys, reply: Any) -> set[int]:
         return {int(position) for position in reply}
@@ -140,19 +138,15 @@ class ReadContents(Command[list["TaskDetails | None"]]):
     positions: Sequence[int]
 
     def encode(self, keys: Keys) -> Encoded:
-        return Encoded(("HMGET", _make_key(keys, self.part_id), *self.positions))
+        return Encoded(("HMGET", keys.contents(self.part_id), *self.positions))
 
     def decode(self, keys: Keys, reply: Any) -> list[TaskDetails | None]:
-        key = _make_key(keys, self.part_id)
+        key = keys.contents(self.part_id)
         return [
             None if frame is None else unpack_task(keys.decrypt(key, str(position), frame))
             for position, frame in zip(self.positions, reply, strict=True)
         ]
 
 
-def _make_key(keys: Keys, part_id: PartId) -> str:
-    return keys.contents(part_id.run_id, part_id.part)
-
-
 def _make_frame(keys: Keys, part_id: PartId, position: int, task: TaskDetails) -> bytes:
-    return keys.encrypt(_make_key(keys, part_id), str(position), pack_task(task))
+    return keys.encrypt(keys.contents(part_id), str(position), pack_task(task))

@@ -17,17 +17,13 @@ from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
 from scrape_do_celery.store.encryption import encryption_key_name
 from scrape_do_celery.store.options import RunSpec, targets_of
 from scrape_do_celery.store.records import VERSION
+from scrape_do_celery.store.retention import MARK_TTL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scrape_do_celery.store.command import Value
     from scrape_do_celery.store.keys import Keys
-
-#: The result of `AcceptRun` instead of the number of parts, if the run was freed by `forget`.
-FORGOTTEN = -1
-#: Seconds for which an id is reserved for a key; seconds within which a message may be redelivered.
-_RESERVED_FOR, _AGAIN = 86400, 7 * 86400
 
 
 class CreateResult(StrEnum):
@@ -66,6 +62,22 @@ class Created:
         if result is CreateResult.EXISTS:
             run_id, _, digest = run_id.rpartition(" ")
         return cls(run_id, digest, result)
+
+
+class AcceptResult(StrEnum):
+    """The result of a request to accept a run."""
+
+    ACCEPTED = "accepted"  #: the run is accepted, or stays a draft as the request asked, and has the waiter
+    GONE = "gone"  #: nothing was written: the run does not exist
+    FORGOTTEN = "forgotten"  #: nothing was written: the run has ended and was freed
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The reply to a request to accept a run. `parts` is 0 with a result but `ACCEPTED`."""
+
+    result: AcceptResult
+    parts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +170,7 @@ class ReserveKey(Command[Created]):
     script = "reserve_key"
 
     def encode(self, keys: Keys) -> Encoded:
-        return Encoded(
-            (self.run_id, self.digest, _RESERVED_FOR), [keys.idempotency(self.key), keys.reservation(self.key)]
-        )
+        return Encoded((self.run_id, self.digest), [keys.idempotency(self.key), keys.reservation(self.key)])
 
     def decode(self, keys: Keys, reply: Any) -> Created:
         return Created.parse(reply, self.digest)
@@ -175,18 +185,15 @@ class AssignTick(Command[str]):
     script = "claim_once"
 
     def encode(self, keys: Keys) -> Encoded:
-        return Encoded((self.tick, _AGAIN), [keys.message_tick(self.message_id)])
+        return Encoded((self.tick, MARK_TTL), [keys.message_tick(self.message_id)])
 
     def decode(self, keys: Keys, reply: Any) -> str:
         return str(reply.decode())
 
 
 @dataclass(frozen=True, slots=True)
-class AcceptRun(Command[int]):
-    """Accept a draft, unless `keep_draft` is set, and add a waiter.
-
-    The result is the number of parts; 0 if the run does not exist, `FORGOTTEN` if it has ended and was freed.
-    """
+class AcceptRun(Command[Accepted]):
+    """Accept a draft, unless `keep_draft` is set, and add a waiter."""
 
     run_id: str
     waiter: str = ""
@@ -206,7 +213,5 @@ class AcceptRun(Command[int]):
             [run_key, keys.due],
         )
 
-    def decode(self, keys: Keys, reply: Any) -> int:
-        if reply[0] == b"ok":
-            return int(reply[1])
-        return FORGOTTEN if reply[0] == b"forgotten" else 0
+    def decode(self, keys: Keys, reply: Any) -> Accepted:
+        return Accepted(AcceptResult(reply[0].decode()), *map(int, reply[1:]))

@@ -87,14 +87,16 @@ class ClaimDue(Command[Due]):
 
 @dataclass(frozen=True, slots=True)
 class ClaimNamespace(Command[str]):
-    """Claim the store for the application `name` for `seconds`. The result is the application that has the claim."""
+    """Claim the store for the application `name`. The result is the application that has the claim.
+
+    The claim ends after `NAMESPACE_TTL` seconds.
+    """
 
     name: str
-    seconds: int
     script = "claim_namespace"
 
     def encode(self, keys: Keys) -> Encoded:
-        return Encoded((self.name, self.seconds), [keys.namespace_owner])
+        return Encoded((self.name,), [keys.namespace_owner])
 
     def decode(self, keys: Keys, reply: Any) -> str:
         return str(reply.decode())

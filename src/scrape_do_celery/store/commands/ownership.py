@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery.rules.polling import RETENTION
 from scrape_do_celery.store.command import Command, Encoded
-from scrape_do_celery.store.commands.arguments import START, make_part_key
+from scrape_do_celery.store.commands.arguments import START
 from scrape_do_celery.store.keys import PartId
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scrape_do_celery.rules.targets import PartDigests
+    from scrape_do_celery.store.claims import Claim
     from scrape_do_celery.store.keys import Keys
-    from scrape_do_celery.store.records import Claim
 
 #: The store remembers at most this number of jobs of an account that no run owns.
 _REMEMBERED_JOBS = 20_000
@@ -121,10 +120,10 @@ class NoteUnowned(Command[list[int]]):
 
     def encode(self, keys: Keys) -> Encoded:
         names = (job_id.lower() for job_id in self.job_ids)
-        return Encoded((keys.prefix, int(RETENTION) + 86_400, _REMEMBERED_JOBS, *names), [keys.unowned(self.account)])
+        return Encoded((keys.prefix, _REMEMBERED_JOBS, *names), [keys.unowned(self.account)])
 
     def decode(self, keys: Keys, reply: Any) -> list[int]:
-        return [int(float(place)) for place in reply]
+        return [int(float(position)) for position in reply]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +143,7 @@ class ReadUnresolvedPurchases(Command[UnresolvedPurchases]):
         part_id, digests = self.claim.part_id, self.digests
         return Encoded(
             (str(part_id), keys.prefix, self.account, " ".join(digests.strict), self.sighted, *digests.coarse),
-            [make_part_key(keys, part_id)],
+            [keys.part(part_id)],
         )
 
     def decode(self, keys: Keys, reply: Any) -> UnresolvedPurchases:
@@ -168,7 +167,8 @@ class ScanConflictingParts(Command[tuple[str, str]]):
     def encode(self, keys: Keys) -> Encoded:
         part_id = self.claim.part_id
         return Encoded(
-            (str(part_id), keys.prefix, self.cursor, self.digests.by_any_version), [keys.run(part_id.run_id), keys.due]
+            (str(part_id), keys.prefix, self.cursor, " ".join(self.digests.strict)),
+            [keys.run(part_id.run_id), keys.due],
         )
 
     def decode(self, keys: Keys, reply: Any) -> tuple[str, str]:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from scrape_do_celery.errors import PoisonedRunError
 from scrape_do_celery.models import JobDetails
 from scrape_do_celery.rules.polling import RETENTION
+from scrape_do_celery.store.claims import Claim
 from scrape_do_celery.store.codec import pack, unpack
 from scrape_do_celery.store.command import Command, Encoded
-from scrape_do_celery.store.commands.arguments import flatten_fields, make_part_key
+from scrape_do_celery.store.commands.arguments import flatten_fields
 from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
 from scrape_do_celery.store.commands.limits import LONGEST_PROBE, PROBE
 from scrape_do_celery.store.options import RunSpec, decrypt_spec
-from scrape_do_celery.store.records import Claim, PartRecord
+from scrape_do_celery.store.records import PartRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -48,7 +49,7 @@ class PoisonPolicy:
 
     def error(self, part_id: PartId) -> str:
         """Return the error of a poisoned part as JSON."""
-        why = f"{self.after} steps on it died in a row; its ledger says what was bought"
+        why = f"{self.after} steps on it died in a row; `scrape-do ledger` shows what was bought"
         text = f"run {part_id.run_id} was taken out of work: {why}"
         return json.dumps(PoisonedRunError(text, part_id.run_id).to_json())
 
@@ -111,7 +112,7 @@ class ClaimPart(Command[Claim | PoisonedPart | NeedsAccount | NeedsKey | Suspect
                 *("1" if self.isolated else "", self.outlived),
             ),
             [
-                *(make_part_key(keys, part_id), keys.run(part_id.run_id), keys.due),
+                *(keys.part(part_id), keys.run(part_id.run_id), keys.due),
                 *(keys.dispatched, keys.pause, keys.breaker(self.account)),
             ],
         )
@@ -140,7 +141,7 @@ class RenewLease(Command[bool]):
     script = "renew_lease"
 
     def encode(self, keys: Keys) -> Encoded:
-        return Encoded((self.claim.part.fence, self.seconds), [make_part_key(keys, self.claim.part_id)])
+        return Encoded((self.claim.part.fence, self.seconds), [keys.part(self.claim.part_id)])
 
     def decode(self, keys: Keys, reply: Any) -> bool:
         return bool(reply)
@@ -172,7 +173,7 @@ class UpdatePart(Command[UpdateResult]):
 
     def encode(self, keys: Keys) -> Encoded:
         claim, part_id = self.claim, self.claim.part_id
-        part_key, job_key = make_part_key(keys, part_id), keys.job(part_id.run_id, part_id.part)
+        part_key, job_key = keys.part(part_id), keys.job(part_id)
         return Encoded(
             [
                 *(str(part_id), claim.part.fence, "" if self.after is None else self.after, self._redispatch_after()),
@@ -209,7 +210,7 @@ class FinishPart(Command[int | None]):
     script = "finish_part"
 
     def encode(self, keys: Keys) -> Encoded:
-        claim, part_key = self.claim, make_part_key(keys, self.claim.part_id)
+        claim, part_key = self.claim, keys.part(self.claim.part_id)
         error = keys.encrypt_text(part_key, "error", json.dumps(self.error.to_json()) if self.error else "")
         return Encoded(
             (
@@ -248,15 +249,12 @@ class ReadJob(Command[JobDetails | None]):
     part_id: PartId
 
     def encode(self, keys: Keys) -> Encoded:
-        return Encoded(("GET", self._key(keys)))
+        return Encoded(("GET", keys.job(self.part_id)))
 
     def decode(self, keys: Keys, reply: Any) -> JobDetails | None:
         if reply is None:
             return None
-        return JobDetails.model_validate(unpack(keys.decrypt(self._key(keys), "", reply)))
-
-    def _key(self, keys: Keys) -> str:
-        return keys.job(self.part_id.run_id, self.part_id.part)
+        return JobDetails.model_validate(unpack(keys.decrypt(keys.job(self.part_id), "", reply)))
 
 
 def _encode_policy(poison: PoisonPolicy, part_id: PartId) -> tuple[int, str, str]:

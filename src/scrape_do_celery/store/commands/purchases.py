@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.rules.targets import PartDigests
 from scrape_do_celery.store.command import Command, Encoded
-from scrape_do_celery.store.commands.arguments import make_part_key
 from scrape_do_celery.store.keys import PartId
 from scrape_do_celery.store.options import targets_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from scrape_do_celery.store.claims import Claim
     from scrape_do_celery.store.keys import Keys
-    from scrape_do_celery.store.records import Claim
 
 #: Seconds after which a part that waits for a slot checks for itself. A slot that becomes free wakes the part before
 #: that; the check serves a limit that was raised while no job ends and none is bought.
@@ -140,7 +139,7 @@ class CheckBeforeSend(Command[SendCheck]):
 
     def encode(self, keys: Keys) -> Encoded:
         part_id = self.claim.part_id
-        return Encoded((self.claim.part.fence,), [make_part_key(keys, part_id), keys.run(part_id.run_id)])
+        return Encoded((self.claim.part.fence,), [keys.part(part_id), keys.run(part_id.run_id)])
 
     def decode(self, keys: Keys, reply: Any) -> SendCheck:
         return SendCheck(SendVerdict(reply[0].decode()), *map(float, reply[1:]))
@@ -174,9 +173,9 @@ class WriteIntent(Command[tuple[IntentVerdict, str]]):
                 *(str(claim.part_id), claim.part.fence, self.nonce, self.seconds),
                 *(keys.prefix, self.account, self.estimated_credits, self.marker, "1" if self.durable else ""),
                 *("" if self.limit is None else self.limit, SLOT_RECHECK),
-                *map(" ".join, (digests.strict, digests.coarse, digests.previous)),
+                *map(" ".join, (digests.strict, digests.coarse)),
             ),
-            [make_part_key(keys, claim.part_id), keys.run(claim.part_id.run_id), keys.due],
+            [keys.part(claim.part_id), keys.run(claim.part_id.run_id), keys.due],
         )
 
     def decode(self, keys: Keys, reply: Any) -> tuple[IntentVerdict, str]:
@@ -207,7 +206,7 @@ class NoteRejected(Command[int]):
 
     def encode(self, keys: Keys) -> Encoded:
         entry, _, _ = str(self.purchase).rpartition(" ")
-        return Encoded((entry, self.seconds), [keys.rejected(self.account), make_part_key(keys, self.purchase.part_id)])
+        return Encoded((entry, self.seconds), [keys.rejected(self.account), keys.part(self.purchase.part_id)])
 
     def decode(self, keys: Keys, reply: Any) -> int:
         return int(reply)

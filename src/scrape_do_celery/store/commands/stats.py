@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery.rules.states import RunState, run_state
+from scrape_do_celery.rules.outcomes import RunState, run_state
 from scrape_do_celery.store.command import Command, Encoded
 from scrape_do_celery.store.commands.arguments import START, decode_names
 

@@ -7,7 +7,7 @@
         keep_draft ("1" if a draft stays a draft; "" otherwise),
         key_name (of the encryption key of the signature; "" for none)
 
-  Returns {'gone'}, {'forgotten'} or {'ok', number of parts}.
+  Returns {'gone'}, {'forgotten'} or {'accepted', number of parts}.
 ]]
 --- @include lib/changes
 --- @include lib/clock
@@ -59,4 +59,4 @@ if waiter ~= '' and redis.call('HEXISTS', run_key, 'delivered:' .. waiter) == 0 
     end
   end
 end
-return {'ok', run.parts}
+return {'accepted', run.parts}

@@ -1,7 +1,7 @@
 --[[ Note that a waiter has the outcome under its Celery id. After the last waiter, let the run expire.
 
   KEYS  run  hash  the record of the run
-        due  zset  part or run -> when to look at it
+        due  zset  part or run -> due time of its next step
   ARGV  run_id, prefix, waiter, contents_ttl, record_ttl, idempotency_ttl
 
   Returns the number of waiters left, or nil if the run is gone.

@@ -3,7 +3,7 @@
   KEYS  due             zset  part or run -> when it needs a step
         dispatched      zset  part id -> when its step message counts as lost
         content_expiry  zset  part id -> when the API forgets its pages
-        queue_delay     hash  the factor by which the redispatch interval is longer than usual, and since when
+        queue_delay     hash  the factor by which the redispatch interval is longer than usual, and its start
   ARGV  prefix, limit (entries to hand out at most), max_dispatched (parts with a message in flight at most),
         interval_min, interval_max (shortest and longest redispatch interval),
         message_size (entries of a step message)

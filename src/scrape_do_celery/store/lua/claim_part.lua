@@ -3,10 +3,10 @@
 
   KEYS  part        hash    the record of the part
         run         hash    the record of its run
-        due         zset    part id -> when to look at it
+        due         zset    part id -> due time of its next step
         dispatched  zset    part id -> when its step message counts as lost
         pause       string  until when the API is left alone
-        breaker     hash    since when the token of the account is refused, and when to try it next
+        breaker     hash    time of the refusal of the token, and time of the next try
   ARGV  part_id, n (number of the part), token, lease_seconds,
         states (states that the step serves; a space around each), account,
         auth_grace (seconds for which a breaker holds runs back), probe_min,
@@ -80,7 +80,7 @@ if part.token ~= token then
     return {'paused'}
   end
   local claim_limit = tonumber(max_claims ~= '' and max_claims or 'inf')
-  -- A step that ends gives its lease back. If the lease ran out instead, the process died or lost its place.
+  -- A step that ends gives its lease back. If the lease ran out instead, the process died or lost its turn.
   -- The attempt is not counted yet: parts that were claimed beside the guilty part must not pay for it a
   -- second time. A part that has used up its attempts is ended without work.
   local has_died = lease > 0 and (outlived_token == '' or part.token ~= outlived_token)
@@ -122,7 +122,7 @@ note_encryption_key(prefix, run_key, string.match(key_names, '^%S*'), t)
 if redis.call('HEXISTS', run_key, 'stop_reason') == 1 then
   redis.call('HSETNX', part_key, 'stop_seen_at', format_time(t))
 end
--- `Claim.parse` reads these by their places.
-local run = redis.call('HMGET', run_key, 'spec', 'targets:' .. n, 'stop_reason', 'skip_unsent', 'max_wait',
-  'early', 'trace')
+-- `Claim.from_reply` reads these by their positions.
+local run = redis.call('HMGET', run_key, 'spec', 'targets:' .. n, 'stop_reason', 'skip_unsent',
+  'max_wait', 'trace')
 return {'ok', format_time(t), redis.call('HGETALL', part_key), run, verdict}

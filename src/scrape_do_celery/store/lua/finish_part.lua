@@ -2,7 +2,7 @@
 
   KEYS  part  hash  the record of the part
         run   hash  the record of its run
-        due   zset  part id -> when to look at it
+        due   zset  part id -> due time of its next step
   ARGV  part_id, fence, outcome, error_text ("" for none),
         skip_unsent ("1" to hold back the parts of the run that were not sent),
         purchase_status (the word of the ledger for the purchase; "" to leave it), prefix,

@@ -4,7 +4,7 @@
   Such a run is freed as it is.
 
   KEYS  run  hash  the record of the run
-        due  zset  part or run -> when to look at it
+        due  zset  part or run -> due time of its next step
   ARGV  run_id, prefix, key_names (of the encryption keys of the caller; spaces between),
         grace (seconds that a stop request is given; "inf" keeps each live run)
 

@@ -2,16 +2,16 @@
 
   KEYS  provisional  hash  position -> frame of a page that is held back
         part         hash  the record of the part
-  ARGV  position, frame, ttl (seconds), credits
+  ARGV  position, frame, credits
 
   Returns 1, or 0 when the run is gone or the part has ended.
 ]]
 --- @include lib/records
 local provisional_key, part_key = KEYS[1], KEYS[2]
-local position, frame, ttl, credits = unpack(ARGV)
+local position, frame, credits = unpack(ARGV)
 
 local part = read_fields(part_key, 'state')
 if not part.state or part.state == 'done' then return 0 end
 redis.call('HSET', provisional_key, position, frame, position .. ':credits', credits)
-redis.call('EXPIRE', provisional_key, ttl)
+redis.call('EXPIRE', provisional_key, HELD_PAGES_TTL)
 return 1

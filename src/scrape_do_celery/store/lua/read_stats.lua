@@ -15,7 +15,7 @@
   {when the first unfetched page expires or '', parts that expire within each of the seconds ...},
   quotas that stand, {counter, total ...}, {hour, bytes ...},
   {account, parts in its poll set, when the first is due or '', slots taken, parts that wait for a slot,
-  since when the first waits or '', since when the token is refused or ''} ...}.
+  start of the longest wait or '', time of the refusal of the token or ''} ...}.
 ]]
 --- @include lib/clock
 --- @include lib/keys

@@ -4,7 +4,7 @@
 
   KEYS  part  hash  the record of the part
   ARGV  part_id, prefix, account, strict_digests (of the targets with spaces between),
-        sighted_order (place of the last job's first sighting in the order), coarse_digests...
+        sighted_order (position of the last job's first sighting in the order), coarse_digests...
 
   Returns {parts whose targets are equal (spaces between), number of parts whose targets are similar,
   "1" if the store may have lost purchases since the part's own or ""}.
@@ -12,7 +12,6 @@
 --- @include lib/clock
 --- @include lib/epoch
 --- @include lib/keys
---- @include lib/records
 local part_key = KEYS[1]
 local part_id, prefix, account, strict_digests, sighted_order = unpack(ARGV)
 
@@ -31,19 +30,13 @@ local function note_part(other, has_equal)
   end
 end
 
--- A worker of an earlier version may have resolved the purchase: it knows nothing of this register.
-local function is_resolved(other, score)
-  local state = score == 'inf' and state_of(prefix, other)
-  return state and not is_unresolved(state)
-end
-
 for i = 6, #ARGV do
   local key = make_key(prefix, 'unresolved', account, ARGV[i])
-  local found = redis.call('ZRANGEBYSCORE', key, '(' .. format_time(t), '+inf', 'WITHSCORES')
-  for n = 1, #found, 2 do
+  local found = redis.call('ZRANGEBYSCORE', key, '(' .. format_time(t), '+inf')
+  for n = 1, #found do
     local other, strict, order = string.match(found[n], '^(.*):%d+ (%S+) (%d+)$')
     -- A purchase behind the sighting has not bought the job.
-    if tonumber(order) <= tonumber(sighted_order) and not is_resolved(other, found[n + 1]) then
+    if tonumber(order) <= tonumber(sighted_order) then
       note_part(other, string.find(' ' .. strict_digests .. ' ', ' ' .. strict .. ' ', 1, true))
     end
   end

@@ -1,7 +1,7 @@
 --[[ Write the outcome of a run, once.
 
   KEYS  run  hash  the record of the run
-        due  zset  run id and ":run" -> when to look at it
+        due  zset  run id and ":run" -> due time of its next step
   ARGV  run_id, redispatch_after (seconds), prefix,
         key_name (name of the key that values are encrypted with; "" for none), outcome,
         fields... (name and value in turn)

@@ -5,7 +5,7 @@
   ARGV  position, frame, is_success ("1" for a task that succeeded), credits,
         mark (field of the part that notes the replacement)
 
-  Returns 1, or 0 when the page was replaced before, or its life has passed.
+  Returns 1, or 0 when the page was replaced before, or has expired.
 ]]
 local contents_key, part_key = KEYS[1], KEYS[2]
 local position, frame, is_success, credits, mark = unpack(ARGV)

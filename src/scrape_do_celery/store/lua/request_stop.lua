@@ -1,7 +1,7 @@
 --[[ Write the stop request of a run.
 
   KEYS  run  hash  the record of the run
-        due  zset  part or run -> when to look at it
+        due  zset  part or run -> due time of its next step
   ARGV  run_id, prefix, reason ("cancel" or "deadline"), unsent_outcome (of a part that was not sent)
 
   Returns {'gone'}, {'ended'} or {'ok', number of parts left, id of each running part that must act now ...}.

@@ -5,7 +5,7 @@
 
   KEYS  run  hash  the record of the run
         due  zset  part id -> when the part needs a step
-  ARGV  part_id, prefix, cursor, digests (of the targets by any version with spaces between)
+  ARGV  part_id, prefix, cursor, strict_digests (of the targets with spaces between)
 
   Returns {next cursor, the conflicting part or ""}. The cursor is "0" behind the last part.
 ]]
@@ -13,7 +13,7 @@
 --- @include lib/records
 --- @include lib/runs
 local run_key, due_key = KEYS[1], KEYS[2]
-local part_id, prefix, cursor, digests = unpack(ARGV)
+local part_id, prefix, cursor, strict_digests = unpack(ARGV)
 
 local own_options = options_of(run_key)
 local found = redis.call('ZSCAN', due_key, cursor, 'COUNT', 500)
@@ -23,7 +23,7 @@ for i = 1, #found[2], 2 do
   if other_id ~= part_id and n ~= 'run' then
     local other = read_fields(make_part_key(prefix, run_id, n), 'fingerprint', 'job')
     local has_targets = other.fingerprint
-      and string.find(' ' .. digests .. ' ', ' ' .. other.fingerprint .. ' ', 1, true)
+      and string.find(' ' .. strict_digests .. ' ', ' ' .. other.fingerprint .. ' ', 1, true)
     if has_targets and not other.job and options_of(make_key(prefix, 'run', run_id)) ~= own_options then
       return {'0', other_id}
     end

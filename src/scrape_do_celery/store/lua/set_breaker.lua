@@ -1,6 +1,6 @@
 --[[ Open the breaker of an account whose token was refused, unless it is open, or close the breaker.
 
-  KEYS  breaker  hash  since when the token is refused, and when it is probed next
+  KEYS  breaker  hash  time of the refusal, and time of the next probe
   ARGV  probe_delay (seconds until the first probe or "" to close)
 
   Returns 1 if that changed something, else 0.

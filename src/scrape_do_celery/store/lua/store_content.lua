@@ -22,7 +22,7 @@ local position, frame, counter, credits, is_gone, lacks_page, prefix, run_id = u
 local part = read_fields(part_key, 'state')
 if not part.state or part.state == 'done' then return {'gone', 0} end
 if is_gone == '1' then allow_when_full(part_key) end
--- A page that an earlier answer held is paid for: it stands in place of a task without a page.
+-- A page that an earlier answer held is paid for: it replaces a task without a page.
 local has_held = lacks_page == '1' and store_held(provisional_key, contents_key, part_key, position)
 if not has_held then
   if redis.call('HSETNX', contents_key, position, frame) == 0 then return {'known', 0} end

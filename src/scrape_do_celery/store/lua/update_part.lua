@@ -2,7 +2,7 @@
 
   KEYS  part   hash    the record of the part
         run    hash    the record of its run
-        due    zset    part id -> when to look at it
+        due    zset    part id -> due time of its next step
         job    string  the last `JobDetails` of the part, packed
         owner  string  the part that owns the job; an empty name unless the part takes a job over
   ARGV  part_id, fence, look_after (seconds until the next look; "" to keep the lease),
@@ -87,7 +87,7 @@ if run.stop_reason and knows_stop == '' and can_stop and not part.cancel_sent_at
 end
 redis.call('HDEL', part_key, 'lease', 'token', 'attempts', 'breaker')
 local account, unlisted = unpack(redis.call('HMGET', part_key, 'account', 'unlisted'))
--- The job list does not show tasks, so a step looks at a run whose tasks are fetched early, and at a job
+-- The job list does not show tasks, so a step polls a run whose tasks are fetched early, and at a job
 -- whose status word is unknown (`unlisted`). Nor does the list tell a job that must be stopped from any
 -- other.
 local is_listed = account and not unlisted and not run.early and not run.stop_reason

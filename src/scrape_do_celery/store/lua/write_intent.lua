@@ -7,8 +7,7 @@
         durable ("1" if a restart of the store as it is now loses no write),
         max_jobs (that may run at a time or "" for any number),
         slot_recheck (seconds after which a part that waits for a slot checks for itself),
-        strict_digests (of the targets with spaces between), coarse_digests (in the same order),
-        previous_digests (digests of the targets by earlier versions)
+        strict_digests (of the targets with spaces between), coarse_digests (in the same order)
 
   Returns a verdict and what belongs to it:
   {"ok", now}: the intent is written.
@@ -30,9 +29,8 @@
 --- @include lib/slots
 local part_key, run_key, due_key = KEYS[1], KEYS[2], KEYS[3]
 local part_id, fence, nonce, lease_seconds, prefix, account, estimated_credits, marker, durable, max_jobs,
-  slot_recheck, strict_digests, coarse_digests, previous_digests = unpack(ARGV)
+  slot_recheck, strict_digests, coarse_digests = unpack(ARGV)
 
-local all_digests = strict_digests .. ' ' .. previous_digests
 local part = read_fields(part_key, 'fence', 'state', 'nonce', 'checked_epoch')
 if part.fence ~= fence then return {'stale'} end
 local t = now()
@@ -45,25 +43,17 @@ if run.stop_reason and not maybe_sent then return {'stop_reason', run.stop_reaso
 if run.skip_unsent and not maybe_sent then return {'skip_unsent'} end
 if not settled then return {'durability_pending'} end
 
-local function is_strict(digest)
-  return string.find(' ' .. strict_digests .. ' ', ' ' .. digest .. ' ', 1, true)
-end
-
--- Return the other part that holds the lock of a digest, and whether this part must wait for it.
--- The digest of an earlier version takes targets for equal that differ in their fragments. So it is a lock
--- only against parts that a worker of that version buys.
+-- Return the other part that holds the lock of a digest.
 local function find_lock_holder(digest)
   local holder = redis.call('GET', make_key(prefix, 'target_lock', account, digest))
-  if not holder or holder == part_id or not is_unresolved(state_of(prefix, holder)) then return nil end
-  local run_id, n = string.match(holder, '^(.*):([^:]*)$')
-  return holder, is_strict(digest) or redis.call('HEXISTS', make_part_key(prefix, run_id, n), 'locks') == 0
+  if holder and holder ~= part_id and is_unresolved(state_of(prefix, holder)) then return holder end
 end
 
 -- The fault lab removes the text between the two marks. The marks stand behind code, because the loader
 -- removes each comment that begins a line.
-for digest in string.gmatch(all_digests, '%S+') do -- target lock: begin
-  local holder, blocks = find_lock_holder(digest)
-  if holder and blocks then
+for digest in string.gmatch(strict_digests, '%S+') do -- target lock: begin
+  local holder = find_lock_holder(digest)
+  if holder then
     local waiters = make_key(prefix, 'target_waiters', account, digest)
     redis.call('ZADD', waiters, 'NX', format_time(t), part_id)
     redis.call('EXPIRE', waiters, TARGET_WAIT_TTL)
@@ -83,18 +73,16 @@ if max_jobs ~= '' then
     return {'no_slot'}
   end
 end
-for digest in string.gmatch(all_digests, '%S+') do
-  if is_strict(digest) or not find_lock_holder(digest) then
-    redis.call('SET', make_key(prefix, 'target_lock', account, digest), part_id)
-  end
+for digest in string.gmatch(strict_digests, '%S+') do
+  redis.call('SET', make_key(prefix, 'target_lock', account, digest), part_id)
 end
 redis.call('HINCRBY', part_key, 'purchases', 1)
--- If the store lost its writes after a purchase, nobody knows the place of that purchase in the order. Such
--- a purchase gets the first place, so that no job counts as older.
+-- If the store lost its writes after a purchase, the position of that purchase in the order is unknown.
+-- Such a purchase gets the first position, so that no job counts as older.
 local order = maybe_sent and 0 or next_in_order(prefix)
 redis.call('HSETNX', part_key, 'first_order', order)
 redis.call('HSET', part_key, 'account', account, 'purchase_status', 'open', 'estimate', estimated_credits,
-  'locks', all_digests, 'strict', strict_digests, 'coarse', coarse_digests, 'order', order)
+  'locks', strict_digests, 'strict', strict_digests, 'coarse', coarse_digests, 'order', order)
 register_unresolved(prefix, part_key, part_id, account, '+inf', t)
 redis.call('SADD', make_key(prefix, 'accounts'), account)
 set_or_clear(part_key, 'marker', marker)

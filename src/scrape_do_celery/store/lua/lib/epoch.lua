@@ -14,7 +14,7 @@ local function store_epoch(prefix, t, durable)
   local id = type(info) == 'string' and string.match(info, 'run_id:(%x+)')
   if not id then return 'unknown', t, true end
   local previous = redis.call('GET', make_key(prefix, 'epoch')) or ''
-  -- `durable_mark` is '1' while the process is durable, else the time since when it is not.
+  -- `durable_mark` is '1' while the process is durable, else the time at which it ceased to be.
   local known, since, epoch, durable_mark = string.match(previous, '^(%S+) (%S+) (%S+) (%S+)$')
   if known ~= id then
     -- A store without a previous note may have lost just that. A server may come back, so its id alone names

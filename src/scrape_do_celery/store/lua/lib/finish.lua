@@ -15,7 +15,7 @@ local function count_unless_zero(prefix, name, amount)
   if amount ~= 0 then count(prefix, name, amount) end
 end
 
--- Hold back the parts of a run that were not sent. A step looks at each of them at once, unless another step
+-- Hold back the parts of a run that were not sent. A step handles each of them at once, unless another step
 -- has it.
 local function skip_unsent_parts(prefix, run_key, due_key, run_id, t)
   redis.call('HSET', run_key, 'skip_unsent', 1)

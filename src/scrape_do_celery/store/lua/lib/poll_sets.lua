@@ -14,7 +14,7 @@ local function poll_by_list(prefix, account, due_key, part_key, part_id, t)
   redis.call('SADD', make_key(prefix, 'accounts'), account)
 end
 
--- Move parts whose time has come from a poll set to the due set: a step looks at each of them. The caller has
+-- Move parts whose time has come from a poll set to the due set: a step handles each of them. The caller has
 -- `redispatch_after` seconds to publish for them by itself. Return their ids.
 local function move_to_due(poll_set_key, due_key, prefix, until_, t, redispatch_after, limit)
   local part_ids = redis.call('ZRANGEBYSCORE', poll_set_key, '-inf', until_, 'LIMIT', 0, limit)

@@ -10,8 +10,8 @@ local function next_in_order(prefix) return redis.call('INCR', make_key(prefix, 
 
 -- Return the registers of unresolved purchases that the targets of a part have, and its entry in each.
 -- The key of a register ends with a coarse digest. The entry has the present purchase, the strict digest of
--- the same URLs, and the purchase's place in the order. A part with equal targets has digests of its distinct
--- targets as well: a server may answer them with one task each.
+-- the same URLs, and the purchase's position in the order. A part with equal targets has digests of its
+-- distinct targets as well: a server may answer them with one task each.
 local function purchase_entries(prefix, part_key, part_id, account)
   local part, strict, out = read_fields(part_key, 'purchases', 'strict', 'coarse', 'order'), {}, {}
   for digest in string.gmatch(part.strict or '', '%S+') do strict[#strict + 1] = digest end

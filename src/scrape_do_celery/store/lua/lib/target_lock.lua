@@ -5,9 +5,8 @@
 
 -- Release the target locks of a part. The next part with the same targets may buy.
 local function release_target_lock(prefix, due_key, part_key, part_id, account, t)
-  local part = read_fields(part_key, 'fingerprint', 'locks')
-  -- A part that was bought by an earlier version holds the lock of its fingerprint alone.
-  for digest in string.gmatch(part.locks or part.fingerprint, '%S+') do
+  local locks = redis.call('HGET', part_key, 'locks') or ''
+  for digest in string.gmatch(locks, '%S+') do
     local lock_key = make_key(prefix, 'target_lock', account, digest)
     local waiters_key = make_key(prefix, 'target_waiters', account, digest)
     if redis.call('GET', lock_key) == part_id then redis.call('DEL', lock_key) end

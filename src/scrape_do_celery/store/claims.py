@@ -1,0 +1,115 @@
+"""The claim of a step on a part, parsed from the reply of Redis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from scrape_do_celery.errors import SubmitInDoubtError
+from scrape_do_celery.rules.polling import RETENTION
+from scrape_do_celery.rules.states import PartState
+from scrape_do_celery.store.keys import Keys
+from scrape_do_celery.store.options import decrypt_run_options, decrypt_spec
+from scrape_do_celery.store.records import PartRecord, RunRecord, pairs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scrape_do_celery.store.keys import PartId
+    from scrape_do_celery.store.options import RunOptions, RunSpec
+
+_HOUR = 3600.0
+_PLAIN = Keys()
+#: The fields of a run beside its request that a claim has, in the order of the reply of `claim_part.lua`.
+CLAIMED_RUN_FIELDS = ("stop_reason", "skip_unsent", "max_wait", "trace")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The claim of a step on a part: the part's record at that time, and the fence that each write must carry."""
+
+    part_id: PartId
+    now: float
+    part: PartRecord
+    #: seconds since the part was due
+    late: float
+    spec_field: bytes
+    targets_field: bytes
+    #: the verdict on the account; empty: the breaker is closed, or a stop request lets the part through;
+    #: `probe`, `over`: the breaker is open, and the step tries the token first;
+    #: `other_account`: the part belongs to another account, and must end
+    breaker: str = ""
+    keys: Keys = _PLAIN
+    #: the values of the run's record, as `RunRecord` declares them
+    stop_reason: str | None = None
+    skip_unsent: bool = False
+    max_wait: float | None = None
+    trace: str = ""
+
+    @classmethod
+    def from_reply(cls, part_id: PartId, reply: Sequence[Any], keys: Keys = _PLAIN) -> Claim:
+        """Parse the claim in the reply of `claim_part.lua`."""
+        _, now, fields, (spec, targets, *of_run), breaker = reply
+        part = PartRecord.parse(pairs(fields), keys.part(part_id), keys)
+        found = {name: value for name, value in zip(CLAIMED_RUN_FIELDS, of_run, strict=True) if value is not None}
+        return cls(
+            part_id=part_id,
+            now=float(now),
+            part=part,
+            late=0.0 if part.due_at is None else max(0.0, float(now) - part.due_at),
+            spec_field=spec,
+            targets_field=targets,
+            breaker=breaker.decode(),
+            keys=keys,
+            **RunRecord.read_values(found)[0],
+        )
+
+    @property
+    def is_unresolved(self) -> bool:
+        """Whether the part may have bought a job whose id is unknown."""
+        return self.part.state in {PartState.SUBMITTING, PartState.RECONCILING} and not self.part.refused
+
+    def in_doubt_error(self, why: str, candidates: Sequence[str] = ()) -> SubmitInDoubtError:
+        """Return the error of a purchase that stays in doubt."""
+        run_id, part = self.part_id.run_id, self.part
+        text = f"run {run_id}: a job of {part.total} target(s) may have been bought, its answer was lost: {why}"
+        if part.submit_error:
+            text += f"; the last cause: {part.submit_error}"
+        return SubmitInDoubtError(text, part.total, part.intent, list(candidates), run_id)
+
+    def is_forgotten(self) -> bool:
+        """Tell whether the API has certainly deleted the part's job."""
+        return self._is_past_life(self.part.bought_at)
+
+    def is_past_finding(self) -> bool:
+        """Tell whether the API has certainly deleted any job that the part's last purchase bought."""
+        return self._is_past_life(self.part.intent)
+
+    def _is_past_life(self, bought: float | None) -> bool:
+        return bought is not None and self.now - bought > RETENTION + _HOUR
+
+    def stop_grace_passed(self, grace: float) -> bool:
+        """Tell whether a step saw the stop request more than `grace` seconds ago.
+
+        The time before that does not count, because there may have been no worker.
+        """
+        return self.part.stop_seen_at is not None and self.now - self.part.stop_seen_at > grace
+
+    @property
+    def run_options(self) -> RunOptions:
+        """The options of the run that have an effect, without the cost of reading its targets.
+
+        Raises:
+            EncryptionKeyError: If this process cannot decrypt them.
+        """
+        return decrypt_run_options(self.keys, self.part_id.run_id, self.spec_field)
+
+    def spec(self) -> RunSpec:
+        """Return the run's options with the targets of this part.
+
+        Raises:
+            EncryptionKeyError: If this process cannot decrypt them.
+            ValueError: If they are not a request that can be sent.
+        """
+        fields = {"spec": self.spec_field, f"targets:{self.part_id.part}": self.targets_field}
+        return decrypt_spec(self.keys, self.part_id.run_id, fields)
