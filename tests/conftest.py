@@ -18,17 +18,26 @@ sys.path.insert(0, str(Path(__file__).parent / "support"))
 from pipeline import Pipeline
 from wheel_env import NEWEST, install_once
 
+from scrape_do_celery.runs import store_guard
+
+# Every store of these tests is their own. Tests of the guard run in processes of their own, where nothing is replaced.
+store_guard.find_test_runner = lambda: ""
+
+
+#: A server for ASGI, and a framework for it, as in docs/how-to/async.md.
+ASYNC_SERVERS = ("uvicorn", "fastapi")
+
 
 @pytest.fixture(scope="session")
 def users_python(tmp_path_factory):
-    """Return the interpreter of a user's environment: the wheel with its extras, and schedulers of beat."""
+    """Return the interpreter of a user's environment: the wheel, its extras, schedulers of beat, an ASGI server."""
     folder = tmp_path_factory.getbasetemp()
     # With pytest-xdist the first process makes the environment for all.
     shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
     # coverage measures the wheel's code there as it measures the checkout's.
     # django-celery-beat does not support the newest Django.
     schedulers = () if NEWEST else ("django-celery-beat",)
-    return install_once(shared / "users", "django,flask", *schedulers, "coverage")
+    return install_once(shared / "users", "django,flask", *schedulers, "coverage", *ASYNC_SERVERS)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,17 @@ from scrape_do_celery.models.jobs import *  # noqa: F403
 from scrape_do_celery.models.results import *  # noqa: F403
 from scrape_do_celery.models.tasks import *  # noqa: F403
 from scrape_do_celery.rules.polling import PollingStrategy
-from scrape_do_celery.runs import Progress, RunHandle, RunStatus, enqueue, enqueue_many, retry_failed, scheduled_run
+from scrape_do_celery.runs import (
+    Progress,
+    RunHandle,
+    RunStatus,
+    aenqueue,
+    aenqueue_many,
+    enqueue,
+    enqueue_many,
+    retry_failed,
+    scheduled_run,
+)
 from scrape_do_celery.store import RunState
 
 if TYPE_CHECKING:
@@ -38,6 +48,8 @@ __all__ = [
     "RunStatus",
     "ScrapeDoAsyncAPIClient",
     "Settings",
+    "aenqueue",
+    "aenqueue_many",
     "enqueue",
     "enqueue_many",
     "retry_failed",

@@ -26,6 +26,13 @@ class Site(ExampleProject):
         """Return the output of a script in the project, parsed from JSON."""
         return json.loads(self.manage("shell", "-v0", "-c", script).splitlines()[-1])
 
+    def configure(self, **settings):
+        """Name settings in the project's own dict."""
+        given = {name.upper(): value for name, value in settings.items()}
+        given["REDIS_URL"] = self.environment["REDIS_URL"] + given.get("REDIS_URL", "/0")
+        file = self.folder / "config" / "settings.py"
+        file.write_text(f"{file.read_text()}\nSCRAPE_DO |= {given!r}\n")
+
     def serve(self):
         return super().serve("manage.py", "runserver", "--noreload")
 
@@ -157,6 +164,78 @@ def test_a_task_waits_for_the_commit_as_other_tasks_of_the_project_do(project, e
     eventually(lambda: project.pipeline.posts() == 2)
 
 
+ASYNC = """
+import json
+from asgiref.sync import async_to_sync, sync_to_async
+from django.core.exceptions import SynchronousOnlyOperation
+from django.db import transaction
+from scrape_do_celery import RunHandle, RunNotFoundError, aenqueue, aenqueue_many, enqueue
+found = {}
+async def start(url):
+    return await aenqueue([url])
+async def start_many(url):
+    return (await aenqueue_many([[url]]))[0]
+async def start_without_await(url):
+    return enqueue([url])
+@sync_to_async
+def in_a_transaction(url):
+    with transaction.atomic():
+        return enqueue([url])
+def is_written(handle):
+    try:
+        return bool(handle.state)
+    except RunNotFoundError:
+        return False
+for name, start_run in {"one": start, "many": start_many}.items():
+    try:
+        with transaction.atomic():
+            gone = async_to_sync(start_run)(f"https://{name}-gone.example/")
+            raise KeyError
+    except KeyError:
+        pass
+    with transaction.atomic():
+        kept = async_to_sync(start_run)(f"https://{name}-kept.example/")
+        early = is_written(kept)
+    found[name] = [is_written(gone), early, is_written(kept)]
+found["no transaction"] = is_written(async_to_sync(start)("https://free.example/"))
+async def from_a_coroutine():
+    return await in_a_transaction("https://sync.example/")
+found["sync_to_async"] = is_written(async_to_sync(from_a_coroutine)())
+def refused(call):
+    try:
+        call()
+    except SynchronousOnlyOperation as error:
+        return "aenqueue" in str(error)
+    return False
+found["refused"] = refused(lambda: async_to_sync(start_without_await)("https://wrong.example/"))
+with transaction.atomic():
+    found["refused in a transaction"] = refused(lambda: async_to_sync(start_without_await)("https://wrong.example/"))
+    found["as on_commit"] = False
+    async def on_commit():
+        transaction.on_commit(print)
+    try:
+        async_to_sync(on_commit)()
+    except SynchronousOnlyOperation:
+        found["as on_commit"] = True
+print(json.dumps(found))
+"""
+
+
+def test_coroutine_in_a_transaction_that_is_rolled_back_buys_nothing(project):
+    project.work("config")
+    assert project.shell(ASYNC) == {
+        "one": [False, False, True],
+        "many": [False, False, True],
+        "no transaction": True,
+        "sync_to_async": True,
+        "refused": True,
+        "refused in a transaction": True,
+        "as on_commit": True,
+    }
+
+
+NO_ORPHANS = "no orphans: each running job belongs to a run\n"
+
 RACE = """
 import json
 from datetime import UTC, datetime
@@ -201,6 +280,57 @@ def test_commands(project, eventually):
     eventually(lambda: "succeeded" in project.manage("scrape_do_status", run_id))
     assert "No such" not in project.manage("scrape_do_status", "nothing", code=1)
     assert "geo" in project.manage("scrape_do_enqueue", "https://a.example/", "--geo-code", "usa", code=1)
+
+
+@pytest.mark.parametrize("words", [("manage.py", "scrape_do"), ("-m", "celery", "-A", "config", "scrape-do")])
+def test_each_form_of_the_commands_uses_the_settings_of_the_project(project, eventually, words):
+    """Check both forms with an environment that names another store, and the sandbox's only account."""
+    project.configure(key_prefix=project.pipeline.prefix, queue=project.pipeline.prefix)
+    worker = {"SCRAPE_DO_API_KEY": project.pipeline.values["api_key"]}
+    strange = {"SCRAPE_DO_KEY_PREFIX": "elsewhere", "SCRAPE_DO_QUEUE": "elsewhere", **worker}
+    project.work("config", **strange)
+    run_id = project.run(*words, "enqueue", "https://a.example/?seconds=600", **strange).strip()
+    eventually(lambda: project.pipeline.posts() == 1)
+    assert "has not ended" in project.run(*words, "result", run_id, code=3, **strange)
+    assert f"SCRAPE_DO_KEY_PREFIX = {project.pipeline.prefix}\n" in project.run(*words, "doctor", **strange)
+    assert project.run(*words, "orphans", "--cancel", "--yes", **strange) == NO_ORPHANS
+    # The plain command has the settings of the environment, whose store does not know the account.
+    said = project.run("-m", "scrape_do_celery", "orphans", "--cancel", "--yes", code=1, **strange)
+    assert "never bought for this account" in said
+    [job] = project.pipeline.sandbox.jobs()
+    assert not job["canceled"]
+
+
+def test_all_commands_are_commands_of_the_project(project):
+    from scrape_do_celery.cli import main
+
+    said = project.manage("scrape_do", "--help")
+    assert all(name in said for name in main.commands)
+    assert "--cancel" in project.manage("scrape_do", "orphans", "--help")
+    assert "RunNotFoundError" in project.manage("scrape_do", "status", "none", "--settings=config.settings", code=1)
+    assert "No such command" in project.manage("scrape_do", "nonsense", code=2)
+    assert project.shell(CALLED_GROUP) == "1"
+
+
+CALLED_GROUP = """
+import io, json
+from django.core.management import CommandError, call_command
+try:
+    call_command("scrape_do", "status", "none")
+except CommandError as error:
+    print(json.dumps(str(error.returncode)))
+"""
+
+
+def test_check_warns_of_tasks_that_run_eagerly(project):
+    settings = project.folder / "config" / "settings.py"
+    assert "W001" not in project.manage("check", "--fail-level", "WARNING")
+    settings.write_text(settings.read_text() + "\nCELERY_TASK_ALWAYS_EAGER = True\n")
+    said = project.manage("check", "--fail-level", "WARNING", code=1)
+    assert "scrape_do.W001" in said
+    assert "In development, start a worker" in said
+    said = project.manage("scrape_do_enqueue", "https://a.example/", code=1)
+    assert "In development, start a worker" in said
 
 
 def test_check_names_a_wrong_key(project):

@@ -52,8 +52,9 @@ def help_of(*names):
 def cli_markdown():
     pages = [("scrape-do", help_of()), *((f"scrape-do {name}", help_of(name)) for name in sorted(main.commands))]
     texts = (f"## {title}\n\n```text\n{text}```\n" for title, text in pages)
-    return "# The commands\n\n`celery -A yourapp scrape-do ...` runs the same ones with your app.\n\n" + "\n".join(
-        texts
+    return (
+        "# The commands\n\n`celery -A yourapp scrape-do ...` and `manage.py scrape_do ...` run the same ones with your "
+        "app.\n\n" + "\n".join(texts)
     )
 
 

@@ -48,13 +48,13 @@ class ExampleProject:
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout if code == 0 else done.stdout + done.stderr
 
-    def work(self, app):
+    def work(self, app, **environment):
         """Start a worker of the project's own Celery app."""
         self.pipeline.folder = self.folder
-        return self.pipeline.work(app=app, python=self.python, **self.environment)
+        return self.pipeline.work(app=app, python=self.python, **{**self.environment, **environment})
 
-    def serve(self, *arguments, address="{host}:{port}"):
-        """Start the project's site, and return its address once it answers."""
+    def serve(self, *arguments, address="{host}:{port}", ready=""):
+        """Start the project's site, and return its address once its page `ready` answers."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -68,7 +68,7 @@ class ExampleProject:
                 start_new_session=True,
             )
         url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 60
-        while not _answers(url):
+        while not _answers(url + ready):
             assert self.web.poll() is None, (self.folder / "web.log").read_text()
             assert time.monotonic() < deadline, (self.folder / "web.log").read_text()
             time.sleep(0.05)

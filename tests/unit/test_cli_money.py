@@ -17,9 +17,11 @@ from scrape_do_celery.steps.orphans import OrphanFinder, StillOwnedError
 from scrape_do_celery.store import PartId, RunSpec
 from scrape_do_celery.store.commands.arguments import START
 from scrape_do_celery.store.commands.creation import CreateRun
+from scrape_do_celery.store.commands.dispatch import ClaimNamespace
 from scrape_do_celery.store.commands.ownership import ScanUnresolvedParts
 from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
 from scrape_do_celery.store.commands.purchases import WriteIntent
+from scrape_do_celery.store.commands.stats import ReadAccounts
 from scrape_do_sandbox import SandboxThread
 
 LONG = "?seconds=600"
@@ -53,6 +55,9 @@ def settings(clean_environment, sandbox):
 @pytest.fixture
 def scrape_do(step_harness, monkeypatch):
     monkeypatch.setattr(AppContext, "for_app", lambda *_, **__: step_harness.app_context)
+    # The account has bought with this store before.
+    store = step_harness.app_context.store
+    store.client.sadd(store.keys.accounts, step_harness.account)
 
     def call(*arguments):
         return CliRunner().invoke(main, [str(a) for a in arguments])
@@ -115,6 +120,42 @@ def test_an_account_without_orphans(scrape_do, buy, client, eventually):
     answer = scrape_do("orphans")
     assert (answer.exit_code, answer.output) == (0, "no orphans: each running job belongs to a run\n")
     assert found(scrape_do("orphans", "--json", "--cancel", "--yes")) == {"orphans": [], "others": []}
+
+
+def test_store_that_never_bought_for_the_account_stops_only_named_jobs(scrape_do, step_harness, buy, client):
+    store = step_harness.app_context.store
+    store.client.delete(store.keys.accounts)
+    first, second = buy(urls(1)), buy(urls(1, host="b"))
+    answer = scrape_do("orphans", "--cancel", "--yes")
+    assert (answer.exit_code, answer.stdout) == (1, "")
+    assert "never bought for this account" in answer.stderr
+    assert "hidden" not in answer.stderr
+    assert not client.get_job(first).canceled
+    assert scrape_do("orphans").exit_code == 0
+    assert scrape_do("orphans", "--cancel", "--yes", second).exit_code == 0
+    assert client.get_job(second).canceled
+
+
+def test_intent_makes_the_account_known(step_harness):
+    step_harness.create_run("r")
+    intend(step_harness, "r")
+    assert step_harness.run(ReadAccounts()) == [step_harness.account]
+
+
+def test_store_of_another_application_stops_only_named_jobs(scrape_do, step_harness, buy, client):
+    job_id = buy(urls(1))
+    mine = step_harness.app_context.application
+    step_harness.run(ClaimNamespace(mine))
+    assert scrape_do("orphans", "--cancel", "--yes", "--json").exit_code == 0
+    assert client.get_job(job_id).canceled
+    other = buy(urls(1, host="b"))
+    store = step_harness.app_context.store
+    store.client.delete(store.keys.namespace_owner)
+    step_harness.run(ClaimNamespace("amqp://elsewhere"))
+    answer = scrape_do("orphans", "--cancel", "--yes")
+    assert (answer.exit_code, "another application" in answer.stderr) == (1, True)
+    assert not client.get_job(other).canceled
+    assert scrape_do("orphans", "--cancel", "--yes", other).exit_code == 0
 
 
 def test_orphan_is_listed_with_its_figures(scrape_do, buy, client, eventually):

@@ -29,8 +29,12 @@ def main() -> None:
 @click.pass_context
 def celery_plugin(ctx: click.Context) -> None:
     """Manage Scrape.do runs of the app given by -A."""
+    app = ctx.obj.app
     # `celery -A app` loads the app, but the app may not have made itself the current one.
-    ctx.obj.app.set_current()
+    app.set_current()
+    # Import the app's modules as a worker does. Only then is Django set up, and the project's settings are known:
+    # without this, a command would act on the store and the account of the environment.
+    app.loader.import_default_modules()
 
 
 for _command in (

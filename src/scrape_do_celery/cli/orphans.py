@@ -11,6 +11,7 @@ import click
 from redis.exceptions import ResponseError
 
 from scrape_do_celery.cli.group import WRONG
+from scrape_do_celery.cli.orphan_guards import refuse_foreign_store
 from scrape_do_celery.cli.output import NONE, format_moment, print_table, printable
 from scrape_do_celery.config.accounts import account_fingerprints
 from scrape_do_celery.config.urls import masked
@@ -46,10 +47,15 @@ def list_orphans(ctx: click.Context, job_ids: tuple[str, ...], cancel: bool, yes
     still adopt, or that a run of another store on the server owns, is never stopped. No run collects the pages of a
     stopped job.
 
+    Without ids, --cancel refuses a store that never bought for this account, or that another application's workers
+    serve. The runs of the jobs are then probably in another store.
+
     The command needs the token. The exit code is 1 if a job could not be stopped.
     """
     settings = AppContext.for_app().settings
     _check_call(settings, job_ids, cancel=cancel, yes=yes)
+    if cancel and not job_ids:
+        refuse_foreign_store(AppContext.for_app())
     with _orphan_finder(settings) as orphan_finder:
         found, others = orphan_finder.find_chosen(job_ids) if job_ids else (orphan_finder.find_all(), [])
         if not as_json:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 PREFIX = "SCRAPE_DO_"
-#: Variables of this package that are not settings: the data directory of the embedded server.
-_NO_SETTINGS = frozenset({"SCRAPE_DO_DATA_DIR"})
+#: Variables of this package that are not settings: the data directory of the embedded server, the store of tests.
+_NO_SETTINGS = frozenset({"SCRAPE_DO_DATA_DIR", "SCRAPE_DO_TEST_REDIS_URL"})
 
 _warned: set[str] = set()
 

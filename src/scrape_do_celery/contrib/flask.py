@@ -39,7 +39,10 @@ class ScrapeDo:
         """
         settings = settings_dict.settings_of(app.config.get(settings_dict.SETTING, {}))
         app.extensions["scrape_do"] = settings
-        install_hooks(FrameworkHooks(settings=lambda: settings))
+        # The application may get `TESTING` after this call, as in Flask's documentation.
+        install_hooks(
+            FrameworkHooks(settings=lambda: settings, test_runner=lambda: "Flask's TESTING" if app.testing else "")
+        )
         signals.import_modules.connect(_bring_the_steps, weak=False, dispatch_uid="scrape_do.flask")
 
 

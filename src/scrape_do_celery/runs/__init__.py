@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scrape_do_celery.runs.async_enqueue import aenqueue, aenqueue_many
 from scrape_do_celery.runs.celery_app import EAGER, is_own_app, make_app, settings_of
 from scrape_do_celery.runs.context import BATCH, AppContext, StepMessage, batched, ensure_default_app
 from scrape_do_celery.runs.enqueue import enqueue, enqueue_many
@@ -18,6 +19,8 @@ __all__ = [
     "RunHandle",
     "RunStatus",
     "StepMessage",
+    "aenqueue",
+    "aenqueue_many",
     "batched",
     "enqueue",
     "enqueue_many",

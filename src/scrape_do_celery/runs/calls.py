@@ -8,9 +8,9 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.redaction import call_summary, message_reprs
-from scrape_do_celery.runs.celery_app import refuse_eager
 from scrape_do_celery.runs.context import ONCE_MORE, AppContext
 from scrape_do_celery.runs.drafts import create_draft
+from scrape_do_celery.runs.store_guard import check_start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,10 +42,10 @@ def publish_call(  # noqa: PLR0913 (the arguments of Celery's `apply_async`)
     Raises:
         ValueError: the request is wrong.
         IdempotencyConflictError: the key belongs to a run with another request.
-        ConfigurationError: the app has `task_always_eager`.
+        ConfigurationError: the app has `task_always_eager`, or a test would buy.
     """
-    refuse_eager(task.app)
     app_context = AppContext.for_app(task.app)
+    check_start(app_context)
     options.setdefault("queue", app_context.settings.queue)
     shown = call_summary(args, kwargs, hosts=app_context.store.encryptor is None)
     options |= message_reprs(kwargs.get("run_id", task_id), shown)

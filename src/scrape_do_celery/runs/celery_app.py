@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from celery import Celery, _state
@@ -12,14 +13,16 @@ from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.runs.hooks import hooks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from scrape_do_celery.config import Settings
 
 _SETTINGS, _OWN_APP = "scrape_do_settings", "scrape_do_own_app"
 EAGER = (
-    "task_always_eager is set, but a run needs a worker and cannot end within the call that starts it; "
-    "unset task_always_eager, and in tests use the fixtures of scrape_do_celery.testing, which start a worker"
+    "task_always_eager is set, but a run needs a worker and cannot end within the call that starts it; unset "
+    "task_always_eager. In development, start a worker beside the site: `celery -A <your app> worker`; "
+    "`scrape-do redis` and `scrape-do sandbox` serve it on this machine at no cost. In tests, use the fixtures or the "
+    "mixin of scrape_do_celery.testing, which start a worker and unset task_always_eager"
 )
 _own_apps: dict[Settings, Celery] = {}
 
@@ -103,6 +106,22 @@ def find_user_app() -> Celery | None:
     if current is not None and not _is_fallback(current):
         return current
     return _find_single_app(lambda app: not is_own_app(app))
+
+
+@contextmanager
+def lent_app(app: Celery | None) -> Iterator[None]:
+    """Make this app the current one of the thread, unless the thread has a current app.
+
+    Celery's current app belongs to one thread, so another thread could not tell several apps apart.
+    """
+    if app is None or _state._tls.current_app is not None:  # noqa: SLF001 (as above)
+        yield
+        return
+    _state._set_current_app(app)  # noqa: SLF001 (the public function cannot restore None)
+    try:
+        yield
+    finally:
+        _state._set_current_app(None)  # noqa: SLF001 (as above)
 
 
 def _find_single_app(fits: Callable[[Celery], bool]) -> Celery | None:

@@ -16,13 +16,13 @@ from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.runs.canvas import callback_canvas, delivery_signature
-from scrape_do_celery.runs.celery_app import refuse_eager
 from scrape_do_celery.runs.context import AppContext, StepMessage
 from scrape_do_celery.runs.handle import RunHandle
 from scrape_do_celery.runs.hooks import hooks
 from scrape_do_celery.runs.idempotency import check_key, check_run_id, conflict_error, is_conflict
 from scrape_do_celery.runs.many import one_for_each, read_specs
 from scrape_do_celery.runs.status import RunStatus
+from scrape_do_celery.runs.store_guard import check_start
 from scrape_do_celery.signals import run_changed
 from scrape_do_celery.store import PartId, RunSpec
 from scrape_do_celery.store.commands.creation import AcceptResult, AcceptRun, CreateResult, CreateRun, ReserveKey
@@ -104,7 +104,7 @@ def enqueue(  # noqa: PLR0913 (one argument for each thing that a caller says)
         ValueError: the request is wrong; the text names the fields. Nothing was written.
         IdempotencyConflictError: the key or `run_id` belongs to a run with another request. Nothing was written.
         RunNotFoundError: the run of `run_id` has ended and was forgotten. Nothing was written.
-        ConfigurationError: the app has `task_always_eager`. Nothing was written.
+        ConfigurationError: the app has `task_always_eager`, or a test would buy. Nothing was written.
         StoreUnavailableError: Redis did not answer within `SCRAPE_DO_STORE_TIMEOUT`, or refused. To repeat the call
             without a second purchase, pass the error's `run_id`.
     """
@@ -146,7 +146,7 @@ def enqueue_many(  # noqa: PLR0913 (one argument for each thing that a caller sa
         ValueError: a request is wrong; the text names its index and the fields. Nothing was written.
         IdempotencyConflictError: a key or id belongs to a run with another request. The other runs go on.
         RunNotFoundError: the run of an id has ended and was forgotten. The other runs go on.
-        ConfigurationError: the app has `task_always_eager`. Nothing was written.
+        ConfigurationError: the app has `task_always_eager`, or a test would buy. Nothing was written.
         StoreUnavailableError: some runs may be written, and go on. To repeat the call without a second purchase, pass
             the error's `run_ids`.
     """
@@ -164,7 +164,7 @@ def _start_runs(app_context: AppContext, new_runs: Sequence[_NewRun]) -> list[Ru
     Raises:
         IdempotencyConflictError: a key belongs to a run with another request.
     """
-    refuse_eager(app_context.app)
+    check_start(app_context)
     at_commit, own_ids = hooks().after_commit(), [new_run.run_id for new_run in new_runs]
     with app_context.limited_call(own_ids, by_progress=len(new_runs) > 1):
         if at_commit is None:

@@ -14,6 +14,7 @@ from scrape_do_celery.errors import ResultNotReadyError, RunError, StoreUnavaila
 from scrape_do_celery.models import JobDetails, JobResult, TaskDetails
 from scrape_do_celery.models.sendable import LONGEST_ID, why_no_name
 from scrape_do_celery.runs import results
+from scrape_do_celery.runs.async_handle import AsyncRunMethods
 from scrape_do_celery.runs.context import AppContext
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.runs.waiting import WaitLimit
@@ -63,7 +64,7 @@ class Progress(NamedTuple):
     total: int
 
 
-class RunHandle:
+class RunHandle(AsyncRunMethods):
     """A handle of a run, by the run's id. Any process may hold a handle.
 
     Args:

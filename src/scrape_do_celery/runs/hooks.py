@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.config import Settings
+from scrape_do_celery.runs.threads import call_in_thread
 from scrape_do_celery.runs.timing import ProcessTiming
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
 
 def _in_no_transaction() -> None:
     return None
+
+
+def _find_no_runner() -> str:
+    return ""
 
 
 def _do_nothing() -> None:
@@ -29,8 +34,14 @@ class FrameworkHooks:
     settings: Callable[[], Settings] = Settings
     #: In a transaction, returns a function that defers an action to the commit. A rollback drops the action.
     after_commit: Callable[[], Callable[[Callable[[], object]], object] | None] = _in_no_transaction
+    #: Carries out a call of an async caller in a thread that sees the caller's transaction.
+    call_from_async: Callable[[Callable[[], Any]], Awaitable[Any]] = call_in_thread
     #: Called before and after a thread without requests announces runs: its database connections may idle for long.
     close_connections: Callable[[], object] = _do_nothing
+    #: Returns the name of the framework's test runner if it runs tests in this process, else an empty text.
+    test_runner: Callable[[], str] = _find_no_runner
+    #: The URL and the key prefix of the store that was given to the present test.
+    test_store: tuple[str, str] | None = None
     #: The clocks and intervals of the process. Frameworks leave them alone, and tests override them.
     timing: ProcessTiming = field(default_factory=ProcessTiming)
 

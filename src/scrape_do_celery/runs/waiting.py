@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from scrape_do_celery.errors import StoreUnavailableError
+from scrape_do_celery.runs.threads import find_executor
 from scrape_do_celery.store.deadlines import limited_time
 
 if TYPE_CHECKING:
@@ -22,10 +21,6 @@ T = TypeVar("T")
 _WAIT_MIN, _WAIT_MAX = 0.02, 0.2
 #: Seconds after the caller's time within which the last answer of the store may come, and the least for any answer.
 _OVERRUN, _LEAST = 0.75, 0.1
-#: Threads for the calls of async callers, at most. Calls beyond wait for a thread, and that time counts.
-_THREADS: Final = 32
-
-_executor: ThreadPoolExecutor | None = None
 
 
 class WaitLimit:
@@ -65,26 +60,10 @@ class WaitLimit:
             StoreUnavailableError: no thread was free in time, because calls before wait for the store.
         """
         work = partial(copy_context().run, partial(self.call, function, *args, by_progress=by_progress))
-        future = asyncio.get_running_loop().run_in_executor(_find_executor(), work)
+        future = asyncio.get_running_loop().run_in_executor(find_executor(), work)
         try:
             return await asyncio.wait_for(future, None if by_progress else self.store_seconds + _LEAST)
         except TimeoutError as error:
             if future.cancelled():
                 raise StoreUnavailableError("the store does not answer the calls before this one") from error
             raise
-
-
-def _find_executor() -> ThreadPoolExecutor:
-    """Return the threads of this process."""
-    global _executor  # noqa: PLW0603 (one set of threads for all event loops of a process)
-    if _executor is None:
-        _executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="scrape-do-async")
-    return _executor
-
-
-def _forget_executor() -> None:
-    global _executor  # noqa: PLW0603 (threads do not survive a fork)
-    _executor = None
-
-
-os.register_at_fork(after_in_child=_forget_executor)

@@ -86,7 +86,7 @@ class Keys(PrivateValues):
     @property
     @holds("set", Expiry.NEVER)
     def accounts(self) -> str:
-        """The key of the accounts that have, or had, running jobs."""
+        """The key of the accounts for which jobs were, or are, bought."""
         return f"{self.prefix}:accounts"
 
     @holds("hash", Expiry.NEVER)

@@ -129,7 +129,8 @@ def sandbox_environment(servers: SessionServers, app: Celery, given: Mapping[str
     }
 
     def change(theirs: FrameworkHooks) -> FrameworkHooks:
-        return replace(theirs, settings=lambda: _merged(theirs.settings, values), timing=timing)
+        store = (str(values["redis_url"]), prefix)
+        return replace(theirs, settings=lambda: _merged(theirs.settings, values), timing=timing, test_store=store)
 
     servers.sandbox.reset()
     clock.set(0.0)

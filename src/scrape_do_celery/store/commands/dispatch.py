@@ -102,6 +102,17 @@ class ClaimNamespace(Command[str]):
         return str(reply.decode())
 
 
+@dataclass(frozen=True, slots=True)
+class ReadNamespaceOwner(Command[str | None]):
+    """Read the application whose workers serve the store. The result is None if no worker serves it."""
+
+    def encode(self, keys: Keys) -> Encoded:
+        return Encoded(("GET", keys.namespace_owner))
+
+    def decode(self, keys: Keys, reply: Any) -> str | None:
+        return None if reply is None else str(reply.decode())
+
+
 def _parse_part(row: Sequence[Any]) -> DuePart:
     part_id, state, stop_requested, cancel_sent, attempts, dispatches = row
     return DuePart(

@@ -147,7 +147,7 @@ class CountLiveRuns(Command[LiveRunPage]):
 
 @dataclass(frozen=True, slots=True)
 class ReadAccounts(Command[list[str]]):
-    """Read the accounts that have, or had, running jobs."""
+    """Read the accounts for which jobs were, or are, bought."""
 
     def encode(self, keys: Keys) -> Encoded:
         return Encoded(("SMEMBERS", keys.accounts))

@@ -1,6 +1,6 @@
 --[[ Find other accounts whose running jobs nobody polls.
 
-  KEYS  accounts  set  the accounts that have, or had, running jobs
+  KEYS  accounts  set  the accounts for which jobs were, or are, bought
   ARGV  prefix, account (of the caller), late_after (seconds: a job that is overdue for longer was forgotten)
 
   Returns the names of the accounts.

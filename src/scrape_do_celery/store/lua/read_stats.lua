@@ -5,7 +5,7 @@
         content_expiry  zset    part id -> when the API forgets its pages
         quota           hash    process -> "wanted granted until"
         pause           string  until when no API call is made
-        accounts        set     the accounts that have, or had, running jobs
+        accounts        set     the accounts for which jobs were, or are, bought
         totals          hash    counter -> total
         stored          hash    hour since the epoch -> bytes of pages that expire in it
   ARGV  prefix, account (of the caller; '' for none),

@@ -84,6 +84,7 @@ redis.call('HSETNX', part_key, 'first_order', order)
 redis.call('HSET', part_key, 'account', account, 'purchase_status', 'open', 'estimate', estimated_credits,
   'locks', strict_digests, 'strict', strict_digests, 'coarse', coarse_digests, 'order', order)
 register_unresolved(prefix, part_key, part_id, account, '+inf', t)
+redis.call('SADD', make_key(prefix, 'accounts'), account)
 set_or_clear(part_key, 'marker', marker)
 -- The troubles of an earlier purchase say nothing about this one.
 redis.call('HDEL', part_key, 'attempts', 'refused', 'submit_error', 'in_doubt_since')

@@ -1,0 +1,105 @@
+"""Start runs from async code, without a wait of the event loop."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+
+from scrape_do_celery.runs.celery_app import find_user_app, lent_app
+from scrape_do_celery.runs.enqueue import enqueue, enqueue_many
+from scrape_do_celery.runs.hooks import hooks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from celery.canvas import Signature
+
+    from scrape_do_celery.config import Settings
+    from scrape_do_celery.models import JobCreationRequest
+    from scrape_do_celery.runs.handle import RunHandle
+    from scrape_do_celery.store.options import EnqueueOptions
+
+T = TypeVar("T")
+
+
+async def aenqueue(  # noqa: PLR0913 (one argument for each thing that a caller says)
+    targets: Iterable[str] | JobCreationRequest | None = None,
+    *,
+    idempotency_key: str | None = None,
+    run_id: str | None = None,
+    on_success: Signature | None = None,
+    on_failure: Signature | None = None,
+    settings: Settings | None = None,
+    **options: Unpack[EnqueueOptions],
+) -> RunHandle:
+    """Start a run as `enqueue` does, in async code. The event loop is never blocked.
+
+    In a transaction of Django around the coroutine, the record is written at the commit, and not at all after a
+    rollback. If the caller's task is canceled during this call, the run may be written. Pass an `idempotency_key`, so
+    that the same call returns that run.
+
+    Args:
+        targets: as in `enqueue`.
+        idempotency_key: as in `enqueue`.
+        run_id: as in `enqueue`.
+        on_success: as in `enqueue`.
+        on_failure: as in `enqueue`.
+        settings: as in `enqueue`.
+        **options: as in `enqueue`.
+
+    Returns:
+        A handle of the run, as from `enqueue`.
+
+    Raises:
+        ValueError: as from `enqueue`.
+        ScrapeDoError: the errors of `enqueue`.
+    """
+    ids: dict[str, Any] = {"idempotency_key": idempotency_key, "run_id": run_id}
+    callbacks: dict[str, Any] = {"on_success": on_success, "on_failure": on_failure}
+    return await _call_from_async(partial(enqueue, targets, settings=settings, **ids, **callbacks, **options))
+
+
+async def aenqueue_many(  # noqa: PLR0913 (one argument for each thing that a caller says)
+    requests: Iterable[Iterable[str] | JobCreationRequest],
+    *,
+    idempotency_keys: Iterable[str | None] | None = None,
+    run_ids: Iterable[str | None] | None = None,
+    on_success: Signature | None = None,
+    on_failure: Signature | None = None,
+    settings: Settings | None = None,
+    **options: Unpack[EnqueueOptions],
+) -> list[RunHandle]:
+    """Start a run for each request as `enqueue_many` does, in async code. The event loop is never blocked.
+
+    Transactions and canceled tasks are as for `aenqueue`.
+
+    Args:
+        requests: as in `enqueue_many`.
+        idempotency_keys: as in `enqueue_many`.
+        run_ids: as in `enqueue_many`.
+        on_success: as in `enqueue_many`.
+        on_failure: as in `enqueue_many`.
+        settings: as in `enqueue_many`.
+        **options: as in `enqueue_many`.
+
+    Returns:
+        The handles, in the order of the requests.
+
+    Raises:
+        ValueError: as from `enqueue_many`.
+        ScrapeDoError: the errors of `enqueue_many`.
+    """
+    ids: dict[str, Any] = {"idempotency_keys": idempotency_keys, "run_ids": run_ids}
+    callbacks: dict[str, Any] = {"on_success": on_success, "on_failure": on_failure}
+    return await _call_from_async(partial(enqueue_many, requests, settings=settings, **ids, **callbacks, **options))
+
+
+async def _call_from_async(function: Callable[[], T]) -> T:
+    """Call a function in a thread that sees the caller's Celery app and its transaction."""
+    result: T = await hooks().call_from_async(partial(_call_with_app, find_user_app(), function))
+    return result
+
+
+def _call_with_app(app: Any, function: Callable[[], T]) -> T:
+    with lent_app(app):
+        return function()

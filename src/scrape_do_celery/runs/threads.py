@@ -1,0 +1,46 @@
+"""The threads that carry out the blocking calls of async callers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+#: Calls that are carried out at the same time, at most.
+_THREADS: Final = 32
+_executor: ThreadPoolExecutor | None = None
+
+
+async def call_in_thread(function: Callable[[], T]) -> T:
+    """Call a function in a thread of this package, with the caller's context variables.
+
+    The default threads of an event loop also resolve names and serve the application. If the store hangs, calls to the
+    store must not occupy all of them.
+    """
+    work = partial(copy_context().run, function)
+    return await asyncio.get_running_loop().run_in_executor(find_executor(), work)
+
+
+def find_executor() -> ThreadPoolExecutor:
+    """Return the threads of this process."""
+    global _executor  # noqa: PLW0603 (all event loops of a process share the threads)
+    if _executor is None:
+        _executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="scrape-do-async")
+    return _executor
+
+
+def _forget_executor() -> None:
+    global _executor  # noqa: PLW0603 (as above)
+    _executor = None
+
+
+# Threads do not survive a fork: a child that kept the executor would wait for them forever.
+os.register_at_fork(after_in_child=_forget_executor)
