@@ -144,7 +144,7 @@ for call in (
     try:
         found.append(repr(call()))
     except ConfigurationError as error:
-        found.append(str(error).partition(":")[0])
+        found.append(str(error).split()[0])
 print(json.dumps(found))
 """
 
