@@ -391,10 +391,10 @@ def test_the_admin_filters_cancels_retries_and_downloads(project, eventually):
         assert lines[0]["content"]
     assert httpx.get(f"{site}{link}").status_code == 302, "nobody else sees pages"
 
-    assert "1 were enqueued again" in admin.act("retry", mixed)
-    assert "1 were enqueued again" in admin.act("retry", mixed)
-    assert "goes on" in admin.act("retry", slow)
-    assert "1 are being canceled" in admin.act("cancel", slow)
+    assert "Runs enqueued again: 1" in admin.act("retry", mixed)
+    assert "Runs enqueued again: 1" in admin.act("retry", mixed)
+    assert "has not ended" in admin.act("retry", slow)
+    assert "Runs that are being canceled: 1" in admin.act("cancel", slow)
     eventually(lambda: slow in admin.list(state__exact="canceled"))
     admin.http.close()
     jobs = project.pipeline.sandbox.jobs()

@@ -60,12 +60,12 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.action(description="Cancel runs, also at Scrape.do", permissions=["change"])
     def cancel(self, request: HttpRequest, runs: QuerySet[ScrapeRun]) -> None:
         """Request a stop of the runs. Pages that were paid for are still collected."""
-        self._act_on_each(request, runs, "runs are being canceled", lambda run: run.handle.cancel())
+        self._act_on_each(request, runs, "Runs that are being canceled", lambda run: run.handle.cancel())
 
     @admin.action(description="Enqueue the targets without a page again", permissions=["change"])
     def retry(self, request: HttpRequest, runs: QuerySet[ScrapeRun]) -> None:
         """Enqueue the targets without a page of each run as a new run. If repeated, the new run stays the same."""
-        self._act_on_each(request, runs, "runs were enqueued again", lambda run: bool(retry_failed(run.run_id)))
+        self._act_on_each(request, runs, "Runs enqueued again", lambda run: bool(retry_failed(run.run_id)))
 
     @admin.action(description="Download pages (JSON, one task per line)", permissions=["view"])
     def download(self, request: HttpRequest, runs: QuerySet[ScrapeRun]) -> StreamingHttpResponse:  # noqa: ARG002
@@ -89,7 +89,7 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
                 count += act(run)
             except ScrapeDoError as error:
                 messages.warning(request, f"{run.run_id}: {error}")
-        messages.info(request, f"{count} {done}")
+        messages.info(request, f"{done}: {count}")
 
 
 def stream_pages(runs: Iterable[ScrapeRun]) -> StreamingHttpResponse:
