@@ -146,7 +146,7 @@ def test_store_of_another_application_stops_only_named_jobs(scrape_do, step_harn
     job_id = buy(urls(1))
     mine = step_harness.app_context.application
     step_harness.run(ClaimNamespace(mine))
-    assert scrape_do("orphans", "--cancel", "--yes", "--json").exit_code == 0
+    assert scrape_do("orphans", "--cancel", "--yes", "--json", job_id).exit_code == 0
     assert client.get_job(job_id).canceled
     other = buy(urls(1, host="b"))
     store = step_harness.app_context.store

@@ -246,7 +246,7 @@ def test_an_api_that_answers_and_one_that_does_not(app_context, shared_sandbox):
 @pytest.mark.parametrize("status", [401, 403])
 def test_refused_token_is_not_blamed_on_the_url(clean_environment, monkeypatch, make, status):
     monkeypatch.setattr(ScrapeDoAsyncAPIClient, "get_user_info", lambda _: raise_error(make.refusal(status)))
-    [found] = check_api(Settings(api_key=SECRET))
+    *_, found = check_api(Settings(api_key=SECRET))
     assert found.level == WRONG
     assert found.text.startswith("SCRAPE_DO_API_KEY: the API at ")
     assert "refuses the token, or the account has no credits" in found.text

@@ -122,11 +122,11 @@ def test_calls_leave_the_default_threads_of_the_loop_alone():
 
 
 def test_child_of_a_fork_makes_threads_of_its_own():
-    before = threads._find_executor()
-    assert threads._find_executor() is before
+    before = threads.find_executor()
+    assert threads.find_executor() is before
     pid = os.fork()
     if pid == 0:
-        os._exit(0 if threads._find_executor() is not before else 1)
+        os._exit(0 if threads.find_executor() is not before else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 

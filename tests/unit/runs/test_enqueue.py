@@ -11,7 +11,6 @@ import pytest
 from celery import signature
 from kombu.exceptions import OperationalError
 from pydantic import ValidationError
-from redis.commands.core import Script
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -25,6 +24,7 @@ from scrape_do_celery.signals import run_changed
 from scrape_do_celery.store import RunSpec, RunState
 from scrape_do_celery.store.codec import pack, unpack
 from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, ReadSpec, RecordOutcome
+from scrape_do_celery.store.scripts import LoadedScript
 
 URL = "https://shop.example/0"
 
@@ -506,14 +506,14 @@ def test_an_id_is_safe_in_the_names_of_keys(step_harness, start_run, run_id):
 
 def lose_answers(patch, script):
     """Let a script do its work, and lose its answer each time."""
-    call = Script.__call__
+    call = LoadedScript.__call__
 
     def dying(self, *args, **options):
         call(self, *args, **options)
         if script in self.script:
             raise RedisTimeoutError("Timeout reading from socket")
 
-    patch.setattr(Script, "__call__", dying)
+    patch.setattr(LoadedScript, "__call__", dying)
     patch.setattr("scrape_do_celery.store.pending._ATTEMPTS", 1)
 
 
@@ -531,7 +531,7 @@ def test_a_write_whose_answer_is_lost_is_repeated_with_the_id_of_the_error(step_
 
 def test_a_run_that_exists_may_be_written_although_the_store_refuses_later(step_harness, start_run, monkeypatch):
     start_run([URL], run_id="order-1")
-    call = Script.__call__
+    call = LoadedScript.__call__
 
     def refuse(self, *args, **options):
         if "keep_draft" in self.script:
@@ -539,7 +539,7 @@ def test_a_run_that_exists_may_be_written_although_the_store_refuses_later(step_
         return call(self, *args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Script, "__call__", refuse)
+        patch.setattr(LoadedScript, "__call__", refuse)
         with pytest.raises(StoreUnavailableError) as caught:
             start_run([URL], run_id="order-1")
     assert caught.value.may_be_written
@@ -550,7 +550,7 @@ def test_a_refused_write_was_not_written(step_harness, start_run, monkeypatch):
     def refuse(*_, **__):
         raise OutOfMemoryError("command not allowed")
 
-    monkeypatch.setattr(Script, "__call__", refuse)
+    monkeypatch.setattr(LoadedScript, "__call__", refuse)
     with pytest.raises(StoreUnavailableError, match="OOM command not allowed") as caught:
         start_run([URL])
     assert not caught.value.may_be_written
