@@ -71,7 +71,7 @@ def closure(*requirements):
 
 
 def dev_only(needed):
-    lines = (ROOT / "requirements-dev.txt").read_text().split()
+    lines = (ROOT / "requirements-dev.txt").read_text().splitlines()
     return {canonicalize_name(Requirement(line).name) for line in lines} - needed
 
 

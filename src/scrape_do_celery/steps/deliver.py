@@ -41,16 +41,11 @@ def deliver_run(app_context: AppContext, run_id: str, *, redelivery: bool = Fals
 
 
 def deliver_record(app_context: AppContext, record: RunRecord, *, redelivery: bool = False) -> None:
-    """Deliver as `deliver` does, with the record of an ended run that was just read."""
+    """Deliver as `deliver_run` does, with the record of an ended run that was just read."""
     store, run_id = app_context.store, record.run_id
     if record.unreadable is not None:
         # The canvas cannot be read here. A worker with the key delivers the outcome.
-        log.error(
-            "run %s cannot be delivered here: %s",
-            run_id,
-            record.unreadable,
-            extra=log_fields("delivery_needs_key", run_id=run_id),
-        )
+        _log_unreadable(record)
         return
     if not record.waiters:
         store.run(AcknowledgeDelivery(run_id, "", app_context.retention))
@@ -102,12 +97,7 @@ def return_outcome(app_context: AppContext, run_id: str, waiter: str) -> dict[st
     record = _read_run(app_context, run_id)
     if record.unreadable is not None:
         # The message is requeued: another worker has the key, or will have it.
-        log.error(
-            "run %s cannot be delivered here: %s",
-            run_id,
-            record.unreadable,
-            extra=log_fields("delivery_needs_key", run_id=run_id),
-        )
+        _log_unreadable(record)
         requeue_message(record.unreadable)
     if record.outcome is None or waiter not in record.waiters:
         # The message came too early, or a second time. A delivered outcome must not reach the callbacks again.
@@ -116,6 +106,15 @@ def return_outcome(app_context: AppContext, run_id: str, waiter: str) -> dict[st
         if record.error is not None:
             raise record.error
         return record.result
+
+
+def _log_unreadable(record: RunRecord) -> None:
+    log.error(
+        "run %s cannot be delivered here: %s",
+        record.run_id,
+        record.unreadable,
+        extra=log_fields("delivery_needs_key", run_id=record.run_id),
+    )
 
 
 def _read_run(app_context: AppContext, run_id: str) -> RunRecord:

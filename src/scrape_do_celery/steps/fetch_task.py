@@ -79,7 +79,7 @@ async def fetch_task(context: WorkerContext, claim: Claim, job: JobDetails, posi
     if task is None:
         return False
     if was_stopped(job) and task.status == JobStatus.CANCELED:
-        stored: bool | None = await hold_page(context, claim, position, task) or None
+        stored = True if await hold_page(context, claim, position, task) else None
     else:
         stored = await store_task(context, claim, position, task)
     if stored is None:

@@ -129,7 +129,7 @@ class RunSpec:
         data = unpack(spec)
         inputs = [one for part in parts for one in unpack(part)]
         request = JobCreationRequest.model_validate(_with_inputs(data["request"], inputs), context=KEPT)
-        return cls(request, **{"early": False, **{name: data[name] for name in RUN_OPTIONS if name in data}})
+        return cls(request, **{"early": False, **_select_run_options(data)})
 
 
 def _check_seconds(value: Any) -> float:
@@ -170,8 +170,12 @@ def decrypt_run_options(keys: Keys, run_id: str, spec: bytes) -> RunOptions:
     Raises:
         EncryptionKeyError: If this process cannot decrypt them.
     """
-    data = unpack(keys.decrypt(keys.run(run_id), "spec", spec))
-    return cast("RunOptions", {name: data[name] for name in RUN_OPTIONS if name in data})
+    return cast("RunOptions", _select_run_options(unpack(keys.decrypt(keys.run(run_id), "spec", spec))))
+
+
+def _select_run_options(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options in the unpacked spec of a record."""
+    return {name: data[name] for name in RUN_OPTIONS if name in data}
 
 
 def decrypt_spec(keys: Keys, run_id: str, fields: Mapping[str, bytes]) -> RunSpec:
