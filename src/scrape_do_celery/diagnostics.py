@@ -13,8 +13,9 @@ from kombu.serialization import registry
 from redis.exceptions import NoPermissionError, RedisError
 
 from scrape_do_celery import routing
-from scrape_do_celery.config.settings import env_name, unknown_variables
+from scrape_do_celery.config import Settings
 from scrape_do_celery.config.urls import redis_location, why_exposed
+from scrape_do_celery.config.variables import env_name, unknown_variables
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.findings import OK, WARNING, WRONG, Finding
 from scrape_do_celery.server_checks import check_durability, check_rights, find_eviction, read_info
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from celery import Celery
 
-    from scrape_do_celery.config import Settings
     from scrape_do_celery.store import Store
 
 _OLDEST_REDIS: Final = (6, 2)
@@ -47,7 +47,7 @@ _LONGEST_VISIBILITY: Final = 900
 
 def check_variables(environ: Mapping[str, str]) -> Iterator[Finding]:
     """Find the `SCRAPE_DO_*` variables that nothing reads."""
-    for text in unknown_variables(environ):
+    for text in unknown_variables(environ, Settings.model_fields):
         yield Finding(WARNING, text)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery import routing
 from scrape_do_celery.runs.drafts import create_draft, write_run
-from scrape_do_celery.runs.enqueue import publish_submit
+from scrape_do_celery.runs.new_runs import publish_submit
 from scrape_do_celery.store import RunSpec
 
 if TYPE_CHECKING:

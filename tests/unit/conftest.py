@@ -489,7 +489,7 @@ def clean_environment(monkeypatch):
     """Remove settings from the environment, and the Celery app of another test."""
     for name in [name for name in os.environ if name.upper().startswith(("SCRAPE_DO_", "CELERY_"))]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr("scrape_do_celery.config.settings._warned", set())
+    monkeypatch.setattr("scrape_do_celery.config.variables._warned", set())
     monkeypatch.setattr(_state, "_apps", weakref.WeakSet())
     monkeypatch.setattr(_state, "default_app", None)
     monkeypatch.setattr(_state._tls, "current_app", None)

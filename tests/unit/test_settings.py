@@ -11,9 +11,9 @@ from redis.connection import parse_url
 
 from scrape_do_celery.client import ScrapeDoAsyncAPIClient
 from scrape_do_celery.config import Settings, SettingsError, SettingsWarning, redis_parameters, urls
-from scrape_do_celery.config.settings import unknown_variables
 from scrape_do_celery.config.settings_table import settings_table
 from scrape_do_celery.config.urls import why_exposed
+from scrape_do_celery.config.variables import unknown_variables
 from scrape_do_celery.diagnostics import check_server_urls
 from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
 
@@ -22,7 +22,7 @@ from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
 def clean_environment(monkeypatch):
     for name in [name for name in os.environ if name.upper().startswith("SCRAPE_DO_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr("scrape_do_celery.config.settings._warned", set())
+    monkeypatch.setattr("scrape_do_celery.config.variables._warned", set())
 
 
 def problems(**values):
@@ -245,7 +245,7 @@ def test_unknown_variables_name_the_nearest():
         "SCRAPE_DO_XYZZY": "sesame",
         "OTHER": "x",
     }
-    assert unknown_variables(environ) == [
+    assert unknown_variables(environ, Settings.model_fields) == [
         "SCRAPE_DO_REDIS_ULR is not a setting and has no effect; did you mean SCRAPE_DO_REDIS_URL?",
         "SCRAPE_DO_XYZZY is not a setting and has no effect",
     ]

@@ -14,8 +14,8 @@ from scrape_do_celery import diagnostics
 from scrape_do_celery.api_diagnostics import check_api
 from scrape_do_celery.cli.output import printable
 from scrape_do_celery.config import SettingsWarning
-from scrape_do_celery.config.settings import env_name
 from scrape_do_celery.config.urls import masked
+from scrape_do_celery.config.variables import env_name
 from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.findings import OK, WARNING, WRONG, Finding
 from scrape_do_celery.runs import AppContext

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from scrape_do_celery.client.attempt import Attempt
 from scrape_do_celery.client.bodies import ERROR_BYTES, BodyIntake
-from scrape_do_celery.config.settings import warn_exposed
+from scrape_do_celery.config.variables import warn_exposed
 from scrape_do_celery.log_fields import get_logger
 from scrape_do_celery.models import JobCreationRequest, collect_defaults
 from scrape_do_celery.rules.polling import PollingStrategy

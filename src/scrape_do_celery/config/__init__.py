@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from scrape_do_celery.config.settings import Settings, SettingsError, SettingsWarning
+from scrape_do_celery.config.settings import Settings, SettingsError
+from scrape_do_celery.config.variables import SettingsWarning
 
 __all__ = ["Settings", "SettingsError", "SettingsWarning"]

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 import re
-import warnings
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from scrape_do_celery.config import secrets, urls
+from scrape_do_celery.config.variables import PREFIX, env_name, suggest_name, warn_exposed, warn_unknown
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.local_variables import without_locals
-from scrape_do_celery.models.sendable import caller_level
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-PREFIX = "SCRAPE_DO_"
-#: Variables of this package that are not settings: the data directory of the embedded server, the store of tests.
-_NO_SETTINGS = frozenset({"SCRAPE_DO_DATA_DIR", "SCRAPE_DO_TEST_REDIS_URL"})
-
-_warned: set[str] = set()
-
-
-class SettingsWarning(UserWarning):
-    """A setting has no effect, or may lose data."""
+    from collections.abc import Iterator
 
 
 class SettingsError(ConfigurationError, ValueError):
@@ -41,11 +29,6 @@ class SettingsError(ConfigurationError, ValueError):
     def problems(self) -> dict[str, str]:
         """The fault of each setting, by its environment variable. An unknown argument stands under its own name."""
         return dict(self.args[1])
-
-
-def env_name(field: str) -> str:
-    """Return the environment variable of a field."""
-    return PREFIX + field.upper()
 
 
 def _check_queue(value: str) -> str:
@@ -241,7 +224,7 @@ class Settings(BaseSettings):
 
     @without_locals
     def __init__(self, **values: Any) -> None:
-        warn_unknown(os.environ)
+        warn_unknown(os.environ, Settings.model_fields)
         problems: dict[str, str] = {}
         try:
             super().__init__(**values)
@@ -275,41 +258,7 @@ def _find_problems(error: ValidationError) -> dict[str, str]:
     for item in error.errors(include_url=False, include_input=False, include_context=False):
         name = str(item["loc"][0]) if item["loc"] else "settings"
         if item["type"] == "extra_forbidden":
-            found[name] = "unknown argument" + _suggestion(name, Settings.model_fields)
+            found[name] = "unknown argument" + suggest_name(name, Settings.model_fields)
         else:
             found[env_name(name)] = item["msg"].removeprefix("Value error, ")
     return found
-
-
-def unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    """Return a message for each `SCRAPE_DO_*` variable that nothing reads. No message shows a value."""
-    known = sorted({env_name(field) for field in Settings.model_fields} | _NO_SETTINGS)
-    strangers = sorted(name for name in environ if name.upper().startswith(PREFIX) and name.upper() not in known)
-    rests = [other.removeprefix(PREFIX) for other in known]
-    return [
-        f"{name} is not a setting and has no effect{_suggestion(name.upper().removeprefix(PREFIX), rests, PREFIX)}"
-        for name in strangers
-    ]
-
-
-def warn_unknown(environ: Mapping[str, str]) -> None:
-    """Emit a `SettingsWarning` for each unknown variable that this process has not named yet."""
-    for message in unknown_variables(environ):
-        _warn_once(message)
-
-
-def warn_exposed(url: str) -> None:
-    """Emit a `SettingsWarning` for an API without encryption, once per host and process."""
-    if message := urls.why_exposed(url):
-        _warn_once(message)
-
-
-def _warn_once(message: str) -> None:
-    if message not in _warned:
-        _warned.add(message)
-        warnings.warn(message, SettingsWarning, stacklevel=caller_level())
-
-
-def _suggestion(name: str, known: Iterable[str], prefix: str = "") -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {prefix}{close[0]}?" if close else ""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from scrape_do_celery.config.settings import Settings, env_name
+from scrape_do_celery.config.settings import Settings
+from scrape_do_celery.config.variables import env_name
 
 _COMPUTED_DEFAULTS = {
     "broker_url": "database 1 of the store's server",

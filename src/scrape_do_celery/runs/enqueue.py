@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
-from redis.exceptions import RedisError
-
-from scrape_do_celery import routing, tracing
-from scrape_do_celery.errors import RunNotFoundError, StoreUnavailableError
-from scrape_do_celery.errors.base import describe_error
+from scrape_do_celery.errors import RunNotFoundError
 from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.models import JobCreationRequest
-from scrape_do_celery.runs.canvas import callback_canvas, delivery_signature
-from scrape_do_celery.runs.context import AppContext, StepMessage
+from scrape_do_celery.runs.canvas import callback_canvas
+from scrape_do_celery.runs.context import AppContext
 from scrape_do_celery.runs.handle import RunHandle
 from scrape_do_celery.runs.hooks import hooks
 from scrape_do_celery.runs.idempotency import check_key, check_run_id, conflict_error, is_conflict
 from scrape_do_celery.runs.many import one_for_each, read_specs
-from scrape_do_celery.runs.status import RunStatus
+from scrape_do_celery.runs.new_runs import NewRun, create_runs
 from scrape_do_celery.runs.store_guard import check_start
-from scrape_do_celery.signals import run_changed
-from scrape_do_celery.store import PartId, RunSpec
-from scrape_do_celery.store.commands.creation import AcceptResult, AcceptRun, CreateResult, CreateRun, ReserveKey
-from scrape_do_celery.store.commands.runs import ReadRun
+from scrape_do_celery.store import RunSpec
+from scrape_do_celery.store.commands.creation import AcceptRun, CreateResult, ReserveKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -35,38 +29,10 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.config import Settings
     from scrape_do_celery.models import JobCreationRequest
-    from scrape_do_celery.store.command import Command
     from scrape_do_celery.store.commands.creation import Created
     from scrape_do_celery.store.options import EnqueueOptions
 
 log = get_logger(__name__)
-
-#: Runs per round trip to the store, at most.
-_BATCH_SIZE = 200
-
-
-@dataclass(frozen=True, slots=True)
-class _NewRun:
-    """A run to write. The id stands unless the idempotency key has a run already."""
-
-    spec: RunSpec
-    key: str | None
-    #: the canvas that calls the caller's own tasks; empty without such tasks
-    canvas: dict[str, Any] = field(repr=False)
-    run_id: str
-    # The trace of the call: the run may be written later, at the commit of a transaction.
-    trace: str = field(default_factory=tracing.current)
-    #: whether the key had no run when a transaction reserved its id
-    free: bool = False
-
-    def delivery_to(self, app_context: AppContext, waiter: str) -> str:
-        """Return the message that will deliver the outcome to a waiter; empty without a canvas."""
-        return delivery_signature(app_context, self.run_id, waiter, self.canvas) if self.canvas else ""
-
-    def create_command(self, app_context: AppContext) -> Command[Created]:
-        """Return the command that creates the run."""
-        delivery = self.delivery_to(app_context, self.run_id)
-        return CreateRun(self.run_id, self.spec, key=self.key, signature=delivery, trace=self.trace)
 
 
 @without_locals
@@ -110,7 +76,7 @@ def enqueue(  # noqa: PLR0913 (one argument for each thing that a caller says)
     """
     spec = RunSpec.from_arguments(targets, **options)
     key, canvas = check_key(idempotency_key), callback_canvas(on_success, on_failure)
-    new_run = _NewRun(spec, key, canvas, check_run_id(run_id))
+    new_run = NewRun(spec, key, canvas, check_run_id(run_id))
     return _start_runs(AppContext.for_app(settings=settings), [new_run])[0]
 
 
@@ -154,11 +120,11 @@ def enqueue_many(  # noqa: PLR0913 (one argument for each thing that a caller sa
     keys = map(check_key, one_for_each(specs, idempotency_keys, "idempotency_keys", "keys"))
     ids = map(check_run_id, one_for_each(specs, run_ids, "run_ids", "ids"))
     canvas = callback_canvas(on_success, on_failure)
-    new_runs = [_NewRun(spec, key, canvas, run_id) for spec, key, run_id in zip(specs, keys, ids, strict=True)]
+    new_runs = [NewRun(spec, key, canvas, run_id) for spec, key, run_id in zip(specs, keys, ids, strict=True)]
     return _start_runs(AppContext.for_app(settings=settings), new_runs)
 
 
-def _start_runs(app_context: AppContext, new_runs: Sequence[_NewRun]) -> list[RunHandle]:
+def _start_runs(app_context: AppContext, new_runs: Sequence[NewRun]) -> list[RunHandle]:
     """Write the runs now, or at the commit of the transaction that this call is in. Return their handles.
 
     Raises:
@@ -168,7 +134,7 @@ def _start_runs(app_context: AppContext, new_runs: Sequence[_NewRun]) -> list[Ru
     at_commit, own_ids = hooks().after_commit(), [new_run.run_id for new_run in new_runs]
     with app_context.limited_call(own_ids, by_progress=len(new_runs) > 1):
         if at_commit is None:
-            created = _create_runs(app_context, new_runs)
+            created = create_runs(app_context, new_runs)
             run_ids = [_check_created(app_context, *pair) for pair in zip(created, new_runs, strict=True)]
         else:
             new_runs = [_reserve_run_id(app_context, new_run) for new_run in new_runs]
@@ -177,7 +143,7 @@ def _start_runs(app_context: AppContext, new_runs: Sequence[_NewRun]) -> list[Ru
     return [RunHandle(run_id, app_context=app_context) for run_id in run_ids]
 
 
-def _check_created(app_context: AppContext, created: Created, new_run: _NewRun) -> str:
+def _check_created(app_context: AppContext, created: Created, new_run: NewRun) -> str:
     """Return the id of the run that has the request.
 
     Raises:
@@ -192,7 +158,7 @@ def _check_created(app_context: AppContext, created: Created, new_run: _NewRun) 
     return created.run_id
 
 
-def _reserve_run_id(app_context: AppContext, new_run: _NewRun) -> _NewRun:
+def _reserve_run_id(app_context: AppContext, new_run: NewRun) -> NewRun:
     """Reserve the id that the key has for all transactions. Return the run to write at the commit, with that id.
 
     Raises:
@@ -210,11 +176,11 @@ def _reserve_run_id(app_context: AppContext, new_run: _NewRun) -> _NewRun:
 
 
 @without_locals
-def _create_committed_runs(app_context: AppContext, new_runs: Sequence[_NewRun]) -> None:
+def _create_committed_runs(app_context: AppContext, new_runs: Sequence[NewRun]) -> None:
     """Write the runs of a transaction. An exception would drop other actions that wait for the same commit."""
     store = app_context.store
     with app_context.limited_call([new_run.run_id for new_run in new_runs], by_progress=True):
-        results = _create_runs(app_context, new_runs)
+        results = create_runs(app_context, new_runs)
     for created, new_run in zip(results, new_runs, strict=True):
         if is_conflict(created, new_run.spec):
             log.error(
@@ -233,92 +199,3 @@ def _create_committed_runs(app_context: AppContext, new_runs: Sequence[_NewRun])
             waiter = str(uuid.uuid4())
             delivery = new_run.delivery_to(app_context, waiter)
             store.run(AcceptRun(new_run.run_id, waiter, delivery))
-
-
-def _create_runs(app_context: AppContext, new_runs: Sequence[_NewRun]) -> list[Created]:
-    """Write the runs, publish their submit steps and announce them. Return the results in input order.
-
-    If the key or id of a run belongs to another request, nothing is published for the run.
-    """
-    results: list[Created] = []
-    started: list[str] = []
-    for start in range(0, len(new_runs), _BATCH_SIZE):
-        batch = new_runs[start : start + _BATCH_SIZE]
-        created_runs = _write_records(app_context, batch)
-        parts = {
-            created.run_id: len(new_run.spec.parts())
-            for created, new_run in zip(created_runs, batch, strict=True)
-            if not is_conflict(created, new_run.spec)
-        }
-        app_context.publish_all([_submit_message(run_id, count) for run_id, count in parts.items()])
-        results += created_runs
-        started += parts
-    if run_changed.receivers:
-        _send_created_signals(app_context, started)
-    return results
-
-
-def _write_records(app_context: AppContext, batch: Sequence[_NewRun]) -> list[Created]:
-    """Write the records of a batch, or accept the runs that the keys have already."""
-    store = app_context.store
-    results = _create_records(app_context, batch)
-    existing = [
-        index
-        for index, (created, new_run) in enumerate(zip(results, batch, strict=True))
-        if not created.new and not is_conflict(created, new_run.spec)
-    ]
-    if existing:
-        try:
-            replies = store.run_all([AcceptRun(results[index].run_id) for index in existing])
-        except StoreUnavailableError as error:
-            error.was_sent = True  # the runs are in the store already
-            raise
-        # A run that was forgotten between both commands has freed its key, so the run is created once more.
-        freed = [
-            index
-            for index, accepted in zip(existing, replies, strict=True)
-            if accepted.result is not AcceptResult.ACCEPTED
-        ]
-        created_again = _create_records(app_context, [batch[index] for index in freed])
-        for index, created in zip(freed, created_again, strict=True):
-            results[index] = created
-    return results
-
-
-def _create_records(app_context: AppContext, batch: Sequence[_NewRun]) -> list[Created]:
-    """Send the create commands of a batch. If an open transaction has reserved an id for a key, create that run."""
-    store = app_context.store
-    results = store.run_all([new_run.create_command(app_context) for new_run in batch])
-    reserved = {
-        index: replace(batch[index], run_id=created.run_id)
-        for index, created in enumerate(results)
-        if created.result == CreateResult.RESERVED
-    }
-    if reserved:
-        created_again = store.run_all([new_run.create_command(app_context) for new_run in reserved.values()])
-        for index, created in zip(reserved, created_again, strict=True):
-            results[index] = created
-    return results
-
-
-def _send_created_signals(app_context: AppContext, run_ids: Sequence[str]) -> None:
-    try:
-        for record in app_context.store.run_all([ReadRun(run_id) for run_id in run_ids]):
-            if record is not None and record.unreadable is None:
-                run_changed.send(sender=app_context.app, status=RunStatus.from_record(record))
-    except RedisError as error:
-        # The runs are stored: a caller who sees an error would pay again. A worker announces the runs.
-        log.warning(
-            "could not send run_changed for new runs: %s; a worker announces the runs",
-            describe_error(error),
-            extra=log_fields("runs_not_announced"),
-        )
-
-
-def publish_submit(app_context: AppContext, run_id: str, parts: int) -> None:
-    """Publish submit steps for all parts of a run that was just accepted."""
-    app_context.publish(routing.SUBMIT_JOBS, [PartId(run_id, part) for part in range(parts)])
-
-
-def _submit_message(run_id: str, parts: int) -> StepMessage:
-    return StepMessage(routing.SUBMIT_JOBS, tuple(str(PartId(run_id, part)) for part in range(parts)))

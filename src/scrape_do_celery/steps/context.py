@@ -122,12 +122,9 @@ class WorkerContext:
             **common,
         )
         # A `POST` has connections of its own, so that no fetch delays it while its deadline runs.
+        own_connections = {"concurrency": PURCHASES, **network_arguments(settings)}
         submit_client = AsyncScrapeDoAsyncAPIClient(
-            api_key,
-            timeout=settings.submit_deadline,
-            concurrency=PURCHASES,
-            **network_arguments(settings),
-            **common,
+            api_key, timeout=settings.submit_deadline, **own_connections, **common
         )
         return cls(
             app_context,

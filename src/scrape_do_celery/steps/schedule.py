@@ -11,7 +11,7 @@ from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.models.sendable import SAID, why_no_name
 from scrape_do_celery.runs.canvas import delivery_signature
-from scrape_do_celery.runs.enqueue import publish_submit
+from scrape_do_celery.runs.new_runs import publish_submit
 from scrape_do_celery.runs.schedules import current_tick
 from scrape_do_celery.store import RunSpec
 from scrape_do_celery.store.commands.creation import AssignTick, CreateResult, CreateRun, ScheduleTick

@@ -14,7 +14,7 @@ from scrape_do_celery.redaction import call_summary
 from scrape_do_celery.runs.canvas import delivery_signature
 from scrape_do_celery.runs.context import AppContext
 from scrape_do_celery.runs.drafts import create_draft
-from scrape_do_celery.runs.enqueue import publish_submit
+from scrape_do_celery.runs.new_runs import publish_submit
 from scrape_do_celery.steps.celery_results import read_state
 from scrape_do_celery.steps.requeue import requeue_on_outage
 from scrape_do_celery.store import CANCEL

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from scrape_do_celery import embedded
 from scrape_do_celery.config import Settings
-from scrape_do_celery.config.settings import env_name
+from scrape_do_celery.config.variables import env_name
 from scrape_do_celery.runs import hooks, make_app
 from scrape_do_celery.runs.celery_app import find_app_except
 from scrape_do_celery.runs.timing import ProcessTiming

@@ -12,8 +12,8 @@ from celery.events.state import State
 from kombu.exceptions import OperationalError
 
 from scrape_do_celery.errors import JobLostError
-from scrape_do_celery.runs.enqueue import _send_created_signals
 from scrape_do_celery.runs.hooks import override_hooks
+from scrape_do_celery.runs.new_runs import _send_created_signals
 from scrape_do_celery.signals import run_changed
 from scrape_do_celery.store import CANCEL
 from scrape_do_celery.store.commands.changes import AcknowledgeChangedRuns, TakeChangedRuns

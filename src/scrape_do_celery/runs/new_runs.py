@@ -1,0 +1,147 @@
+"""Write the records of new runs, publish their first step messages, and announce them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import RedisError
+
+from scrape_do_celery import routing, tracing
+from scrape_do_celery.errors import StoreUnavailableError
+from scrape_do_celery.errors.base import describe_error
+from scrape_do_celery.log_fields import get_logger, log_fields
+from scrape_do_celery.runs.canvas import delivery_signature
+from scrape_do_celery.runs.context import StepMessage
+from scrape_do_celery.runs.idempotency import is_conflict
+from scrape_do_celery.runs.status import RunStatus
+from scrape_do_celery.signals import run_changed
+from scrape_do_celery.store import PartId
+from scrape_do_celery.store.commands.creation import AcceptResult, AcceptRun, CreateResult, CreateRun
+from scrape_do_celery.store.commands.runs import ReadRun
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scrape_do_celery.runs.context import AppContext
+    from scrape_do_celery.store import RunSpec
+    from scrape_do_celery.store.command import Command
+    from scrape_do_celery.store.commands.creation import Created
+
+log = get_logger(__name__)
+
+#: Runs per round trip to the store, at most.
+_BATCH_SIZE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run to write. The id stands unless the idempotency key has a run already."""
+
+    spec: RunSpec
+    key: str | None
+    #: the canvas that calls the caller's own tasks; empty without such tasks
+    canvas: dict[str, Any] = field(repr=False)
+    run_id: str
+    # The trace of the call: the run may be written later, at the commit of a transaction.
+    trace: str = field(default_factory=tracing.current)
+    #: whether the key had no run when a transaction reserved its id
+    free: bool = False
+
+    def delivery_to(self, app_context: AppContext, waiter: str) -> str:
+        """Return the message that will deliver the outcome to a waiter; empty without a canvas."""
+        return delivery_signature(app_context, self.run_id, waiter, self.canvas) if self.canvas else ""
+
+    def create_command(self, app_context: AppContext) -> Command[Created]:
+        """Return the command that creates the run."""
+        delivery = self.delivery_to(app_context, self.run_id)
+        return CreateRun(self.run_id, self.spec, key=self.key, signature=delivery, trace=self.trace)
+
+
+def create_runs(app_context: AppContext, new_runs: Sequence[NewRun]) -> list[Created]:
+    """Write the runs, publish their submit steps and announce them. Return the results in input order.
+
+    If the key or id of a run belongs to another request, nothing is published for the run.
+    """
+    results: list[Created] = []
+    started: list[str] = []
+    for start in range(0, len(new_runs), _BATCH_SIZE):
+        batch = new_runs[start : start + _BATCH_SIZE]
+        created_runs = _write_records(app_context, batch)
+        parts = {
+            created.run_id: len(new_run.spec.parts())
+            for created, new_run in zip(created_runs, batch, strict=True)
+            if not is_conflict(created, new_run.spec)
+        }
+        app_context.publish_all([_submit_message(run_id, count) for run_id, count in parts.items()])
+        results += created_runs
+        started += parts
+    if run_changed.receivers:
+        _send_created_signals(app_context, started)
+    return results
+
+
+def _write_records(app_context: AppContext, batch: Sequence[NewRun]) -> list[Created]:
+    """Write the records of a batch, or accept the runs that the keys have already."""
+    store = app_context.store
+    results = _create_records(app_context, batch)
+    existing = [
+        index
+        for index, (created, new_run) in enumerate(zip(results, batch, strict=True))
+        if not created.new and not is_conflict(created, new_run.spec)
+    ]
+    if existing:
+        try:
+            replies = store.run_all([AcceptRun(results[index].run_id) for index in existing])
+        except StoreUnavailableError as error:
+            error.was_sent = True  # the runs are in the store already
+            raise
+        # A run that was forgotten between both commands has freed its key, so the run is created once more.
+        freed = [
+            index
+            for index, accepted in zip(existing, replies, strict=True)
+            if accepted.result is not AcceptResult.ACCEPTED
+        ]
+        created_again = _create_records(app_context, [batch[index] for index in freed])
+        for index, created in zip(freed, created_again, strict=True):
+            results[index] = created
+    return results
+
+
+def _create_records(app_context: AppContext, batch: Sequence[NewRun]) -> list[Created]:
+    """Send the create commands of a batch. If an open transaction has reserved an id for a key, create that run."""
+    store = app_context.store
+    results = store.run_all([new_run.create_command(app_context) for new_run in batch])
+    reserved = {
+        index: replace(batch[index], run_id=created.run_id)
+        for index, created in enumerate(results)
+        if created.result == CreateResult.RESERVED
+    }
+    if reserved:
+        created_again = store.run_all([new_run.create_command(app_context) for new_run in reserved.values()])
+        for index, created in zip(reserved, created_again, strict=True):
+            results[index] = created
+    return results
+
+
+def _send_created_signals(app_context: AppContext, run_ids: Sequence[str]) -> None:
+    try:
+        for record in app_context.store.run_all([ReadRun(run_id) for run_id in run_ids]):
+            if record is not None and record.unreadable is None:
+                run_changed.send(sender=app_context.app, status=RunStatus.from_record(record))
+    except RedisError as error:
+        # The runs are stored: a caller who sees an error would pay again. A worker announces the runs.
+        log.warning(
+            "could not send run_changed for new runs: %s; a worker announces the runs",
+            describe_error(error),
+            extra=log_fields("runs_not_announced"),
+        )
+
+
+def publish_submit(app_context: AppContext, run_id: str, parts: int) -> None:
+    """Publish submit steps for all parts of a run that was just accepted."""
+    app_context.publish(routing.SUBMIT_JOBS, [PartId(run_id, part) for part in range(parts)])
+
+
+def _submit_message(run_id: str, parts: int) -> StepMessage:
+    return StepMessage(routing.SUBMIT_JOBS, tuple(str(PartId(run_id, part)) for part in range(parts)))
