@@ -194,6 +194,10 @@ class Settings(BaseSettings):
         description="Keys that encrypt requests and pages in the store: each 32 random bytes in Base64, separated by "
         "commas. The first key encrypts, all keys decrypt.",
     )
+    allow_plain: bool = Field(
+        default=False,
+        description="Accept values that are not encrypted although a key is set. Only while encryption is turned on.",
+    )
     max_dispatched_parts: int = Field(
         default=1_000, ge=1, description="Parts that may have a step message in the broker at the same time."
     )

@@ -14,7 +14,7 @@ from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.findings import WARNING, WRONG, Finding
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.runs import EAGER, AppContext, is_own_app, settings_of
-from scrape_do_celery.server_checks import check_durability, find_eviction, find_missing_rights
+from scrape_do_celery.server_checks import check_allowed_plain, check_durability, find_eviction, find_missing_rights
 from scrape_do_celery.steps.context import WorkerContext
 from scrape_do_celery.steps.os_threads import EVENTLET, has_eventlet
 from scrape_do_celery.store.commands.dispatch import ClaimNamespace
@@ -71,7 +71,9 @@ def start(app: Celery) -> None:
     queues = app.amqp.queues
     if queues._consume_from is None:  # noqa: SLF001 (-Q was not given: with -Q, the user chooses the queues)
         queues.select_add(settings.queue)
-    _log_findings([*diagnostics.check_server_urls(settings), *diagnostics.check_celery_app(app)])
+    _log_findings(
+        [*diagnostics.check_server_urls(settings), *diagnostics.check_celery_app(app), *check_allowed_plain(settings)]
+    )
     install_log_filter()
     signals.worker_ready.connect(_start_threads, weak=False)
     signals.worker_shutting_down.connect(_shutting_down, weak=False)
