@@ -6,9 +6,10 @@ import base64
 
 import pytest
 from celery.exceptions import Ignore, Reject
+from redis.exceptions import NoPermissionError
 
 from scrape_do_celery import RunHandle
-from scrape_do_celery.diagnostics import WRONG, check_encryption_keys
+from scrape_do_celery.diagnostics import WARNING, WRONG, check_encryption_keys
 from scrape_do_celery.errors import (
     EncryptionKeyError,
     IdempotencyConflictError,
@@ -21,6 +22,8 @@ from scrape_do_celery.errors import (
 from scrape_do_celery.models import JobsListResponse
 from scrape_do_celery.routing import Step
 from scrape_do_celery.runs import AppContext, RunStatus, enqueue, make_app
+from scrape_do_celery.runs.results import has_refused_values
+from scrape_do_celery.server_checks import check_plain_values
 from scrape_do_celery.steps.aggregate import decide_run
 from scrape_do_celery.steps.cancel import cancel_part
 from scrape_do_celery.steps.context import WorkerContext
@@ -47,7 +50,13 @@ from scrape_do_celery.store.commands.parts import (
     UpdatePart,
 )
 from scrape_do_celery.store.commands.purchases import digest_claim
-from scrape_do_celery.store.commands.runs import CountDecisionAttempt, ReadSpec, RequestStop
+from scrape_do_celery.store.commands.runs import (
+    AcknowledgeDelivery,
+    CountDecisionAttempt,
+    ForgetRun,
+    ReadSpec,
+    RequestStop,
+)
 from scrape_do_celery.store.commands.stats import ReadClock
 from scrape_do_celery.store.encryption import ENCRYPTED_PREFIX
 from scrape_do_celery.tasks import deliver_outcome
@@ -471,3 +480,75 @@ def test_a_live_run_with_a_forged_value_can_be_freed(encrypted, forged, make):
     assert encrypted.run_ids() == set()
     with pytest.raises(RunNotFoundError):
         handle.state  # noqa: B018 (the property reads the store)
+
+
+def check_plain(encrypted):
+    return list(check_plain_values(encrypted.app_context.store, encrypted.settings))
+
+
+def test_doctor_finds_plain_values_until_they_are_gone(encrypted):
+    encrypted.use(None)
+    secret(encrypted)
+    assert check_plain(encrypted) == []
+    encrypted.use(OLD)
+    secret(encrypted, run_id="other")
+    (found,) = check_plain(encrypted)
+    assert found.level == WRONG
+    assert "1 run(s) have plain values, such as run r, although" in found.text
+    encrypted.use(OLD, allow_plain=True)
+    flag, live = check_plain(encrypted)
+    assert [one.level for one in (flag, live)] == [WARNING, WARNING]
+    assert "can forge requests" in flag.text
+    assert "1 of them are live, so keep SCRAPE_DO_ALLOW_PLAIN" in live.text
+
+    encrypted.make_running()
+    encrypted.finish_part()
+    decide(encrypted)
+    encrypted.run(AcknowledgeDelivery("r", "r", encrypted.app_context.retention))
+    _, ended = check_plain(encrypted)
+    assert f"the last one is deleted within {encrypted.settings.record_ttl / 3600:.1f} h" in ended.text
+    encrypted.run(ForgetRun("r"))
+    _, over = check_plain(encrypted)
+    assert "no run has plain values any more: remove SCRAPE_DO_ALLOW_PLAIN" in over.text
+    encrypted.redis.hset(encrypted.keys.run("other"), "waiter:other", '{"task": "plain"}')
+    _, waiter = check_plain(encrypted)
+    assert "such as run other" in waiter.text
+
+
+def test_search_for_plain_values_has_a_bound(encrypted, monkeypatch):
+    encrypted.use(OLD, allow_plain=True)
+    for number in range(30):
+        secret(encrypted, run_id=f"r{number}")
+    monkeypatch.setattr("scrape_do_celery.store.plain_values._KEYS_AT_ONCE", 5)
+    monkeypatch.setattr("scrape_do_celery.server_checks._SEARCHED_KEYS", 10)
+    _, found = check_plain(encrypted)
+    assert "no plain values are among the first 10 keys" in found.text
+    for number in range(30):
+        encrypted.redis.hdel(encrypted.keys.run(f"r{number}"), "options_digest")
+    monkeypatch.setattr("scrape_do_celery.server_checks._SEARCHED_KEYS", 60)
+    _, found = check_plain(encrypted)
+    assert found.text.startswith("at least ")
+    monkeypatch.undo()
+    assert check_plain(encrypted)[1].text.startswith("30 run(s) have plain values")
+
+
+def test_flag_without_a_key_and_missing_rights_are_found(encrypted, monkeypatch):
+    flagged = encrypted.settings.model_copy(update={"encryption_key": None, "allow_plain": True})
+    (found,) = check_plain_values(encrypted.app_context.store, flagged)
+    assert "SCRAPE_DO_ALLOW_PLAIN has no effect without SCRAPE_DO_ENCRYPTION_KEY" in found.text
+
+    def refuse(*_, **__):
+        raise NoPermissionError("no scan")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(encrypted.app_context.store.client, "scan", refuse)
+        (found,) = check_plain(encrypted)
+    assert "plain values cannot be found: allow the store's user +scan" in found.text
+
+
+def test_a_run_of_another_key_or_without_a_record_is_not_refused(encrypted):
+    secret(encrypted)
+    assert not has_refused_values(encrypted.app_context.store, "r")
+    assert not has_refused_values(encrypted.app_context.store, "gone")
+    encrypted.use(NEW)
+    assert not has_refused_values(encrypted.app_context.store, "r")
