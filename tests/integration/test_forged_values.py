@@ -138,6 +138,7 @@ def forged_page():
     return pack_task(TaskDetails(task_id="t", job_id="j", url=URL, status="success", content="forged"))
 
 
+@pytest.mark.long
 def test_a_forged_outcome_is_not_believed(encrypted):
     first, second, failed = end_runs(
         encrypted, ([URL], {}), ([FORGED, URL], {}), ([f"{URL}?sandbox=error"], {"raise_on_task_failure": True})
