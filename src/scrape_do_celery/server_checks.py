@@ -58,7 +58,8 @@ def check_rights(store: Store) -> Iterator[Finding]:
 def read_info(store: Store, section: str | None = None) -> dict[str, Any] | None:
     """Return facts of `INFO`; None if the user may not use it."""
     try:
-        facts: dict[str, Any] = store.client.info(section) if section else store.client.info()
+        sections = [section] if section else []
+        facts: dict[str, Any] = store.call_server(lambda client: client.info(*sections))
     except ResponseError:
         return None
     return facts
@@ -202,6 +203,7 @@ def check_durability(store: Store) -> Iterator[Finding]:
 
 def _read_config(store: Store, name: str) -> str | None:
     try:
-        return store.client.config_get(name).get(name)
+        found: str | None = store.call_server(lambda client: client.config_get(name)).get(name)
     except RedisError:
         return None
+    return found

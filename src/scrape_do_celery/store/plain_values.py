@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from scrape_do_celery.store.encryption import ENCRYPTED_PREFIX
@@ -37,10 +38,9 @@ def find_plain_runs(store: Store, limit: int) -> PlainRuns:
     live: list[str] = []
     ended: list[str] = []
     last_ttl, looked_at, cursor = 0.0, 0, 0
-    client: Any = store.client
     pattern = re.sub(r"([*?\[\]\\])", r"\\\1", store.keys.run("")) + "*"
     while True:
-        cursor, names = client.scan(cursor, match=pattern, count=_KEYS_AT_ONCE)
+        cursor, names = store.call_server(partial(_scan_page, cursor=cursor, pattern=pattern))
         for run_id, has_ended, ttl in _read_plain_runs(store, names):
             (ended if has_ended else live).append(run_id)
             last_ttl = max(last_ttl, ttl)
@@ -51,17 +51,26 @@ def find_plain_runs(store: Store, limit: int) -> PlainRuns:
 
 def _read_plain_runs(store: Store, names: list[bytes]) -> Iterator[tuple[str, bool, float]]:
     """Yield the id of each run with plain values, whether it has ended, and the seconds until it is deleted."""
-    client: Any = store.client
+    replies = iter(store.call_server(partial(_read_runs, names=names)))
+    for name, (created, digest, outcome), (_, waiters), ttl in zip(names, replies, replies, replies, strict=True):
+        if created is not None and (digest is None or any(map(_is_plain, waiters.values()))):
+            yield name.decode().removeprefix(store.keys.run("")), outcome is not None, max(0, ttl) / 1000
+
+
+def _scan_page(client: Any, *, cursor: int, pattern: str) -> tuple[int, list[bytes]]:
+    found: tuple[int, list[bytes]] = client.scan(cursor, match=pattern, count=_KEYS_AT_ONCE)
+    return found
+
+
+def _read_runs(client: Any, *, names: list[bytes]) -> list[Any]:
     with client.pipeline(transaction=False) as pipe:
         for name in names:
             # Only an encrypted request has a digest of its options beside it.
             pipe.hmget(name, "created", "options_digest", "outcome")
             pipe.hscan(name, match="waiter:*", count=_ALL_FIELDS)
             pipe.pttl(name)
-        replies = iter(pipe.execute())
-    for name, (created, digest, outcome), (_, waiters), ttl in zip(names, replies, replies, replies, strict=True):
-        if created is not None and (digest is None or any(map(_is_plain, waiters.values()))):
-            yield name.decode().removeprefix(store.keys.run("")), outcome is not None, max(0, ttl) / 1000
+        found: list[Any] = pipe.execute()
+        return found
 
 
 def _is_plain(value: bytes) -> bool:
