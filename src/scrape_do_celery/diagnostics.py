@@ -16,7 +16,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.config import Settings
 from scrape_do_celery.config.urls import redis_location, why_exposed
 from scrape_do_celery.config.variables import env_name, unknown_variables
-from scrape_do_celery.errors import ConfigurationError
+from scrape_do_celery.errors import ConfigurationError, StoreUnavailableError
 from scrape_do_celery.findings import OK, WARNING, WRONG, Finding
 from scrape_do_celery.server_checks import check_durability, check_rights, find_eviction, read_info
 from scrape_do_celery.store.commands.stats import ReadClock, ReadEncryptionKeys
@@ -193,9 +193,7 @@ def check_store(store: Store, account: str = "") -> Iterator[Finding]:
         yield Finding(WRONG, str(error))
         return
     except RedisError as error:
-        yield Finding(
-            WRONG, f"SCRAPE_DO_REDIS_URL: the store at {store.where} does not answer ({type(error).__name__}): {error}"
-        )
+        yield Finding(WRONG, f"SCRAPE_DO_REDIS_URL: {_describe_outage(store, error)}")
         return
     version = str((info or {}).get("redis_version", "unknown"))
     yield Finding(OK, f"the store answers at {store.where}, version {(info or {}).get('valkey_version', version)}")
@@ -215,6 +213,13 @@ def check_store(store: Store, account: str = "") -> Iterator[Finding]:
         yield Finding(
             WARNING, f"tokens that are refused and jobs of other accounts cannot be found: allow +scan ({error})"
         )
+
+
+def _describe_outage(store: Store, error: RedisError) -> str:
+    if isinstance(error, StoreUnavailableError) and error.reason:
+        return str(error)
+    cause = error.__cause__ or error
+    return f"the store at {store.where} does not answer ({type(cause).__name__}): {cause}"
 
 
 def check_encryption_keys(store: Store, record_ttl: float) -> Iterator[Finding]:

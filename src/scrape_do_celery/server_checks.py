@@ -9,6 +9,7 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from scrape_do_celery.config.accounts import account_fingerprints
 from scrape_do_celery.findings import WARNING, WRONG, Finding
 from scrape_do_celery.store.commands.rights import CheckRights
+from scrape_do_celery.store.plain_values import PlainRuns, find_plain_runs
 from scrape_do_celery.store.register import REGISTER, find_neighbours
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from scrape_do_celery.store import Store
 
 _DURABLE: Final = "set appendonly yes and appendfsync always"
+#: Keys of the server that the search for plain values looks at.
+_SEARCHED_KEYS: Final = 100_000
 
 
 def find_missing_rights(store: Store) -> str | None:
@@ -55,7 +58,8 @@ def check_rights(store: Store) -> Iterator[Finding]:
 def read_info(store: Store, section: str | None = None) -> dict[str, Any] | None:
     """Return facts of `INFO`; None if the user may not use it."""
     try:
-        facts: dict[str, Any] = store.client.info(section) if section else store.client.info()
+        sections = [section] if section else []
+        facts: dict[str, Any] = store.call_server(lambda client: client.info(*sections))
     except ResponseError:
         return None
     return facts
@@ -105,6 +109,63 @@ def check_shared_account(store: Store, settings: Settings) -> Iterator[Finding]:
         )
 
 
+def check_allowed_plain(settings: Settings) -> Iterator[Finding]:
+    """Find that plain values are accepted, or would be if there were a key."""
+    if settings.allow_plain and settings.encryption_key is None:
+        yield Finding(WARNING, "SCRAPE_DO_ALLOW_PLAIN has no effect without SCRAPE_DO_ENCRYPTION_KEY: remove it")
+    elif settings.allow_plain:
+        yield Finding(
+            WARNING,
+            "SCRAPE_DO_ALLOW_PLAIN is set: everybody who can write to the store can forge requests, pages and "
+            "callbacks; remove it as soon as `scrape-do doctor` finds no plain values",
+        )
+
+
+def check_plain_values(store: Store, settings: Settings) -> Iterator[Finding]:
+    """Find the runs with plain values in a store with an encryption key, and when the migration is over.
+
+    Raises:
+        RedisError: the store did not answer.
+    """
+    yield from check_allowed_plain(settings)
+    if settings.encryption_key is None:
+        return
+    try:
+        found = find_plain_runs(store, _SEARCHED_KEYS)
+    except NoPermissionError as error:
+        yield Finding(WARNING, f"plain values cannot be found: allow the store's user +scan and +hscan ({error})")
+        return
+    if found.live or found.ended:
+        yield _describe_plain_runs(found, is_allowed=settings.allow_plain)
+    elif settings.allow_plain and found.is_complete:
+        yield Finding(
+            WARNING,
+            "no run has plain values any more: remove SCRAPE_DO_ALLOW_PLAIN, once every process has the key",
+        )
+    elif settings.allow_plain:
+        yield Finding(WARNING, f"no plain values are among the first {_SEARCHED_KEYS:,} keys; more keys were not read")
+
+
+def _describe_plain_runs(found: PlainRuns, *, is_allowed: bool) -> Finding:
+    first = (*found.live, *found.ended)[0]
+    least = "" if found.is_complete else "at least "
+    count = f"{least}{len(found.live) + len(found.ended):,} run(s) have plain values, such as run {first}"
+    if not is_allowed:
+        return Finding(
+            WRONG,
+            f"{count}, although SCRAPE_DO_ENCRYPTION_KEY is set: the values are refused. If you have just turned "
+            "encryption on, set SCRAPE_DO_ALLOW_PLAIN=true for a while; if not, a process without the key writes to "
+            "this store, or somebody forged them",
+        )
+    rest = (
+        f"{len(found.live):,} of them are live, so keep SCRAPE_DO_ALLOW_PLAIN until they have ended and are deleted"
+        if found.live
+        else f"all have ended, and the last one is deleted within {found.last_ttl / 3600:.1f} h: remove "
+        "SCRAPE_DO_ALLOW_PLAIN then, or now if nobody reads them any more"
+    )
+    return Finding(WARNING, f"{count}; {rest}")
+
+
 def check_durability(store: Store) -> Iterator[Finding]:
     """Find what a crash of the store's server can cost. Nothing is found if a crash loses no write."""
     persistence = read_info(store, "persistence")
@@ -142,6 +203,7 @@ def check_durability(store: Store) -> Iterator[Finding]:
 
 def _read_config(store: Store, name: str) -> str | None:
     try:
-        return store.client.config_get(name).get(name)
+        found: str | None = store.call_server(lambda client: client.config_get(name)).get(name)
     except RedisError:
         return None
+    return found

@@ -157,6 +157,10 @@ def test_bad_celery_url(bad, field):
         ("key_prefix", ""),
         ("key_prefix", "a b"),
         ("key_prefix", "{a}"),
+        ("key_prefix", "x" * 101),
+        ("queue", "x" * 256),
+        ("account", "x" * 256),
+        ("account", "x" * 20_000_000),
         ("result_ttl", 59),
         ("poll_initial_interval", 31.0),
         ("poll_max_interval", 0.5),
@@ -174,7 +178,9 @@ def test_bad_celery_url(bad, field):
     ],
 )
 def test_out_of_bounds(field, bad):
-    assert problems(**{field: bad})
+    found = problems(**{field: bad})
+    assert found
+    assert len(str(found)) < 300
 
 
 def test_every_problem_is_named_by_its_variable(monkeypatch):

@@ -19,7 +19,7 @@ from scrape_do_celery.config.variables import env_name
 from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.findings import OK, WARNING, WRONG, Finding
 from scrape_do_celery.runs import AppContext
-from scrape_do_celery.server_checks import check_shared_account
+from scrape_do_celery.server_checks import check_plain_values, check_shared_account
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +63,7 @@ def _run_checks() -> Iterator[Finding]:
     # If the store does not answer, a finding has already said so.
     with suppress(RedisError):
         yield from diagnostics.check_encryption_keys(app_context.store, settings.record_ttl)
+        yield from check_plain_values(app_context.store, settings)
         yield from check_shared_account(app_context.store, settings)
     yield from check_api(settings)
     yield from diagnostics.check_broker(app_context.app)

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 
+from scrape_do_celery.models.sendable import why_no_name
+
 _KEY_BYTES: Final = 32
 _KEY_FORMAT: Final = (
     "should be 32 random bytes in Base64, as `openssl rand -base64 32` prints them; separate several keys by commas"
@@ -99,6 +101,8 @@ def with_credentials(credentials: SecretStr | None, name: str | None, options: d
     if name is None:
         return options
     known = _read_credentials(credentials)
+    if fault := why_no_name(name):
+        raise ValueError(f"credentials {fault}")
     if name not in known:
         raise ValueError(
             f"credentials: {name!r} is not in SCRAPE_DO_CREDENTIALS, which has {', '.join(sorted(known)) or 'none'}"

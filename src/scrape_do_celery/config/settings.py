@@ -94,10 +94,13 @@ class Settings(BaseSettings):
     )
     publish_timeout: float = Field(default=5.0, ge=0.1, description="Time in which the broker must take a message.")
     queue: Annotated[str, AfterValidator(_check_queue)] = Field(
-        default="scrape_do", description="The Celery queue of all steps."
+        default="scrape_do", max_length=255, description="The Celery queue of all steps."
     )
     key_prefix: Annotated[str, AfterValidator(_check_key_prefix)] = Field(
-        default="scrape_do", description="The prefix of every key in the store."
+        # Each key of the store, and each message, has the prefix.
+        default="scrape_do",
+        max_length=100,
+        description="The prefix of every key in the store.",
     )
     result_ttl: int = Field(default=86_400, ge=60, description="Retention time of the pages of a run that has ended.")
     record_ttl: int = Field(
@@ -135,7 +138,9 @@ class Settings(BaseSettings):
         default=None, description="On a shared account, the webhook URL for the marker of requests without a webhook."
     )
     account: str = Field(
-        default="", description="A name for the Scrape.do account. With a name, runs outlive a change of the token."
+        default="",
+        max_length=255,
+        description="A name for the Scrape.do account. With a name, runs outlive a change of the token.",
     )
     auth_grace: float = Field(
         default=900.0, ge=0, description="Time for which runs wait while the API refuses the token. Then they fail."
@@ -193,6 +198,10 @@ class Settings(BaseSettings):
         default=None,
         description="Keys that encrypt requests and pages in the store: each 32 random bytes in Base64, separated by "
         "commas. The first key encrypts, all keys decrypt.",
+    )
+    allow_plain: bool = Field(
+        default=False,
+        description="Accept values that are not encrypted although a key is set. Only while encryption is turned on.",
     )
     max_dispatched_parts: int = Field(
         default=1_000, ge=1, description="Parts that may have a step message in the broker at the same time."

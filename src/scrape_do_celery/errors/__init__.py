@@ -4,6 +4,7 @@ ScrapeDoError
 ├── InvalidRequestError (ValueError)      a task or a step refused the request; `enqueue` raises a plain ValueError
 ├── ConfigurationError                    the settings are unusable
 │   └── EncryptionKeyError                the process lacks the key of an encrypted value in the store
+│       └── RefusedValueError            a value of the store is plain or forged
 ├── StoreUnavailableError (redis' ConnectionError)  Redis did not answer, or refused
 ├── APIConnectionError                    no answer: DNS, connect, TLS, timeout, reset
 ├── AsyncAPIError

@@ -15,6 +15,7 @@ __all__ = [
     "ConfigurationError",
     "EncryptionKeyError",
     "InvalidRequestError",
+    "RefusedValueError",
     "ScrapeDoError",
     "StoreUnavailableError",
     "rehydrate",
@@ -75,6 +76,29 @@ class ConfigurationError(ScrapeDoError):
 
 class EncryptionKeyError(ConfigurationError):
     """The process lacks the key of an encrypted value in the store. The message names the key and the remedy."""
+
+
+class RefusedValueError(EncryptionKeyError):
+    """A value of the store is plain although a key is set, or was changed or moved. The value stays as it is.
+
+    The message names the run, the field and the remedy.
+    """
+
+    @property
+    def run_id(self) -> str | None:
+        """The run that the value belongs to; None if it is not known."""
+        return self._get_argument(1) or None
+
+    @property
+    def field(self) -> str:
+        """The field of the record, such as `spec` or `waiter:<id>`; `job` of a job, `contents <position>` of a page."""
+        return str(self._get_argument(2) or "")
+
+    @property
+    def part(self) -> int | None:
+        """The number of the part of the run; None for a field of the run itself."""
+        number = self._get_argument(3)
+        return None if number is None else int(number)
 
 
 class StoreUnavailableError(ScrapeDoError, RedisConnectionError):

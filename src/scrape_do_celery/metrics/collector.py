@@ -59,7 +59,7 @@ class StoreCollector(Collector):
 
     def _read_memory(self) -> Samples:
         try:
-            info = self._store.client.info("memory")
+            info = self._store.call_server(lambda client: client.info("memory"))
         except ResponseError:
             return {}  # the user of this connection may not call INFO
         return {

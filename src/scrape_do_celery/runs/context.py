@@ -60,7 +60,7 @@ class AppContext:
         self.store = Store.open(
             settings.redis_url,
             settings.key_prefix,
-            Encryptor(keys) if keys else None,
+            Encryptor(keys, allow_plain=settings.allow_plain) if keys else None,
             timeout=settings.store_timeout,
             clock_offset_key=self.timing.clock_offset_key,
         )

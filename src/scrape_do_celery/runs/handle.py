@@ -230,15 +230,18 @@ class RunHandle(AsyncRunMethods):
     def forget(self) -> None:
         """Delete all data of an ended run from the store and from Celery, once its outcome is delivered.
 
-        The idempotency key of the run is free again. If the run is encrypted with a key that no worker has, it can be
-        deleted `SCRAPE_DO_CANCEL_GRACE` seconds after `cancel`. Then its job is not stopped, and no outcome is
-        delivered.
+        The idempotency key of the run is free again. If the run is encrypted with a key that no worker has, or a value
+        of it is refused, it can be deleted `SCRAPE_DO_CANCEL_GRACE` seconds after `cancel`. Then its job is not
+        stopped, and no outcome is delivered.
 
         Raises:
             RunError: the run has not ended.
         """
         store, grace = self._app_context.store, self._app_context.settings.cancel_grace
-        if store.run(ForgetRun(self.run_id, grace)) is ForgetResult.LIVE:
+        answer = store.run(ForgetRun(self.run_id, grace))
+        if answer is ForgetResult.LIVE and results.has_refused_values(store, self.run_id):
+            answer = store.run(ForgetRun(self.run_id, grace, is_refused=True))
+        if answer is ForgetResult.LIVE:
             raise RunError(
                 f"run {self.run_id} has not ended: wait for its end, or cancel it if you do not need its pages",
                 self.run_id,

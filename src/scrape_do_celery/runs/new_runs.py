@@ -127,7 +127,7 @@ def _create_records(app_context: AppContext, batch: Sequence[NewRun]) -> list[Cr
 def _send_created_signals(app_context: AppContext, run_ids: Sequence[str]) -> None:
     try:
         for record in app_context.store.run_all([ReadRun(run_id) for run_id in run_ids]):
-            if record is not None and record.unreadable is None:
+            if record is not None and not record.lacks_key:
                 run_changed.send(sender=app_context.app, status=RunStatus.from_record(record))
     except RedisError as error:
         # The runs are stored: a caller who sees an error would pay again. A worker announces the runs.

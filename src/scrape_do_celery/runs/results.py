@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.errors import ResultExpiredError, RunNotFoundError
+from scrape_do_celery.errors import EncryptionKeyError, RefusedValueError, ResultExpiredError, RunNotFoundError
 from scrape_do_celery.rules.ordering import decide_order
 from scrape_do_celery.store.commands.contents import ReadContents
 from scrape_do_celery.store.commands.parts import ReadJob, ReadPartSpec
+from scrape_do_celery.store.commands.runs import ReadRun
 from scrape_do_celery.store.options import targets_of
 
 if TYPE_CHECKING:
@@ -119,6 +120,22 @@ def jobs_by_part(store: Store, record: RunRecord) -> dict[int, JobDetails]:
     """Return the jobs that the run has by now, by part, in the order of the parts."""
     found = {n: store.run(ReadJob(record.part_id(n))) for n in range(len(record.parts))}
     return {number: job for number, job in found.items() if job is not None}
+
+
+def has_refused_values(store: Store, run_id: str) -> bool:
+    """Return whether this process refuses a value that the steps of a run need. Its pages are not read."""
+    record = store.run(ReadRun(run_id))
+    if record is None:
+        return False
+    try:
+        for number, part in enumerate(record.parts):
+            store.run(ReadPartSpec(record.part_id(number)))
+            store.run(ReadJob(record.part_id(number)))
+            if isinstance(part.error, RefusedValueError):
+                return True
+    except EncryptionKeyError as error:
+        return isinstance(error, RefusedValueError)
+    return isinstance(record.unreadable, RefusedValueError)
 
 
 def _named_urls(job: JobDetails) -> list[str]:

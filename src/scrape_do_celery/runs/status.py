@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from scrape_do_celery.errors import RefusedValueError
 from scrape_do_celery.rules.lifecycle import MAX_WORDS
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ class RunStatus:
     error: ScrapeDoError | None
     #: status words of the API that this package does not know, at most five
     unknown_statuses: tuple[str, ...] = ()
-    #: the last error of a part that waits after a failed call; None if no part waits
+    #: the last error of a part that waits after a failed call, or the value of the run that is refused; None if nothing
+    #: keeps the run
     waiting_for: str | None = None
 
     @classmethod
@@ -61,7 +63,7 @@ class RunStatus:
             ended=None if record.ended is None else datetime.fromtimestamp(record.ended, UTC),
             error=record.error,
             unknown_statuses=tuple(dict.fromkeys(word for part in parts for word in part.unknown_statuses))[:MAX_WORDS],
-            waiting_for=next((part.waiting_for for part in parts if part.waiting_for), None),
+            waiting_for=_find_reason(record),
         )
 
     @property
@@ -83,3 +85,11 @@ class RunStatus:
             "waiting_for": self.waiting_for,
             "error": None if self.error is None else {"type": type(self.error).__name__, "message": str(self.error)},
         }
+
+
+def _find_reason(record: RunRecord) -> str | None:
+    """Return why a run waits; None if it goes on. The outcome of an ended run waits for a value that is refused."""
+    reasons = [part.waiting_for for part in record.parts if part.waiting_for]
+    if isinstance(record.unreadable, RefusedValueError):
+        reasons.append(str(record.unreadable))
+    return reasons[0] if reasons else None

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery import routing, tracing
-from scrape_do_celery.errors import PoisonedRunError
+from scrape_do_celery.errors import EncryptionKeyError, PoisonedRunError
 from scrape_do_celery.local_variables import clear_locals
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.models import TaskFailedError
@@ -17,7 +17,7 @@ from scrape_do_celery.rules.outcomes import error_for_outcome, worst_outcome
 from scrape_do_celery.runs import results
 from scrape_do_celery.steps.deliver import deliver_record
 from scrape_do_celery.steps.loop import call_in_caller
-from scrape_do_celery.steps.waiting_parts import warn_missing_key
+from scrape_do_celery.steps.waiting_parts import warn_unreadable
 from scrape_do_celery.store import PartState, RunRecord, RunState
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands.parts import ReadJob, ReadPartSpec
@@ -67,13 +67,20 @@ async def decide_run(context: WorkerContext, run_id: str) -> RunRecord | None:
     record = await store.run(ReadRun(run_id))
     if record is None or any(part.state is not PartState.DONE for part in record.parts):
         return None
-    if record.unreadable is not None:
-        warn_missing_key(context.once, str(record.unreadable))
+    if record.unreadable is not None and record.lacks_key:
+        warn_unreadable(context.once, record.unreadable)
         return None
     if record.outcome is not None:
         return record
     with tracing.work(record.trace, routing.Step.AGGREGATE.span, run_id=run_id):
-        outcome, fields = await _compose_outcome(context, record, await store.run(CountDecisionAttempt(run_id)))
+        attempt = await store.run(CountDecisionAttempt(run_id))
+        try:
+            outcome, fields = await _compose_outcome(context, record, attempt)
+        except EncryptionKeyError as error:
+            # Another worker may read the value, or the right value may come back. So the attempt does not count.
+            warn_unreadable(context.once, error)
+            await store.run(CountDecisionAttempt(run_id, -1))
+            return None
         await store.run(RecordOutcome(run_id, outcome, fields))
     # Read the record again: a waiter may have been added a moment ago.
     return await store.run(ReadRun(run_id))
@@ -101,6 +108,8 @@ async def _compose_outcome(context: WorkerContext, record: RunRecord, attempt: i
 async def _choose_outcome(context: WorkerContext, record: RunRecord) -> tuple[int, RunState, ScrapeDoError | None]:
     decided_by, outcome = worst_outcome(part.outcome or RunState.POISONED for part in record.parts)
     error = record.parts[decided_by].error or error_for_outcome(record.run_id, outcome, max_wait=record.max_wait)
+    if isinstance(error, EncryptionKeyError):
+        raise error
     if outcome is not RunState.SUCCEEDED or not any(part.stored_failed for part in record.parts):
         return decided_by, outcome, error
     store = context.store

@@ -10,7 +10,7 @@ from kombu.utils.json import loads
 from redis.exceptions import RedisError
 
 from scrape_do_celery import routing, tracing
-from scrape_do_celery.errors import RunNotFoundError
+from scrape_do_celery.errors import RefusedValueError, RunNotFoundError
 from scrape_do_celery.errors.base import describe_error
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.redaction import message_reprs
@@ -91,13 +91,17 @@ def return_outcome(app_context: AppContext, run_id: str, waiter: str) -> dict[st
     Raises:
         ScrapeDoError: the error of a run that did not succeed.
         RunNotFoundError: the store has no such run.
-        Ignore: the id does not wait for an outcome, or the run was forgotten after its delivery.
+        Ignore: the id does not wait for an outcome, or the run was forgotten after its delivery, or a value of the run
+            is refused.
         Reject: this worker cannot read the run, so the message is requeued.
     """
     record = _read_run(app_context, run_id)
     if record.unreadable is not None:
         # The message is requeued: another worker has the key, or will have it.
         _log_unreadable(record)
+        if isinstance(record.unreadable, RefusedValueError):
+            # No worker believes the value. The dispatcher publishes the outcome again, ever more rarely.
+            raise Ignore
         requeue_message(record.unreadable)
     if record.outcome is None or waiter not in record.waiters:
         # The message came too early, or a second time. A delivered outcome must not reach the callbacks again.

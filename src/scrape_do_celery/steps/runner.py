@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from redis.exceptions import RedisError
 
 from scrape_do_celery import routing, tracing
-from scrape_do_celery.errors import EncryptionKeyError
+from scrape_do_celery.errors import EncryptionKeyError, RefusedValueError
 from scrape_do_celery.errors.base import describe_error
 from scrape_do_celery.local_variables import clear_locals
 from scrape_do_celery.log_fields import get_logger, in_step, log_fields
@@ -23,7 +23,7 @@ from scrape_do_celery.steps.isolation import NoTurnError
 from scrape_do_celery.steps.leases import LeaseLostError, with_lease
 from scrape_do_celery.steps.loop import call_in_caller
 from scrape_do_celery.steps.rate_limiter import is_stopping
-from scrape_do_celery.steps.waiting_parts import warn_missing_key, warn_other_account
+from scrape_do_celery.steps.waiting_parts import warn_missing_key, warn_other_account, warn_refused_value
 from scrape_do_celery.store import Claim, PartId, PartState, RunState
 from scrape_do_celery.store.commands import limits
 from scrape_do_celery.store.commands.parts import ClaimPart, NeedsAccount, NeedsKey, PoisonedPart, PoisonPolicy, Suspect
@@ -36,6 +36,8 @@ log = get_logger(__name__)
 
 #: Seconds until a part is due again whose values this process could not decrypt.
 _LOCKED = 30.0
+#: The same for a value that is refused each time: the wait grows up to this number of times.
+_LONGEST_LOCK = 10
 #: Seconds for which a part that has ended its step waits for other parts, so that they share a step message.
 _TOGETHER = 0.05
 
@@ -167,6 +169,14 @@ async def _run_claimed(handler: Handler, context: WorkerContext, claim: Claim) -
         return None
     try:
         return await handler(context, claim)
+    except RefusedValueError as error:
+        # The right value may come back, and plain values may be allowed later. So the part waits, ever longer, and
+        # shows why. The attempt does not count.
+        warn_refused_value(context.once, error)
+        failures = claim.part.api_failures + 1
+        fields = {"api_failures": failures, "api_error": str(error)}
+        await context.release_until(claim, fields, _LOCKED * min(failures, _LONGEST_LOCK))
+        return None
     except EncryptionKeyError as error:
         # Other workers may have the key. So the part is released as it is, and the attempt does not count.
         warn_missing_key(context.once, str(error))

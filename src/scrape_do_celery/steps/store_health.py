@@ -102,7 +102,7 @@ class StoreHealth:
 
     async def _ask_used(self) -> float:
         try:
-            info = await self.store.client.info("memory")
+            info = await self.store.call_server(lambda client: client.info("memory"))
         except ResponseError:
             return 0.0  # the server does not report its memory, but refuses writes when it is full
         self._policy = info.get("maxmemory_policy", NO_EVICTION)
@@ -110,11 +110,12 @@ class StoreHealth:
 
     async def _ask_durable(self) -> bool:
         try:
-            found = await self.store.client.config_get("*append*")
-            replicas = (await self.store.client.info("replication")).get("connected_slaves", 0)
+            found = await self.store.call_server(lambda client: client.config_get("*append*"))
+            replication = await self.store.call_server(lambda client: client.info("replication"))
         except ResponseError:
             return False
         # A replica that takes over may lack the last writes, even if the server synced every write.
+        replicas = replication.get("connected_slaves", 0)
         always = found.get("appendfsync") == "always" and found.get("no-appendfsync-on-rewrite") != "yes"
         return found.get("appendonly") == "yes" and always and not int(replicas)
 

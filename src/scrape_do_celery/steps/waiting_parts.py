@@ -1,12 +1,14 @@
-"""Warn of parts that wait for another worker: for its token, or for its encryption key."""
+"""Warn of parts that wait: for the token or the encryption key of another worker, or for a value that is refused."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scrape_do_celery.errors import RefusedValueError
 from scrape_do_celery.log_fields import get_logger, log_fields
 
 if TYPE_CHECKING:
+    from scrape_do_celery.errors import EncryptionKeyError
     from scrape_do_celery.steps.once import OnceFilter
 
 log = get_logger(__name__)
@@ -28,3 +30,17 @@ def warn_missing_key(once: OnceFilter, why: str) -> None:
         log.error(
             "runs wait for a worker with another encryption key: %s", why, extra=log_fields("encryption_key_missing")
         )
+
+
+def warn_refused_value(once: OnceFilter, error: RefusedValueError) -> None:
+    """Warn that a run waits because a value of it is refused. Warn once for each run and field."""
+    if once.is_first("refused", str(error.run_id), str(error.part), error.field):
+        log.error("%s", error, extra=log_fields("value_refused", run_id=error.run_id or ""))
+
+
+def warn_unreadable(once: OnceFilter, error: EncryptionKeyError) -> None:
+    """Warn that a run waits because this process cannot read, or does not believe, a value of it."""
+    if isinstance(error, RefusedValueError):
+        warn_refused_value(once, error)
+    else:
+        warn_missing_key(once, str(error))

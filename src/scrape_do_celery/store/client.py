@@ -19,7 +19,7 @@ from scrape_do_celery.store.refusals import LOST
 from scrape_do_celery.store.scripts import LoadedAsyncScript, LoadedScript, load_scripts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     import redis as redis_sync
     import redis.asyncio as redis_async
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.store.encryption import Encryptor
 
 T = TypeVar("T")
+C = TypeVar("C")
 
 #: Seconds within which a call to the store must be answered, unless settings say otherwise.
 _TIMEOUT = 10.0
@@ -104,7 +105,22 @@ class Store(_KeyHolder):
         Raises:
             StoreUnavailableError: If Redis did not answer, or refused a command. Others may have been carried out.
         """
-        pending = PendingCommands([_encode(command, self.keys) for command in commands], self.where)
+        answers = self._exchange([_encode(command, self.keys) for command in commands], self._attempt)
+        return [command.decode(self.keys, answer) for command, answer in zip(commands, answers, strict=True)]
+
+    def call_server(self, call: Callable[[Any], T]) -> T:
+        """Make a call of the client, which may be repeated: for facts of the server, and for searches of keys.
+
+        Raises:
+            StoreUnavailableError: If Redis did not answer, or refused the call for now.
+            RedisError: If Redis refused the call for good.
+        """
+        found: T = self._exchange([call], self._call_client)[0]
+        return found
+
+    def _exchange(self, commands: Sequence[C], attempt: Callable[[Sequence[C]], list[Any]]) -> list[Any]:
+        """Carry out what `attempt` sends. Return the replies."""
+        pending = PendingCommands(commands, self.where)
         # A command that moves pages may take long, so progress counts, unless the caller has a deadline.
         with limited_time(self._timeout, by_progress=True) as deadline:
             deadline.start_command()
@@ -113,7 +129,7 @@ class Store(_KeyHolder):
                 if wait:
                     time.sleep(wait)
                 deadline.start_attempt()
-                wait = pending.note(self._attempt(pending.commands), deadline)
+                wait = pending.note(attempt(pending.commands), deadline)
                 wait = None if self._fail_fast else wait
                 if wait is not None:
                     # Connections stay open to a server that is no primary any more. A new one reaches its successor.
@@ -122,7 +138,13 @@ class Store(_KeyHolder):
         for answer in answers:
             if isinstance(answer, Exception):
                 raise answer
-        return [command.decode(self.keys, answer) for command, answer in zip(commands, answers, strict=True)]
+        return answers
+
+    def _call_client(self, calls: Sequence[Callable[[Any], Any]]) -> list[Any]:
+        try:
+            return [call(self.client) for call in calls]
+        except RedisError as error:
+            return [error]
 
     def _attempt(self, commands: Sequence[WireCommand]) -> list[Any]:
         """Send the commands once. Return for each its reply, or the error with which it failed."""
@@ -157,7 +179,7 @@ class Store(_KeyHolder):
             ConfigurationError: If the server is a Redis Cluster.
         """
         try:
-            cluster = self.client.info("cluster")
+            cluster = self.call_server(lambda client: client.info("cluster"))
         except ResponseError:
             return  # `diagnostics.check_durability` reports the cost of a user who may not use INFO
         if int(cluster.get("cluster_enabled", 0)):
@@ -214,14 +236,32 @@ class AsyncStore(_KeyHolder):
         """
         return command.decode(self.keys, await self._batcher.submit(_encode(command, self.keys)))
 
+    async def call_server(self, call: Callable[[Any], Awaitable[T]]) -> T:
+        """Make a call of the client, as `Store.call_server` does."""
+        found: T = (await self._exchange([call], self._call_client))[0]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    async def _call_client(self, calls: Sequence[Callable[[Any], Awaitable[Any]]]) -> list[Any]:
+        try:
+            return [await call(self.client) for call in calls]
+        except RedisError as error:
+            return [error]
+
     async def _execute(self, commands: Sequence[WireCommand]) -> list[Any]:
         """Return for each command its reply, or the error with which it failed."""
+        return await self._exchange(commands, self._attempt)
+
+    async def _exchange(
+        self, commands: Sequence[C], attempt: Callable[[Sequence[C]], Awaitable[list[Any]]]
+    ) -> list[Any]:
         pending, deadline = PendingCommands(commands, self._where), CallDeadline(self._timeout)
         wait: float | None = 0.0
         while wait is not None:
             if wait:
                 await asyncio.sleep(wait)
-            wait = pending.note(await self._attempt(pending.commands), deadline)
+            wait = pending.note(await attempt(pending.commands), deadline)
             if wait is not None:
                 # As in `Store.run_all`.
                 await self.client.connection_pool.disconnect(inuse_connections=False)

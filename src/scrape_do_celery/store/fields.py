@@ -129,9 +129,11 @@ class Record:
                         if one.error_instead:
                             values[one.attribute] = error
             elif many and ":" in name and (one := many.get(name[: name.index(":") + 1])):
-                values.setdefault(one.attribute, {})[name.removeprefix(one.stem)] = one.read(
-                    _decrypt_or_empty(keys, key, name, raw)
-                )
+                try:
+                    plain = keys.decrypt(key, name, raw) if one.encrypted else raw
+                except EncryptionKeyError as error:
+                    unreadable[name], plain = error, b""
+                values.setdefault(one.attribute, {})[name.removeprefix(one.stem)] = one.read(plain)
         return values, unreadable
 
     @classmethod
@@ -165,13 +167,6 @@ def _declared(record: type[Record]) -> tuple[dict[str, StoredField], dict[str, S
             {one.stem: one for one in declared if one.stem != one.name},
         )
     return _DECLARED[record]
-
-
-def _decrypt_or_empty(keys: PrivateValues, key: str, name: str, raw: bytes) -> bytes:
-    try:
-        return keys.decrypt(key, name, raw)
-    except EncryptionKeyError:
-        return b""
 
 
 def _encrypt(keys: PrivateValues, key: str, name: str, value: Value) -> Value:

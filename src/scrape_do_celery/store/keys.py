@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from scrape_do_celery.store import retention
-from scrape_do_celery.store.encryption import PrivateValues
+from scrape_do_celery.store.encryption import PrivateValues, ValuePlace
 from scrape_do_celery.store.names import join_names
 from scrape_do_celery.store.retention import Expiry
 
@@ -46,6 +46,14 @@ class Keys(PrivateValues):
 
     prefix: str = "scrape_do"
     encryptor: Encryptor | None = field(default=None, compare=False)
+
+    def locate_value(self, key: str, name: str) -> ValuePlace:
+        """Return the place of the field `name` of `key`: for a page its position, for a job no name."""
+        kind, _, owner = key.removeprefix(f"{self.prefix}:").partition(":")
+        if kind == "run":
+            return ValuePlace(owner, name)
+        part_id = PartId.parse(owner)
+        return ValuePlace(part_id.run_id, name if kind == "part" else f"{kind} {name}".strip(), part_id.part)
 
     @holds("hash", Expiry.RECORD)
     def run(self, run_id: str) -> str:

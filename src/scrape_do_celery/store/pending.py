@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -13,20 +13,21 @@ from scrape_do_celery.store.refusals import LOST, find_reason, is_passing, is_re
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from scrape_do_celery.store.batching import WireCommand
     from scrape_do_celery.store.deadlines import CallDeadline
+
+C = TypeVar("C")
 
 #: A command fails if the store is down for longer than these attempts take. The dispatcher publishes its step later.
 _ATTEMPTS, _BACKOFF = 5, ExponentialBackoff(cap=0.5, base=0.05)
 
 
-class PendingCommands:
+class PendingCommands(Generic[C]):
     """The commands of one exchange that have no final reply yet, and what is known of their attempts.
 
     A command may be sent twice without harm, so each attempt sends all commands that met an error which may pass.
     """
 
-    def __init__(self, commands: Sequence[WireCommand], where: str) -> None:
+    def __init__(self, commands: Sequence[C], where: str) -> None:
         self._commands, self._where = commands, where
         self._replies: dict[int, Any] = {}
         self._left, self._failures = list(range(len(commands))), 0
@@ -34,7 +35,7 @@ class PendingCommands:
         self._was_sent = len(commands) > 1
 
     @property
-    def commands(self) -> list[WireCommand]:
+    def commands(self) -> list[C]:
         """The commands of the next attempt."""
         return [self._commands[number] for number in self._left]
 

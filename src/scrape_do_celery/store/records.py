@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from scrape_do_celery.errors import RefusedValueError
 from scrape_do_celery.rules.fetch import Notes, notes_from_json
 from scrape_do_celery.rules.lifecycle import JobMemory
 from scrape_do_celery.rules.outcomes import RunState, run_state
@@ -173,7 +174,7 @@ class RunRecord(Record):
 
     run_id: str
     parts: tuple[PartRecord, ...]
-    #: why this process cannot decrypt the whole record; such a process must neither decide nor deliver the run
+    #: why this process cannot decrypt the whole record, or refuses a value of it; it must not deliver such a run
     unreadable: EncryptionKeyError | None
     created: float = required("created", decimal, "when the run was written")
     accepted: float | None = stored("accepted", decimal, "when the run was accepted; missing: the run is a draft")
@@ -207,8 +208,13 @@ class RunRecord(Record):
         hashes = [(PartId(run_id, n), pairs(part)) for n, part in enumerate(reply[1:]) if part]
         parts = tuple(PartRecord.parse(fields, keys.part(part_id), keys) for part_id, fields in hashes)
         missing = set(values.get("key_names", ())) - set(keys.key_names)
-        why = missing_key_error(min(missing), keys.key_names) if missing else unreadable.get("result")
+        why = missing_key_error(min(missing), keys.key_names) if missing else next(iter(unreadable.values()), None)
         return cls(run_id=run_id, parts=parts, unreadable=why, **values)
+
+    @property
+    def lacks_key(self) -> bool:
+        """Whether this process lacks a key of the record. Such a process must neither decide nor announce the run."""
+        return self.unreadable is not None and not isinstance(self.unreadable, RefusedValueError)
 
     @property
     def expires(self) -> float | None:

@@ -7,6 +7,7 @@ is `<fingerprint of an account> <database> <prefix>`; its value is the time when
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from redis.exceptions import ResponseError
@@ -14,7 +15,7 @@ from redis.exceptions import ResponseError
 from scrape_do_celery.store.keys import Keys
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from scrape_do_celery.store.client import Store
 
@@ -87,11 +88,18 @@ def _call(store: Store, command: tuple[Any, ...], database: int = 0) -> Any:
     """
     own = _own_place(store).database
     calls = [command] if own == database else [("SELECT", database), command, ("SELECT", own)]
-    with store.client.pipeline(transaction=False) as pipe:
+    # Each command may be sent twice: the second time, it changes nothing.
+    replies = store.call_server(partial(_send_all, calls=calls))
+    return replies[len(calls) // 2]
+
+
+def _send_all(client: Any, *, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+    with client.pipeline(transaction=False) as pipe:
         for call in calls:
-            pipe.execute_command(*call)  # type: ignore[no-untyped-call]
-        replies = pipe.execute(raise_on_error=False)
+            pipe.execute_command(*call)
+        # An error must not keep the connection from its own database.
+        replies: list[Any] = pipe.execute(raise_on_error=False)
     for reply in replies:
         if isinstance(reply, ResponseError):
             raise reply
-    return replies[len(calls) // 2]
+    return replies

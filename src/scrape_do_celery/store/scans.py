@@ -6,7 +6,8 @@ A scan takes one round trip for each page of the store, so no worker does one.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scrape_do_celery.rules.states import PartState
 from scrape_do_celery.store.keys import RUN_ENTRY, PartId
@@ -27,42 +28,57 @@ class WaitingPart(NamedTuple):
 
 def find_open_breakers(store: Store) -> Iterator[float]:
     """Find the breakers that are open. Return for each the time since which the API refuses the token."""
-    for key in store.client.scan_iter(store.keys.breaker("*")):
-        yield float(cast("bytes | None", store.client.hget(key, "since")) or 0)
+    pattern = store.keys.breaker("*")
+    for key in store.call_server(lambda client: list(client.scan_iter(pattern))):
+        yield float(store.call_server(partial(_read_field, key=key, field="since")) or 0)
 
 
 def count_parts_by_account(store: Store, limit: int) -> Counter[str]:
     """Count the parts with a job by the account that bought it, among the first `limit` entries of each due set."""
-    names = [
-        name for key in _list_due_sets(store) for name in cast("list[bytes]", store.client.zrange(key, 0, limit - 1))
-    ]
-    with store.client.pipeline(transaction=False) as pipe:
-        for name in map(bytes.decode, names):
-            if not name.endswith(f":{RUN_ENTRY}"):
-                pipe.hget(store.keys.part(PartId.parse(name)), "account")
-        return Counter(account.decode() for account in pipe.execute() if account)
+    found = [store.call_server(partial(_read_range, key=key, last=limit - 1)) for key in _list_due_sets(store)]
+    names = [name.decode() for part in found for name in part]
+    keys = [store.keys.part(PartId.parse(name)) for name in names if not name.endswith(f":{RUN_ENTRY}")]
+    accounts = store.call_server(partial(_read_fields, keys=keys, field="account"))
+    return Counter(account.decode() for account in accounts if account)
 
 
 def list_due_entries(store: Store) -> Iterator[tuple[str, float]]:
     """List the entries of all due sets, each with the time at which it is due by the store's clock."""
-    client: Any = store.client
     for key in _list_due_sets(store):
-        for name, moment in client.zrange(key, 0, -1, withscores=True):
+        for name, moment in store.call_server(partial(_read_range, key=key, last=-1, withscores=True)):
             yield name.decode(), moment
 
 
 def read_waiting_part(store: Store, part_id: PartId) -> WaitingPart:
     """Read what a part waits for."""
-    client: Any = store.client
-    state, job_id = client.hmget(store.keys.part(part_id), "state", "job")
+    part_key, run_key = store.keys.part(part_id), store.keys.run(part_id.run_id)
+    state, job_id = store.call_server(lambda client: client.hmget(part_key, "state", "job"))
     return WaitingPart(
         state is not None and state.decode() == PartState.RUNNING,
         None if job_id is None else job_id.decode(),
-        bool(client.hexists(store.keys.run(part_id.run_id), "stop_reason")),
+        bool(store.call_server(lambda client: client.hexists(run_key, "stop_reason"))),
     )
 
 
 def _list_due_sets(store: Store) -> list[str]:
     """Return the keys of the due set and of the poll sets of all accounts."""
-    accounts = cast("set[bytes]", store.client.smembers(store.keys.accounts))
+    accounts = store.call_server(lambda client: client.smembers(store.keys.accounts))
     return [store.keys.due, *(store.keys.poll_set(account.decode()) for account in accounts)]
+
+
+def _read_field(client: Any, *, key: bytes, field: str) -> bytes | None:
+    found: bytes | None = client.hget(key, field)
+    return found
+
+
+def _read_range(client: Any, *, key: str, last: int, **options: Any) -> list[Any]:
+    found: list[Any] = client.zrange(key, 0, last, **options)
+    return found
+
+
+def _read_fields(client: Any, *, keys: list[str], field: str) -> list[bytes | None]:
+    with client.pipeline(transaction=False) as pipe:
+        for key in keys:
+            pipe.hget(key, field)
+        found: list[bytes | None] = pipe.execute()
+        return found

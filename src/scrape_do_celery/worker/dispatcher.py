@@ -32,6 +32,8 @@ from scrape_do_celery.worker.threads import PassThread
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from scrape_do_celery.worker.late_checks import LateStoreCheck
+
 log = get_logger(__name__)
 
 #: Seconds of sleep between two passes, at least.
@@ -45,10 +47,12 @@ UNATTENDED_AFTER = 120.0
 class Dispatcher(PassThread):
     """The thread that claims due parts and runs and publishes their step messages until stopped."""
 
-    def __init__(self, app_context: AppContext, interval: float = PASS_INTERVAL) -> None:
+    def __init__(
+        self, app_context: AppContext, interval: float = PASS_INTERVAL, late_check: LateStoreCheck | None = None
+    ) -> None:
         super().__init__("scrape-do-dispatcher", interval, SHORTEST)
         self._app_context = app_context
-        self._namespace_until = 0.0
+        self._namespace_until, self._late_check = 0.0, late_check
         self._revoked: set[str] = set()
         self._once = OnceFilter()
         self._shared_accounts = SharedAccountWatch(app_context)
@@ -71,6 +75,10 @@ class Dispatcher(PassThread):
     def dispatch_due(self) -> float:
         """Do one pass. Return the seconds until the next pass."""
         store, settings = self._app_context.store, self._app_context.settings
+        if self._late_check is not None:
+            if not self._late_check.has_passed():
+                return self.interval
+            self._late_check = None
         if not self._owns_namespace():
             return self.interval
         self._cancel_revoked()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakSet
 
 from celery import Celery, signals
 from redis.exceptions import RedisError
@@ -14,12 +15,13 @@ from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.findings import WARNING, WRONG, Finding
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.runs import EAGER, AppContext, is_own_app, settings_of
-from scrape_do_celery.server_checks import check_durability, find_eviction, find_missing_rights
+from scrape_do_celery.server_checks import check_allowed_plain, check_durability, find_eviction, find_missing_rights
 from scrape_do_celery.steps.context import WorkerContext
 from scrape_do_celery.steps.os_threads import EVENTLET, has_eventlet
 from scrape_do_celery.store.commands.dispatch import ClaimNamespace
 from scrape_do_celery.store.retention import NAMESPACE_TTL
 from scrape_do_celery.worker.dispatcher import Dispatcher
+from scrape_do_celery.worker.late_checks import LateStoreCheck
 from scrape_do_celery.worker.notifier import ChangeNotifier
 from scrape_do_celery.worker.redaction import install_log_filter
 from scrape_do_celery.worker.task_events import TaskEventSender
@@ -40,6 +42,8 @@ class WorkerThreads(NamedTuple):
 
 
 _running: list[WorkerThreads] = []
+#: The apps whose store was away when their worker started.
+_unchecked: WeakSet[Celery] = WeakSet()
 
 
 def start(app: Celery) -> None:
@@ -71,7 +75,9 @@ def start(app: Celery) -> None:
     queues = app.amqp.queues
     if queues._consume_from is None:  # noqa: SLF001 (-Q was not given: with -Q, the user chooses the queues)
         queues.select_add(settings.queue)
-    _log_findings([*diagnostics.check_server_urls(settings), *diagnostics.check_celery_app(app)])
+    _log_findings(
+        [*diagnostics.check_server_urls(settings), *diagnostics.check_celery_app(app), *check_allowed_plain(settings)]
+    )
     install_log_filter()
     signals.worker_ready.connect(_start_threads, weak=False)
     signals.worker_shutting_down.connect(_shutting_down, weak=False)
@@ -105,17 +111,36 @@ def _why_not_ours(app_context: AppContext) -> str | None:
     Outcomes and chains go through the broker and the result backend of the delivering worker. Two applications on one
     store would answer each other's callers.
     """
-    store, mine = app_context.store, app_context.application
     try:
-        store.check()
-        if fault := find_missing_rights(store) or find_eviction(store):
-            return fault
-        _log_findings(check_durability(store))
-        _log_findings(diagnostics.check_encryption_keys(store, app_context.settings.record_ttl))
-        holder = store.run(ClaimNamespace(mine))
+        return find_store_fault(app_context)
     except RedisError as error:
-        log.warning("the store does not answer yet (%s); the worker tries again", error, extra=log_fields("store_away"))
+        log.warning(
+            "the store does not answer yet (%s); this worker consumes no scrapes until it has checked the store",
+            error,
+            extra=log_fields("store_away"),
+        )
+        app, queue = app_context.app, app_context.settings.queue
+        if queue not in app.amqp.queues:
+            app.amqp.queues.add(queue)
+        app.amqp.queues.deselect(queue)
+        _unchecked.add(app)
         return None
+
+
+def find_store_fault(app_context: AppContext) -> str | None:
+    """Return the reason why this store is not for workers of this app, or None.
+
+    Raises:
+        ConfigurationError: the server is of a kind that cannot be a store.
+        RedisError: the store does not answer.
+    """
+    store, mine = app_context.store, app_context.application
+    store.check()
+    if fault := find_missing_rights(store) or find_eviction(store):
+        return fault
+    _log_findings(check_durability(store))
+    _log_findings(diagnostics.check_encryption_keys(store, app_context.settings.record_ttl))
+    holder = store.run(ClaimNamespace(mine))
     if holder == mine:
         return None
     return (
@@ -142,8 +167,12 @@ def _start_threads(sender: Any, **_: Any) -> None:
 def _start_dispatcher(sender: Any) -> None:
     app_context = AppContext.for_app(sender.app)
     interval = app_context.timing.pass_interval
+    late_check = None
+    if sender.app in _unchecked:
+        _unchecked.discard(sender.app)
+        late_check = LateStoreCheck(app_context, sender, find_store_fault)
     threads = WorkerThreads(
-        Dispatcher(app_context, interval), ChangeNotifier(app_context, TaskEventSender(sender), interval)
+        Dispatcher(app_context, interval, late_check), ChangeNotifier(app_context, TaskEventSender(sender), interval)
     )
     _running.append(threads)
     for thread in threads:

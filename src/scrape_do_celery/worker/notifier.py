@@ -54,8 +54,8 @@ class ChangeNotifier(PassThread):
         answers = store.run_all([ReadRun(run_id) for run_id in changed.run_ids])
         found = [record for record in answers if record is not None]
         # A worker with the encryption key announces a run that this worker cannot read.
-        records = [record for record in found if record.unreadable is None]
-        untold = {record.run_id for record in found if record.unreadable is not None}
+        records = [record for record in found if not record.lacks_key]
+        untold = {record.run_id for record in found if record.lacks_key}
         hooks().close_connections()
         untold |= {record.run_id for record in records if not self._signal(RunStatus.from_record(record))}
         hooks().close_connections()

@@ -58,6 +58,9 @@ def test_a_wrong_name_is_refused_with_its_field(step_harness, name):
     for field, call in {
         "idempotency_key": lambda: runs.enqueue(URLS, idempotency_key=name),
         "name": lambda: handle.first_delivery(name),
+        "credentials": lambda: start_scheduled_run(
+            app_context, ScheduleTick("daily", "t", "skip"), {"targets": URLS, "credentials": name}
+        ),
         "tick": lambda: start_scheduled_run(app_context, ScheduleTick("daily", name, "skip"), {"targets": URLS}),
     }.items():
         with pytest.raises(ValueError, match=rf"^{field} (must|has|holds)"):

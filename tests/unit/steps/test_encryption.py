@@ -5,14 +5,25 @@ from __future__ import annotations
 import base64
 
 import pytest
-from celery.exceptions import Reject
+from celery.exceptions import Ignore, Reject
+from redis.exceptions import NoPermissionError
 
 from scrape_do_celery import RunHandle
-from scrape_do_celery.diagnostics import WRONG, check_encryption_keys
-from scrape_do_celery.errors import EncryptionKeyError, IdempotencyConflictError, JobLostError
+from scrape_do_celery.diagnostics import WARNING, WRONG, check_encryption_keys
+from scrape_do_celery.errors import (
+    EncryptionKeyError,
+    IdempotencyConflictError,
+    JobLostError,
+    PoisonedRunError,
+    RefusedValueError,
+    RunError,
+    RunNotFoundError,
+)
 from scrape_do_celery.models import JobsListResponse
 from scrape_do_celery.routing import Step
-from scrape_do_celery.runs import AppContext, enqueue, make_app
+from scrape_do_celery.runs import AppContext, RunStatus, enqueue, make_app
+from scrape_do_celery.runs.results import has_refused_values
+from scrape_do_celery.server_checks import check_plain_values
 from scrape_do_celery.steps.aggregate import decide_run
 from scrape_do_celery.steps.cancel import cancel_part
 from scrape_do_celery.steps.context import WorkerContext
@@ -22,15 +33,31 @@ from scrape_do_celery.steps.reconcile import reconcile_part
 from scrape_do_celery.steps.runner import StepDefinition, _run_parts
 from scrape_do_celery.steps.submit import submit_part
 from scrape_do_celery.store import CANCEL, PartId, PartState, Store
+from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands import dispatch
 from scrape_do_celery.store.commands.arguments import START
 from scrape_do_celery.store.commands.contents import ReadContents
 from scrape_do_celery.store.commands.creation import AcceptRun
 from scrape_do_celery.store.commands.dispatch import REDISPATCH_MAX
 from scrape_do_celery.store.commands.ownership import ScanConflictingParts
-from scrape_do_celery.store.commands.parts import FinishPart, NeedsKey, ReadJob, ReadPartSpec, UpdatePart
+from scrape_do_celery.store.commands.parts import (
+    FinishPart,
+    NeedsKey,
+    PoisonedPart,
+    PoisonPolicy,
+    ReadJob,
+    ReadPartSpec,
+    UpdatePart,
+)
 from scrape_do_celery.store.commands.purchases import digest_claim
-from scrape_do_celery.store.commands.runs import ReadSpec, RequestStop
+from scrape_do_celery.store.commands.runs import (
+    AcknowledgeDelivery,
+    CountDecisionAttempt,
+    ForgetRun,
+    ReadSpec,
+    RequestStop,
+)
+from scrape_do_celery.store.commands.stats import ReadClock
 from scrape_do_celery.store.encryption import ENCRYPTED_PREFIX
 from scrape_do_celery.tasks import deliver_outcome
 from scrape_do_celery.worker import lifecycle
@@ -43,10 +70,10 @@ COOKIE = "cookie-that-is-private"
 def encrypted(step_harness, settings):
     """Return the harness with an encryption key in its settings. `encrypted.use(key)` sets another key."""
 
-    def use(key):
+    def use(key, **more):
         found = settings.model_copy(update={"encryption_key": None})
         if key:
-            found = type(settings)(**{**settings.model_dump(exclude_none=True), "encryption_key": key})
+            found = type(settings)(**{**settings.model_dump(exclude_none=True), "encryption_key": key, **more})
         step_harness.settings = found
         step_harness.app = step_harness.catch_messages(make_app(found))
         step_harness.app_context = AppContext.for_app(step_harness.app)
@@ -189,6 +216,10 @@ def test_unencrypted_run_continues_after_a_key_is_set(encrypted):
     encrypted.use(None)
     secret(encrypted)
     encrypted.use(OLD)
+    with pytest.raises(RefusedValueError, match="run r: the field spec is not encrypted"):
+        encrypted.claim_part().spec()
+    encrypted.set_fields(lease=None)
+    encrypted.use(OLD, allow_plain=True)
     assert encrypted.claim_part().spec().request.set_cookies == f"a={COOKIE}"
     assert encrypted.run_fields()["key"] == encrypted.keys.key_names[0]
     encrypted.use(None)
@@ -346,3 +377,178 @@ def test_worker_with_a_missing_key_warns_at_start(encrypted, monkeypatch, caplog
     monkeypatch.setattr(Store, "check", lambda _: None)
     assert lifecycle._why_not_ours(encrypted.app_context) is None
     assert "runs of the store are encrypted with key" in caplog.text
+
+
+PLAIN_ERROR = '{"type": "JobLostError", "args": ["forged", "r"]}'
+
+
+@pytest.mark.parametrize(("step", "state"), [(submit_part, PartState.QUEUED), (reconcile_part, PartState.SUBMITTING)])
+def test_part_with_a_forged_request_waits_ever_longer(encrypted, step, state, make, caplog):
+    secret(encrypted)
+    encrypted.api.script(list_jobs=JobsListResponse(jobs=[make.job(job_id="j")], total_pages=1), get_job=make.job())
+    if state is PartState.SUBMITTING:
+        encrypted.set_fields(state=state, intent="1", account=encrypted.settings.account_id)
+    right = encrypted.redis.hget(encrypted.keys.run("r"), "spec")
+    encrypted.redis.hset(encrypted.keys.run("r"), "spec", pack({"request": {}}))
+    waits = []
+    for _ in range(encrypted.settings.poison_after + 7):
+        publish(encrypted, step, state)
+        part = encrypted.part()
+        assert (part.state, part.outcome, part.attempts) == (state, None, 0)
+        waits.append(round(part.due_at - encrypted.run(ReadClock())))
+        encrypted.clock.forward(waits[-1] + 1)
+    assert waits[:3] == [30, 60, 90]
+    assert waits[-1] == 300
+    assert encrypted.api.posts == 0
+    assert "run r: the field spec is not encrypted" in RunStatus.from_record(encrypted.read_run()).waiting_for
+    assert "run r: the field spec is not encrypted" in caplog.text
+    encrypted.redis.hset(encrypted.keys.run("r"), "spec", right)
+    assert encrypted.claim_part().spec().request.set_cookies == f"a={COOKIE}"
+
+
+def test_error_of_a_poisoned_part_is_encrypted(encrypted):
+    secret(encrypted)
+    encrypted.set_fields(attempts=9)
+    assert isinstance(encrypted.try_claim_part(poison=PoisonPolicy(3, skip_unsent=True)), PoisonedPart)
+    assert encrypted.redis.hget(encrypted.keys.part(PartId("r", 0)), "error")[:1] == ENCRYPTED_PREFIX
+    assert isinstance(encrypted.part().error, PoisonedRunError)
+
+
+def test_a_run_with_a_forged_job_or_error_is_not_decided(ended, caplog):
+    job_key, part_key = ended.keys.job(PartId("r", 0)), ended.keys.part(PartId("r", 0))
+    job = ended.redis.get(job_key)
+    ended.redis.set(job_key, pack({"JobID": "forged"}))
+    for _ in range(20):
+        assert ended.run_step(lambda context, _: decide_run(_named(context), "r"), None) is None
+    assert ended.run_fields()["deciding"] == "0"
+    assert "run r, part 0: the field job is not encrypted" in caplog.text
+    ended.redis.set(job_key, job)
+    ended.redis.hset(part_key, "error", PLAIN_ERROR)
+    assert ended.run_step(lambda context, _: decide_run(_named(context), "r"), None) is None
+    ended.redis.hdel(part_key, "error")
+    ended.redis.hset(ended.keys.run("r"), "error", PLAIN_ERROR)
+    record = decide(ended)
+    assert (record.outcome, record.error, record.unreadable) == ("succeeded", None, None), "a forged error is dropped"
+
+
+def test_an_attempt_of_a_freed_run_brings_no_key_back(encrypted):
+    assert encrypted.run(CountDecisionAttempt("gone", -1)) == 0
+    assert list(encrypted.redis.scan_iter("*gone*")) == []
+
+
+@pytest.mark.parametrize("field", ["waiter:r", "result", "error"])
+def test_a_forged_delivery_is_neither_sent_nor_counted(ended, field, caplog):
+    decide(ended)
+    ended.step_messages()
+    right = ended.redis.hget(ended.keys.run("r"), field)
+    ended.redis.hset(ended.keys.run("r"), field, PLAIN_ERROR if field == "error" else '{"task": "forged"}')
+    deliver_run(ended.app_context, "r")
+    assert ended.sent == []
+    assert f"run r cannot be delivered here: run r: the field {field} is not encrypted" in caplog.text
+    step = ended.app.tasks[deliver_outcome.name]
+    step.push_request(id="r", args=["r"])
+    with pytest.raises(Ignore):
+        step.run("r")
+    step.pop_request()
+    status = RunStatus.from_record(ended.read_run())
+    assert (status.state, ended.run_fields()["waiting"]) == ("succeeded", "1")
+    assert f"the field {field} is not encrypted" in status.waiting_for
+    if right is None:
+        ended.redis.hdel(ended.keys.run("r"), field)
+    else:
+        ended.redis.hset(ended.keys.run("r"), field, right)
+    assert ended.read_run().unreadable is None
+
+
+@pytest.mark.parametrize("forged", ["spec", "job", "part error", "waiter:r"])
+def test_a_live_run_with_a_forged_value_can_be_freed(encrypted, forged, make):
+    secret(encrypted, signature='{"private": true}')
+    encrypted.make_running()
+    encrypted.run(UpdatePart(encrypted.claim_part(), {}, after=0.0, job=make.job()))
+    handle = RunHandle("r", app_context=encrypted.app_context)
+    handle.cancel()
+    encrypted.clock.forward(encrypted.settings.cancel_grace + 1)
+    with pytest.raises(RunError, match="has not ended"):
+        handle.forget()
+    if forged == "job":
+        encrypted.redis.set(encrypted.keys.job(PartId("r", 0)), pack({"JobID": "forged"}))
+    elif forged == "part error":
+        encrypted.redis.hset(encrypted.keys.part(PartId("r", 0)), "error", PLAIN_ERROR)
+    else:
+        encrypted.redis.hset(encrypted.keys.run("r"), forged, pack({"request": {}}))
+    handle.forget()
+    assert encrypted.run_ids() == set()
+    with pytest.raises(RunNotFoundError):
+        handle.state  # noqa: B018 (the property reads the store)
+
+
+def check_plain(encrypted):
+    return list(check_plain_values(encrypted.app_context.store, encrypted.settings))
+
+
+def test_doctor_finds_plain_values_until_they_are_gone(encrypted):
+    encrypted.use(None)
+    secret(encrypted)
+    assert check_plain(encrypted) == []
+    encrypted.use(OLD)
+    secret(encrypted, run_id="other")
+    (found,) = check_plain(encrypted)
+    assert found.level == WRONG
+    assert "1 run(s) have plain values, such as run r, although" in found.text
+    encrypted.use(OLD, allow_plain=True)
+    flag, live = check_plain(encrypted)
+    assert [one.level for one in (flag, live)] == [WARNING, WARNING]
+    assert "can forge requests" in flag.text
+    assert "1 of them are live, so keep SCRAPE_DO_ALLOW_PLAIN" in live.text
+
+    encrypted.make_running()
+    encrypted.finish_part()
+    decide(encrypted)
+    encrypted.run(AcknowledgeDelivery("r", "r", encrypted.app_context.retention))
+    _, ended = check_plain(encrypted)
+    assert f"the last one is deleted within {encrypted.settings.record_ttl / 3600:.1f} h" in ended.text
+    encrypted.run(ForgetRun("r"))
+    _, over = check_plain(encrypted)
+    assert "no run has plain values any more: remove SCRAPE_DO_ALLOW_PLAIN" in over.text
+    encrypted.redis.hset(encrypted.keys.run("other"), "waiter:other", '{"task": "plain"}')
+    _, waiter = check_plain(encrypted)
+    assert "such as run other" in waiter.text
+
+
+def test_search_for_plain_values_has_a_bound(encrypted, monkeypatch):
+    encrypted.use(OLD, allow_plain=True)
+    for number in range(30):
+        secret(encrypted, run_id=f"r{number}")
+    monkeypatch.setattr("scrape_do_celery.store.plain_values._KEYS_AT_ONCE", 5)
+    monkeypatch.setattr("scrape_do_celery.server_checks._SEARCHED_KEYS", 10)
+    _, found = check_plain(encrypted)
+    assert "no plain values are among the first 10 keys" in found.text
+    for number in range(30):
+        encrypted.redis.hdel(encrypted.keys.run(f"r{number}"), "options_digest")
+    monkeypatch.setattr("scrape_do_celery.server_checks._SEARCHED_KEYS", 60)
+    _, found = check_plain(encrypted)
+    assert found.text.startswith("at least ")
+    monkeypatch.undo()
+    assert check_plain(encrypted)[1].text.startswith("30 run(s) have plain values")
+
+
+def test_flag_without_a_key_and_missing_rights_are_found(encrypted, monkeypatch):
+    flagged = encrypted.settings.model_copy(update={"encryption_key": None, "allow_plain": True})
+    (found,) = check_plain_values(encrypted.app_context.store, flagged)
+    assert "SCRAPE_DO_ALLOW_PLAIN has no effect without SCRAPE_DO_ENCRYPTION_KEY" in found.text
+
+    def refuse(*_, **__):
+        raise NoPermissionError("no scan")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(encrypted.app_context.store.client, "scan", refuse)
+        (found,) = check_plain(encrypted)
+    assert "plain values cannot be found: allow the store's user +scan" in found.text
+
+
+def test_a_run_of_another_key_or_without_a_record_is_not_refused(encrypted):
+    secret(encrypted)
+    assert not has_refused_values(encrypted.app_context.store, "r")
+    assert not has_refused_values(encrypted.app_context.store, "gone")
+    encrypted.use(NEW)
+    assert not has_refused_values(encrypted.app_context.store, "r")

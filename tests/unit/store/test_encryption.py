@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import sys
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from scrape_do_celery.config import Settings, SettingsError
 from scrape_do_celery.config.secrets import encryption_keys
-from scrape_do_celery.errors import ConfigurationError, EncryptionKeyError
+from scrape_do_celery.errors import ConfigurationError, EncryptionKeyError, RefusedValueError, ScrapeDoError
 from scrape_do_celery.store import Keys
 from scrape_do_celery.store.encryption import ENCRYPTED_PREFIX, Encryptor, PrivateValues
 
@@ -71,22 +72,68 @@ def test_a_value_that_was_moved_is_refused():
     keys = Keys("p", Encryptor([OLD]))
     encrypted = keys.encrypt("p:run:r", "targets:0", b"x")
     assert keys.decrypt("p:run:r", "targets:0", encrypted) == b"x"
-    for key, name in (("p:run:r", "targets:1"), ("p:run:s", "targets:0"), ("q:run:r", "targets:0")):
-        with pytest.raises(EncryptionKeyError):
-            keys.decrypt(key, name, encrypted)
+    for prefix, key, name in (("p", "run:r", "targets:1"), ("p", "run:s", "targets:0"), ("q", "run:r", "targets:0")):
+        other = Keys(prefix, Encryptor([OLD]))
+        with pytest.raises(RefusedValueError, match="changed or moved") as caught:
+            other.decrypt(f"{prefix}:{key}", name, encrypted)
+        assert (caught.value.run_id, caught.value.field, caught.value.part) == (key[-1], name, None)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("p:run:r", "waiter:a spec"), ("p:run:r waiter:a", "spec")),
+        (("p:run:r s", "spec"), ("p:run:r", "s spec")),
+        (("p:run:r", "a  b"), ("p:run:r a ", "b")),
+    ],
+)
+def test_names_with_spaces_share_no_context(one, other):
+    keys = Keys("p", Encryptor([OLD]))
+    encrypted = keys.encrypt(*one, b"x")
+    assert keys.decrypt(*one, encrypted) == b"x"
+    with pytest.raises(RefusedValueError):
+        keys.decrypt(*other, encrypted)
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "place"),
+    [
+        ("p:run:a:b", "spec", ("a:b", "spec", None)),
+        ("p:part:a:b:3", "error", ("a:b", "error", 3)),
+        ("p:contents:r:0", "12", ("r", "contents 12", 0)),
+        ("p:job:r:1", "", ("r", "job", 1)),
+    ],
+)
+def test_a_plain_value_is_refused_with_its_place(key, name, place):
+    with pytest.raises(RefusedValueError, match="SCRAPE_DO_ALLOW_PLAIN=true") as caught:
+        Keys("p", Encryptor([OLD])).decrypt(key, name, b"\x00{}")
+    assert (caught.value.run_id, caught.value.field, caught.value.part) == place
+    assert f"run {place[0]}" in str(caught.value)
+    rebuilt = ScrapeDoError.from_json(json.loads(json.dumps(caught.value.to_json())))
+    assert (rebuilt.run_id, rebuilt.field, rebuilt.part) == place
+    assert Keys("p", Encryptor([OLD])).decrypt(key, name, b"") == b"", "an empty value stands for none"
+
+
+def test_plain_values_are_accepted_with_one_warning(caplog):
+    keys = Keys("p", Encryptor([OLD], allow_plain=True))
+    for _ in range(3):
+        assert keys.decrypt("p:run:r", "spec", b"x") == b"x"
+    assert caplog.text.count("is accepted, because SCRAPE_DO_ALLOW_PLAIN is set") == 1
+    with pytest.raises(RefusedValueError, match="changed or moved"):
+        keys.decrypt("p:run:r", "spec", keys.encrypt("p:run:s", "spec", b"x"))
 
 
 def test_without_a_key_values_stay_as_they_are():
     plain = Keys("p")
     assert plain.encrypt("k", "n", b"x") == b"x"
     assert plain.encrypt_text("k", "n", "x") == "x"
-    assert Keys("p", Encryptor([OLD])).decrypt("k", "n", b"x") == b"x"
     assert Keys("p", Encryptor([OLD])).encrypt_text("k", "n", "") == ""
 
 
 def test_private_values_without_an_encryptor_are_plain():
     assert PrivateValues().key_names == []
     assert PrivateValues().decrypt("k", "n", b"x") == b"x"
+    assert PrivateValues().locate_value("k", "n").run_id == ""
 
 
 def test_no_key_is_shown():

@@ -107,7 +107,7 @@ class ClaimPart(Command[Claim | PoisonedPart | NeedsAccount | NeedsKey | Suspect
             (
                 *(str(part_id), part_id.part, self.token, self.seconds, f" {' '.join(self.states)} "),
                 *(self.account, self.auth_grace, PROBE, LONGEST_PROBE),
-                *(("", "", "") if poison is None else _encode_policy(poison, part_id)),
+                *(("", "", "") if poison is None else _encode_policy(poison, part_id, keys)),
                 *(keys.prefix, REDISPATCH_MIN, RETENTION, " ".join(keys.key_names)),
                 *("1" if self.isolated else "", self.outlived),
             ),
@@ -260,8 +260,9 @@ class ReadJob(Command[JobDetails | None]):
         return JobDetails.model_validate(unpack(keys.decrypt(keys.job(self.part_id), "", reply)))
 
 
-def _encode_policy(poison: PoisonPolicy, part_id: PartId) -> tuple[int, str, str]:
-    return poison.after, poison.error(part_id), "1" if poison.skip_unsent else ""
+def _encode_policy(poison: PoisonPolicy, part_id: PartId, keys: Keys) -> tuple[Value, ...]:
+    error = keys.encrypt_text(keys.part(part_id), "error", poison.error(part_id))
+    return poison.after, error, "1" if poison.skip_unsent else ""
 
 
 def _pack_job(keys: Keys, key: str, job: JobDetails | None) -> bytes:

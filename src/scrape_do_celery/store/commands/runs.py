@@ -110,13 +110,14 @@ class RequestStop(Command[list[PartId] | None]):
 
 @dataclass(frozen=True, slots=True)
 class CountDecisionAttempt(Command[int]):
-    """Count an attempt to decide the run's outcome. The result is the number of attempts, with this one."""
+    """Count an attempt to decide the run's outcome, or take it back. The result is the number of attempts."""
 
     run_id: str
+    number: int = 1
     script = "count_decision_attempt"
 
     def encode(self, keys: Keys) -> Encoded:
-        return Encoded((), [keys.run(self.run_id)])
+        return Encoded((self.number,), [keys.run(self.run_id)])
 
     def decode(self, keys: Keys, reply: Any) -> int:
         return int(reply)
@@ -170,15 +171,17 @@ class ForgetRun(Command[ForgetResult]):
     """Free everything that an ended run holds.
 
     If a run is live `grace` seconds after its stop request and this process cannot decrypt it, it is freed as well.
+    `is_refused` tells that a value of the run is refused by each process.
     """
 
     run_id: str
     grace: float = math.inf
+    is_refused: bool = False
     script = "forget_run"
 
     def encode(self, keys: Keys) -> Encoded:
-        run_id = self.run_id
-        return Encoded((run_id, keys.prefix, " ".join(keys.key_names), self.grace), [keys.run(run_id), keys.due])
+        run_id, names = self.run_id, "" if self.is_refused else " ".join(keys.key_names)
+        return Encoded((run_id, keys.prefix, names, self.grace), [keys.run(run_id), keys.due])
 
     def decode(self, keys: Keys, reply: Any) -> ForgetResult:
         return ForgetResult(reply.decode())

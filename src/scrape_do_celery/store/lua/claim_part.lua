@@ -103,6 +103,8 @@ if part.token ~= token then
   local fence = math.max(tonumber(part.fence) + 1, math.floor(t * 1e3))
   redis.call('HSET', part_key, 'token', token, 'lease', format_time(t + lease_seconds), 'dispatches', 0,
     'breaker', verdict, 'fence', string.format('%.0f', fence))
+  -- The error of a poisoned part is encrypted too.
+  note_encryption_key(prefix, run_key, string.match(key_names, '^%S*'), t)
   -- The attempt is counted here, not in the step: a process that dies of the claim itself never reaches the
   -- step.
   if redis.call('HINCRBY', part_key, 'attempts', 1) > claim_limit then
@@ -118,7 +120,6 @@ if part.token ~= token then
   stop_list_polling(part_key, part_id)
   redis.call('ZADD', due_key, format_time(t + lease_seconds), part_id)
 end
-note_encryption_key(prefix, run_key, string.match(key_names, '^%S*'), t)
 if redis.call('HEXISTS', run_key, 'stop_reason') == 1 then
   redis.call('HSETNX', part_key, 'stop_seen_at', format_time(t))
 end

@@ -25,6 +25,7 @@ if run.outcome then return run.outcome end
 if not run.parts or run.left ~= '0' then return '' end
 allow_when_full(run_key)
 local t = now()
+redis.call('HDEL', run_key, 'result', 'error')
 redis.call('HSET', run_key, 'outcome', outcome)
 for i = first_field, #ARGV - 1, 2 do redis.call('HSET', run_key, ARGV[i], ARGV[i + 1]) end
 note_encryption_key(prefix, run_key, key_name, t)
