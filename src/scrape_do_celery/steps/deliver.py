@@ -15,6 +15,7 @@ from scrape_do_celery.errors.base import describe_error
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.redaction import message_reprs
 from scrape_do_celery.runs.canvas import is_followed
+from scrape_do_celery.runs.stand_in_producers import DeliveryProducer
 from scrape_do_celery.steps.celery_results import cannot_be_asked, read_delivered_state
 from scrape_do_celery.steps.requeue import requeue_message, requeue_on_outage
 from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, ClaimOnce, IsRunForgotten, ReadRun, WasClaimed
@@ -67,10 +68,15 @@ def deliver_record(app_context: AppContext, record: RunRecord, *, redelivery: bo
 
 def _publish_outcome(app_context: AppContext, record: RunRecord, waiter: str, stored: str) -> bool:
     """Publish the outcome to one waiter. Return whether the broker took the message."""
-    run_id, shown = record.run_id, message_reprs(record.run_id, record.summary) | app_context.result_options
+    run_id = record.run_id
     try:
+        message = loads(stored) if stored else {"options": {}}  # type: ignore[no-untyped-call]
+        shown: dict[str, Any] = {
+            **message_reprs(run_id, record.summary),
+            "producer": DeliveryProducer(app_context, message["options"]),
+        }
         if stored:
-            signature(loads(stored), app=app_context.app).apply_async(**shown)  # type: ignore[no-untyped-call]
+            signature(message, app=app_context.app).apply_async(**shown)
         else:
             options = {"queue": app_context.settings.queue, "task_id": waiter, "add_to_parent": False}
             app_context.app.send_task(routing.DELIVER_OUTCOME, args=[run_id], shadow=routing.SCRAPE, **options, **shown)

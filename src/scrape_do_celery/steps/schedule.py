@@ -40,6 +40,8 @@ def start_scheduled_run(
 ) -> str | None:
     """Start the run of a tick. Return its id, or None if the tick is skipped.
 
+    `canvas` also holds the headers of beat's message, which the callbacks get.
+
     A second call for the same tick changes nothing, also after a crash of the first call.
 
     Raises:
