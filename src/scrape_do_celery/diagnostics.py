@@ -18,6 +18,7 @@ from scrape_do_celery.config.urls import redis_location, why_exposed
 from scrape_do_celery.config.variables import env_name, unknown_variables
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.findings import OK, WARNING, WRONG, Finding
+from scrape_do_celery.runs.stand_in_producers import has_reply_queues
 from scrape_do_celery.server_checks import check_durability, check_rights, find_eviction, read_info
 from scrape_do_celery.store.commands.stats import ReadClock, ReadEncryptionKeys
 from scrape_do_celery.store.scans import count_parts_by_account, find_open_breakers
@@ -40,6 +41,7 @@ _SAFE_CELERY: Final = (
     ("broker_connection_retry_on_startup", True, "a worker exits if it starts before its broker"),
 )
 _LONGEST_VISIBILITY: Final = 900
+_AMQP_SCHEMES: Final = ("amqp", "amqps", "pyamqp")
 
 
 # Settings
@@ -110,6 +112,13 @@ def check_celery_app(app: Celery) -> Iterator[Finding]:
             WARNING,
             f"broker_transport_options visibility_timeout is {timeout} s: messages of a killed worker come back only "
             f"after this time; set it to {_LONGEST_VISIBILITY}",
+        )
+    is_amqp = str(conf.broker_url).partition(":")[0] in _AMQP_SCHEMES
+    if is_amqp and has_reply_queues(app) and not conf.broker_transport_options.get("confirm_publish"):
+        yield Finding(
+            WARNING,
+            "result_backend is rpc:// and the broker confirms no message: a result that the broker loses never reaches "
+            "its caller; set broker_transport_options confirm_publish to True, or read RunHandle.result()",
         )
     name = conf.task_serializer
     if _content_type(name) not in {_content_type(accepted) for accepted in conf.accept_content}:

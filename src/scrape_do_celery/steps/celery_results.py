@@ -53,7 +53,12 @@ def read_delivered_state(app_context: AppContext, record: RunRecord, waiter: str
     Not every ready state counts: if a callback could not be published, Celery overwrites a success with a failure.
     """
     state = read_state(app_context, waiter)
-    return state if state in {REVOKED, SUCCESS if record.error is None else FAILURE} else None
+    return state if state in {REVOKED, expected_state(record)} else None
+
+
+def expected_state(record: RunRecord) -> str:
+    """Return the state that Celery must have of a run that has ended."""
+    return SUCCESS if record.error is None else FAILURE
 
 
 def read_state(app_context: AppContext, waiter: str) -> str | None:
