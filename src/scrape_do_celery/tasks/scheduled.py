@@ -59,4 +59,6 @@ def scheduled_run(  # noqa: PLR0913 (one argument for each key of an entry)
     canvas = {**(canvas or {}), **(kept if kept["headers"] else {})}
     with requeue_on_outage():
         tick = assign_tick(app_context, self.request.id, rule) if tick is None else tick
-        return start_scheduled_run(app_context, ScheduleTick(name, tick, if_running), request, canvas)
+        is_repeated = bool((self.request.delivery_info or {}).get("redelivered"))
+        named = ScheduleTick(name, tick, if_running)
+        return start_scheduled_run(app_context, named, request, canvas, is_repeated=is_repeated)
