@@ -14,6 +14,7 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from scrape_do_celery import routing
 from scrape_do_celery.config import Settings
+from scrape_do_celery.config.celery_parameters import check_backend_parameters, check_broker_parameters
 from scrape_do_celery.config.urls import redis_location, why_exposed
 from scrape_do_celery.config.variables import env_name, unknown_variables
 from scrape_do_celery.errors import ConfigurationError
@@ -155,6 +156,13 @@ def _check_task_options(app: Celery) -> Iterator[Finding]:
 
 def check_broker(app: Celery) -> Iterator[Finding]:
     """Check that messages can be sent and results can be read."""
+    for name, check in (("broker_url", check_broker_parameters), ("result_backend", check_backend_parameters)):
+        try:
+            check(str(getattr(app.conf, name) or ""))
+        except ValueError as error:
+            # Celery itself would fail with an error that does not name the parameter.
+            yield Finding(WRONG, f"{name} {error}")
+            return
     try:
         with app.connection_for_write(connect_timeout=_TIMEOUT) as connection:
             connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=_TIMEOUT)
