@@ -169,6 +169,8 @@ class MessageCapture:
         self._count += 1
         options = {
             "queue": app_context.settings.queue,
+            # A receiver that counts messages in flight tells by this that the message goes to no queue.
+            "declare": [],
             "producer": producer,
             # Other backends would listen for a result that nobody may ask for.
             "ignore_result": not addressed,
