@@ -8,6 +8,8 @@ from __future__ import annotations
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
+from celery.backends.rpc import RPCBackend
+from kombu import Connection
 from kombu.exceptions import KombuError
 
 from scrape_do_celery import routing
@@ -101,6 +103,11 @@ class CapturingProducer(_StandInProducer):
         self.options: dict[str, Any] = {}
 
     @property
+    def connection(self) -> Any:
+        """A connection to nothing: no message is published, so a wrong `broker_url` must not keep a run back."""
+        return Connection("memory://")
+
+    @property
     def channel(self) -> Any:
         """The channel, which declares the caller's queue once for all messages of a call."""
         return _QuietChannel(self._producer if self._declares else None)
@@ -138,7 +145,7 @@ class _QuietChannel:
 
 def has_reply_queues(app: Celery) -> bool:
     """Return whether each result goes to a queue that only its caller reads."""
-    return str(app.backend.as_uri()).startswith("rpc")
+    return isinstance(app.backend, RPCBackend)
 
 
 def message_options(app: Celery, headers: Mapping[str, Any] | None, reply_to: str | None) -> dict[str, Any]:
