@@ -48,11 +48,11 @@ def check_backend_parameters(url: str) -> None:
 
 def _is_accepted(url: str) -> bool:
     # Late: a process that only needs the settings does not load kombu.
-    from kombu import Connection
+    from kombu.connection import Connection
     from redis import SSLConnection
 
     try:
-        connection = Connection(url)
+        connection = Connection(url)  # type: ignore[no-untyped-call]
         if url.partition("://")[0] in _REDIS and connection.ssl:
             SSLConnection(**connection.ssl)
     except (TypeError, ValueError, KeyError, AttributeError):

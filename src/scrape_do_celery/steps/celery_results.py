@@ -58,7 +58,7 @@ def read_delivered_state(app_context: AppContext, record: RunRecord, waiter: str
 
 def expected_state(record: RunRecord) -> str:
     """Return the state that Celery must have of a run that has ended."""
-    return SUCCESS if record.error is None else FAILURE
+    return str(SUCCESS if record.error is None else FAILURE)
 
 
 def read_state(app_context: AppContext, waiter: str) -> str | None:
