@@ -14,10 +14,12 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from scrape_do_celery import routing
 from scrape_do_celery.config import Settings
+from scrape_do_celery.config.celery_parameters import check_backend_parameters, check_broker_parameters
 from scrape_do_celery.config.urls import redis_location, why_exposed
 from scrape_do_celery.config.variables import env_name, unknown_variables
 from scrape_do_celery.errors import ConfigurationError, StoreUnavailableError
 from scrape_do_celery.findings import OK, WARNING, WRONG, Finding
+from scrape_do_celery.runs.stand_in_producers import has_reply_queues
 from scrape_do_celery.server_checks import check_durability, check_rights, find_eviction, read_info
 from scrape_do_celery.store.commands.stats import ReadClock, ReadEncryptionKeys
 from scrape_do_celery.store.scans import count_parts_by_account, find_open_breakers
@@ -40,6 +42,7 @@ _SAFE_CELERY: Final = (
     ("broker_connection_retry_on_startup", True, "a worker exits if it starts before its broker"),
 )
 _LONGEST_VISIBILITY: Final = 900
+_AMQP_SCHEMES: Final = ("amqp", "amqps", "pyamqp")
 
 
 # Settings
@@ -111,6 +114,13 @@ def check_celery_app(app: Celery) -> Iterator[Finding]:
             f"broker_transport_options visibility_timeout is {timeout} s: messages of a killed worker come back only "
             f"after this time; set it to {_LONGEST_VISIBILITY}",
         )
+    is_amqp = str(conf.broker_url).partition(":")[0] in _AMQP_SCHEMES
+    if is_amqp and has_reply_queues(app) and not conf.broker_transport_options.get("confirm_publish"):
+        yield Finding(
+            WARNING,
+            "result_backend is rpc:// and the broker confirms no message: a result that the broker loses never reaches "
+            "its caller; set broker_transport_options confirm_publish to True, or read RunHandle.result()",
+        )
     name = conf.task_serializer
     if _content_type(name) not in {_content_type(accepted) for accepted in conf.accept_content}:
         yield Finding(
@@ -146,6 +156,13 @@ def _check_task_options(app: Celery) -> Iterator[Finding]:
 
 def check_broker(app: Celery) -> Iterator[Finding]:
     """Check that messages can be sent and results can be read."""
+    for name, check in (("broker_url", check_broker_parameters), ("result_backend", check_backend_parameters)):
+        try:
+            check(str(getattr(app.conf, name) or ""))
+        except ValueError as error:
+            # Celery itself would fail with an error that does not name the parameter.
+            yield Finding(WRONG, f"{name} {error}")
+            return
     try:
         with app.connection_for_write(connect_timeout=_TIMEOUT) as connection:
             connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=_TIMEOUT)

@@ -130,3 +130,23 @@ def _one_run_a_tick(pipeline, eventually, started):
         assert len(pipeline.handle(run_id).result(timeout=60).tasks) == 1
     client, followed = pipeline.app_context.store.client, f"{pipeline.prefix}:followed"
     eventually(lambda: runs <= {member.decode() for member in client.smembers(followed)})
+
+
+@pytest.mark.long
+def test_a_crontab_goes_by_its_own_zone(pipeline, beats, eventually):
+    """Publish three ticks of a zone in which it is another hour: each is a run. Messages without a run say why."""
+    environment = own_servers(pipeline)
+    pipeline.work(app="app_with_zones", **environment)
+    ((_, log),) = beats("app_with_zones", OWN, **environment)
+
+    def sent(name):
+        return log.read_text().count(f"Sending due task {name} ")
+
+    def bought(name):
+        return sum(f"{name}.example" in str(job) for job in pipeline.sandbox.jobs())
+
+    eventually(lambda: sent("tokyo") >= 3, within=240)
+    eventually(lambda: bought("tokyo") >= 3)
+    assert 1 <= bought("edited") < sent("edited")
+    eventually(lambda: "schedule edited: a message for the tick" in pipeline.log.read_text())
+    assert "schedule tokyo: a message for the tick" not in pipeline.log.read_text()

@@ -33,6 +33,7 @@ from scrape_do_celery.models import (
 )
 from scrape_do_celery.rules.absence import AbsenceTracker
 from scrape_do_celery.runs import AppContext, enqueue, make_app
+from scrape_do_celery.runs.stand_in_producers import CapturingProducer
 from scrape_do_celery.steps.absence_check import AbsenceCheck
 from scrape_do_celery.steps.context import WorkerContext
 from scrape_do_celery.steps.once import OnceFilter
@@ -362,6 +363,8 @@ class StepHarness(FakeStore):
         """Return the app after replacing its publisher by a recorder."""
 
         def send_task(name, args=None, kwargs=None, **options):
+            if isinstance(options.get("producer"), CapturingProducer):
+                return
             self.sent.append(SimpleNamespace(name=name, args=args, kwargs=kwargs, options=options))
 
         self._monkeypatch.setattr(app, "send_task", send_task)

@@ -179,6 +179,13 @@ def test_another_broker_has_no_visibility_timeout(clean_environment):
     assert texts(check_celery_app(foreign(**{**SAFE, "broker_url": "amqp://x", "broker_transport_options": {}}))) == []
 
 
+def test_results_in_messages_that_nobody_confirms_are_named(clean_environment):
+    rpc = {**SAFE, "broker_url": "amqp://x", "broker_transport_options": {}, "result_backend": "rpc://"}
+    (text,) = texts(check_celery_app(foreign(**rpc)))
+    assert "set broker_transport_options confirm_publish to True" in text
+    assert texts(check_celery_app(foreign(**{**rpc, "broker_transport_options": {"confirm_publish": True}}))) == []
+
+
 # The servers
 
 

@@ -328,6 +328,49 @@ def test_a_variable_that_is_empty_is_not_set(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("name", "url", "named"),
+    [
+        (
+            "broker_url",
+            "redis://h/1?socket_timeout=5s",
+            "a parameter socket_timeout that kombu .*broker_transport_options",
+        ),
+        ("broker_url", "redis://h/1?tls=true", "a parameter tls that kombu"),
+        ("broker_url", "rediss://h/1?ssl_cert_reqs=maybe", "a parameter ssl_cert_reqs that kombu"),
+        ("broker_url", "rediss://h/1?ssl_foo=1", "a parameter ssl_foo that kombu"),
+        ("broker_url", "rediss://h/1?ssl_ca_certs=/missing.pem", "a parameter ssl_ca_certs whose file"),
+        ("broker_url", "amqp://h//?heartbeat=5s", "a parameter heartbeat that kombu"),
+        ("broker_url", "amqp://h//?connect_timeout=5", "a parameter connect_timeout that kombu"),
+        ("broker_url", "amqp://a//;amqp://b//?foo=1", "a parameter foo that kombu"),
+        ("result_backend", "redis://h/1?socket_timeout=5s", "a parameter socket_timeout that redis-py"),
+        ("result_backend", "redis://h/1?tls=true", "a parameter tls that redis-py"),
+    ],
+)
+def test_url_parameters_are_checked_as_celery_reads_them(name, url, named):
+    variable = f"SCRAPE_DO_{name.upper()}"
+    with pytest.raises(SettingsError, match=f"{variable}: has {named}") as caught:
+        Settings(**{name: url})
+    assert list(caught.value.problems) == [variable]
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("broker_url", "rediss://h/1?ssl_cert_reqs=CERT_NONE"),
+        ("broker_url", "amqp://u:p@a//?heartbeat=10;amqp://b//"),
+        ("broker_url", "sqs://?region=eu"),
+        ("broker_url", "memory://"),
+        ("result_backend", "rpc://"),
+        ("result_backend", "db+sqlite:///x.db?tls=true"),
+        ("result_backend", "rediss://h/2?ssl_cert_reqs=CERT_REQUIRED&socket_timeout=5"),
+        ("result_backend", "redis://h/2?credential_provider=shop.Provider"),
+    ],
+)
+def test_url_parameters_that_celery_takes(name, url):
+    assert getattr(Settings(**{name: url}), name) == url
+
+
+@pytest.mark.parametrize(
     ("url", "named"),
     [
         ("redis://h/0?tls=true", "a parameter tls that"),

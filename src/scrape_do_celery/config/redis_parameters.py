@@ -20,7 +20,7 @@ _TAKEN: Final = frozenset(
     }
 )
 #: Parameters that name a file.
-_FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 
 def normalize_url(url: str) -> str:
@@ -50,7 +50,7 @@ def check_parameters(url: str) -> None:
         is_known = name in _TAKEN or name.startswith("ssl_")
         if not is_known or not _is_accepted(f"{server}?{urlencode([(name, value)])}"):
             raise ValueError(f"has a parameter {name} that redis-py does not take, or not with this value")
-        if name in _FILES and not os.access(value, os.R_OK):
+        if name in FILES and not os.access(value, os.R_OK):
             raise ValueError(f"has a parameter {name} whose file cannot be read")
     if not _is_accepted(url):
         raise ValueError(f"has parameters that do not go together: {', '.join(name for name, _ in given) or 'none'}")

@@ -212,7 +212,7 @@ class Settings(BaseSettings):
     def _complete_celery_url(cls, value: str, info: ValidationInfo) -> str:
         store = info.data.get("redis_url")
         if value or store is None:
-            return urls.celery_url(value) if value else value
+            return urls.celery_url(value, is_broker=info.field_name == "broker_url") if value else value
         return urls.sibling(store, 1 if info.field_name == "broker_url" else 2)
 
     @field_validator("record_ttl", "idempotency_ttl")

@@ -7,6 +7,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
+from scrape_do_celery.config.celery_parameters import check_backend_parameters, check_broker_parameters
 from scrape_do_celery.config.redis_parameters import check_parameters
 
 STORE_SCHEMES = ("redis", "rediss", "unix")
@@ -74,14 +75,15 @@ def store_url(url: str) -> str:
     return url
 
 
-def celery_url(url: str) -> str:
-    """Return the URL if kombu does not misread it."""
+def celery_url(url: str, *, is_broker: bool) -> str:
+    """Return the URL if kombu does not misread it, and takes its parameters."""
     scheme = url.partition("://")[0]
     if "://" not in url or not scheme:
         raise ValueError("should be a URL such as redis://host:6379/1 or amqp://host")
     _refuse_foreign_socket(scheme)
     if scheme == "unix":
         raise ValueError("should be redis+socket:///run/redis.sock?virtual_host=1, as Celery spells a Redis socket")
+    (check_broker_parameters if is_broker else check_backend_parameters)(url)
     return url
 
 

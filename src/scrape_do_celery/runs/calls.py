@@ -1,4 +1,7 @@
-"""Publish calls of the public step. The record is written first, so the message only holds an id, and may be lost."""
+"""Publish calls of the public step. The record is written first, so the message only holds an id, and may be lost.
+
+Celery makes the message first: the record keeps the headers that the app adds to it.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.redaction import call_summary, message_reprs
 from scrape_do_celery.runs.context import ONCE_MORE, AppContext
 from scrape_do_celery.runs.drafts import create_draft
+from scrape_do_celery.runs.stand_in_producers import CallProducer, message_options
 from scrape_do_celery.runs.store_guard import check_start
 
 if TYPE_CHECKING:
@@ -49,31 +53,100 @@ def publish_call(  # noqa: PLR0913 (the arguments of Celery's `apply_async`)
     options.setdefault("queue", app_context.settings.queue)
     shown = call_summary(args, kwargs, hosts=app_context.store.encryptor is None)
     options |= message_reprs(kwargs.get("run_id", task_id), shown)
-    if "run_id" not in kwargs:
-        args, kwargs = _write_draft(app_context, task_id, args, kwargs, options)
-    if "run_id" not in kwargs:
-        return publish(args, kwargs, task_id=task_id, **options)
+    draft = _Draft(app_context, task_id, args, kwargs, dict(options))
+    options |= {"producer": CallProducer(_find_producer(app_context, options), draft.prepare_body)}
+    failure = None
     try:
-        return publish(args, kwargs, task_id=task_id, **{**ONCE_MORE, **app_context.result_options, **options})
-    except Exception as error:  # noqa: BLE001 (the run is stored: a caller who sees an error would pay again)
-        log.warning(
-            "could not publish a message for run %s: %s; a worker's dispatcher starts it",
-            task_id,
-            type(error).__name__,
-            extra=log_fields("message_not_published", run_id=task_id),
-        )
-        return task.AsyncResult(task_id)
-
-
-def _write_draft(
-    app_context: AppContext, task_id: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Write the draft, and return arguments that only hold its id."""
-    try:
-        with app_context.limited_call([task_id]):
-            return (), {"run_id": create_draft(app_context, task_id, options, args, kwargs)}
-    except (ValueError, TypeError, RedisError):
-        if app_context.app.current_worker_task is None:
+        # The app's own methods and receivers see the id instead of the request.
+        result = publish((), {"run_id": kwargs.get("run_id", task_id)}, task_id=task_id, **{**ONCE_MORE, **options})
+        draft.ensure_written()
+    except Exception as error:
+        failure = draft.failure
+        if failure is None and draft.run_id is None:
             raise
-        # Inside a canvas no caller would see the error, so the step itself must fail, under the awaited id.
-        return args, kwargs
+        if failure is None:
+            # The run is stored: a caller who sees an error would pay again.
+            log.warning(
+                "could not publish a message for run %s: %s; a worker's dispatcher starts it",
+                task_id,
+                type(error).__name__,
+                extra=log_fields("message_not_published", run_id=task_id),
+            )
+    else:
+        return result
+    # Raise outside the `except` block: Celery's frames would be the context of the error.
+    if failure is not None:
+        raise failure
+    return task.AsyncResult(task_id)
+
+
+def _find_producer(app_context: AppContext, options: dict[str, Any]) -> Any:
+    """Return the producer that publishes the message within a deadline; that of the caller for another broker."""
+    given, connection = options.pop("producer", None), options.pop("connection", None)
+    given = options.pop("publisher", None) or given
+    if connection is not None:
+        return app_context.app.amqp.Producer(connection, auto_declare=False)
+    ours: Any = app_context.producer
+    # A canvas passes the producer of Celery's own pool, which has no deadline.
+    return ours if given is None or given.connection.as_uri() == ours.connection.as_uri() else given
+
+
+class _NotDraftedError(Exception):
+    """The draft of a call was not written, so its message must not be published."""
+
+
+class _Draft:
+    """The draft of a call, which is written when Celery has made the message and before it publishes it."""
+
+    def __init__(
+        self,
+        app_context: AppContext,
+        task_id: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: dict[str, Any],
+    ) -> None:
+        self._app_context, self._task_id, self._options = app_context, task_id, options
+        self._arguments: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+        self._given = args, kwargs
+        #: The error that kept the draft from being written.
+        self.failure: Exception | None = None
+        #: The run of the draft; None if there is none.
+        self.run_id: str | None = kwargs.get("run_id")
+
+    def prepare_body(self, body: Any, options: dict[str, Any]) -> Any:
+        """Write the draft with the headers of its message. Return the body with the id of the run.
+
+        Celery may repeat the publication of a message. The draft is written once.
+
+        Raises:
+            _NotDraftedError: the draft was not written.
+        """
+        if self._arguments is None:
+            try:
+                self._arguments = self._given if self.run_id is not None else self._write(options)
+            except Exception as error:  # noqa: BLE001 (the caller gets the error)
+                self.failure = error
+                # Celery reads the errors of the store as errors of a Redis broker.
+                raise _NotDraftedError from None
+        args, kwargs = self._arguments
+        # Version 1 of Celery's messages has a dict.
+        return {**body, "args": args, "kwargs": kwargs} if isinstance(body, dict) else (args, kwargs, *body[2:])
+
+    def ensure_written(self) -> None:
+        """Write the draft if the app has a `send_task` that publishes without Celery's producer."""
+        self.prepare_body(((), {}), {})
+
+    def _write(self, options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        app_context, (args, kwargs) = self._app_context, self._given
+        try:
+            added = message_options(app_context.app, options.get("headers"), options.get("reply_to"))
+            canvas = {**self._options, "headers": None, **added}
+            with app_context.limited_call([self._task_id]):
+                self.run_id = create_draft(app_context, self._task_id, canvas, args, kwargs)
+        except (ValueError, TypeError, RedisError):
+            if app_context.app.current_worker_task is None:
+                raise
+            # Inside a canvas no caller would see the error, so the step itself must fail, under the awaited id.
+            return args, kwargs
+        return (), {"run_id": self.run_id}

@@ -89,11 +89,6 @@ class AppContext:
         """The times for which ended runs are kept."""
         return Retention(self.settings.result_ttl, self.settings.record_ttl, self.settings.idempotency_ttl)
 
-    @property
-    def result_options(self) -> dict[str, Any]:
-        """The options of a message whose result a caller reads. RPC backends need the channel of Celery's producer."""
-        return {} if str(self.app.backend.as_uri()).startswith("rpc") else {"producer": self.producer}
-
     def publish(self, step: str, ids: Iterable[PartId | str], **options: Any) -> bool:
         """Publish a step message. Return whether the broker took it.
 

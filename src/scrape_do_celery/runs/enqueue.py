@@ -18,6 +18,7 @@ from scrape_do_celery.runs.hooks import hooks
 from scrape_do_celery.runs.idempotency import check_key, check_run_id, conflict_error, is_conflict
 from scrape_do_celery.runs.many import one_for_each, read_specs
 from scrape_do_celery.runs.new_runs import NewRun, create_runs
+from scrape_do_celery.runs.stand_in_producers import MessageCapture
 from scrape_do_celery.runs.store_guard import check_start
 from scrape_do_celery.store import RunSpec
 from scrape_do_celery.store.commands.creation import AcceptRun, CreateResult, ReserveKey
@@ -128,9 +129,13 @@ def _start_runs(app_context: AppContext, new_runs: Sequence[NewRun]) -> list[Run
     """Write the runs now, or at the commit of the transaction that this call is in. Return their handles.
 
     Raises:
+        ValueError: the headers that the app adds to its messages are too long. Nothing was written.
         IdempotencyConflictError: a key belongs to a run with another request.
     """
     check_start(app_context)
+    # Capture now: at the commit of a transaction, another tenant or request may be current.
+    capture = MessageCapture(app_context)
+    new_runs = [replace(new_run, message=capture.capture(new_run.run_id)) for new_run in new_runs]
     at_commit, own_ids = hooks().after_commit(), [new_run.run_id for new_run in new_runs]
     with app_context.limited_call(own_ids, by_progress=len(new_runs) > 1):
         if at_commit is None:

@@ -45,12 +45,15 @@ class NewRun:
     run_id: str
     # The trace of the call: the run may be written later, at the commit of a transaction.
     trace: str = field(default_factory=tracing.current)
+    #: headers that the app has added to the message of the call, and the queue of its results
+    message: dict[str, Any] = field(default_factory=dict, repr=False)
     #: whether the key had no run when a transaction reserved its id
     free: bool = False
 
     def delivery_to(self, app_context: AppContext, waiter: str) -> str:
-        """Return the message that will deliver the outcome to a waiter; empty without a canvas."""
-        return delivery_signature(app_context, self.run_id, waiter, self.canvas) if self.canvas else ""
+        """Return the message that will deliver the outcome to a waiter; empty if a plain message delivers it."""
+        canvas = self.canvas | self.message
+        return delivery_signature(app_context, self.run_id, waiter, canvas) if canvas else ""
 
     def create_command(self, app_context: AppContext) -> Command[Created]:
         """Return the command that creates the run."""

@@ -10,6 +10,7 @@ from functools import cached_property, partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from kombu.common import maybe_declare
 from kombu.exceptions import OperationalError
 from kombu.pools import ProducerPool
 
@@ -65,11 +66,24 @@ class DeadlineProducer:
         Raises:
             OperationalError: the broker does not answer.
         """
-        seconds = self._wait_allowed()
         for name in ("timeout", "confirm_timeout"):
             if options.get(name) is None:
                 options[name] = self._timeout
-        answer = self._threads.start(partial(copy_context().run, self._publish_now, body, options))
+        return self._call(lambda producer: producer.publish(body, **options))
+
+    def declare(self, queue: Any) -> Any:
+        """Declare a queue on the broker. A second declaration changes nothing.
+
+        Raises:
+            OperationalError: the broker does not answer.
+        """
+        # The queue of the results of `rpc://` belongs to the calling thread, which has named it.
+        declare: Callable[..., Any] = maybe_declare
+        return self._call(lambda producer: declare(queue(producer.channel), retry=True, max_retries=1))
+
+    def _call(self, work: Callable[[Any], Any]) -> Any:
+        seconds = self._wait_allowed()
+        answer = self._threads.start(partial(copy_context().run, self._call_now, work))
         try:
             return answer.result(seconds)
         except TimeoutError:
@@ -92,9 +106,9 @@ class DeadlineProducer:
             self._next_try = now + self._timeout
             return min(_PROBE, self._timeout)
 
-    def _publish_now(self, body: Any, options: dict[str, Any]) -> Any:
+    def _call_now(self, work: Callable[[Any], Any]) -> Any:
         with self._producers.acquire(block=True, timeout=self._timeout) as producer:
-            answer = producer.publish(body, **options)
+            answer = work(producer)
         self._next_try = None
         return answer
 

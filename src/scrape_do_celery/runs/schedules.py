@@ -49,7 +49,8 @@ def scheduled_run(  # noqa: PLR0913 (one argument for each option of a schedule)
 ) -> dict[str, Any]:
     """Return an entry for Celery's `beat_schedule` that starts a run at each tick.
 
-    A tick is the minute of a crontab, or a multiple of an interval since the epoch. Each tick makes one run, even if
+    A tick is the minute of a crontab, or a multiple of an interval since the epoch. A crontab with a time zone of its
+    own, such as django-celery-beat's `TzAwareCrontab`, keeps the zone. Each tick makes one run, even if
     several beats publish the tick. A crontab with hours and without a minute, such as `crontab(hour=6)`, makes 60 ticks
     an hour: a warning names the number of runs.
 

@@ -10,6 +10,7 @@ from celery.states import FAILURE, REVOKED, SUCCESS
 from redis.exceptions import RedisError
 
 from scrape_do_celery.log_fields import get_logger, log_fields
+from scrape_do_celery.runs.stand_in_producers import has_reply_queues
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +44,7 @@ def find_revoked(app_context: AppContext, task_ids: Sequence[str]) -> list[str]:
 def cannot_be_asked(app_context: AppContext) -> bool:
     """Return whether this process cannot read results: none are stored, or only their receiver can read them."""
     backend = app_context.app.backend
-    return isinstance(backend, DisabledBackend) or str(backend.as_uri()).startswith("rpc")
+    return isinstance(backend, DisabledBackend) or has_reply_queues(app_context.app)
 
 
 def read_delivered_state(app_context: AppContext, record: RunRecord, waiter: str) -> str | None:
@@ -52,11 +53,19 @@ def read_delivered_state(app_context: AppContext, record: RunRecord, waiter: str
     Not every ready state counts: if a callback could not be published, Celery overwrites a success with a failure.
     """
     state = read_state(app_context, waiter)
-    return state if state in {REVOKED, SUCCESS if record.error is None else FAILURE} else None
+    return state if state in {REVOKED, expected_state(record)} else None
+
+
+def expected_state(record: RunRecord) -> str:
+    """Return the state that Celery must have of a run that has ended."""
+    return str(SUCCESS if record.error is None else FAILURE)
 
 
 def read_state(app_context: AppContext, waiter: str) -> str | None:
     """Return the state that Celery has of an id. Return None without a result backend, or without its answer."""
+    if cannot_be_asked(app_context):
+        # `rpc://` would take the results of this thread's own callers from their queue.
+        return None
     try:
         state: str = app_context.app.backend.get_state(waiter)
     except Exception as error:  # noqa: BLE001 (each backend has errors of its own; publishing again is always safe)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery import signature
 from celery.exceptions import Ignore
+from celery.states import REVOKED
 from kombu.utils.json import loads
 from redis.exceptions import RedisError
 
@@ -15,7 +16,8 @@ from scrape_do_celery.errors.base import describe_error
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.redaction import message_reprs
 from scrape_do_celery.runs.canvas import is_followed
-from scrape_do_celery.steps.celery_results import cannot_be_asked, read_delivered_state
+from scrape_do_celery.runs.stand_in_producers import DeliveryProducer
+from scrape_do_celery.steps.celery_results import cannot_be_asked, expected_state, read_delivered_state
 from scrape_do_celery.steps.requeue import requeue_message, requeue_on_outage
 from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, ClaimOnce, IsRunForgotten, ReadRun, WasClaimed
 
@@ -67,10 +69,15 @@ def deliver_record(app_context: AppContext, record: RunRecord, *, redelivery: bo
 
 def _publish_outcome(app_context: AppContext, record: RunRecord, waiter: str, stored: str) -> bool:
     """Publish the outcome to one waiter. Return whether the broker took the message."""
-    run_id, shown = record.run_id, message_reprs(record.run_id, record.summary) | app_context.result_options
+    run_id = record.run_id
     try:
+        message = loads(stored) if stored else {"options": {}}  # type: ignore[no-untyped-call]
+        shown: dict[str, Any] = {
+            **message_reprs(run_id, record.summary),
+            "producer": DeliveryProducer(app_context, message["options"]),
+        }
         if stored:
-            signature(loads(stored), app=app_context.app).apply_async(**shown)  # type: ignore[no-untyped-call]
+            signature(message, app=app_context.app).apply_async(**shown)
         else:
             options = {"queue": app_context.settings.queue, "task_id": waiter, "add_to_parent": False}
             app_context.app.send_task(routing.DELIVER_OUTCOME, args=[run_id], shadow=routing.SCRAPE, **options, **shown)
@@ -132,15 +139,23 @@ def _read_run(app_context: AppContext, run_id: str) -> RunRecord:
     return record
 
 
-def acknowledge_waiter(app_context: AppContext, run_id: str, waiter: str) -> None:
-    """Record the delivery of an outcome, if Celery has the result or its results cannot be read here.
+def acknowledge_waiter(app_context: AppContext, run_id: str, waiter: str, taken: str | None) -> None:
+    """Record the delivery of an outcome, if Celery has the result. Until then, the dispatcher publishes it again.
 
-    Until then, the dispatcher publishes the delivery again.
+    Args:
+        app_context: the context of this worker.
+        run_id: the run.
+        waiter: the Celery id that has waited.
+        taken: the state that this worker has published for the id. If nobody but the receiver can read a result, the
+            publisher confirms the delivery.
     """
     store = app_context.store
     try:
         record = store.run(ReadRun(run_id))
-        if record is not None and (cannot_be_asked(app_context) or read_delivered_state(app_context, record, waiter)):
+        if record is None:
+            return
+        is_published = cannot_be_asked(app_context) and taken in {REVOKED, expected_state(record)}
+        if is_published or read_delivered_state(app_context, record, waiter):
             store.run(AcknowledgeDelivery(run_id, waiter, app_context.retention))
     except RedisError as error:
         log.warning(

@@ -29,6 +29,23 @@ class OnceFilter:
         return True
 
 
+class RecentFilter:
+    """The last keys of messages that this process has logged. A key that has left the memory counts as new."""
+
+    def __init__(self) -> None:
+        self._keys: dict[tuple[str, ...], None] = {}
+
+    def is_first(self, *key: str) -> bool:
+        """Return whether a key is not among the last ones, and remember the key."""
+        if key in self._keys:
+            return False
+        self._keys[key] = None
+        # Several threads may forget at once.
+        for oldest in list(self._keys)[:-_REMEMBERED]:
+            self._keys.pop(oldest, None)
+        return True
+
+
 class DefaultedFields:
     """The fields of answers whose values were unreadable, so that their defaults were used."""
 

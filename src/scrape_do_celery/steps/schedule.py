@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery import tracing
@@ -10,20 +12,26 @@ from scrape_do_celery.config.secrets import with_credentials
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.models.sendable import SAID, why_no_name
+from scrape_do_celery.rules.schedules import tick_time
 from scrape_do_celery.runs.canvas import delivery_signature
 from scrape_do_celery.runs.new_runs import publish_submit
 from scrape_do_celery.runs.schedules import current_tick
+from scrape_do_celery.steps.once import RecentFilter
 from scrape_do_celery.store import RunSpec
 from scrape_do_celery.store.commands.creation import AssignTick, CreateResult, CreateRun, ScheduleTick
 from scrape_do_celery.store.options import RUN_OPTIONS
 
 if TYPE_CHECKING:
     from scrape_do_celery.runs.context import AppContext
+    from scrape_do_celery.store.commands.creation import Created
 
 log = get_logger(__name__)
 
 #: Seconds until the dispatcher checks whether the run before a queued run has ended, in case its end was missed.
 _CHECK_DELAY = 60.0
+#: Seconds in which the message of a tick usually comes. A second beat is hardly later.
+_USUAL_DELAY = 120.0
+_logged = RecentFilter()
 
 
 def assign_tick(app_context: AppContext, message_id: str, rule: dict[str, Any]) -> str:
@@ -36,9 +44,17 @@ def assign_tick(app_context: AppContext, message_id: str, rule: dict[str, Any]) 
 
 
 def start_scheduled_run(
-    app_context: AppContext, tick: ScheduleTick, request: dict[str, Any], canvas: dict[str, Any] | None = None
+    app_context: AppContext,
+    tick: ScheduleTick,
+    request: dict[str, Any],
+    canvas: dict[str, Any] | None = None,
+    *,
+    is_repeated: bool = False,
 ) -> str | None:
-    """Start the run of a tick. Return its id, or None if the tick is skipped.
+    """Start the run of a tick. Return its id, or None if the tick is skipped. Log each reason to make no run.
+
+    `canvas` also holds the headers of beat's message, which the callbacks get. `is_repeated` says that the broker
+    delivers the message again.
 
     A second call for the same tick changes nothing, also after a crash of the first call.
 
@@ -58,13 +74,7 @@ def start_scheduled_run(
     command = CreateRun(run_id, spec, signature=delivery, start_delay=_CHECK_DELAY, trace=tracing.current(), tick=tick)
     made = store.run(command)
     if made.result == CreateResult.TICK_SKIPPED:
-        log.info(
-            "schedule %s: the tick %s is skipped, because run %s is live",
-            tick.name,
-            tick.tick,
-            made.run_id or "of an earlier tick",
-            extra=log_fields("tick_skipped", run_id=made.run_id),
-        )
+        _log_skipped(tick, made.run_id)
         return None
     if made.result == CreateResult.WAITING:
         log.info(
@@ -76,4 +86,53 @@ def start_scheduled_run(
         )
     elif made.new:
         publish_submit(app_context, made.run_id, len(spec.parts()))
+    else:
+        _log_no_run(tick, made, differs=made.digest != spec.digest, is_repeated=is_repeated)
     return made.run_id
+
+
+def _level_of(level: int, tick: ScheduleTick, why: str) -> int:
+    """Return the level of a line. When clocks change, some beats publish a tick each second: one line is enough."""
+    return level if _logged.is_first(tick.name, tick.tick, why) else logging.DEBUG
+
+
+def _log_skipped(tick: ScheduleTick, live_run: str) -> None:
+    if not live_run:
+        why = "its message came again, and the tick was skipped before"
+    else:
+        # With `cancel_previous`, only a tick that is older than the live run's does not replace that run.
+        which = "a later" if tick.if_running == "cancel_previous" else "another"
+        why = f"run {live_run} of {which} tick is live (if_running={tick.if_running})"
+    log.log(
+        _level_of(logging.INFO, tick, why),
+        "schedule %s: the tick %s is skipped: %s",
+        tick.name,
+        tick.tick,
+        why,
+        extra=log_fields("tick_skipped", run_id=live_run),
+    )
+
+
+def _log_no_run(tick: ScheduleTick, made: Created, *, differs: bool, is_repeated: bool) -> None:
+    """Log that a message makes no run, because its tick has one. Two beats publish each tick twice, which is usual."""
+    at = tick_time(tick.tick)
+    late = 0.0 if at is None or is_repeated else (datetime.now(UTC) - at).total_seconds()
+    level, hint = logging.INFO, ""
+    if differs:
+        level = logging.WARNING
+        hint = "; the run has another request, so that this one is not bought: give each entry a name of its own"
+    elif late > _USUAL_DELAY:
+        level = logging.WARNING
+        hint = (
+            f"; the message came {late:,.0f} s after the tick: if beat publishes more often than the entry's schedule "
+            "says, declare the entry again with the schedule of beat"
+        )
+    log.log(
+        _level_of(level, tick, "differs" if differs else made.run_id),
+        "schedule %s: a message for the tick %s makes no run: the tick has run %s%s",
+        tick.name,
+        tick.tick,
+        made.run_id,
+        hint,
+        extra=log_fields("tick_has_run", run_id=made.run_id),
+    )

@@ -15,6 +15,7 @@ from scrape_do_celery.runs.canvas import delivery_signature
 from scrape_do_celery.runs.context import AppContext
 from scrape_do_celery.runs.drafts import create_draft
 from scrape_do_celery.runs.new_runs import publish_submit
+from scrape_do_celery.runs.stand_in_producers import message_options
 from scrape_do_celery.steps.celery_results import read_state
 from scrape_do_celery.steps.requeue import requeue_on_outage
 from scrape_do_celery.store import CANCEL
@@ -41,7 +42,11 @@ def start_called_run(task: Task, run_id: str | None, args: tuple[Any, ...], requ
         Reject: the store does not answer, so the message is requeued, and nothing has happened.
     """
     app_context, task_id = AppContext.for_app(task.app), task.request.id
-    canvas = task.request.as_execution_options()
+    canvas = task.request.as_execution_options() | {"headers": None}
+    try:
+        canvas |= message_options(task.app, vars(task.request), task.request.reply_to)
+    except ValueError as error:
+        raise InvalidRequestError(str(error)) from None
     # With `result_extended`, Celery stores these arguments beside the result, so they must be a summary.
     shown = call_summary(args, {**request, "run_id": run_id}, hosts=app_context.store.encryptor is None)
     task.request.update(args=(), kwargs=shown)

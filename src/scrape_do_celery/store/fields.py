@@ -85,7 +85,7 @@ def stored_many(name: str, read: Callable[[bytes], T], meaning: str, *, encrypte
     A value that cannot be decrypted is read as if it were empty.
     """
     found: Mapping[str, T] = dataclasses.field(
-        default_factory=dict, metadata={_STORED: StoredField(name, read, meaning, encrypted)}
+        default_factory=dict, repr=not encrypted, metadata={_STORED: StoredField(name, read, meaning, encrypted)}
     )
     return found
 

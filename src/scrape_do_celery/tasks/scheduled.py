@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from scrape_do_celery import routing
 from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.runs import AppContext
+from scrape_do_celery.runs.message_headers import select_app_headers
 from scrape_do_celery.runs.schedules import name_tick
 from scrape_do_celery.steps.requeue import requeue_on_outage
 from scrape_do_celery.steps.schedule import assign_tick, start_scheduled_run
@@ -54,7 +55,10 @@ def scheduled_run(  # noqa: PLR0913 (one argument for each key of an entry)
     tick: str | None = None,
 ) -> str | None:
     """Start the run of a tick. Return its id, or None if the tick is skipped."""
-    app_context = AppContext.for_app(self.app)
+    app_context, kept = AppContext.for_app(self.app), {"headers": select_app_headers(vars(self.request))}
+    canvas = {**(canvas or {}), **(kept if kept["headers"] else {})}
     with requeue_on_outage():
         tick = assign_tick(app_context, self.request.id, rule) if tick is None else tick
-        return start_scheduled_run(app_context, ScheduleTick(name, tick, if_running), request, canvas)
+        is_repeated = bool((self.request.delivery_info or {}).get("redelivered"))
+        named = ScheduleTick(name, tick, if_running)
+        return start_scheduled_run(app_context, named, request, canvas, is_repeated=is_repeated)

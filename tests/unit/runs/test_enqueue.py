@@ -20,6 +20,7 @@ from scrape_do_celery.errors import IdempotencyConflictError, RunNotFoundError, 
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.runs import RunHandle, enqueue, enqueue_many
 from scrape_do_celery.runs.hooks import override_hooks
+from scrape_do_celery.runs.publishing import DeadlineProducer
 from scrape_do_celery.signals import run_changed
 from scrape_do_celery.store import RunSpec, RunState
 from scrape_do_celery.store.codec import pack, unpack
@@ -146,10 +147,11 @@ def make_token_free(step_harness, message):
 
 @pytest.mark.parametrize("error", [OperationalError("down"), ConnectionRefusedError()])
 def test_a_broker_that_is_away_does_not_stop_a_run(step_harness, start_run, monkeypatch, caplog, error):
-    def send_task(*_, **__):
+    def publish(*_, **__):
         raise error
 
-    monkeypatch.setattr(step_harness.app, "send_task", send_task)
+    monkeypatch.delattr(step_harness.app, "send_task")
+    monkeypatch.setattr(DeadlineProducer, "publish", publish)
     handle = start_run([URL])
     assert handle.state is RunState.QUEUED
     assert f"{handle.run_id}:0" in step_harness.due_parts()

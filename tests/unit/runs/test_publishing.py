@@ -12,6 +12,7 @@ from kombu import Producer
 from kombu.exceptions import OperationalError
 
 from scrape_do_celery.runs.publishing import DeadlineProducer
+from scrape_do_celery.runs.stand_in_producers import CallProducer
 
 place = ContextVar("place", default="nowhere")
 
@@ -145,5 +146,23 @@ def test_sockets_of_known_transports_time_out(url, options):
     assert DeadlineProducer(app, 3.0).connection.transport_options == own
 
 
+def test_a_queue_is_declared_within_the_deadline(app, producer, monkeypatch):
+    app.conf.result_backend = "rpc://"
+    stand_in = CallProducer(producer, lambda body, _: body)
+    app.backend.on_task_call(stand_in, "id")
+    with app.connection_for_read() as connection:
+        assert connection.default_channel.queue_declare(app.thread_oid, passive=True).message_count == 0
+        connection.default_channel.queue_delete(app.thread_oid)
+
+    def hang(*_, **__):
+        time.sleep(5)
+
+    monkeypatch.setattr("scrape_do_celery.runs.publishing.maybe_declare", hang)
+    began = time.monotonic()
+    app.backend.on_task_call(stand_in, "id")
+    assert time.monotonic() - began < 4
+
+
 def test_a_retried_callback_takes_another_producer(producer):
     assert producer.revive(producer.connection) is None
+    assert CallProducer(producer, lambda body, _: body).revive(producer.connection) is None

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from celery.canvas import signature
 from celery.schedules import crontab
+from django_celery_beat.tzcrontab import TzAwareCrontab
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
@@ -18,6 +21,7 @@ from pydantic import SecretStr
 from scrape_do_celery import routing
 from scrape_do_celery.models import RenderOptions
 from scrape_do_celery.runs import scheduled_run
+from scrape_do_celery.steps.once import RecentFilter
 from scrape_do_celery.steps.schedule import start_scheduled_run
 from scrape_do_celery.steps.scrape import start_draft
 from scrape_do_celery.store import CANCEL, PartState, RunState
@@ -388,3 +392,74 @@ def test_other_schedules_are_not_warned_of(schedule):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         scheduled_run("prices", schedule, URLS)
+
+
+@pytest.fixture
+def lines(caplog, monkeypatch):
+    """Return a function that returns the lines about ticks since its last call: level and text."""
+    caplog.set_level("INFO", logger="scrape_do_celery.steps.schedule")
+    monkeypatch.setattr("scrape_do_celery.steps.schedule._logged", RecentFilter())
+
+    def take():
+        found = [(one.levelname, one.getMessage()) for one in caplog.records if one.levelname != "DEBUG"]
+        caplog.clear()
+        return found
+
+    return take
+
+
+def test_each_tick_without_a_run_is_logged_once_with_its_reason(step_harness, tick, end, lines):
+    first = tick("t1")
+    assert lines() == []
+    tick("t2")
+    assert lines() == [
+        ("INFO", f"schedule prices: the tick t2 is skipped: run {first} of another tick is live (if_running=skip)")
+    ]
+    for _ in range(3):
+        tick("t2")
+    assert [text for _, text in lines()] == [
+        "schedule prices: the tick t2 is skipped: its message came again, and the tick was skipped before"
+    ]
+    for _ in range(3):
+        tick("t1")
+    assert lines() == [("INFO", f"schedule prices: a message for the tick t1 makes no run: the tick has run {first}")]
+    tick("t1", targets=["https://other.example/"])
+    ((level, text),) = lines()
+    assert (level, "give each entry a name of its own" in text) == ("WARNING", True)
+    tick("t0", "cancel_previous")
+    assert f"run {first} of a later tick is live" in lines()[0][1]
+
+
+def test_messages_that_come_long_after_their_tick_are_a_warning(step_harness, lines):
+    """Warn if beat publishes more often than the rule says, as after an edit of the schedule in its database."""
+    named = ScheduleTick("prices", (datetime.now(UTC) - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%MZ"), "skip")
+    for _ in range(2):
+        start_scheduled_run(step_harness.app_context, named, REQUEST)
+    ((level, text),) = lines()
+    assert (level, "declare the entry again with the schedule of beat" in text) == ("WARNING", True)
+    assert "3,6" in text
+    other = ScheduleTick("others", named.tick, "skip")
+    for _ in range(2):
+        start_scheduled_run(step_harness.app_context, other, REQUEST, is_repeated=True)
+    assert [level for level, _ in lines()] == ["INFO"]
+
+
+def test_the_last_keys_are_remembered(monkeypatch):
+    monkeypatch.setattr("scrape_do_celery.steps.once._REMEMBERED", 2)
+    recent = RecentFilter()
+    assert [recent.is_first(key) for key in "aabcaa"] == [True, False, True, True, True, False]
+
+
+def test_a_zone_of_the_schedule_is_in_its_rule():
+    entry = scheduled_run("prices", TzAwareCrontab(minute="0", tz=ZoneInfo("Asia/Kolkata")), URLS)
+    assert entry["kwargs"]["rule"]["zone"] == "Asia/Kolkata"
+    with pytest.raises(ValueError, match="nowfun"):
+        scheduled_run("prices", crontab(minute="0", nowfun=lambda: datetime(2020, 1, 1, tzinfo=UTC)), URLS)
+
+
+def test_headers_of_beat_s_message_reach_the_callbacks(step_harness):
+    step = step_harness.app.tasks[routing.SCHEDULED_RUN]
+    step.push_request(id="m", args=(), kwargs={}, delivery_info={}, tenant="red")
+    run_id = step.run(name="prices", rule={"every": 60}, if_running="skip", request=REQUEST)
+    step.pop_request()
+    assert json.loads(step_harness.read_run(run_id).waiters[run_id])["options"]["headers"] == {"tenant": "red"}

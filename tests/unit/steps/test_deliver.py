@@ -5,23 +5,25 @@ from __future__ import annotations
 import json
 import pickle
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 from celery import signature
 from celery.app.trace import build_tracer
+from celery.backends.rpc import RPCBackend
 from celery.exceptions import Ignore, Reject
 from kombu.exceptions import OperationalError
 
 from scrape_do_celery import routing
 from scrape_do_celery.errors import JobLostError, RunNotFoundError, StoreUnavailableError
 from scrape_do_celery.runs.canvas import delivery_signature, is_followed
-from scrape_do_celery.steps.deliver import deliver_run
+from scrape_do_celery.steps.deliver import acknowledge_waiter, deliver_run
 from scrape_do_celery.steps.scrape import start_draft
 from scrape_do_celery.store import CANCEL
 from scrape_do_celery.store.commands.creation import AcceptRun, ScheduleTick
 from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, ForgetRun, RecordOutcome
 from scrape_do_celery.tasks import aggregate_run, deliver_outcome
-from scrape_do_celery.tasks.deliver import acknowledge_delivery
+from scrape_do_celery.tasks.deliver import acknowledge_delivery, acknowledge_revoked
 from scrape_do_celery.worker.dispatcher import Dispatcher
 
 
@@ -372,6 +374,49 @@ def test_end_of_other_tasks_is_not_acknowledged(step_harness, acknowledge):
     acknowledge(step=aggregate_run)
     acknowledge(args=())
     assert step_harness.read_run().waiters == {"r": ""}
+
+
+@pytest.fixture
+def rpc(step_harness, acknowledge, monkeypatch):
+    """Return the results that a worker publishes with `rpc://`. An exception among `fails` keeps the next one back."""
+    taken, fails = [], []
+
+    def store_result(_, task_id, result, state, **__):
+        if fails:
+            raise fails.pop()
+        taken.append((task_id, state))
+
+    monkeypatch.setattr(RPCBackend, "store_result", store_result)
+    monkeypatch.setattr(step_harness.app, "_backend_cache", RPCBackend(step_harness.app))
+    return taken, fails
+
+
+def test_with_rpc_the_publisher_confirms_a_delivery(step_harness, rpc, monkeypatch):
+    taken, fails = rpc
+    monkeypatch.setattr(RPCBackend, "get_task_meta", lambda *_: pytest.fail("nobody else may read the queue"))
+    deliver_run(step_harness.app_context, "r", redelivery=True)
+    # The result could not be published. Celery publishes a failure then, which is not the outcome.
+    fails.append(OperationalError("away"))
+    with pytest.warns(RuntimeWarning, match="outside body"):
+        _deliver(step_harness)
+    assert taken == [("r", "FAILURE")]
+    assert step_harness.read_run().waiters == {"r": ""}
+    _deliver(step_harness)
+    assert taken[1:] == [("r", "SUCCESS")]
+    assert step_harness.read_run().waiters == {}
+
+
+def test_with_rpc_a_revoked_id_is_acknowledged(step_harness, rpc):
+    for step, args in ((aggregate_run, ["r"]), (deliver_outcome, []), (deliver_outcome, ["r"])):
+        assert step_harness.read_run().waiters == {"r": ""}
+        request = SimpleNamespace(id="r", args=args)
+        acknowledge_revoked(sender=step_harness.app.tasks[step.name], request=request)
+    assert step_harness.read_run().waiters == {}
+
+
+def test_without_results_a_delivery_of_a_forgotten_run_changes_nothing(step_harness, rpc):
+    acknowledge_waiter(step_harness.app_context, "gone", "r", "SUCCESS")
+    assert step_harness.read_run("gone") is None
 
 
 def test_store_outage_during_acknowledgement_is_logged(step_harness, acknowledge, monkeypatch, caplog):

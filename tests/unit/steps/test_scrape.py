@@ -18,6 +18,8 @@ from scrape_do_celery.errors import (
     RunNotFoundError,
     StoreUnavailableError,
 )
+from scrape_do_celery.runs.publishing import DeadlineProducer
+from scrape_do_celery.runs.stand_in_producers import CapturingProducer
 from scrape_do_celery.store import PartId, RunSpec
 from scrape_do_celery.store.commands.creation import ReserveKey
 from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
@@ -32,10 +34,16 @@ URL = "https://shop.example/0"
 def messages(step_harness, monkeypatch):
     """Catch the messages that `apply_async` sends after our own part of it."""
     caught = []
-    monkeypatch.setattr(
-        "celery.app.task.Task.apply_async",
-        lambda self, args, kwargs, **options: caught.append((args, kwargs, options)),
-    )
+
+    def apply_async(self, args, kwargs, **options):
+        producer = options["producer"]
+        if isinstance(producer, CapturingProducer):
+            return
+        args, kwargs, _ = producer.publish((args, kwargs, {}), headers=options.get("headers"))
+        caught.append((args, kwargs, options))
+
+    monkeypatch.setattr("celery.app.task.Task.apply_async", apply_async)
+    monkeypatch.setattr(DeadlineProducer, "publish", lambda self, body, **_: body)
     return caught
 
 
@@ -169,7 +177,8 @@ def test_broker_outage_does_not_stop_a_stored_run(step_harness, scrape_task, mon
     def away(*_, **__):
         raise OperationalError("away")
 
-    monkeypatch.setattr("celery.app.task.Task.apply_async", away)
+    monkeypatch.delattr(step_harness.app, "send_task")
+    monkeypatch.setattr(DeadlineProducer, "publish", away)
     result = scrape_task.apply_async(([URL],), task_id="celery-id")
     assert result.id == "celery-id"
     assert "celery-id:run" in step_harness.due_parts()

@@ -197,7 +197,7 @@ class AcceptRun(Command[Accepted]):
 
     run_id: str
     waiter: str = ""
-    signature: str = ""
+    signature: str = field(default="", repr=False)
     _: KW_ONLY
     keep_draft: bool = False
     script = "accept_run"
