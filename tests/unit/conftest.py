@@ -104,6 +104,9 @@ class FakeStore:
 
     def __init__(self, clock, server=None, keys=None):
         self.clock, self.server = clock, server or fakeredis.FakeServer()
+        # fakeredis makes a database at its first use, without a lock. Threads that connect at the same moment would
+        # each get a database of their own, and one of them would keep its writes.
+        _ = self.server.dbs[0]
         self.redis = fakeredis.FakeRedis(server=self.server)
         self.sync_store = Store(self.redis, keys or Keys("p"))
 
