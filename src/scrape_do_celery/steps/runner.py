@@ -18,11 +18,12 @@ from scrape_do_celery.log_fields import get_logger, in_step, log_fields
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.breaker import try_account
 from scrape_do_celery.steps.context import WorkerContext
-from scrape_do_celery.steps.finish import finish_part, finish_stopped_part
+from scrape_do_celery.steps.finish import finish_stopped_part
 from scrape_do_celery.steps.isolation import NoTurnError
 from scrape_do_celery.steps.leases import LeaseLostError, with_lease
 from scrape_do_celery.steps.loop import call_in_caller
 from scrape_do_celery.steps.rate_limiter import is_stopping
+from scrape_do_celery.steps.unsent import end_unsent_part
 from scrape_do_celery.steps.waiting_parts import warn_missing_key, warn_other_account
 from scrape_do_celery.store import Claim, PartId, PartState, RunState
 from scrape_do_celery.store.commands import limits
@@ -162,7 +163,7 @@ async def _run_claimed(handler: Handler, context: WorkerContext, claim: Claim) -
         return await _handle_foreign_part(context, claim)
     if claim.breaker and (refusal := await try_account(context)):
         if claim.breaker == "over":
-            return await finish_part(context, claim, RunState.FAILED, refusal)
+            return await end_unsent_part(context, claim, RunState.FAILED, refusal)
         await context.release_until(claim, {}, limits.PROBE)
         return None
     try:

@@ -9,7 +9,7 @@ from scrape_do_celery.errors import SubmitInDoubtError
 from scrape_do_celery.rules.polling import RETENTION
 from scrape_do_celery.rules.states import PartState
 from scrape_do_celery.store.keys import Keys
-from scrape_do_celery.store.options import decrypt_run_options, decrypt_spec
+from scrape_do_celery.store.options import decrypt_run_options, decrypt_spec, decrypt_targets
 from scrape_do_celery.store.records import PartRecord, RunRecord, pairs
 
 if TYPE_CHECKING:
@@ -114,3 +114,11 @@ class Claim:
         """
         fields = {"spec": self.spec_field, f"targets:{self.part_id.part}": self.targets_field}
         return decrypt_spec(self.keys, self.part_id.run_id, fields)
+
+    def targets(self) -> list[str]:
+        """Return the targets of this part as texts, also those of a request that this version cannot read.
+
+        Raises:
+            EncryptionKeyError: If this process cannot decrypt them.
+        """
+        return decrypt_targets(self.keys, self.part_id.run_id, f"targets:{self.part_id.part}", self.targets_field)
