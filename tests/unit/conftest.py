@@ -160,6 +160,10 @@ class FakeStore:
         _, since, epoch, _ = self.redis.get(key).split()
         self.redis.set(key, b"another-life %s %s %d" % (since, epoch, lossless))
 
+    def note_worker(self):
+        """Let the store know that a worker serves it, as the dispatcher of a worker does."""
+        self.redis.set(self.keys.namespace_owner, "app")
+
     def run_ids(self):
         """Return the ids of stored runs, without the marks of forgotten runs."""
         found = (key.decode().split(":", 2)[2] for key in self.redis.scan_iter(f"{self.keys.prefix}:run:*"))

@@ -13,7 +13,7 @@ from scrape_do_celery import runs
 from scrape_do_celery.cli.group import WRONG
 from scrape_do_celery.cli.output import TASK_COLUMNS, print_facts, print_rich_table, printable, task_row
 from scrape_do_celery.cli.pages import write_page
-from scrape_do_celery.errors import EncryptionKeyError, ResultNotReadyError, ScrapeDoError
+from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.rules.outcomes import may_have_bought
 from scrape_do_celery.store import PartState
@@ -71,12 +71,13 @@ def enqueue_run(urls: tuple[str, ...], source: IO[str] | None, request: IO[str] 
 def print_status(run_id: str) -> None:
     """Print state, progress and jobs of a run."""
     handle = runs.RunHandle(run_id)
-    record, progress = _read_record(run_id), handle.progress
+    record, status = _read_record(run_id), handle.status
     print_facts(
         [
             ("run", run_id),
             ("state", record.state.value),
-            ("tasks", f"{progress.done} done, {progress.failed} failed, {progress.total} in all"),
+            *([] if status.waiting_for is None else [("waiting for", str(status.waiting_for))]),
+            ("tasks", f"{status.done:,} done, {status.failed:,} failed, {status.total:,} in all"),
             *_job_facts(handle),
             *(("API error", printable(one)) for one in _api_errors(record)),
             *_unknown_words(record),
@@ -145,11 +146,8 @@ def _wait_for_end(run_id: str, wait: float) -> RunRecord:
     until = time.monotonic() + wait
     while (record := _read_record(run_id)).outcome is None:
         if time.monotonic() >= until:
-            raise ResultNotReadyError(
-                f"run {run_id} is {record.state} and has not ended; wait longer, or try again later; if the state does "
-                "not change, run `scrape-do doctor`",
-                run_id,
-            )
+            status = runs.RunHandle(run_id).status
+            raise status.not_ready_error(f"is {status.state} and has not ended")
         time.sleep(_CHECK_INTERVAL)
     return record
 

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from scrape_do_celery.errors import ResultNotReadyError
 from scrape_do_celery.rules.lifecycle import MAX_WORDS
+from scrape_do_celery.store.commands.runs import ReadRunWait
 
 if TYPE_CHECKING:
     from scrape_do_celery.errors import ScrapeDoError
-    from scrape_do_celery.store import RunRecord, RunState
+    from scrape_do_celery.rules.waits import WaitingFor
+    from scrape_do_celery.store import RunRecord, RunState, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +44,18 @@ class RunStatus:
     error: ScrapeDoError | None
     #: status words of the API that this package does not know, at most five
     unknown_statuses: tuple[str, ...] = ()
-    #: the last error of a part that waits after a failed call; None if no part waits
-    waiting_for: str | None = None
+    #: why the live run waits; None if nothing holds it back
+    waiting_for: WaitingFor | None = None
 
     @classmethod
-    def from_record(cls, record: RunRecord) -> RunStatus:
-        """Return the status of a record."""
+    def read(cls, store: Store, run_id: str, account: str) -> RunStatus | None:
+        """Return the status of a run, read in one round trip; None if the run does not exist."""
+        found = store.run(ReadRunWait(run_id, account))
+        return None if found is None else cls.from_record(*found)
+
+    @classmethod
+    def from_record(cls, record: RunRecord, waiting_for: WaitingFor | None = None) -> RunStatus:
+        """Return the status of a record, with the reason of its wait as read with it."""
         parts = record.parts
         return cls(
             run_id=record.run_id,
@@ -61,13 +70,23 @@ class RunStatus:
             ended=None if record.ended is None else datetime.fromtimestamp(record.ended, UTC),
             error=record.error,
             unknown_statuses=tuple(dict.fromkeys(word for part in parts for word in part.unknown_statuses))[:MAX_WORDS],
-            waiting_for=next((part.waiting_for for part in parts if part.waiting_for), None),
+            waiting_for=waiting_for,
         )
 
     @property
     def has_ended(self) -> bool:
         """Whether the outcome is decided."""
         return self.state.is_outcome
+
+    def not_ready_error(self, text: str) -> ResultNotReadyError:
+        """Return the error of a caller that cannot wait longer for the end. `text` is what it says of the run."""
+        waits = "" if self.waiting_for is None else f"; it waits: {self.waiting_for}"
+        return ResultNotReadyError(
+            f"run {self.run_id} {text}{waits}; wait longer, or try again later; if the state does not change, run "
+            "`scrape-do doctor`",
+            self.run_id,
+            None if self.waiting_for is None else self.waiting_for.to_json(),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the status as JSON values, for a page that shows progress or for an event."""
@@ -80,6 +99,6 @@ class RunStatus:
             "created": self.created.isoformat(),
             "ended": None if self.ended is None else self.ended.isoformat(),
             "unknown_statuses": list(self.unknown_statuses),
-            "waiting_for": self.waiting_for,
+            "waiting_for": None if self.waiting_for is None else self.waiting_for.to_json(),
             "error": None if self.error is None else {"type": type(self.error).__name__, "message": str(self.error)},
         }

@@ -164,7 +164,7 @@ async def _run_claimed(handler: Handler, context: WorkerContext, claim: Claim) -
     if claim.breaker and (refusal := await try_account(context)):
         if claim.breaker == "over":
             return await end_unsent_part(context, claim, RunState.FAILED, refusal)
-        await context.release_until(claim, {}, limits.PROBE)
+        await context.release_until(claim, {"held_by": context.settings.account_id}, limits.PROBE)
         return None
     try:
         return await handler(context, claim)

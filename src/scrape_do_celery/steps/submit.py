@@ -18,11 +18,12 @@ from scrape_do_celery.redaction import redact_error
 from scrape_do_celery.rules.api_errors import is_auth
 from scrape_do_celery.rules.submit import SubmitFailure, classify_submit_error
 from scrape_do_celery.rules.targets import PartDigests
+from scrape_do_celery.rules.waits import BUY_BELOW
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.finish import CLEAR_FAILURES, finish_part, finish_stopped_part
 from scrape_do_celery.steps.leases import LeaseLostError
 from scrape_do_celery.steps.retry import retry_after_error
-from scrape_do_celery.steps.store_health import BUY_BELOW, FULL_STORE_DELAY
+from scrape_do_celery.steps.store_health import FULL_STORE_DELAY
 from scrape_do_celery.steps.unsent import TOO_OLD, end_unsent_part, hold_part_back, mark_request
 from scrape_do_celery.store import SKIPPED, Claim, PartState, RunState
 from scrape_do_celery.store.codec import pack

@@ -64,7 +64,8 @@ async def hold_part_back(context: WorkerContext, claim: Claim, verdict: IntentVe
         await context.release_until(claim, {}, DURABILITY_DELAY)
     elif verdict is IntentVerdict.TARGETS_LOCKED:
         # The part becomes due when the other purchase is resolved. The delay only guards against a missed wake-up.
-        await context.release_until(claim, {"polls": claim.part.polls + 1}, context.backoff(claim.part.polls))
+        fields = {"polls": claim.part.polls + 1, "same_targets": 1}
+        await context.release_until(claim, fields, context.backoff(claim.part.polls))
     return None
 
 

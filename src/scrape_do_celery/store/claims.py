@@ -115,6 +115,12 @@ class Claim:
         fields = {"spec": self.spec_field, f"targets:{self.part_id.part}": self.targets_field}
         return decrypt_spec(self.keys, self.part_id.run_id, fields)
 
+    def trouble_since(self, kind: str) -> float:
+        """Return since when calls of the part fail for this kind of reason: from now on, if it is a new one."""
+        part = self.part
+        is_same = part.api_failures and part.trouble == kind and part.trouble_since is not None
+        return part.trouble_since or self.now if is_same else self.now
+
     def targets(self) -> list[str]:
         """Return the targets of this part as texts, also those of a request that this version cannot read.
 

@@ -90,7 +90,7 @@ register_unresolved(prefix, part_key, part_id, account, '+inf', t)
 redis.call('SADD', make_key(prefix, 'accounts'), account)
 set_or_clear(part_key, 'marker', marker)
 -- The troubles of an earlier purchase say nothing about this one.
-redis.call('HDEL', part_key, 'attempts', 'refused', 'submit_error', 'in_doubt_since')
+redis.call('HDEL', part_key, 'attempts', 'refused', 'submit_error', 'in_doubt_since', 'same_targets')
 if maybe_sent then
   redis.call('HSET', part_key, 'state', 'reconciling', 'intent', format_time(since),
     'first_intent', run.created, 'intent_lost', 1, 'checked_epoch', epoch, 'polls', 0,
