@@ -14,7 +14,9 @@ from scrape_do_celery.cli.group import WRONG
 from scrape_do_celery.cli.output import TASK_COLUMNS, print_facts, print_rich_table, printable, task_row
 from scrape_do_celery.cli.pages import write_page
 from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError
+from scrape_do_celery.figures import format_figure
 from scrape_do_celery.models import JobCreationRequest
+from scrape_do_celery.models.reasons import join_reasons, reasons_from_json
 from scrape_do_celery.rules.outcomes import may_have_bought
 from scrape_do_celery.store import PartState
 from scrape_do_celery.store.commands.runs import ReadRun
@@ -174,9 +176,11 @@ def _result_facts(record: RunRecord) -> list[tuple[str, str]]:
     if any(may_have_bought(part.outcome, purchases=part.purchases, job_id=part.job_id) for part in record.parts):
         jobs = f"{jobs}; one more may have been bought" if jobs else "no job is known; one may have been bought"
     counts = small.get("counts", {})
+    reasons = reasons_from_json(small.get("reasons"))
     return [
-        ("tasks", ", ".join(f"{number} {name}" for name, number in counts.items())),
-        ("credits", f"{small.get('credits', 0):g}"),
+        ("tasks", ", ".join(f"{number:,} {name}" for name, number in counts.items())),
+        *([("reasons", printable(join_reasons(reasons)))] if reasons else []),
+        ("credits", format_figure(small.get("credits", 0))),
         ("jobs", jobs or "no job was bought"),
     ]
 

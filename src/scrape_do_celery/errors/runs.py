@@ -45,7 +45,8 @@ class ResultNotReadyError(RunError, TimeoutError):
     @property
     def waiting_for(self) -> dict[str, Any] | None:
         """The reason why the run waits, as `RunStatus.to_json()` has it; None if nothing holds it back."""
-        waiting_for: dict[str, Any] | None = self._get_argument(2)
+        # Not the third argument: Python takes the third argument of each `TimeoutError` away, as the name of a file.
+        waiting_for: dict[str, Any] | None = self._get_argument(3)
         return waiting_for
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.errors import ResultNotReadyError
+from scrape_do_celery.models.reasons import FailureReason, reasons_from_json, reasons_to_json
 from scrape_do_celery.rules.lifecycle import MAX_WORDS
 from scrape_do_celery.store.commands.runs import ReadRunWait
 
@@ -44,6 +45,8 @@ class RunStatus:
     error: ScrapeDoError | None
     #: status words of the API that this package does not know, at most five
     unknown_statuses: tuple[str, ...] = ()
+    #: the reasons of failed tasks with their numbers, the most frequent first; empty for a live run
+    reasons: tuple[FailureReason, ...] = ()
     #: why the live run waits; None if nothing holds it back
     waiting_for: WaitingFor | None = None
 
@@ -70,6 +73,7 @@ class RunStatus:
             ended=None if record.ended is None else datetime.fromtimestamp(record.ended, UTC),
             error=record.error,
             unknown_statuses=tuple(dict.fromkeys(word for part in parts for word in part.unknown_statuses))[:MAX_WORDS],
+            reasons=reasons_from_json((record.result or {}).get("reasons")),
             waiting_for=waiting_for,
         )
 
@@ -85,6 +89,7 @@ class RunStatus:
             f"run {self.run_id} {text}{waits}; wait longer, or try again later; if the state does not change, run "
             "`scrape-do doctor`",
             self.run_id,
+            None,
             None if self.waiting_for is None else self.waiting_for.to_json(),
         )
 
@@ -99,6 +104,7 @@ class RunStatus:
             "created": self.created.isoformat(),
             "ended": None if self.ended is None else self.ended.isoformat(),
             "unknown_statuses": list(self.unknown_statuses),
+            "reasons": reasons_to_json(self.reasons),
             "waiting_for": None if self.waiting_for is None else self.waiting_for.to_json(),
             "error": None if self.error is None else {"type": type(self.error).__name__, "message": str(self.error)},
         }
