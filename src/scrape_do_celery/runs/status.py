@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.errors import ResultNotReadyError
-from scrape_do_celery.models.reasons import FailureReason, reasons_from_json, reasons_to_json
+from scrape_do_celery.models.reasons import FailureReason, join_reasons, reasons_from_json, reasons_to_json
 from scrape_do_celery.rules.lifecycle import MAX_WORDS
 from scrape_do_celery.store.commands.runs import ReadRunWait
 
@@ -81,6 +81,13 @@ class RunStatus:
     def has_ended(self) -> bool:
         """Whether the outcome is decided."""
         return self.state.is_outcome
+
+    def progress_text(self) -> str:
+        """Return the progress as a line of text, with the reasons of failures and of a wait, for monitors."""
+        text = f"{self.done:,} of {self.total:,} tasks done"
+        text += f", {self.failed:,} failed" if self.failed else ""
+        text += f": {join_reasons(self.reasons)}" if self.reasons else ""
+        return text if self.waiting_for is None else f"{text}; waits: {self.waiting_for}"
 
     def not_ready_error(self, text: str) -> ResultNotReadyError:
         """Return the error of a caller that cannot wait longer for the end. `text` is what it says of the run."""

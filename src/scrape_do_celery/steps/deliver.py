@@ -15,6 +15,7 @@ from scrape_do_celery.errors.base import describe_error
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.redaction import message_reprs
 from scrape_do_celery.runs.canvas import is_followed
+from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.steps.celery_results import cannot_be_asked, read_delivered_state
 from scrape_do_celery.steps.requeue import requeue_message, requeue_on_outage
 from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, ClaimOnce, IsRunForgotten, ReadRun, WasClaimed
@@ -68,12 +69,17 @@ def deliver_record(app_context: AppContext, record: RunRecord, *, redelivery: bo
 def _publish_outcome(app_context: AppContext, record: RunRecord, waiter: str, stored: str) -> bool:
     """Publish the outcome to one waiter. Return whether the broker took the message."""
     run_id, shown = record.run_id, message_reprs(record.run_id, record.summary) | app_context.result_options
+    headers = {routing.OUTCOME_HEADER: _facts_for_monitors(record)}
     try:
         if stored:
-            signature(loads(stored), app=app_context.app).apply_async(**shown)  # type: ignore[no-untyped-call]
+            finish = signature(loads(stored), app=app_context.app)  # type: ignore[no-untyped-call]
+            # The options of a call replace those of its signature, and the canvas has headers of its own.
+            finish.apply_async(headers={**(finish.options.get("headers") or {}), **headers}, **shown)
         else:
             options = {"queue": app_context.settings.queue, "task_id": waiter, "add_to_parent": False}
-            app_context.app.send_task(routing.DELIVER_OUTCOME, args=[run_id], shadow=routing.SCRAPE, **options, **shown)
+            app_context.app.send_task(
+                routing.DELIVER_OUTCOME, args=[run_id], shadow=routing.SCRAPE, headers=headers, **options, **shown
+            )
     except Exception as error:  # noqa: BLE001 (brokers and signatures fail in many ways; the dispatcher publishes again)
         log.warning(
             "could not publish the outcome of run %s: %s; the dispatcher publishes it again",
@@ -83,6 +89,17 @@ def _publish_outcome(app_context: AppContext, record: RunRecord, waiter: str, st
         )
         return False
     return True
+
+
+def _facts_for_monitors(record: RunRecord) -> dict[str, Any]:
+    """Return the facts about a run that the events of its delivery show."""
+    status = RunStatus.from_record(record)
+    ended = record.created if record.ended is None else record.ended
+    return {
+        "outcome": status.state.value,
+        "seconds": round(max(0.0, ended - (record.accepted or record.created)), 3),
+        "progress": status.progress_text(),
+    }
 
 
 def return_outcome(app_context: AppContext, run_id: str, waiter: str) -> dict[str, Any] | None:

@@ -68,13 +68,7 @@ def event_for_run(record: RunRecord, status: RunStatus) -> tuple[str, dict[str, 
         "name": routing.SCRAPE,
         "args": shown["argsrepr"],
         "kwargs": shown["kwargsrepr"],
-        "result": _describe_progress(status),
+        "result": status.progress_text(),
         "run": status.to_json(),
     }
     return f"task-{status.state.value}", fields
-
-
-def _describe_progress(status: RunStatus) -> str:
-    text = f"{status.done:,} of {status.total:,} tasks done"
-    text += f", {status.failed:,} failed" if status.failed else ""
-    return text if status.waiting_for is None else f"{text}; waits: {status.waiting_for}"
