@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -137,3 +139,9 @@ def test_a_purchase_in_doubt_names_its_cause():
 )
 def test_an_error_has_a_kind(error, kind):
     assert kind_of_trouble(error) is kind
+
+
+def test_the_docs_name_each_kind_in_its_order():
+    text = (Path(__file__).parents[3] / "docs" / "how-to" / "failures.md").read_text()
+    table = text.partition("## Why a run waits")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \| ", table, re.MULTILINE)[1:] == [kind.value for kind in WaitKind]
