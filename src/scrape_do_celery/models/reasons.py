@@ -22,8 +22,9 @@ OTHER: Final = "other reasons"
 _MOST, _LONGEST = 5, 150
 #: The sign of multiplication, between the number and the reason.
 _TIMES: Final = " \u00d7 "
-#: A URL is of one task, so that each task would be a group. Its query may hold a secret.
+#: A URL and an id are of one task, so that each task would be a group. The query of a URL may hold a secret.
 _URL: Final = re.compile(r"\bhttps?://[^\s\"'<>]+")
+_ID: Final = re.compile(r"(?i)\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +42,11 @@ class FailureReason:
 
 def describe_failure(task: TaskDetails) -> str:
     """Return the reason of a failed task, in a form that equal failures share."""
-    text = _URL.sub("<URL>", redact_text(one_line(task.error_message or ""))).strip()
-    if text:
-        return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
     if task.gone:
         return "the API no longer has the task"
+    text = _ID.sub("<id>", _URL.sub("<URL>", redact_text(one_line(task.error_message or "")))).strip()
+    if text:
+        return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
     return f"the target answered {task.status_code}" if task.status_code else f"ended as {one_line(str(task.status))}"
 
 

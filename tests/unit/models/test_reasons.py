@@ -32,7 +32,8 @@ def failed(**fields):
         ({"error_message": "refused token=abcdef1234"}, "refused token=***"),
         ({"error_message": "x" * 200}, "x" * 150 + "..."),
         ({"error_message": " ", "status_code": 404}, "the target answered 404"),
-        ({"gone": True}, "the API no longer has the task"),
+        ({"gone": True, "error_message": "GET /jobs/a/b: 410"}, "the API no longer has the task"),
+        ({"error_message": "no /jobs/123e4567-e89b-12d3-a456-426614174000"}, "no /jobs/<id>"),
         ({}, "ended as error"),
     ],
 )
