@@ -7,10 +7,10 @@
         with_waits ("1" to add what shows why a live run waits), account (of the caller)
 
   Returns {} if there is no such run, else {fields of the run, fields of each part ...}. With `with_waits`,
-  the last element for a live run is {now, seconds since the start of the server or '', '1' if a worker serves
-  the store, end of the pause or '', used memory, limit of memory, policy, {n, since when the token of the
-  part's account is refused or '', parts before it that wait for a slot or '', since when it waits or ''} ...},
-  with an entry for each live part.
+  the last element for a live run is {now, seconds since the start of the server or '', '1' if a worker
+  serves the store, end of the pause or '', used memory, limit of memory, policy, {n, since when the token of
+  the part's account is refused or '', parts before it that wait for a slot or '', since when it waits or ''}
+  ...}, with an entry for each live part.
 ]]
 --- @include lib/clock
 --- @include lib/keys
@@ -34,17 +34,19 @@ local reply = {fields}
 for n = 0, part_count - 1 do reply[#reply + 1] = redis.call('HGETALL', make_part_key(prefix, run_id, n)) end
 if with_waits == '' then return reply end
 
--- Return a figure of the server, or '' if the user may not read it.
-local function read_info(section, name)
-  local info = redis.pcall('INFO', section)
-  return type(info) == 'string' and string.match(info, name .. ':([%w-]+)') or ''
+-- Return figures of the server, each '' if the user may not read it.
+local function read_info(section, ...)
+  local info, figures = redis.pcall('INFO', section), {}
+  for i, name in ipairs({...}) do
+    figures[i] = type(info) == 'string' and string.match(info, name .. ':([%w-]+)') or ''
+  end
+  return unpack(figures)
 end
 
 local waits = {
-  format_time(now()), read_info('server', 'uptime_in_seconds'),
+  format_time(now()), (read_info('server', 'uptime_in_seconds')),
   tostring(redis.call('EXISTS', namespace_owner_key)), redis.call('GET', pause_key) or '',
-  read_info('memory', 'used_memory'), read_info('memory', 'maxmemory'),
-  read_info('memory', 'maxmemory_policy'),
+  read_info('memory', 'used_memory', 'maxmemory', 'maxmemory_policy'),
 }
 for n = 0, part_count - 1 do
   local part = read_fields(make_part_key(prefix, run_id, n), 'state', 'account', 'held_by', 'slot_queue')
