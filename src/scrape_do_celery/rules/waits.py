@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from scrape_do_celery.errors import APIConnectionError, AsyncAPIRateLimitError
+from scrape_do_celery.outside_text import one_line, redact_text
 from scrape_do_celery.rules.api_errors import is_auth
 from scrape_do_celery.rules.states import PartState
 
@@ -21,8 +22,8 @@ BUY_BELOW, FETCH_BELOW = 0.80, 0.95
 #: The policy of a full store that refuses writes. Any other policy deletes keys, so that no job is bought.
 NO_EVICTION: Final = "noeviction"
 #: Step messages for a part without a claim, after which no worker seems to take them. The third one comes 15 to 20
-#: seconds after the first.
-_UNTAKEN: Final = 3
+#: seconds after the first. In a backlog, fewer messages are published, and the time without a claim counts.
+_UNTAKEN, _UNTAKEN_FOR = 3, 60.0
 
 
 class WaitKind(StrEnum):
@@ -96,8 +97,10 @@ class PartFacts:
     trouble: str | None = None
     error: str | None = None
     trouble_since: float | None = None
-    #: when the part needed its next step, and the step messages since then that no step has claimed
+    #: when the part needed its next step
     due_at: float | None = None
+    #: since when no step has the part although it needs one, and the step messages since then that no step has claimed
+    untaken_since: float | None = None
     dispatches: int = 0
     #: since when a purchase is in doubt, and why
     in_doubt_since: float | None = None
@@ -141,8 +144,8 @@ _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 def _waits_of(part: PartFacts, store: StoreFacts | None) -> Iterator[WaitingFor]:
     if store is not None:
         yield from _waits_of_all(part, store)
-    if part.dispatches >= _UNTAKEN:
-        since = _time(part.due_at)
+    if _is_untaken(part, store):
+        since = _time(part.untaken_since)
         text = (
             f"no worker has taken the next step{_since(since)}; workers are busy, do not consume the queue, or lack "
             "the token or the encryption key of the run"
@@ -151,7 +154,7 @@ def _waits_of(part: PartFacts, store: StoreFacts | None) -> Iterator[WaitingFor]
     if part.trouble is not None and (wait := _wait_after_error(part, store)) is not None:
         yield wait
     if part.state is PartState.RECONCILING:
-        since, why = _time(part.in_doubt_since), part.submit_error or "the step died"
+        since, why = _time(part.in_doubt_since), _clean(part.submit_error) or "the step died"
         text = f"a job may have been bought{_since(since)}, and the search for the job goes on: {why}"
         yield WaitingFor(WaitKind.RECONCILING, text, since)
     if part.ahead is not None:
@@ -159,6 +162,13 @@ def _waits_of(part: PartFacts, store: StoreFacts | None) -> Iterator[WaitingFor]
         yield WaitingFor(WaitKind.IN_LINE, text, _time(part.in_line_since), ahead=part.ahead)
     if part.is_locked and part.state is PartState.QUEUED:
         yield WaitingFor(WaitKind.SAME_TARGETS, "another run buys the same targets now")
+
+
+def _is_untaken(part: PartFacts, store: StoreFacts | None) -> bool:
+    if part.untaken_since is None or store is None:
+        return False
+    waited = store.now - part.untaken_since
+    return waited > _UNTAKEN_FOR or (waited > 0 and part.dispatches >= _UNTAKEN)
 
 
 def _waits_of_all(part: PartFacts, store: StoreFacts) -> Iterator[WaitingFor]:
@@ -178,7 +188,7 @@ def _waits_of_all(part: PartFacts, store: StoreFacts) -> Iterator[WaitingFor]:
 
 
 def _wait_after_error(part: PartFacts, store: StoreFacts | None) -> WaitingFor | None:
-    since, error = _time(part.trouble_since), part.error or "its text cannot be read here"
+    since, error = _time(part.trouble_since), _clean(part.error) or "its text cannot be read here"
     if part.trouble == WaitKind.TOKEN_REFUSED and part.trouble_since is not None:
         return _refused(part.trouble_since)
     if part.trouble == WaitKind.RATE_LIMITED:
@@ -199,6 +209,11 @@ def _limited(at: float) -> WaitingFor:
     until = _time(at)
     text = f"the API answered 429: no request is sent until {until:%H:%M:%S} UTC"
     return WaitingFor(WaitKind.RATE_LIMITED, text, until=until)
+
+
+def _clean(text: str | None) -> str:
+    """Return a text that may quote the API in the form for logs, monitors and databases."""
+    return redact_text(one_line(text or ""))
 
 
 def _time(seconds: float | None) -> datetime | None:

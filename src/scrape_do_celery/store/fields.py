@@ -244,7 +244,6 @@ def _other(name: str, type_: str, meaning: str, *, encrypted: bool = False) -> S
 
 #: The fields of a part that `PartRecord` does not have: scripts or commands read them.
 OTHER_PART_FIELDS: Final = (
-    _other("lease", "float", "until when the claim holds the part"),
     _other("token", "str", "token of the claim; empty if no step holds the part"),
     _other("breaker", "str", "verdict on the account that the claim got"),
     _other("account", "str", "account that buys the job, or bought it"),
@@ -259,7 +258,6 @@ OTHER_PART_FIELDS: Final = (
     _other("slot", "str", "account of the job slot that the part holds"),
     _other("slot_queue", "str", "account for whose job slot the part waits"),
     _other("held_by", "str", "account whose refused token held the part back the last time"),
-    _other("poll_set", "str", "key of the poll set that the part is in"),
     _other("replaced:<position>", "int", "page that was too large, and has been replaced"),
 )
 #: The fields of a run that `RunRecord` does not have.

@@ -115,6 +115,8 @@ class PartRecord(Record):
     trouble: str | None = stored("trouble", text, "kind of that error, as a kind of wait")
     trouble_since: float | None = stored("trouble_since", decimal, "when calls began to fail for this kind of reason")
     refused_since: float | None = stored("refused_since", seconds_unless_zero, "when the API first refused the token")
+    lease: float | None = stored("lease", seconds_unless_zero, "until when the claim holds the part")
+    is_polled_by_list: bool = stored("poll_set", flag, "the list poll of its account polls the job", default=False)
     dispatches: int = stored("dispatches", number, "step messages since the last claim", default=0)
     is_locked: bool = stored(
         "same_targets", flag, "another part bought the same targets when the part tried", default=False
@@ -163,6 +165,10 @@ class PartRecord(Record):
             error=self.api_error,
             trouble_since=self.trouble_since,
             due_at=self.due_at,
+            # The due time of a part that a list poll polls is an earlier one.
+            untaken_since=None
+            if self.is_polled_by_list or self.due_at is None
+            else max(self.due_at, self.lease or 0.0),
             in_doubt_since=in_doubt,
             submit_error=self.submit_error,
             is_locked=self.is_locked,

@@ -36,7 +36,7 @@ SHOWN = {
     WaitKind.TOKEN_REFUSED: ({"refused_since": NOW - 60}, {}),
     WaitKind.STORE_FULL: ({}, {"used": 0.81}),
     WaitKind.RATE_LIMITED: ({}, {"paused_until": NOW + 5}),
-    WaitKind.STEP_NOT_TAKEN: ({"dispatches": 3, "due_at": NOW - 20}, {}),
+    WaitKind.STEP_NOT_TAKEN: ({"dispatches": 3, "untaken_since": NOW - 20}, {}),
     WaitKind.API_UNREACHABLE: (
         {"trouble": WaitKind.API_UNREACHABLE, "error": "ConnectError", "trouble_since": NOW - 9},
         {},
@@ -80,6 +80,23 @@ def test_the_data_of_a_wait():
     assert found.text.startswith("1,234 parts wait before it for a job slot")
     assert wait_of(paused_until=NOW + 5).until.timestamp() == NOW + 5
     assert wait_of({"refused_since": NOW}).text.startswith("the API refuses the token since 2025-11-24 16:00:00 UTC")
+
+
+@pytest.mark.parametrize(
+    ("dispatches", "seconds", "untaken"),
+    [(3, 20, True), (2, 20, False), (0, 61, True), (5, -1, False), (0, None, False)],
+)
+def test_a_step_counts_as_not_taken(dispatches, seconds, untaken):
+    """Count messages without a claim; in a backlog, in which they are rare, count the time."""
+    since = None if seconds is None else NOW - seconds
+    found = wait_of({"dispatches": dispatches, "untaken_since": since})
+    assert (found and found.kind) is (WaitKind.STEP_NOT_TAKEN if untaken else None)
+
+
+def test_a_text_of_the_api_is_shown_without_secrets_and_on_one_line():
+    part = {"trouble": WaitKind.API_ERROR, "error": "500: token=abcdef1234\nFORGED"}
+    assert "token=***" in wait_of(part).text
+    assert "\n" not in wait_of(part).text
 
 
 def test_the_part_that_waited_first_is_shown():
