@@ -18,12 +18,11 @@ from scrape_do_celery.log_fields import get_logger, in_step, log_fields
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.breaker import try_account
 from scrape_do_celery.steps.context import WorkerContext
-from scrape_do_celery.steps.finish import finish_stopped_part
 from scrape_do_celery.steps.isolation import NoTurnError
 from scrape_do_celery.steps.leases import LeaseLostError, with_lease
 from scrape_do_celery.steps.loop import call_in_caller
 from scrape_do_celery.steps.rate_limiter import is_stopping
-from scrape_do_celery.steps.unsent import end_unsent_part
+from scrape_do_celery.steps.unsent import end_stopped_unsent_part, end_unsent_part
 from scrape_do_celery.steps.waiting_parts import warn_missing_key, warn_other_account
 from scrape_do_celery.store import Claim, PartId, PartState, RunState
 from scrape_do_celery.store.commands import limits
@@ -185,7 +184,7 @@ async def _handle_foreign_part(context: WorkerContext, claim: Claim) -> StepMess
             claim.part.job_id or "(id unknown)",
             extra=log_fields("part_without_account", claim.part_id),
         )
-        return await finish_stopped_part(context, claim, None)
+        return await end_stopped_unsent_part(context, claim)
     await context.release_until(claim, {}, 1.0)
     return None
 

@@ -6,10 +6,11 @@ import uuid
 from typing import TYPE_CHECKING
 
 from scrape_do_celery import routing
+from scrape_do_celery.rules.outcomes import outcome_of_stop
 from scrape_do_celery.rules.reconciliation import marker_of, with_marker
 from scrape_do_celery.rules.targets import PartDigests
 from scrape_do_celery.runs import StepMessage
-from scrape_do_celery.steps.finish import finish_part
+from scrape_do_celery.steps.finish import default_error, finish_part
 from scrape_do_celery.store import PartState
 from scrape_do_celery.store.commands.purchases import IntentVerdict, WriteIntent
 
@@ -43,7 +44,8 @@ async def end_unsent_part(
             claim,
             uuid.uuid4().hex,
             settings.submit_lease,
-            account=settings.account_id,
+            # Only a worker of the account that bought the job can search for it.
+            account=claim.part.account or settings.account_id,
             estimated_credits=len(targets),
             marker=_read_marker(context, claim),
             digests=PartDigests.from_targets(targets),
@@ -54,6 +56,12 @@ async def end_unsent_part(
     if verdict in _ENDS_UNSENT:
         return await finish_part(context, claim, outcome, error)
     return await hold_part_back(context, claim, verdict)
+
+
+async def end_stopped_unsent_part(context: WorkerContext, claim: Claim) -> StepMessage | None:
+    """End a part with a stop request that will not be sent, as `end_unsent_part` does."""
+    outcome = outcome_of_stop(claim.stop_reason)
+    return await end_unsent_part(context, claim, outcome, default_error(claim, outcome, None))
 
 
 async def hold_part_back(context: WorkerContext, claim: Claim, verdict: IntentVerdict) -> StepMessage | None:

@@ -246,7 +246,6 @@ def _other(name: str, type_: str, meaning: str, *, encrypted: bool = False) -> S
 OTHER_PART_FIELDS: Final = (
     _other("token", "str", "token of the claim; empty if no step holds the part"),
     _other("breaker", "str", "verdict on the account that the claim got"),
-    _other("account", "str", "account that buys the job, or bought it"),
     _other("purchase_status", "str", "status of the last purchase in the ledger"),
     _other("estimate", "int", "estimated credits of the last purchase"),
     _other("nonce", "str", "nonce of the last intent"),

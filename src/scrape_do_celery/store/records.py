@@ -91,6 +91,7 @@ class PartRecord(Record):
         "first_order", number, "position of the first intent in the order; 0: no job counts as older", default=0
     )
     in_doubt_since: float | None = stored("in_doubt_since", decimal, "when the purchase became in doubt")
+    account: str | None = stored("account", text, "account that buys the job, or bought it")
     purchases: int = stored("purchases", number, "number of purchases that were begun", default=0)
     intent_lost: bool = stored("intent_lost", flag, "the store may have lost the intent", default=False)
     refused: bool = stored(

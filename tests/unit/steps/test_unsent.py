@@ -14,8 +14,9 @@ from scrape_do_celery.steps.reconcile import reconcile_part
 from scrape_do_celery.steps.runner import StepDefinition, run_step
 from scrape_do_celery.steps.submit import submit_part
 from scrape_do_celery.steps.unsent import DURABILITY_DELAY
-from scrape_do_celery.store import PartState
+from scrape_do_celery.store import CANCEL, PartState
 from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.commands.runs import RequestStop
 from tests.unit.steps.conftest import LEASE
 
 #: A request with a field of a newer version.
@@ -94,3 +95,22 @@ def test_a_queued_part_that_may_have_been_sent_does_not_fail_with_its_token(step
     part = step_harness.part()
     assert (part.outcome, part.job_id) == (outcome, None)
     assert step_harness.api.posts == 1, "only that of the first run"
+
+
+@pytest.mark.parametrize(("lost_writes", "outcome"), [(False, "canceled"), (True, "in_doubt")])
+def test_a_part_of_another_account_is_not_canceled_if_it_may_have_been_sent(step_harness, lost_writes, outcome):
+    """Cancel a queued part of an account without a worker. With lost writes, its job may run at the API."""
+    step_harness.create_run()
+    step_harness.set_fields(account="another account", purchases=1)
+    if lost_writes:
+        step_harness.restart_server()
+    else:
+        # A step has the part at the time of the stop request, and dies.
+        step_harness.claim_part(account="another account", seconds=1)
+    step_harness.run(RequestStop("r", CANCEL))
+    for _ in range(12):
+        step_harness.clock.forward(max(DURABILITY_DELAY, step_harness.settings.cancel_grace) + 1)
+        run_step(step_harness.app, StepDefinition(Step.SUBMIT, {PartState.QUEUED}, submit_part, LEASE), ["r:0"])
+        run_step(step_harness.app, StepDefinition(Step.RECONCILE, {PartState.RECONCILING}, reconcile_part), ["r:0"])
+    part = step_harness.part()
+    assert (part.outcome, part.account, step_harness.api.called("list_jobs")) == (outcome, "another account", [])
