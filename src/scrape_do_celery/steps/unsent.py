@@ -50,6 +50,8 @@ async def end_unsent_part(
             marker=_read_marker(context, claim),
             digests=PartDigests.from_targets(targets),
             durable=await context.health.is_durable(),
+            # A job that may exist takes a slot.
+            limit=settings.max_active_jobs,
             will_send=False,
         )
     )
