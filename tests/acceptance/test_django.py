@@ -422,6 +422,24 @@ print(json.dumps([row.waiting_for and row.waiting_for["kind"] for row in ScrapeR
 """
 
 
+OLD_ROW = """
+import json
+from django.db import connection
+from scrape_do_celery.contrib.django.models import ScrapeRun
+with connection.cursor() as cursor:
+    cursor.execute(
+        "INSERT INTO scrape_do_scraperun (run_id, state, done, failed, gone, total, credits, jobs, error_type, error,"
+        " created, updated) VALUES ('old', 'running', 0, 0, 0, 1, 0, '[]', '', '', '2026-01-01', '2026-01-01')"
+    )
+row = ScrapeRun.objects.get(run_id="old")
+print(json.dumps([row.waiting_for, row.reasons]))
+"""
+
+
+def test_a_worker_of_an_earlier_version_can_write_rows(project):
+    assert project.shell(OLD_ROW) == [None, None]
+
+
 def test_the_admin_says_what_a_run_waits_for(project, eventually):
     """Read the reason from the store: without a worker, no announcement reaches the table."""
     project.pipeline.sandbox.configure(token="another-token")
