@@ -13,9 +13,11 @@ from scrape_do_celery.errors.base import *  # noqa: F403
 from scrape_do_celery.errors.runs import *  # noqa: F403
 from scrape_do_celery.models import JobCreationRequest, JobStatus, PluginRequest, RenderOptions
 from scrape_do_celery.models import jobs as _jobs
+from scrape_do_celery.models import reasons as _reasons
 from scrape_do_celery.models import results as _results
 from scrape_do_celery.models import tasks as _tasks
 from scrape_do_celery.models.jobs import *  # noqa: F403
+from scrape_do_celery.models.reasons import *  # noqa: F403
 from scrape_do_celery.models.results import *  # noqa: F403
 from scrape_do_celery.models.tasks import *  # noqa: F403
 from scrape_do_celery.rules.polling import PollingStrategy
@@ -23,6 +25,8 @@ from scrape_do_celery.runs import (
     Progress,
     RunHandle,
     RunStatus,
+    WaitingFor,
+    WaitKind,
     aenqueue,
     aenqueue_many,
     enqueue,
@@ -48,6 +52,8 @@ __all__ = [
     "RunStatus",
     "ScrapeDoAsyncAPIClient",
     "Settings",
+    "WaitKind",
+    "WaitingFor",
     "aenqueue",
     "aenqueue_many",
     "enqueue",
@@ -60,6 +66,7 @@ __all__ += _api.__all__
 __all__ += _base.__all__
 __all__ += _runs.__all__
 __all__ += _jobs.__all__
+__all__ += _reasons.__all__
 __all__ += _results.__all__
 __all__ += _tasks.__all__
 

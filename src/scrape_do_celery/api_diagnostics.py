@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from scrape_do_celery.errors import APIConnectionError, ConfigurationError, ScrapeDoError
+from scrape_do_celery.figures import format_figure
 from scrape_do_celery.findings import OK, WRONG, Finding
 from scrape_do_celery.rules.api_errors import is_auth
 
@@ -47,7 +48,7 @@ def check_api(settings: Settings) -> Iterator[Finding]:
         )
         yield Finding(WRONG, f"{fault}: {error}{_hint_at_route(error, route)}")
     else:
-        left = f"{user.available_credits:g} credits, room for {user.free_concurrency:g} tasks"
+        left = f"{format_figure(user.available_credits)} credits, room for {user.free_concurrency:,} tasks"
         yield Finding(OK, f"the API answers at {settings.api_url} and accepts the token: {left}")
 
 

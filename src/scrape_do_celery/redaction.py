@@ -12,7 +12,7 @@ from urllib.parse import unquote_plus, urlsplit
 from scrape_do_celery.outside_text import REDACTED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from scrape_do_celery.errors import ScrapeDoError
     from scrape_do_celery.models import JobCreationRequest
@@ -109,10 +109,20 @@ def _short_value(value: Any) -> Any:
 
 def redact_error(error: E, request: JobCreationRequest, token: str = "") -> E:
     """Return the error without the token, and without the values of the request's headers, cookies and body."""
-    values = [token, *_private_values(request)]
-    private = sorted({form for value in values for form in _spellings(value)}, key=len, reverse=True)
+    private = _private_spellings(request, token)
     args = tuple(_redact_values(arg, private) for arg in error.args)
     return error if args == error.args else type(error)(*args).with_traceback(error.__traceback__)
+
+
+def redact_texts(texts: Iterable[str], request: JobCreationRequest, token: str = "") -> list[str]:
+    """Return texts of the API without the values that `redact_error` hides."""
+    private = _private_spellings(request, token)
+    return [_redact_values(text, private) for text in texts]
+
+
+def _private_spellings(request: JobCreationRequest, token: str) -> list[str]:
+    values = [token, *_private_values(request)]
+    return sorted({form for value in values for form in _spellings(value)}, key=len, reverse=True)
 
 
 def _private_values(request: JobCreationRequest) -> Iterator[str]:

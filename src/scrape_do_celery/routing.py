@@ -51,6 +51,9 @@ _LIMITS: Final = {"time_limit": 3600, "soft_time_limit": 3600}
 #: Steps whose messages may carry a request. A worker reads these messages with the class `REDACTED_REQUEST`.
 WITH_REQUESTS = (SCRAPE, SCHEDULED_RUN)
 REDACTED_REQUEST = "scrape_do_celery.worker.redaction:RedactedRequest"
+#: The class with which a worker reads the messages of deliveries, and the header with the facts for its events.
+OUTCOME_REQUEST = "scrape_do_celery.worker.outcome_events:OutcomeRequest"
+OUTCOME_HEADER = "scrape_do_outcome"
 
 #: Options of the steps that work on parts. Celery acknowledges their messages early, because the dispatcher repeats
 #: a lost step, not the broker.

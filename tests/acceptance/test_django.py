@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 from uuid import UUID
 
 import httpx
 import pytest
 import redis
 from example_project import ExampleProject
+from pipeline import TOKEN
 
 from scrape_do_celery.store.register import REGISTER
 
@@ -388,6 +391,7 @@ def test_the_admin_filters_cancels_retries_and_downloads(project, eventually):
     eventually(lambda: mixed in admin.list(state__exact="succeeded") and slow in admin.list(state__exact="running"))
     assert slow not in admin.list(state__exact="succeeded")
     assert "2 of 2, 1 failed" in admin.list(q=mixed)
+    assert "1 \u00d7 the API no longer has the task" in admin.list(q=mixed)
 
     link = re.search(rf'href="({Admin.LIST}{mixed}/pages/)"', admin.list()).group(1)
     for text in (admin.http.get(link).text, admin.act("download", mixed)):
@@ -404,3 +408,62 @@ def test_the_admin_filters_cancels_retries_and_downloads(project, eventually):
     admin.http.close()
     jobs = project.pipeline.sandbox.jobs()
     assert sorted(len(job["tasks"]) for job in jobs) == [1, 1, 2], "asked twice, what failed was bought once more"
+
+
+ENQUEUE_ONE = """
+import json
+from scrape_do_celery import enqueue
+print(json.dumps(enqueue(["https://c.example/"]).run_id))
+"""
+WAIT_IN_MIRROR = """
+import json
+from scrape_do_celery.contrib.django.models import ScrapeRun
+print(json.dumps([row.waiting_for and row.waiting_for["kind"] for row in ScrapeRun.objects.all()]))
+"""
+
+
+OLD_ROW = """
+import json
+from django.db import connection
+from scrape_do_celery.contrib.django.models import ScrapeRun
+with connection.cursor() as cursor:
+    cursor.execute(
+        "INSERT INTO scrape_do_scraperun (run_id, state, done, failed, gone, total, credits, jobs, error_type, error,"
+        " created, updated) VALUES ('old', 'running', 0, 0, 0, 1, 0, '[]', '', '', '2026-01-01', '2026-01-01')"
+    )
+row = ScrapeRun.objects.get(run_id="old")
+print(json.dumps([row.waiting_for, row.reasons]))
+"""
+
+
+def test_a_worker_of_an_earlier_version_can_write_rows(project):
+    assert project.shell(OLD_ROW) == [None, None]
+
+
+def test_the_admin_says_what_a_run_waits_for(project, eventually):
+    """Read the reason from the store: without a worker, no announcement reaches the table."""
+    project.pipeline.sandbox.configure(token="another-token")
+    worker = project.work("config")
+    given = {"DJANGO_SUPERUSER_PASSWORD": "of-green-gables"}
+    project.manage("createsuperuser", "--noinput", "--username", "anna", "--email", "anna@example.com", **given)
+    site = project.serve()
+    run_id = project.shell(ENQUEUE_ONE)
+    admin = Admin(site)
+    eventually(lambda: "the API refuses the token since" in admin.list(q=run_id))
+    assert "the API refuses the token since" in admin.http.get(f"{Admin.LIST}{run_id}/change/").text
+    eventually(lambda: project.shell(WAIT_IN_MIRROR) == ["token_refused"])
+
+    os.killpg(worker.pid, signal.SIGKILL)
+    worker.wait(20)
+    store = project.pipeline.app_context.store
+    # The lease of the worker would end by itself after 30 seconds.
+    store.client.delete(store.keys.namespace_owner)
+    eventually(lambda: "no worker has served the store" in admin.list(q=run_id))
+    assert project.shell(WAIT_IN_MIRROR) == ["token_refused"]
+    project.pipeline.sandbox.configure(token=TOKEN)
+    project.work("config")
+    eventually(lambda: "succeeded" in admin.list(q=run_id))
+    assert project.shell(WAIT_IN_MIRROR) == [None]
+    # The models and the migrations of the app agree.
+    project.manage("makemigrations", "scrape_do", "--check", "--dry-run")
+    admin.http.close()

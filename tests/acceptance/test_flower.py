@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ast
 import os
+import time
 from pathlib import Path
 
 import pytest
 from flower_process import FlowerProcess
+
+from scrape_do_celery import JobCanceledError
 
 SHOP = ["https://shop.example/1?seconds=60", "https://shop.example/2?seconds=60&key=query-that-is-private"]
 QUICK = ["https://shop.example/1", "https://shop.example/2"]
@@ -43,7 +46,9 @@ def test_runs_read_well_from_their_call_to_their_end(pipeline, flower, eventuall
     ended = eventually(lambda: in_state(flower, failed.run_id, "FAILURE"))
     assert ended["name"] == "scrape_do.scrape"
     assert ended["exception"].startswith("JobFailedError('job ")
-    assert "1 of 1 tasks failed" in ended["exception"]
+    assert "1 of 1 tasks failed: 1 \u00d7 " in ended["exception"]
+    assert ended["result"].startswith("0 of 1 tasks done, 1 failed: 1 \u00d7 "), "not the progress of an earlier event"
+    assert ended["runtime"] > 0
 
     messages = [task["args"] for task in flower.tasks().values() if task["name"] == "scrape_do.submit_jobs"]
     assert f"('{failed.run_id}:0',)" in messages
@@ -61,9 +66,31 @@ def test_runs_read_well_from_their_call_to_their_end(pipeline, flower, eventuall
     ended = eventually(lambda: in_state(flower, stopped.run_id, "CANCELED"))
     assert ended["name"] == "scrape_do.scrape"
 
+    began = time.time() - parked.status.created.timestamp()
     pipeline.sandbox.advance(61)
     ended = eventually(lambda: in_state(flower, parked.run_id, "SUCCESS"))
     assert ast.literal_eval(ended["kwargs"]) == shown
+    # The runtime is that of the run. Celery's own event has that of the delivery, some milliseconds.
+    status = parked.status
+    assert ended["runtime"] == pytest.approx((status.ended - status.created).total_seconds(), abs=0.01)
+    assert ended["runtime"] >= began
+
+
+def test_a_canceled_run_does_not_read_as_a_failure(pipeline, flower, eventually):
+    run = pipeline.enqueue([*SHOP, "https://shop.example/3"])
+    eventually(lambda: "1 of 3" in str((in_state(flower, run.run_id, "RUNNING") or {}).get("result")))
+    run.cancel()
+    called = pipeline.scrape(targets=SHOP)
+    eventually(lambda: pipeline.handle(called.id).state == "running")
+    pipeline.handle(called.id).cancel()
+    for run_id in (run.run_id, called.id):
+        with pytest.raises(JobCanceledError):
+            pipeline.handle(run_id).async_result.get(timeout=60)
+        ended = eventually(lambda run_id=run_id: flower.task(run_id).get("runtime") and flower.task(run_id))
+        assert (ended["state"], ended["exception"]) == ("CANCELED", None)
+        status = pipeline.handle(run_id).status
+        assert ended["runtime"] == pytest.approx((status.ended - status.created).total_seconds(), abs=0.01)
+        assert ended["result"] == status.progress_text()
 
 
 @pytest.mark.browser

@@ -97,7 +97,7 @@ def test_job_without_task_ids_uses_its_summaries_or_waits(pipeline, fields, even
     handle = pipeline.enqueue(TARGET)
     if "Tasks" in fields:
         # The poll waits for five answers ten minutes apart, because the job may still name its tasks.
-        eventually(lambda: "names none of its tasks" in (handle.status.waiting_for or ""), within=90)
+        eventually(lambda: "names none of its tasks" in str(handle.status.waiting_for), within=90)
         assert handle.state == "running"
     else:
         assert len(handle.result(timeout=150).succeeded) == 1

@@ -115,7 +115,7 @@ def test_a_forged_request_is_not_bought(encrypted, eventually, attack):
     eventually(waits_for(encrypted, f"run {run_id}"))
     status = eventually(lambda: found if (found := encrypted.handle(run_id).status).waiting_for else None)
     assert (encrypted.posts(), status.state) == (0, "queued")
-    assert f"run {run_id}: the field " in status.waiting_for
+    assert f"run {run_id}: the field " in status.waiting_for.text
     forger.put_back()
     result = encrypted.handle(run_id).result(timeout=90)
     assert [task.url for task in result.tasks] == [URL]
@@ -208,7 +208,7 @@ def test_a_forged_callback_is_not_called(encrypted, eventually, attack):
     assert encrypted.app.AsyncResult(handle.run_id).state == "PENDING"
     assert encrypted.redis.hget(run_key, "waiting") == b"1"
     assert (backend.llen("encrypted:notes"), backend.llen("encrypted:alerts")) == (0, 0)
-    assert f"the field {name} " in handle.status.waiting_for
+    assert f"the field {name} " in handle.status.waiting_for.text
     forger.put_back()
     assert encrypted.app.AsyncResult(handle.run_id).get(timeout=120)["outcome"] == "succeeded"
     eventually(lambda: backend.lrange("encrypted:notes", 0, -1) == [b"succeeded"])

@@ -12,8 +12,12 @@ from pipeline import Pipeline
 
 from scrape_do_celery import JobCanceledError, JobFailedError, RunHandle, diagnostics, retry_failed, scheduled_run
 from scrape_do_celery.findings import OK, WARNING, WRONG
+from scrape_do_celery.models import JobCreationRequest
+from scrape_do_celery.rules.waits import WaitKind
 from scrape_do_celery.server_checks import find_eviction, find_missing_rights
-from scrape_do_celery.store import Store
+from scrape_do_celery.store import RunSpec, Store
+from scrape_do_celery.store.commands.creation import CreateRun
+from scrape_do_celery.store.commands.runs import ReadRunWait
 from tests.support.redis_servers import BINARIES, RedisServer
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "redis.md"
@@ -106,6 +110,10 @@ def test_the_store_needs_no_more_than_the_page_says(server, tmp_path):
     assert find_missing_rights(store) is None
     levels = [finding.level for finding in diagnostics.check_store(store, "account")]
     assert levels == [OK, WARNING]
+    store.run(CreateRun("r", RunSpec(JobCreationRequest(targets=URLS))))
+    # Without INFO, the memory of the server is not known, and its age counts as high.
+    _, waiting_for = store.run(ReadRunWait("r", "account"))
+    assert waiting_for.kind is WaitKind.NO_WORKER
     set_user(server, f"{STORE_LINE} -scan")
     found = list(diagnostics.check_store(store, "account"))
     assert [finding.level for finding in found] == [OK, WARNING]

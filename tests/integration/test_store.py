@@ -11,7 +11,7 @@ import pytest
 from scrape_do_celery.models import JobCreationRequest, TaskDetails
 from scrape_do_celery.store import CANCEL, PartId, PartState, RunSpec, Store
 from scrape_do_celery.store.commands.contents import ReadContents, StoreContent, StoreResult
-from scrape_do_celery.store.commands.creation import CreateRun
+from scrape_do_celery.store.commands.creation import CreateResult, CreateRun, ScheduleTick
 from scrape_do_celery.store.commands.dispatch import ClaimDue
 from scrape_do_celery.store.commands.parts import ClaimPart, FinishPart, UpdatePart
 from scrape_do_celery.store.commands.purchases import WriteIntent
@@ -123,3 +123,16 @@ def test_a_run_that_waits_is_small(store):
     store.run(UpdatePart(claim, fields, to=PartState.RUNNING, after=30, owner="job"))
     size = sum(store.client.memory_usage(key) for key in store.client.scan_iter(f"{store.keys.prefix}:*:*"))
     assert size < 2_500
+
+
+def test_one_run_of_concurrent_ticks_goes_on(store, at_once):
+    """Cancel the run of each earlier tick. Each returned run exists, and one of them is not canceled."""
+
+    def tick(number):
+        one = ScheduleTick("prices", f"t{number % 8}", "cancel_previous")
+        made = store.run(CreateRun(str(uuid.uuid4()), spec(), tick=one, start_delay=60.0))
+        return None if made.result is CreateResult.TICK_SKIPPED else made.run_id
+
+    records = [store.run(ReadRun(run_id)) for run_id in {*at_once(tick)} - {None}]
+    assert None not in records
+    assert len([record for record in records if record.accepted and not record.stop_reason]) == 1

@@ -105,6 +105,9 @@ class FakeStore:
 
     def __init__(self, clock, server=None, keys=None):
         self.clock, self.server = clock, server or fakeredis.FakeServer()
+        # fakeredis makes a database at its first use, without a lock. Threads that connect at the same moment would
+        # each get a database of their own, and one of them would keep its writes.
+        _ = self.server.dbs[0]
         self.redis = fakeredis.FakeRedis(server=self.server)
         self.sync_store = Store(self.redis, keys or Keys("p"))
 
@@ -157,6 +160,10 @@ class FakeStore:
         key = self.keys.epoch
         _, since, epoch, _ = self.redis.get(key).split()
         self.redis.set(key, b"another-life %s %s %d" % (since, epoch, lossless))
+
+    def note_worker(self):
+        """Let the store know that a worker serves it, as the dispatcher of a worker does."""
+        self.redis.set(self.keys.namespace_owner, "app")
 
     def run_ids(self):
         """Return the ids of stored runs, without the marks of forgotten runs."""

@@ -168,7 +168,8 @@ def test_status_and_cancel_of_a_waiting_run(scrape_do):
     run_id = scrape_do("enqueue", *URLS).output.strip()
     answer = scrape_do("status", run_id)
     assert answer.exit_code == 0
-    assert "state  queued" in answer.output
+    assert "state        queued" in answer.output
+    assert "waiting for  no worker has served the store" in answer.output
     assert "0 done, 0 failed, 2 in all" in answer.output
     answer = scrape_do("result", run_id, "--wait", 0.01)
     assert answer.exit_code == 3
@@ -201,9 +202,14 @@ def test_status_tells_what_a_run_waits_for(scrape_do, app_context):
     app_context.store.client.hset(
         part, mapping={"api_failures": 2, "api_error": "AsyncAPIServerError: 503 for GET /jobs"}
     )
-    assert "API error  AsyncAPIServerError: 503 for GET /jobs\n" in scrape_do("status", run_id).output
+    app_context.store.client.set(app_context.store.keys.namespace_owner, "app")
+    shown = scrape_do("status", run_id).output
+    assert "API error    AsyncAPIServerError: 503 for GET /jobs\n" in shown
+    assert "waiting for  a call of the API fails, and is repeated: AsyncAPIServerError: 503 for GET /jobs\n" in shown
     app_context.store.client.hset(part, "api_failures", 0)
-    assert "API error" not in scrape_do("status", run_id).output
+    shown = scrape_do("status", run_id).output
+    assert "API error" not in shown
+    assert "waiting for" not in shown
 
 
 def test_status_shows_words_that_this_version_does_not_know(scrape_do, app_context):

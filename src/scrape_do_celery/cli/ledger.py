@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scrape_do_celery.cli.output import NONE, format_moment, print_facts, print_table, printable
+from scrape_do_celery.figures import format_figure
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.runs.results import store_text
 from scrape_do_celery.store.commands.purchases import UNRESOLVED, PurchaseStatus, ReadLedgerDay
@@ -113,13 +114,11 @@ class PurchaseSums:
 
 
 def _sum_facts(sums: PurchaseSums) -> list[tuple[str, str]]:
+    reported = format_figure(sums.credits)
     return [
-        ("purchases", f"{sums.purchases}, of which {sums.unresolved} unresolved"),
-        ("targets", str(sums.targets)),
-        (
-            "credits",
-            f"{sums.credits:.10g} reported, {sums.estimated_credits} estimated, for {sums.known} ended purchase(s)",
-        ),
+        ("purchases", f"{sums.purchases:,}, of which {sums.unresolved:,} unresolved"),
+        ("targets", format_figure(sums.targets)),
+        ("credits", f"{reported} reported, {sums.estimated_credits:,} estimated, for {sums.known:,} ended purchase(s)"),
     ]
 
 
@@ -130,8 +129,8 @@ def _sums_json(sums: PurchaseSums) -> dict[str, Any]:
 def _purchase_row(one: Purchase) -> tuple[str, ...]:
     return (
         *(_purchase_time(one), printable(one.part_id.run_id), printable(one.job_id or NONE), one.status.value),
-        *(one.outcome or NONE, str(one.part_id.part), str(one.sequence), str(one.targets)),
-        *(f"{one.credits:.10g}" if has_cost(one) else NONE, str(one.estimated_credits)),
+        *(one.outcome or NONE, str(one.part_id.part), str(one.sequence), format_figure(one.targets)),
+        *(format_figure(one.credits) if has_cost(one) else NONE, format_figure(one.estimated_credits)),
     )
 
 

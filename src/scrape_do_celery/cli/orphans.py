@@ -16,6 +16,7 @@ from scrape_do_celery.cli.output import NONE, format_moment, print_table, printa
 from scrape_do_celery.config.accounts import account_fingerprints
 from scrape_do_celery.config.urls import masked
 from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
+from scrape_do_celery.figures import format_figure
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.store.register import find_neighbours, find_owner
 
@@ -171,7 +172,7 @@ def _orphan_row(one: OrphanJob) -> tuple[str, ...]:
             format_moment(one.job.start_time),
             _ownership_note(one),
         ),
-        *(str(one.tasks), str(one.done), _credits_text(one)),
+        *(format_figure(one.tasks), format_figure(one.done), _credits_text(one)),
     )
 
 
@@ -187,7 +188,7 @@ def _ownership_note(one: OrphanJob) -> str:
 
 def _credits_text(one: OrphanJob) -> str:
     least, most = one.credits
-    return f"{least:.10g}" if least == most else f"{least:.10g} to {most:.10g}"
+    return format_figure(least) if least == most else f"{format_figure(least)} to {format_figure(most)}"
 
 
 def _as_json(found: Sequence[OrphanJob], others: Sequence[NotAnOrphan], ends: dict[str, str]) -> dict[str, Any]:

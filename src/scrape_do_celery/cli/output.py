@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from scrape_do_celery.figures import format_figure
 from scrape_do_celery.outside_text import one_line
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ def task_row(task: TaskDetails) -> tuple[str, ...]:
         printable(task.url),
         "gone" if task.gone else printable(str(task.status)),
         str(task.status_code or NONE),
-        NONE if size is None else str(size),
-        NONE if task.cost is None else f"{task.cost:g}",
+        NONE if size is None else format_figure(size),
+        NONE if task.cost is None else format_figure(task.cost),
     )
 
 

@@ -13,8 +13,10 @@ from scrape_do_celery import runs
 from scrape_do_celery.cli.group import WRONG
 from scrape_do_celery.cli.output import TASK_COLUMNS, print_facts, print_rich_table, printable, task_row
 from scrape_do_celery.cli.pages import write_page
-from scrape_do_celery.errors import EncryptionKeyError, ResultNotReadyError, ScrapeDoError
+from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError
+from scrape_do_celery.figures import format_figure
 from scrape_do_celery.models import JobCreationRequest
+from scrape_do_celery.models.reasons import join_reasons, reasons_from_json
 from scrape_do_celery.rules.outcomes import may_have_bought
 from scrape_do_celery.store import PartState
 from scrape_do_celery.store.commands.runs import ReadRun
@@ -71,12 +73,13 @@ def enqueue_run(urls: tuple[str, ...], source: IO[str] | None, request: IO[str] 
 def print_status(run_id: str) -> None:
     """Print state, progress and jobs of a run."""
     handle = runs.RunHandle(run_id)
-    record, progress = _read_record(run_id), handle.progress
+    record, status = _read_record(run_id), handle.status
     print_facts(
         [
             ("run", run_id),
             ("state", record.state.value),
-            ("tasks", f"{progress.done} done, {progress.failed} failed, {progress.total} in all"),
+            *([] if status.waiting_for is None else [("waiting for", str(status.waiting_for))]),
+            ("tasks", f"{status.done:,} done, {status.failed:,} failed, {status.total:,} in all"),
             *_job_facts(handle),
             *(("API error", printable(one)) for one in _api_errors(record)),
             *_unknown_words(record),
@@ -145,11 +148,8 @@ def _wait_for_end(run_id: str, wait: float) -> RunRecord:
     until = time.monotonic() + wait
     while (record := _read_record(run_id)).outcome is None:
         if time.monotonic() >= until:
-            raise ResultNotReadyError(
-                f"run {run_id} is {record.state} and has not ended; wait longer, or try again later; if the state does "
-                "not change, run `scrape-do doctor`",
-                run_id,
-            )
+            status = runs.RunHandle(run_id).status
+            raise status.not_ready_error(f"is {status.state} and has not ended")
         time.sleep(_CHECK_INTERVAL)
     return record
 
@@ -176,9 +176,11 @@ def _result_facts(record: RunRecord) -> list[tuple[str, str]]:
     if any(may_have_bought(part.outcome, purchases=part.purchases, job_id=part.job_id) for part in record.parts):
         jobs = f"{jobs}; one more may have been bought" if jobs else "no job is known; one may have been bought"
     counts = small.get("counts", {})
+    reasons = reasons_from_json(small.get("reasons"))
     return [
-        ("tasks", ", ".join(f"{number} {name}" for name, number in counts.items())),
-        ("credits", f"{small.get('credits', 0):g}"),
+        ("tasks", ", ".join(f"{number:,} {name}" for name, number in counts.items())),
+        *([("reasons", printable(join_reasons(reasons)))] if reasons else []),
+        ("credits", format_figure(small.get("credits", 0))),
         ("jobs", jobs or "no job was bought"),
     ]
 

@@ -42,6 +42,13 @@ class RunError(ScrapeDoError):
 class ResultNotReadyError(RunError, TimeoutError):
     """The run has not ended yet. The run continues."""
 
+    @property
+    def waiting_for(self) -> dict[str, Any] | None:
+        """The reason why the run waits, as `RunStatus.to_json()` has it; None if nothing holds it back."""
+        # Not the third argument: Python takes the third argument of each `TimeoutError` away, as the name of a file.
+        waiting_for: dict[str, Any] | None = self._get_argument(3)
+        return waiting_for
+
 
 class RunNotFoundError(RunError, LookupError):
     """The store has no record of this run: it was never written, was deleted, or has expired."""

@@ -7,7 +7,7 @@ Celery's JSON as well as pickle.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final, Self, TypeAlias
 
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo
@@ -19,6 +19,7 @@ from scrape_do_celery.outside_text import redact_answer
 from .fields import Flag, Id, Ids, Number, Status, Text, Word, list_repair
 from .ids import check_ids, read_id, unique_ids
 from .parsing import plain_object
+from .reasons import FailureReason, join_reasons, reasons_from_json, reasons_to_json
 from .repairs import FieldRepair, read_tolerantly
 from .statuses import FAILURES, JobStatus, is_terminal, read_status
 from .wire import AnswerModel, LifecycleModel, WireModel
@@ -193,8 +194,10 @@ class JobLifecycleError(AsyncAPIError):
         run_id: str | None = None,
         counts: Mapping[str, int] | None = None,
         open_job_id: str | None = None,
+        reasons: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
-        super().__init__(*drop_trailing_nones(dump_job(job), run_id, dict(counts) if counts else None, open_job_id))
+        counted, grouped = dict(counts) if counts else None, [dict(one) for one in reasons or ()] or None
+        super().__init__(*drop_trailing_nones(dump_job(job), run_id, counted, open_job_id, grouped))
 
     @classmethod
     def cut(cls, job: JobDetails, run_id: str | None = None, limit: int = 20) -> Self:
@@ -229,6 +232,16 @@ class JobLifecycleError(AsyncAPIError):
         """The numbers of tasks that `failed` and were `canceled`, and of all tasks (`total`)."""
         return dict(self._get_argument(2) or _count_tasks(self.args[0] or {}))
 
+    @property
+    def reasons(self) -> tuple[FailureReason, ...]:
+        """The reasons of the failed tasks, the most frequent first; empty for a job of the bare client."""
+        return reasons_from_json(self._get_argument(4))
+
+    def with_reasons(self, reasons: Iterable[FailureReason]) -> Self:
+        """Return the error with the reasons of the failed tasks."""
+        job, run_id, counts, open_job_id = (self._get_argument(position) for position in range(4))
+        return type(self)(job, run_id, counts, open_job_id, reasons_to_json(reasons))
+
     def _describe(self) -> str:
         job = self.args[0]
         if job is None and self.open_job_id is not None:
@@ -241,8 +254,9 @@ class JobLifecycleError(AsyncAPIError):
         counts = self.counts
         if not counts.get("total"):
             return text
-        text += f": {counts.get('failed', 0)} of {counts['total']} tasks failed"
-        return f"{text}, {counts['canceled']} canceled" if counts.get("canceled") else text
+        text += f": {counts.get('failed', 0):,} of {counts['total']:,} tasks failed"
+        text += f", {counts['canceled']:,} canceled" if counts.get("canceled") else ""
+        return f"{text}: {join_reasons(self.reasons)}" if self.reasons else text
 
 
 class JobFailedError(JobLifecycleError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scrape_do_celery.rules.waits import WaitingFor, WaitKind
 from scrape_do_celery.runs.async_enqueue import aenqueue, aenqueue_many
 from scrape_do_celery.runs.celery_app import EAGER, is_own_app, make_app, settings_of
 from scrape_do_celery.runs.context import BATCH, AppContext, StepMessage, batched, ensure_default_app
@@ -19,6 +20,8 @@ __all__ = [
     "RunHandle",
     "RunStatus",
     "StepMessage",
+    "WaitKind",
+    "WaitingFor",
     "aenqueue",
     "aenqueue_many",
     "batched",

@@ -93,7 +93,11 @@ class RunHandle(AsyncRunMethods):
     @_limited
     def status(self) -> RunStatus:
         """The state, figures and times of the run, without pages."""
-        return RunStatus.from_record(self._read_record())
+        store, account = self._app_context.store, self._app_context.settings.account_id
+        status = RunStatus.read(store, self.run_id, account)
+        if status is None:
+            raise results.run_not_found_error(store, self.run_id)
+        return status
 
     @property
     @_limited
@@ -286,12 +290,8 @@ class RunHandle(AsyncRunMethods):
         )
 
     def _not_ready_error(self, timeout: float | None) -> ResultNotReadyError:
-        waited = "" if timeout is None else f" after {timeout:g} s"
-        return ResultNotReadyError(
-            f"run {self.run_id} is still {self.state}{waited}; wait longer, or try again later; if the state does not "
-            "change, run `scrape-do doctor`",
-            self.run_id,
-        )
+        waited, status = "" if timeout is None else f" after {timeout:g} s", self.status
+        return status.not_ready_error(f"is still {status.state}{waited}")
 
 
 def _deciding_job(record: RunRecord, jobs: dict[int, JobDetails]) -> JobDetails | None:

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery.errors import RefusedValueError
+from scrape_do_celery.errors import RefusedValueError, ResultNotReadyError
+from scrape_do_celery.models.reasons import FailureReason, join_reasons, reasons_from_json, reasons_to_json
 from scrape_do_celery.rules.lifecycle import MAX_WORDS
+from scrape_do_celery.rules.waits import WaitingFor, WaitKind
+from scrape_do_celery.store.commands.runs import ReadRunWait
 
 if TYPE_CHECKING:
     from scrape_do_celery.errors import ScrapeDoError
-    from scrape_do_celery.store import RunRecord, RunState
+    from scrape_do_celery.store import RunRecord, RunState, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +45,20 @@ class RunStatus:
     error: ScrapeDoError | None
     #: status words of the API that this package does not know, at most five
     unknown_statuses: tuple[str, ...] = ()
-    #: the last error of a part that waits after a failed call, or the value of the run that is refused; None if nothing
-    #: keeps the run
-    waiting_for: str | None = None
+    #: the reasons of failed tasks with their numbers, the most frequent first; empty for a live run
+    reasons: tuple[FailureReason, ...] = ()
+    #: why the live run waits; None if nothing holds it back
+    waiting_for: WaitingFor | None = None
 
     @classmethod
-    def from_record(cls, record: RunRecord) -> RunStatus:
-        """Return the status of a record."""
+    def read(cls, store: Store, run_id: str, account: str) -> RunStatus | None:
+        """Return the status of a run, read in one round trip; None if the run does not exist."""
+        found = store.run(ReadRunWait(run_id, account))
+        return None if found is None else cls.from_record(*found)
+
+    @classmethod
+    def from_record(cls, record: RunRecord, waiting_for: WaitingFor | None = None) -> RunStatus:
+        """Return the status of a record, with the reason of its wait as read with it."""
         parts = record.parts
         return cls(
             run_id=record.run_id,
@@ -63,13 +73,32 @@ class RunStatus:
             ended=None if record.ended is None else datetime.fromtimestamp(record.ended, UTC),
             error=record.error,
             unknown_statuses=tuple(dict.fromkeys(word for part in parts for word in part.unknown_statuses))[:MAX_WORDS],
-            waiting_for=_find_reason(record),
+            reasons=reasons_from_json((record.result or {}).get("reasons")),
+            waiting_for=waiting_for or _find_refused_value(record),
         )
 
     @property
     def has_ended(self) -> bool:
         """Whether the outcome is decided."""
         return self.state.is_outcome
+
+    def progress_text(self) -> str:
+        """Return the progress as a line of text, with the reasons of failures and of a wait, for monitors."""
+        text = f"{self.done:,} of {self.total:,} tasks done"
+        text += f", {self.failed:,} failed" if self.failed else ""
+        text += f": {join_reasons(self.reasons)}" if self.reasons else ""
+        return text if self.waiting_for is None else f"{text}; waits: {self.waiting_for}"
+
+    def not_ready_error(self, text: str) -> ResultNotReadyError:
+        """Return the error of a caller that cannot wait longer for the end. `text` is what it says of the run."""
+        waits = "" if self.waiting_for is None else f"; it waits: {self.waiting_for}"
+        return ResultNotReadyError(
+            f"run {self.run_id} {text}{waits}; wait longer, or try again later; if the state does not change, run "
+            "`scrape-do doctor`",
+            self.run_id,
+            None,
+            None if self.waiting_for is None else self.waiting_for.to_json(),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the status as JSON values, for a page that shows progress or for an event."""
@@ -82,14 +111,14 @@ class RunStatus:
             "created": self.created.isoformat(),
             "ended": None if self.ended is None else self.ended.isoformat(),
             "unknown_statuses": list(self.unknown_statuses),
-            "waiting_for": self.waiting_for,
+            "reasons": reasons_to_json(self.reasons),
+            "waiting_for": None if self.waiting_for is None else self.waiting_for.to_json(),
             "error": None if self.error is None else {"type": type(self.error).__name__, "message": str(self.error)},
         }
 
 
-def _find_reason(record: RunRecord) -> str | None:
-    """Return why a run waits; None if it goes on. The outcome of an ended run waits for a value that is refused."""
-    reasons = [part.waiting_for for part in record.parts if part.waiting_for]
-    if isinstance(record.unreadable, RefusedValueError):
-        reasons.append(str(record.unreadable))
-    return reasons[0] if reasons else None
+def _find_refused_value(record: RunRecord) -> WaitingFor | None:
+    """Return the wait of an ended run whose outcome cannot be told, because a value of it is refused."""
+    if not isinstance(record.unreadable, RefusedValueError):
+        return None
+    return WaitingFor(WaitKind.VALUE_REFUSED, str(record.unreadable))

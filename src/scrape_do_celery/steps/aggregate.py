@@ -10,12 +10,14 @@ from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import EncryptionKeyError, PoisonedRunError
 from scrape_do_celery.local_variables import clear_locals
 from scrape_do_celery.log_fields import get_logger, log_fields
-from scrape_do_celery.models import TaskFailedError
+from scrape_do_celery.models import JobFailedError, TaskFailedError
+from scrape_do_celery.models.reasons import FailureReason, reasons_to_json
 from scrape_do_celery.outside_text import redact_answer
 from scrape_do_celery.redaction import redact_error
 from scrape_do_celery.rules.outcomes import error_for_outcome, worst_outcome
 from scrape_do_celery.runs import results
 from scrape_do_celery.steps.deliver import deliver_record
+from scrape_do_celery.steps.failure_reasons import read_reasons
 from scrape_do_celery.steps.loop import call_in_caller
 from scrape_do_celery.steps.waiting_parts import warn_unreadable
 from scrape_do_celery.store import PartState, RunRecord, RunState
@@ -24,7 +26,7 @@ from scrape_do_celery.store.commands.parts import ReadJob, ReadPartSpec
 from scrape_do_celery.store.commands.runs import CountDecisionAttempt, ReadRun, RecordOutcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from scrape_do_celery.errors import ScrapeDoError
     from scrape_do_celery.models import JobDetails
@@ -98,7 +100,10 @@ async def _compose_outcome(context: WorkerContext, record: RunRecord, attempt: i
     found = await asyncio.gather(*(store.run(ReadJob(record.part_id(number))) for number in range(len(record.parts))))
     jobs = {number: job for number, job in enumerate(found) if job is not None}
     job = jobs.get(decided_by) or next(iter(jobs.values()), None)
-    small = small_result(record, outcome, job, context.settings.key_prefix)
+    reasons = await read_reasons(context, record, jobs)
+    if reasons and isinstance(error, JobFailedError):
+        error = error.with_reasons(reasons)
+    small = small_result(record, outcome, job, context.settings.key_prefix, reasons)
     fields: dict[str, Any] = {"decided_by": decided_by, "result": pack(small)}
     if error is not None:
         fields["error"] = json.dumps(error.to_json())
@@ -134,7 +139,13 @@ def _first_failed(app_context: AppContext, record: RunRecord) -> tuple[int, Task
     return None
 
 
-def small_result(record: RunRecord, outcome: RunState, job: JobDetails | None, prefix: str) -> dict[str, Any]:
+def small_result(
+    record: RunRecord,
+    outcome: RunState,
+    job: JobDetails | None,
+    prefix: str,
+    reasons: Sequence[FailureReason] = (),
+) -> dict[str, Any]:
     """Return the result that travels through Celery, which never holds a page.
 
     The result has figures, the deciding job cut short, and the location of the contents.
@@ -151,6 +162,7 @@ def small_result(record: RunRecord, outcome: RunState, job: JobDetails | None, p
         },
         "credits": sum(part.credits for part in parts),
         "run_id": record.run_id,
+        **({"reasons": reasons_to_json(reasons)} if reasons else {}),
         "job": None if job is None else redact_answer(job.cut().to_wire()),
         "jobs": [part.job_id for part in parts if part.job_id],
         "contents": {"store": "redis", "prefix": prefix},

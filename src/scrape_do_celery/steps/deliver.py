@@ -17,6 +17,7 @@ from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.redaction import message_reprs
 from scrape_do_celery.runs.canvas import is_followed
 from scrape_do_celery.runs.stand_in_producers import DeliveryProducer
+from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.steps.celery_results import cannot_be_asked, expected_state, read_delivered_state
 from scrape_do_celery.steps.requeue import requeue_message, requeue_on_outage
 from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, ClaimOnce, IsRunForgotten, ReadRun, WasClaimed
@@ -69,7 +70,7 @@ def deliver_record(app_context: AppContext, record: RunRecord, *, redelivery: bo
 
 def _publish_outcome(app_context: AppContext, record: RunRecord, waiter: str, stored: str) -> bool:
     """Publish the outcome to one waiter. Return whether the broker took the message."""
-    run_id = record.run_id
+    run_id, headers = record.run_id, {routing.OUTCOME_HEADER: _facts_for_monitors(record)}
     try:
         message = loads(stored) if stored else {"options": {}}  # type: ignore[no-untyped-call]
         shown: dict[str, Any] = {
@@ -77,10 +78,14 @@ def _publish_outcome(app_context: AppContext, record: RunRecord, waiter: str, st
             "producer": DeliveryProducer(app_context, message["options"]),
         }
         if stored:
-            signature(message, app=app_context.app).apply_async(**shown)
+            finish = signature(message, app=app_context.app)
+            # The options of a call replace those of its signature, and the canvas has headers of its own.
+            finish.apply_async(headers={**(finish.options.get("headers") or {}), **headers}, **shown)
         else:
             options = {"queue": app_context.settings.queue, "task_id": waiter, "add_to_parent": False}
-            app_context.app.send_task(routing.DELIVER_OUTCOME, args=[run_id], shadow=routing.SCRAPE, **options, **shown)
+            app_context.app.send_task(
+                routing.DELIVER_OUTCOME, args=[run_id], shadow=routing.SCRAPE, headers=headers, **options, **shown
+            )
     except Exception as error:  # noqa: BLE001 (brokers and signatures fail in many ways; the dispatcher publishes again)
         log.warning(
             "could not publish the outcome of run %s: %s; the dispatcher publishes it again",
@@ -90,6 +95,17 @@ def _publish_outcome(app_context: AppContext, record: RunRecord, waiter: str, st
         )
         return False
     return True
+
+
+def _facts_for_monitors(record: RunRecord) -> dict[str, Any]:
+    """Return the facts about a run that the events of its delivery show."""
+    status = RunStatus.from_record(record)
+    ended = record.created if record.ended is None else record.ended
+    return {
+        "outcome": status.state.value,
+        "seconds": round(max(0.0, ended - (record.accepted or record.created)), 3),
+        "progress": status.progress_text(),
+    }
 
 
 def return_outcome(app_context: AppContext, run_id: str, waiter: str) -> dict[str, Any] | None:

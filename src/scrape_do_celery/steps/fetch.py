@@ -23,6 +23,7 @@ from scrape_do_celery.rules.lifecycle import (
     was_stopped,
 )
 from scrape_do_celery.rules.polling import MAX_TASK_FETCHES, delay_before_last
+from scrape_do_celery.rules.waits import FETCH_BELOW, WaitKind
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.breaker import apply_to_all_workers
 from scrape_do_celery.steps.fetch_task import (
@@ -46,7 +47,7 @@ from scrape_do_celery.steps.loop import gather_or_cancel
 from scrape_do_celery.steps.positions import position_job
 from scrape_do_celery.steps.retry import retry_after_error
 from scrape_do_celery.steps.status_words import note_words
-from scrape_do_celery.steps.store_health import FETCH_BELOW, FULL_STORE_DELAY
+from scrape_do_celery.steps.store_health import FULL_STORE_DELAY
 from scrape_do_celery.store import Claim, PartState, RunState
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands.contents import CountDone, ReadContents, ReadStoredPositions
@@ -148,7 +149,7 @@ async def _fetch_missing(context: WorkerContext, claim: Claim, job: JobDetails) 
     if found.cut:
         await context.release_until(claim, {**fields, **CLEAR_FAILURES}, 0.0, redispatch_after=_REQUEUE_DELAY)
         return StepMessage(routing.FETCH_TASKS, (str(claim.part_id),))
-    fields |= _failure_fields(found, is_waiting=bool(waiting))
+    fields |= _failure_fields(claim, found, is_waiting=bool(waiting))
     await context.release_until(claim, fields, _fetch_delay(context, claim, found, passes))
     return None
 
@@ -161,9 +162,10 @@ def _fetch_delay(context: WorkerContext, claim: Claim, found: FetchPass, passes:
     return wait if claim.stop_reason is None else min(wait, context.settings.cancel_grace)
 
 
-def _failure_fields(found: FetchPass, *, is_waiting: bool) -> dict[str, Value]:
+def _failure_fields(claim: Claim, found: FetchPass, *, is_waiting: bool) -> dict[str, Value]:
     if found.unusable:
-        return {"api_failures": 1, "refused_since": 0, "api_error": found.unusable}
+        trouble = {"trouble": WaitKind.API_ERROR, "trouble_since": f"{claim.trouble_since(WaitKind.API_ERROR):.4f}"}
+        return {"api_failures": 1, "refused_since": 0, "api_error": found.unusable, **trouble}
     return {} if is_waiting else CLEAR_FAILURES
 
 

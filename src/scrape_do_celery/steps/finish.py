@@ -51,7 +51,7 @@ async def finish_stopped_part(
     """End a part that was canceled, or whose deadline passed."""
     outcome = outcome_of_stop(claim.stop_reason)
     return await finish_part(
-        context, claim, outcome, _default_error(claim, outcome, job), purchase_status=purchase_status
+        context, claim, outcome, default_error(claim, outcome, job), purchase_status=purchase_status
     )
 
 
@@ -69,10 +69,11 @@ async def finish_ended_part(
 ) -> StepMessage | None:
     """End a part whose job has ended and whose contents are stored; `done` of its tasks succeeded."""
     outcome = part_outcome(job, claim.stop_reason, done=done)
-    return await finish_part(context, claim, outcome, _default_error(claim, outcome, job))
+    return await finish_part(context, claim, outcome, default_error(claim, outcome, job))
 
 
-def _default_error(claim: Claim, outcome: RunState, job: JobDetails | None) -> ScrapeDoError | None:
+def default_error(claim: Claim, outcome: RunState, job: JobDetails | None) -> ScrapeDoError | None:
+    """Return the error of an outcome that has no more specific error."""
     return error_for_outcome(claim.part_id.run_id, outcome, job, claim.max_wait, claim.part.job_id)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from scrape_do_celery import routing
 from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError, StoreUnavailableError
 from scrape_do_celery.log_fields import get_logger, log_fields
@@ -13,6 +15,7 @@ from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.finish import CLEAR_FAILURES, finish_part, finish_poisoned, finish_stopped_part
 from scrape_do_celery.steps.job_search import search_for_job
 from scrape_do_celery.steps.retry import retry_after_error
+from scrape_do_celery.steps.unsent import TOO_OLD
 from scrape_do_celery.store import Claim, PartState, RunState
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands.parts import UpdatePart, UpdateResult
@@ -33,6 +36,17 @@ async def reconcile_part(context: WorkerContext, claim: Claim) -> StepMessage | 
     The part adopts the job, or is resubmitted or ended if no job exists by all that can be known. If a job may belong
     to another part, this part ends in doubt. Otherwise the part becomes due for another search.
     """
+    try:
+        claim.spec()
+    except ValidationError as error:
+        # Without the request, the job cannot be distinguished from others. If each step failed, the part would be
+        # taken out of work without this reason.
+        why = f"its request cannot be read ({error.error_count()} invalid values); {TOO_OLD}"
+        return await _end_in_doubt(context, claim, why, [])
+    return await _search_once(context, claim)
+
+
+async def _search_once(context: WorkerContext, claim: Claim) -> StepMessage | None:
     try:
         search = await search_for_job(context, claim)
     except (EncryptionKeyError, StoreUnavailableError):

@@ -9,6 +9,7 @@ from scrape_do_celery.errors import JobLostError
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.rules.api_errors import decide_retry, describe_trouble, is_auth, is_client_error
 from scrape_do_celery.rules.polling import MAX_NOT_FOUND_POLLS, NOT_FOUND_GRACE, delay_before_last, job_not_found
+from scrape_do_celery.rules.waits import kind_of_trouble
 from scrape_do_celery.steps.breaker import apply_to_all_workers
 from scrape_do_celery.steps.finish import finish_part, finish_stopped_part
 from scrape_do_celery.store import RunState
@@ -64,9 +65,12 @@ async def retry_after_error(  # noqa: PLR0913 (the failed call, and how the part
             context, claim, RunState.FAILED, error, purchase_status=str((fields or {}).get("purchase_status", ""))
         )
     refused_since = since or claim.now if is_client_error(error) else 0
+    trouble = kind_of_trouble(error)
     noted = {
         "api_failures": claim.part.api_failures + 1,
         "api_error": describe_trouble(error),
+        "trouble": trouble,
+        "trouble_since": f"{claim.trouble_since(trouble):.4f}",
         "refused_since": f"{refused_since:.4f}",
     }
     # A run with a stop request retries often enough to end in time.

@@ -15,14 +15,15 @@ from scrape_do_celery.errors import EncryptionKeyError, RefusedValueError
 from scrape_do_celery.errors.base import describe_error
 from scrape_do_celery.local_variables import clear_locals
 from scrape_do_celery.log_fields import get_logger, in_step, log_fields
+from scrape_do_celery.rules.waits import WaitKind
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.breaker import try_account
 from scrape_do_celery.steps.context import WorkerContext
-from scrape_do_celery.steps.finish import finish_part, finish_stopped_part
 from scrape_do_celery.steps.isolation import NoTurnError
 from scrape_do_celery.steps.leases import LeaseLostError, with_lease
 from scrape_do_celery.steps.loop import call_in_caller
 from scrape_do_celery.steps.rate_limiter import is_stopping
+from scrape_do_celery.steps.unsent import end_stopped_unsent_part, end_unsent_part
 from scrape_do_celery.steps.waiting_parts import warn_missing_key, warn_other_account, warn_refused_value
 from scrape_do_celery.store import Claim, PartId, PartState, RunState
 from scrape_do_celery.store.commands import limits
@@ -164,8 +165,8 @@ async def _run_claimed(handler: Handler, context: WorkerContext, claim: Claim) -
         return await _handle_foreign_part(context, claim)
     if claim.breaker and (refusal := await try_account(context)):
         if claim.breaker == "over":
-            return await finish_part(context, claim, RunState.FAILED, refusal)
-        await context.release_until(claim, {}, limits.PROBE)
+            return await end_unsent_part(context, claim, RunState.FAILED, refusal)
+        await context.release_until(claim, {"held_by": context.settings.account_id}, limits.PROBE)
         return None
     try:
         return await handler(context, claim)
@@ -174,7 +175,11 @@ async def _run_claimed(handler: Handler, context: WorkerContext, claim: Claim) -
         # shows why. The attempt does not count.
         warn_refused_value(context.once, error)
         failures = claim.part.api_failures + 1
-        fields = {"api_failures": failures, "api_error": str(error)}
+        trouble = {
+            "trouble": WaitKind.VALUE_REFUSED,
+            "trouble_since": f"{claim.trouble_since(WaitKind.VALUE_REFUSED):.4f}",
+        }
+        fields = {"api_failures": failures, "api_error": str(error), **trouble}
         await context.release_until(claim, fields, _LOCKED * min(failures, _LONGEST_LOCK))
         return None
     except EncryptionKeyError as error:
@@ -194,7 +199,7 @@ async def _handle_foreign_part(context: WorkerContext, claim: Claim) -> StepMess
             claim.part.job_id or "(id unknown)",
             extra=log_fields("part_without_account", claim.part_id),
         )
-        return await finish_stopped_part(context, claim, None)
+        return await end_stopped_unsent_part(context, claim)
     await context.release_until(claim, {}, 1.0)
     return None
 

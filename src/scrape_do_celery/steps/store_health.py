@@ -11,6 +11,7 @@ from redis.exceptions import ResponseError
 
 from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.log_fields import get_logger, log_fields
+from scrape_do_celery.rules.waits import BUY_BELOW, FETCH_BELOW, NO_EVICTION
 from scrape_do_celery.steps.once import OnceFilter
 
 if TYPE_CHECKING:
@@ -20,10 +21,6 @@ log = get_logger(__name__)
 
 #: Seconds for which an answer about durability is valid, and an answer about memory.
 _DURABLE_FOR, _MEMORY_FOR = 2.0, 1.0
-#: Shares of the store's memory limit above which no job is bought, and no page is fetched.
-BUY_BELOW, FETCH_BELOW = 0.80, 0.95
-#: The policy of a full store that refuses writes. Any other policy deletes keys.
-NO_EVICTION = "noeviction"
 #: Seconds until a full store is checked again.
 FULL_STORE_DELAY = 5.0
 

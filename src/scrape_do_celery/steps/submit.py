@@ -16,14 +16,15 @@ from scrape_do_celery.local_variables import clear_locals
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.redaction import redact_error
 from scrape_do_celery.rules.api_errors import is_auth
-from scrape_do_celery.rules.reconciliation import marker_of, with_marker
 from scrape_do_celery.rules.submit import SubmitFailure, classify_submit_error
 from scrape_do_celery.rules.targets import PartDigests
+from scrape_do_celery.rules.waits import BUY_BELOW
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.finish import CLEAR_FAILURES, finish_part, finish_stopped_part
 from scrape_do_celery.steps.leases import LeaseLostError
 from scrape_do_celery.steps.retry import retry_after_error
-from scrape_do_celery.steps.store_health import BUY_BELOW, FULL_STORE_DELAY
+from scrape_do_celery.steps.store_health import FULL_STORE_DELAY
+from scrape_do_celery.steps.unsent import TOO_OLD, end_unsent_part, hold_part_back, mark_request
 from scrape_do_celery.store import SKIPPED, Claim, PartState, RunState
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands.parts import UpdatePart, UpdateResult
@@ -46,8 +47,6 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-#: Seconds until the next attempt if the store has just ceased to be durable.
-DURABILITY_DELAY = 3.0
 #: Verdicts on the intent of a part that must not be bought any more.
 _UNNEEDED = frozenset({IntentVerdict.STOP_REQUESTED, IntentVerdict.SKIP_UNSENT})
 #: Fields of a part whose `POST` certainly bought nothing, so that the part is queued again.
@@ -63,16 +62,9 @@ async def submit_part(context: WorkerContext, claim: Claim) -> StepMessage | Non
     try:
         request = claim.spec().request
     except ValueError as error:
-        return await finish_part(
-            context,
-            claim,
-            RunState.FAILED,
-            InvalidRequestError(
-                f"the request cannot be sent: {error}; this worker may be older than the process that enqueued: "
-                "upgrade the workers"
-            ),
-        )
-    request, marker = _mark_request(context, claim, request)
+        text = f"the request cannot be sent: {error}; {TOO_OLD}"
+        return await end_unsent_part(context, claim, RunState.FAILED, InvalidRequestError(text))
+    request, marker = mark_request(context, claim, request)
     if claim.skip_unsent or claim.stop_reason:
         return await _finish_unneeded(context, claim, await _write_intent(context, claim, request, marker))
     if not await context.health.is_below(BUY_BELOW):
@@ -97,38 +89,16 @@ async def _buy_job(
         # The stop or skip came after the claim, so the next claim sees it. If stale, another step has the part.
         await context.release_until(claim, {}, 0.0)
         return StepMessage(routing.SUBMIT_JOBS, (str(claim.part_id),))
-    return await _hold_part_back(context, claim, verdict)
+    return await hold_part_back(context, claim, verdict)
 
 
 async def _finish_unneeded(context: WorkerContext, claim: Claim, verdict: IntentVerdict) -> StepMessage | None:
     """End a part that must not be bought, unless it may have been bought before the store lost its last writes."""
     if verdict not in _UNNEEDED:
-        return await _hold_part_back(context, claim, verdict)
+        return await hold_part_back(context, claim, verdict)
     return await (
         finish_part(context, claim, SKIPPED) if claim.skip_unsent else finish_stopped_part(context, claim, None)
     )
-
-
-async def _hold_part_back(context: WorkerContext, claim: Claim, verdict: IntentVerdict) -> StepMessage | None:
-    """Release a part whose `POST` must not be sent now. A `stale` part belongs to another step and is left alone."""
-    if verdict is IntentVerdict.MAYBE_SENT:
-        return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.part_id),))
-    if verdict is IntentVerdict.DURABILITY_PENDING:
-        await context.release_until(claim, {}, DURABILITY_DELAY)
-    elif verdict is IntentVerdict.TARGETS_LOCKED:
-        # The part becomes due when the other purchase is resolved. The delay only guards against a missed wake-up.
-        await context.release_until(claim, {"polls": claim.part.polls + 1}, context.backoff(claim.part.polls))
-    return None
-
-
-def _mark_request(context: WorkerContext, claim: Claim, request: JobCreationRequest) -> tuple[JobCreationRequest, str]:
-    """Return the request as it is sent, and its marker. On an account of our own, a request needs no marker."""
-    settings = context.settings
-    if not settings.shared_account:
-        return request, ""
-    marker = marker_of(settings.key_prefix, str(claim.part_id))
-    marked = with_marker(request, marker, settings.marker_url)
-    return (request, "") if marked is None else (marked, marker)
 
 
 async def _write_intent(

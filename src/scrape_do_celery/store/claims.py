@@ -9,7 +9,7 @@ from scrape_do_celery.errors import SubmitInDoubtError
 from scrape_do_celery.rules.polling import RETENTION
 from scrape_do_celery.rules.states import PartState
 from scrape_do_celery.store.keys import Keys
-from scrape_do_celery.store.options import decrypt_run_options, decrypt_spec
+from scrape_do_celery.store.options import decrypt_run_options, decrypt_spec, decrypt_targets
 from scrape_do_celery.store.records import PartRecord, RunRecord, pairs
 
 if TYPE_CHECKING:
@@ -114,3 +114,17 @@ class Claim:
         """
         fields = {"spec": self.spec_field, f"targets:{self.part_id.part}": self.targets_field}
         return decrypt_spec(self.keys, self.part_id.run_id, fields)
+
+    def trouble_since(self, kind: str) -> float:
+        """Return since when calls of the part fail for this kind of reason: from now on, if it is a new one."""
+        part = self.part
+        is_same = part.api_failures and part.trouble == kind and part.trouble_since is not None
+        return part.trouble_since or self.now if is_same else self.now
+
+    def targets(self) -> list[str]:
+        """Return the targets of this part as texts, also those of a request that this version cannot read.
+
+        Raises:
+            EncryptionKeyError: If this process cannot decrypt them.
+        """
+        return decrypt_targets(self.keys, self.part_id.run_id, f"targets:{self.part_id.part}", self.targets_field)

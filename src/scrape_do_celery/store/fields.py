@@ -239,11 +239,8 @@ def _other(name: str, type_: str, meaning: str, *, encrypted: bool = False) -> S
 
 #: The fields of a part that `PartRecord` does not have: scripts or commands read them.
 OTHER_PART_FIELDS: Final = (
-    _other("lease", "float", "until when the claim holds the part"),
     _other("token", "str", "token of the claim; empty if no step holds the part"),
-    _other("dispatches", "int", "step messages since the last claim"),
     _other("breaker", "str", "verdict on the account that the claim got"),
-    _other("account", "str", "account that buys the job, or bought it"),
     _other("purchase_status", "str", "status of the last purchase in the ledger"),
     _other("estimate", "int", "estimated credits of the last purchase"),
     _other("nonce", "str", "nonce of the last intent"),
@@ -254,7 +251,7 @@ OTHER_PART_FIELDS: Final = (
     _other("locks", "str", "digests whose target locks the part holds"),
     _other("slot", "str", "account of the job slot that the part holds"),
     _other("slot_queue", "str", "account for whose job slot the part waits"),
-    _other("poll_set", "str", "key of the poll set that the part is in"),
+    _other("held_by", "str", "account whose refused token held the part back the last time"),
     _other("replaced:<position>", "int", "page that was too large, and has been replaced"),
 )
 #: The fields of a run that `RunRecord` does not have.

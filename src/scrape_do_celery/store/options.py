@@ -149,7 +149,20 @@ def inputs_of(request: JobCreationRequest) -> list[Any]:
 
 def targets_of(request: JobCreationRequest) -> list[str]:
     """Return the targets of a request; for a plugin, a text for each parameter set, which is only a fingerprint."""
-    return [one if isinstance(one, str) else json.dumps(one, sort_keys=True) for one in inputs_of(request)]
+    return _describe_inputs(inputs_of(request))
+
+
+def _describe_inputs(inputs: Sequence[Any]) -> list[str]:
+    return [one if isinstance(one, str) else json.dumps(one, sort_keys=True) for one in inputs]
+
+
+def decrypt_targets(keys: Keys, run_id: str, name: str, field: bytes) -> list[str]:
+    """Return the targets in a field `targets:<n>` of a record. They are readable even if the request is not.
+
+    Raises:
+        EncryptionKeyError: If this process cannot decrypt them.
+    """
+    return _describe_inputs(unpack(keys.decrypt(keys.run(run_id), name, field)))
 
 
 def _without_inputs(wire: dict[str, Any]) -> dict[str, Any]:

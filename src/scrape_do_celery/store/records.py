@@ -11,6 +11,7 @@ from scrape_do_celery.rules.fetch import Notes, notes_from_json
 from scrape_do_celery.rules.lifecycle import JobMemory
 from scrape_do_celery.rules.outcomes import RunState, run_state
 from scrape_do_celery.rules.states import PartState
+from scrape_do_celery.rules.waits import PartFacts, WaitKind
 from scrape_do_celery.store.codec import unpack
 from scrape_do_celery.store.encryption import missing_key_error
 from scrape_do_celery.store.fields import (
@@ -91,6 +92,7 @@ class PartRecord(Record):
         "first_order", number, "position of the first intent in the order; 0: no job counts as older", default=0
     )
     in_doubt_since: float | None = stored("in_doubt_since", decimal, "when the purchase became in doubt")
+    account: str | None = stored("account", text, "account that buys the job, or bought it")
     purchases: int = stored("purchases", number, "number of purchases that were begun", default=0)
     intent_lost: bool = stored("intent_lost", flag, "the store may have lost the intent", default=False)
     refused: bool = stored(
@@ -112,7 +114,15 @@ class PartRecord(Record):
     fetch_passes: int = stored("fetch_passes", number, "passes over tasks that are missing", default=0)
     api_failures: int = stored("api_failures", number, "calls in a row that failed", default=0)
     last_api_error: str | None = stored("api_error", text, "error of the last failed call", encrypted=True)
+    trouble: str | None = stored("trouble", text, "kind of that error, as a kind of wait")
+    trouble_since: float | None = stored("trouble_since", decimal, "when calls began to fail for this kind of reason")
     refused_since: float | None = stored("refused_since", seconds_unless_zero, "when the API first refused the token")
+    lease: float | None = stored("lease", seconds_unless_zero, "until when the claim holds the part")
+    is_polled_by_list: bool = stored("poll_set", flag, "the list poll of its account polls the job", default=False)
+    dispatches: int = stored("dispatches", number, "step messages since the last claim", default=0)
+    is_locked: bool = stored(
+        "same_targets", flag, "another part bought the same targets when the part tried", default=False
+    )
     cancel_sent_at: float | None = stored("cancel_sent_at", decimal, "when the job was canceled at the API")
     stop_seen_at: float | None = stored("stop_seen_at", decimal, "when a step first saw the stop request")
     reported_ok: int = stored("reported_ok", number, "tasks that the API reports as succeeded", default=0)
@@ -148,14 +158,25 @@ class PartRecord(Record):
         """Whether any task of the part is stored."""
         return self.stored_ok + self.stored_failed > 0
 
-    @property
-    def waiting_for(self) -> str | None:
-        """The reason why the part waits: the error of its last call, or a purchase in doubt; None if there is none."""
-        if self.state is PartState.DONE:
-            return None
-        if self.api_error or self.state is not PartState.RECONCILING:
-            return self.api_error or None
-        return f"a job may have been bought, and the search for the job goes on: {self.submit_error or 'the step died'}"
+    def facts(self, **of_store: Any) -> PartFacts:
+        """Return what shows why the part waits, with what the store knows of it beside its record."""
+        in_doubt = self.in_doubt_since or self.intent if self.state is PartState.RECONCILING else None
+        return PartFacts(
+            state=self.state,
+            trouble=(self.trouble or WaitKind.API_ERROR) if self.api_failures else None,
+            error=self.api_error,
+            trouble_since=self.trouble_since,
+            due_at=self.due_at,
+            # The due time of a part that a list poll polls is an earlier one.
+            untaken_since=None
+            if self.is_polled_by_list or self.due_at is None
+            else max(self.due_at, self.lease or 0.0),
+            in_doubt_since=in_doubt,
+            submit_error=self.submit_error,
+            is_locked=self.is_locked,
+            dispatches=self.dispatches,
+            **of_store,
+        )
 
     @property
     def done(self) -> int:

@@ -15,7 +15,12 @@ from scrape_do_celery.steps.deliver import acknowledge_waiter, return_outcome
 from scrape_do_celery.tasks.classes import caller_task
 
 
-@caller_task(name=routing.DELIVER_OUTCOME, throws=(ScrapeDoError,), **routing.CALLER_TASK_OPTIONS)
+@caller_task(
+    name=routing.DELIVER_OUTCOME,
+    throws=(ScrapeDoError,),
+    Request=routing.OUTCOME_REQUEST,
+    **routing.CALLER_TASK_OPTIONS,
+)
 @without_locals
 def deliver_outcome(self: Task, run_id: str) -> dict[str, Any] | None:
     """Return the small result of a run that succeeded. Raise the error of any other run."""

@@ -11,7 +11,7 @@ from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.runs.timing import PASS_INTERVAL
 from scrape_do_celery.signals import run_changed
 from scrape_do_celery.store.commands.changes import AcknowledgeChangedRuns, TakeChangedRuns
-from scrape_do_celery.store.commands.runs import ReadRun
+from scrape_do_celery.store.commands.runs import ReadRunWait
 from scrape_do_celery.worker.threads import PassThread
 
 if TYPE_CHECKING:
@@ -51,16 +51,17 @@ class ChangeNotifier(PassThread):
         changed = store.run(TakeChangedRuns(_BATCH_LIMIT))
         if not changed.run_ids:
             return False
-        answers = store.run_all([ReadRun(run_id) for run_id in changed.run_ids])
-        found = [record for record in answers if record is not None]
+        account = self._app_context.settings.account_id
+        answers = store.run_all([ReadRunWait(run_id, account) for run_id in changed.run_ids])
+        found = [(record, RunStatus.from_record(record, wait)) for record, wait in filter(None, answers)]
         # A worker with the encryption key announces a run that this worker cannot read.
-        records = [record for record in found if not record.lacks_key]
-        untold = {record.run_id for record in found if record.lacks_key}
+        readable = [(record, status) for record, status in found if not record.lacks_key]
+        untold = {record.run_id for record, _ in found if record.lacks_key}
         hooks().close_connections()
-        untold |= {record.run_id for record in records if not self._signal(RunStatus.from_record(record))}
+        untold |= {status.run_id for _, status in readable if not self._signal(status)}
         hooks().close_connections()
         if self._events is not None:
-            self._events.send(records)
+            self._events.send(readable)
         store.run(
             AcknowledgeChangedRuns(changed.receipt, [run_id for run_id in changed.run_ids if run_id not in untold])
         )

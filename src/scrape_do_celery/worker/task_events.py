@@ -11,12 +11,12 @@ from scrape_do_celery import routing
 from scrape_do_celery.errors.base import describe_error
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.redaction import message_reprs
-from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.store import RunState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from scrape_do_celery.runs.status import RunStatus
     from scrape_do_celery.store import RunRecord
 
 log = get_logger(__name__)
@@ -34,11 +34,11 @@ class TaskEventSender:
         events = self._consumer.event_dispatcher
         return events is not None and events.enabled and (not events.groups or "task" in events.groups)
 
-    def send(self, records: Iterable[RunRecord]) -> None:
+    def send(self, runs: Iterable[tuple[RunRecord, RunStatus]]) -> None:
         """Send an event for each live run. The next change of a run makes up for a lost event."""
         if not self.is_on:
             return
-        found = [event for record in records if (event := event_for_run(record)) is not None]
+        found = [event for record, status in runs if (event := event_for_run(record, status)) is not None]
         app = self._consumer.app
         try:
             # Use a connection of the pool: the connection of the consumer belongs to the thread of the consumer.
@@ -54,13 +54,12 @@ class TaskEventSender:
             )
 
 
-def event_for_run(record: RunRecord) -> tuple[str, dict[str, Any]] | None:
+def event_for_run(record: RunRecord, status: RunStatus) -> tuple[str, dict[str, Any]] | None:
     """Return the event of a live or canceled run. Return None for a draft, and if the delivery announces the end.
 
     Celery makes a state of every unknown event `task-...`. The state stands until SUCCESS or FAILURE, and REVOKED does
     not replace it. For this reason a revoked run is announced as canceled.
     """
-    status = RunStatus.from_record(record)
     if record.accepted is None or (status.state.is_outcome and status.state is not RunState.CANCELED):
         return None
     shown = message_reprs(record.run_id, record.summary)
@@ -69,12 +68,7 @@ def event_for_run(record: RunRecord) -> tuple[str, dict[str, Any]] | None:
         "name": routing.SCRAPE,
         "args": shown["argsrepr"],
         "kwargs": shown["kwargsrepr"],
-        "result": _describe_progress(status),
+        "result": status.progress_text(),
         "run": status.to_json(),
     }
     return f"task-{status.state.value}", fields
-
-
-def _describe_progress(status: RunStatus) -> str:
-    text = f"{status.done} of {status.total} tasks done"
-    return f"{text}, {status.failed} failed" if status.failed else text

@@ -13,8 +13,12 @@ from scrape_do_celery.errors import (
     SubmitInDoubtError,
 )
 from scrape_do_celery.models import JobCanceledError, JobFailedError, RunTimeoutError, TaskFailedError
+from scrape_do_celery.models.reasons import join_reasons
 from scrape_do_celery.runs import RunHandle
+from scrape_do_celery.runs.status import RunStatus
+from scrape_do_celery.steps import failure_reasons
 from scrape_do_celery.store import RunState
+from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands.runs import RecordOutcome, RequestStop
 from scrape_do_celery.tasks import aggregate_run
 
@@ -47,6 +51,7 @@ def test_a_run_that_succeeded(step_harness, end_part, make):
         "outcome": "succeeded",
         "counts": {"total": 2, "succeeded": 1, "failed": 1, "gone": 1},
         "credits": 10.0,
+        "reasons": [{"reason": "the API no longer has the task", "count": 1}],
         "job": make.job("success").to_wire(),
         "jobs": ["job-r-0"],
         "contents": {"store": "redis", "prefix": "p"},
@@ -139,6 +144,40 @@ def test_the_small_result_is_small_and_holds_no_page(step_harness, end_part, mak
     assert "secret" not in text
     assert len(json.loads(text)["job"]["Tasks"]) == 20
     assert make.token not in text
+
+
+def test_the_reasons_of_failed_tasks_are_grouped_for_the_whole_run(step_harness, end_part, make):
+    step_harness.create_multi_part_run(2, request={"headers": {"X-Secret": "h-secret-value"}})
+    refused = {"status": "error", "error_message": "ConnectError: no route with h-secret-value"}
+    tasks = [{"position": n, **refused} for n in range(3)]
+    error = JobFailedError({"JobID": "job-r-0", "Status": "error"}, "r")
+    end_part(0, "failed", error=error, tasks=tasks, job=make.job("error", tasks=["success"] * 50 + ["error"] * 3))
+    end_part(1, tasks=[{"position": 0, "status": "error", "status_code": 404}], job=make.job("success", 1, job_id="j"))
+    record = aggregate(step_harness)
+    text = "3 \u00d7 ConnectError: no route with ***; 1 \u00d7 the target answered 404"
+    assert join_reasons(record.error.reasons) == text
+    status = RunStatus.from_record(record)
+    assert join_reasons(status.reasons) == text
+    assert status.to_json()["reasons"] == record.result["reasons"]
+    assert "secret" not in json.dumps(status.to_json())
+
+
+def test_reasons_that_were_not_read_are_counted(step_harness, end_part, make, monkeypatch):
+    monkeypatch.setattr(failure_reasons, "_MOST_READ", 2)
+    step_harness.create_run(targets=5)
+    end_part(tasks=[{"position": n, "status": "error", "error_message": "no"} for n in range(5)])
+    assert aggregate(step_harness).result["reasons"] == [
+        {"reason": "no", "count": 2},
+        {"reason": "other reasons", "count": 3},
+    ]
+
+
+def test_without_a_readable_request_no_reason_is_shown(step_harness, end_part):
+    step_harness.create_run()
+    error = JobFailedError({"JobID": "job-r-0", "Status": "error"}, "r")
+    end_part(0, "failed", error=error, tasks=[{"position": 0, "status": "error", "error_message": "no"}])
+    step_harness.redis.hset(step_harness.keys.run("r"), "spec", pack({"request": {"GeoCode": 5}}))
+    assert aggregate(step_harness).result["reasons"] == [{"reason": "other reasons", "count": 1}]
 
 
 def test_errors_of_large_jobs_are_small_too(step_harness, make):

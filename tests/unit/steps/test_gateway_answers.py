@@ -30,6 +30,7 @@ def lists(step_harness, *jobs):
 
 
 def status(step_harness):
+    step_harness.note_worker()
     return RunHandle("r", app_context=step_harness.app_context).status
 
 
@@ -46,7 +47,7 @@ def test_gateway_refusal_of_a_task_is_retried(fetching, make, code):
     assert again(fetching, fetch_part, REFUSAL_GRACE, times=3) is None
     part = fetching.part()
     assert (part.state, part.fetch_passes, part.gone, part.api_failures) == (PartState.FETCHING, 0, 0, 3)
-    assert str(code) in status(fetching).waiting_for
+    assert str(code) in status(fetching).waiting_for.text
     fetching.api.script(get_task=lambda _, i: make.task(int(i[1:])))
     assert again(fetching, fetch_part) == AGGREGATE
     assert (fetching.part().stored_ok, status(fetching).waiting_for) == (2, None)
@@ -66,15 +67,15 @@ def test_gateway_refusal_of_a_job_is_retried(running, make, code):
 def test_a_run_says_that_it_waits_for_the_api(running, error):
     running.api.script(get_job=error)
     again(running, poll_part)
-    assert type(error).__name__ in status(running).waiting_for
-    assert status(running).to_json()["waiting_for"] == status(running).waiting_for
+    assert type(error).__name__ in status(running).waiting_for.text
+    assert status(running).to_json()["waiting_for"] == status(running).waiting_for.to_json()
 
 
 def test_redirect_names_its_host_and_loses_no_job(running, make):
     running.api.script(get_job=AsyncAPIRedirectError("GET /x: 302", 302, "", False, "login.example"))
     again(running, poll_part, REFUSAL_GRACE, times=4)
     assert running.part().state is PartState.RUNNING
-    assert "status 302, to login.example" in status(running).waiting_for
+    assert "status 302, to login.example" in status(running).waiting_for.text
     running.clock.forward(RETENTION + 7200)
     assert again(running, poll_part) == AGGREGATE
     assert running.part().outcome == "lost"
@@ -88,7 +89,7 @@ def test_a_gateways_404_loses_no_job_that_the_list_shows(running, make):
     running.api.script(get_job=page_of_gateway(404))
     assert again(running, poll_part, times=6) is None
     assert (running.part().state, running.part().not_found_polls) == (PartState.RUNNING, 0)
-    assert "404" in status(running).waiting_for
+    assert "404" in status(running).waiting_for.text
 
 
 @pytest.mark.parametrize("broken", ["list_jobs", "get_user_info"])

@@ -12,7 +12,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.errors import AsyncAPIBadRequestError, AsyncAPIRedirectError, SubmitInDoubtError
 from scrape_do_celery.models import JobsListResponse, UndetailedTaskResponse
 from scrape_do_celery.runs import StepMessage
-from scrape_do_celery.runs.status import RunStatus
+from scrape_do_celery.runs.handle import RunHandle
 from scrape_do_celery.steps.context import WorkerContext
 from scrape_do_celery.steps.reconcile import reconcile_part
 from scrape_do_celery.steps.rejected import search_for_rejected
@@ -321,9 +321,16 @@ def test_a_text_names_the_cause_of_a_purchase_in_doubt(step_harness, make):
 def test_a_status_says_why_a_purchase_is_not_known(step_harness):
     step_harness.create_run()
     step_harness.api.script(create_job=SubmitInDoubtError("the job may have been bought: the gateway said 502", 2))
-    assert RunStatus.from_record(step_harness.read_run()).waiting_for is None
+    step_harness.note_worker()
+    handle = RunHandle("r", app_context=step_harness.app_context)
+    assert handle.status.waiting_for is None
     step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
-    assert "the gateway said 502" in RunStatus.from_record(step_harness.read_run()).waiting_for
+    waiting_for = handle.status.waiting_for
+    assert (waiting_for.kind, waiting_for.since.timestamp()) == (
+        "reconciling",
+        pytest.approx(step_harness.clock.time(), abs=5),
+    )
+    assert "the gateway said 502" in waiting_for.text
 
 
 def test_transport_error_leaves_the_purchase_in_doubt(step_harness):

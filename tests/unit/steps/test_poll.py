@@ -246,7 +246,8 @@ def test_job_refused_for_long_is_fetched_by_purchased_ids(running, make):
     for attempts in range(1, UNREADABLE_ATTEMPTS):
         assert running.run_step(poll_part, running.claim_part()) is None
         assert running.part().notes[JOB_NOTE].attempts == attempts
-        assert "400" in RunHandle("r", app_context=running.app_context).status.waiting_for
+        running.note_worker()
+        assert "400" in RunHandle("r", app_context=running.app_context).status.waiting_for.text
         running.clock.forward(UNREADABLE_INTERVAL + 1)
     assert running.run_step(poll_part, running.claim_part()) == StepMessage(routing.AGGREGATE_RUN, ("r",))
     assert (running.part().outcome, running.part().stored_ok) == ("succeeded", 2)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scrape_do_celery.steps.submit import DURABILITY_DELAY, submit_part
+from scrape_do_celery.steps.submit import submit_part
+from scrape_do_celery.steps.unsent import DURABILITY_DELAY
 from scrape_do_celery.store import PartState
 from scrape_do_celery.store.commands.purchases import WriteIntent
 from scrape_do_celery.store.commands.runs import RequestStop

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 import pytest
 from redis.exceptions import ResponseError
 
+from scrape_do_celery.rules.waits import BUY_BELOW, FETCH_BELOW
 from scrape_do_celery.steps import store_health
-from scrape_do_celery.steps.store_health import BUY_BELOW, FETCH_BELOW, StoreHealth
+from scrape_do_celery.steps.store_health import StoreHealth
 
 
 class Server:

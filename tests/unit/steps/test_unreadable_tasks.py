@@ -62,7 +62,9 @@ def test_unreadable_task_is_retried_and_kept_unchanged(fetching, make):
         part = fetching.part()
         assert (part.stored_ok, part.notes[1].attempts, part.fetch_passes) == (2, attempts, 0)
         assert wait(fetching) == pytest.approx(seconds, abs=10)
-        assert "unreadable" in RunHandle("r", app_context=fetching.app_context).status.waiting_for
+        fetching.note_worker()
+        waiting_for = RunHandle("r", app_context=fetching.app_context).status.waiting_for
+        assert (waiting_for.kind, "unreadable" in waiting_for.text) == ("api_error", True)
         fetching.clock.forward(wait(fetching) + 1)
     assert fetching.run_step(fetch_part, fetching.claim_part()) == AGGREGATE
     assert asked(fetching) == ["t0", *["t1"] * (UNREADABLE_ATTEMPTS + 7), "t2"]

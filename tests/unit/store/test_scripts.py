@@ -48,6 +48,7 @@ from scrape_do_celery.store.commands.runs import (
     CountDecisionAttempt,
     ForgetRun,
     ReadRun,
+    ReadRunWait,
     RecordOutcome,
     RequestStop,
 )
@@ -248,6 +249,7 @@ def make_sample_commands():
         PlanPolling(account, 30.0),
         ReadJobOwnership(account, "j", digests.coarse[0]),
         ReadRun(run),
+        ReadRunWait(run, "a"),
         ReadStats(account, [60.0]),
         ReadUnresolvedPurchases(claim, account, digests, 0),
         RecordOutcome(run, "succeeded", {"done": 2}),

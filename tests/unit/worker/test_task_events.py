@@ -14,10 +14,12 @@ from kombu.exceptions import OperationalError
 from scrape_do_celery.errors import JobLostError
 from scrape_do_celery.runs.hooks import override_hooks
 from scrape_do_celery.runs.new_runs import _send_created_signals
+from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.signals import run_changed
 from scrape_do_celery.store import CANCEL
 from scrape_do_celery.store.commands.changes import AcknowledgeChangedRuns, TakeChangedRuns
-from scrape_do_celery.store.commands.runs import RecordOutcome, RequestStop
+from scrape_do_celery.store.commands.limits import PauseAPI
+from scrape_do_celery.store.commands.runs import ReadRunWait, RecordOutcome, RequestStop
 from scrape_do_celery.worker.notifier import ChangeNotifier
 from scrape_do_celery.worker.task_events import TaskEventSender, event_for_run
 
@@ -37,12 +39,19 @@ class Consumer:
         yield SimpleNamespace(send=lambda kind, **fields: self.sent.append((hostname, kind, fields)))
 
 
+def read(step_harness, run_id="r"):
+    """Return the record of a run and its status, as the notifier reads them."""
+    step_harness.note_worker()
+    record, waiting_for = step_harness.run(ReadRunWait(run_id, step_harness.account))
+    return record, RunStatus.from_record(record, waiting_for)
+
+
 def test_a_run_that_goes_on_is_told_with_its_progress(step_harness):
     step_harness.create_run(targets=3, request={"geo_code": "us"})
     step_harness.make_running()
     step_harness.store_content(position=0)
     step_harness.store_content(position=1, status="error")
-    kind, fields = event_for_run(step_harness.read_run())
+    kind, fields = event_for_run(*read(step_harness))
     assert kind == "task-running"
     assert fields["uuid"] == "r"
     assert fields["name"] == "scrape_do.scrape"
@@ -52,20 +61,28 @@ def test_a_run_that_goes_on_is_told_with_its_progress(step_harness):
     assert fields["run"]["state"] == "running"
 
 
+def test_an_event_says_what_the_run_waits_for(step_harness):
+    step_harness.create_run(targets=3)
+    step_harness.run(PauseAPI(60))
+    _, fields = event_for_run(*read(step_harness))
+    assert fields["result"].startswith("0 of 3 tasks done; waits: the API answered 429")
+    assert fields["run"]["waiting_for"]["kind"] == "rate_limited"
+
+
 def test_a_draft_is_its_own_messages_affair(step_harness):
     step_harness.create_run(start_delay=60)
-    assert event_for_run(step_harness.read_run()) is None
+    assert event_for_run(*read(step_harness)) is None
 
 
 def test_end_event_is_sent_only_for_a_canceled_run(step_harness):
     step_harness.create_run()
     step_harness.finish_part(outcome="lost", error=JobLostError("gone", "r"))
     step_harness.run(RecordOutcome("r", "lost", {}))
-    assert event_for_run(step_harness.read_run()) is None
+    assert event_for_run(*read(step_harness)) is None
     step_harness.create_run("s")
     step_harness.run(RequestStop("s", CANCEL))
     step_harness.run(RecordOutcome("s", "canceled", {}))
-    assert event_for_run(step_harness.read_run("s"))[0] == "task-canceled"
+    assert event_for_run(*read(step_harness, "s"))[0] == "task-canceled"
 
 
 def test_celery_state_is_replaced_only_by_an_end(step_harness):
@@ -80,11 +97,11 @@ def test_celery_state_is_replaced_only_by_an_end(step_harness):
     step_harness.create_run()
     hear("task-received", 1, name="scrape_do.scrape", args="('r',)", kwargs="{}")
     hear("task-started", 2)
-    kind, fields = event_for_run(step_harness.read_run())
+    kind, fields = event_for_run(*read(step_harness))
     fields.pop("uuid")
     assert hear(kind, 3, **fields).state == "QUEUED"
     step_harness.make_running()
-    kind, fields = event_for_run(step_harness.read_run())
+    kind, fields = event_for_run(*read(step_harness))
     fields.pop("uuid")
     assert hear(kind, 4, **fields).state == "RUNNING"
     assert hear("task-received", 5, name="scrape_do.scrape", args="('r',)", kwargs="{'targets': 2}").state == "RUNNING"
@@ -115,7 +132,7 @@ def test_a_run_that_was_revoked_does_not_stand_as_running(step_harness):
 )
 def test_nothing_is_sent_while_nobody_listens(step_harness, consumer, told):
     step_harness.create_run()
-    TaskEventSender(consumer).send([step_harness.read_run()])
+    TaskEventSender(consumer).send([read(step_harness)])
     assert bool(consumer.sent) is told
 
 

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.http import StreamingHttpResponse
 from django.shortcuts import get_object_or_404
@@ -13,8 +14,11 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 
 from scrape_do_celery.contrib.django import conf
+from scrape_do_celery.contrib.django.live_waits import refresh_waits
 from scrape_do_celery.contrib.django.models import ScrapeRun
 from scrape_do_celery.errors import ScrapeDoError
+from scrape_do_celery.figures import format_figure
+from scrape_do_celery.models.reasons import join_reasons, reasons_from_json
 from scrape_do_celery.runs import retry_failed
 
 if TYPE_CHECKING:
@@ -25,20 +29,68 @@ if TYPE_CHECKING:
     from django.urls import URLPattern
 
 
+class LiveChangeList(ChangeList):
+    """A page of the list of runs, with the reasons why its live runs wait now."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Read the rows of the page, and then the reasons in one round trip."""
+        super().get_results(request)
+        self.result_list = list(self.result_list)
+        refresh_waits(self.result_list)
+
+
 class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """The admin of runs, which reads the mirror and acts on the runs themselves."""
 
-    list_display = ("run_id", "state", "progress", "credits", "error_type", "created", "ended", "pages")
+    list_display = (
+        "run_id",
+        "state",
+        "waits",
+        "progress",
+        "cost",
+        "failures",
+        "error_type",
+        "created",
+        "ended",
+        "pages",
+    )
     list_filter = ("state", "error_type", "created")
     search_fields = ("run_id", "error", "jobs")
     date_hierarchy = "created"
     actions = ("cancel", "retry", "download")
+    exclude = ("waiting_for", "reasons")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:  # noqa: ARG002
+        """Return the list that reads from the store why its live runs wait."""
+        return LiveChangeList
+
+    def get_object(self, *args: Any, **kwargs: Any) -> ScrapeRun | None:
+        """Return a run, with the reason why it waits now."""
+        run: ScrapeRun | None = super().get_object(*args, **kwargs)
+        if run is not None:
+            refresh_waits([run])
+        return run
+
+    @admin.display(description="waiting for")
+    def waits(self, run: ScrapeRun) -> str:
+        """Return why a live run waits."""
+        return run.waiting_for["text"] if run.waiting_for else ""
 
     @admin.display(description="tasks")
     def progress(self, run: ScrapeRun) -> str:
         """Return the number of ended tasks and of all tasks."""
-        failed = f", {run.failed} failed" if run.failed else ""
-        return f"{run.done + run.failed} of {run.total}{failed}"
+        failed = f", {run.failed:,} failed" if run.failed else ""
+        return f"{run.done + run.failed:,} of {run.total:,}{failed}"
+
+    @admin.display(description="reasons of failed tasks")
+    def failures(self, run: ScrapeRun) -> str:
+        """Return the reasons of failed tasks with their numbers."""
+        return join_reasons(reasons_from_json(run.reasons))
+
+    @admin.display(description="credits", ordering="credits")
+    def cost(self, run: ScrapeRun) -> str:
+        """Return the credits in digits."""
+        return format_figure(run.credits)
 
     @admin.display(description="pages")
     def pages(self, run: ScrapeRun) -> str:
@@ -78,7 +130,9 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:  # noqa: ARG002
         """Return all fields, because users must not write to the mirror."""
-        return [field.name for field in ScrapeRun._meta.fields]  # noqa: SLF001 (Django's documented way)
+        fields = [field.name for field in ScrapeRun._meta.fields]  # noqa: SLF001 (Django's documented way)
+        shown = {"waiting_for": "waits", "reasons": "failures"}
+        return [shown.get(name, name) for name in fields]
 
     def _act_on_each(
         self, request: HttpRequest, runs: Iterable[ScrapeRun], done: str, act: Callable[[ScrapeRun], bool]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import models
 
+from scrape_do_celery.models.reasons import reasons_to_json
 from scrape_do_celery.runs import RunHandle
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ class ScrapeRun(models.Model):
     jobs = models.JSONField(default=list, blank=True)
     error_type: models.CharField[str, str] = models.CharField(max_length=100, blank=True)
     error: models.TextField[str, str] = models.TextField(blank=True)
+    #: why the run waited when it was last announced, as `RunStatus.to_json()` has it; None if nothing held it back
+    waiting_for = models.JSONField(null=True, blank=True, editable=False)
+    #: the reasons of failed tasks with their numbers, as `RunStatus.to_json()` has them
+    reasons = models.JSONField(null=True, blank=True, editable=False)
     created: models.DateTimeField[datetime, datetime] = models.DateTimeField(db_index=True)
     ended: models.DateTimeField[datetime | None, datetime | None] = models.DateTimeField(null=True, blank=True)
     updated: models.DateTimeField[datetime, datetime] = models.DateTimeField(auto_now=True)
@@ -51,6 +56,8 @@ def fields_of(status: RunStatus) -> dict[str, Any]:
         "state": status.state.value,
         **{name: getattr(status, name) for name in ("done", "failed", "gone", "total", "credits", "created", "ended")},
         "jobs": list(status.jobs),
+        "waiting_for": None if status.waiting_for is None else status.waiting_for.to_json(),
+        "reasons": reasons_to_json(status.reasons),
         "error_type": "" if error is None else type(error).__name__,
         "error": "" if error is None else str(error),
     }

@@ -51,6 +51,7 @@ class IntentVerdict(StrEnum):
     NO_SLOT = "no_slot"  #: as many jobs run as may run
     DURABILITY_PENDING = "durability_pending"  #: the store has just ceased to be durable
     MAYBE_SENT = "maybe_sent"  #: an earlier intent may have been lost with the store's last writes
+    UNSENT = "unsent"  #: the part was certainly not sent, and the caller will not send it
 
 
 class SendVerdict(StrEnum):
@@ -151,7 +152,8 @@ class WriteIntent(Command[tuple[IntentVerdict, str]]):
 
     `durable` tells that a restart of the store loses no write. A queued part of such a store was certainly never sent.
     At most `limit` jobs may run at a time. A part beyond them waits for a job slot, and is due when it has a slot.
-    `digests` are the digests of the claim's targets, if the caller has them.
+    `digests` are the digests of the claim's targets, if the caller has them. Unless `will_send`, no intent is written:
+    the part is about to end without a `POST`, and only a part that may have been sent before changes.
     """
 
     claim: Claim
@@ -163,6 +165,7 @@ class WriteIntent(Command[tuple[IntentVerdict, str]]):
     marker: str = ""
     durable: bool = True
     limit: int | None = None
+    will_send: bool = True
     digests: PartDigests | None = None
     script = "write_intent"
 
@@ -172,7 +175,7 @@ class WriteIntent(Command[tuple[IntentVerdict, str]]):
             (
                 *(str(claim.part_id), claim.part.fence, self.nonce, self.seconds),
                 *(keys.prefix, self.account, self.estimated_credits, self.marker, "1" if self.durable else ""),
-                *("" if self.limit is None else self.limit, SLOT_RECHECK),
+                *("" if self.limit is None else self.limit, SLOT_RECHECK, "1" if self.will_send else ""),
                 *map(" ".join, (digests.strict, digests.coarse)),
             ),
             [keys.part(claim.part_id), keys.run(claim.part_id.run_id), keys.due],

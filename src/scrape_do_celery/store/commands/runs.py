@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.rules.outcomes import outcome_of_stop
+from scrape_do_celery.rules.waits import WaitingFor
 from scrape_do_celery.store.command import Command, Encoded
 from scrape_do_celery.store.commands.arguments import flatten_fields
 from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
@@ -16,6 +17,7 @@ from scrape_do_celery.store.encryption import encryption_key_name
 from scrape_do_celery.store.keys import PartId
 from scrape_do_celery.store.options import RunSpec, decrypt_spec
 from scrape_do_celery.store.records import RunRecord
+from scrape_do_celery.store.waits import read_wait
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,10 +43,35 @@ class ReadRun(Command[RunRecord | None]):
     script = "read_run"
 
     def encode(self, keys: Keys) -> Encoded:
-        return Encoded((self.run_id, keys.prefix), [keys.run(self.run_id)])
+        return _encode_read(keys, self.run_id, "", "")
 
     def decode(self, keys: Keys, reply: Any) -> RunRecord | None:
         return RunRecord.from_reply(self.run_id, reply, keys)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRunWait(Command[tuple[RunRecord, WaitingFor | None] | None]):
+    """Read a run, and in the same command why it waits; None if the run does not exist.
+
+    `account` is the account of the caller. It counts for a part that no worker has tried to buy yet.
+    """
+
+    run_id: str
+    account: str
+    script = "read_run"
+
+    def encode(self, keys: Keys) -> Encoded:
+        return _encode_read(keys, self.run_id, "1", self.account)
+
+    def decode(self, keys: Keys, reply: Any) -> tuple[RunRecord, WaitingFor | None] | None:
+        # The script adds its last element only for a live run, whose record has no outcome.
+        is_live = bool(reply) and b"outcome" not in reply[0][::2]
+        record = RunRecord.from_reply(self.run_id, reply[:-1] if is_live else reply, keys)
+        return None if record is None else (record, read_wait(record, reply[-1]) if is_live else None)
+
+
+def _encode_read(keys: Keys, run_id: str, with_waits: str, account: str) -> Encoded:
+    return Encoded((run_id, keys.prefix, with_waits, account), [keys.run(run_id), keys.namespace_owner, keys.pause])
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,8 @@ if part.token ~= token then
   elseif breaker.since and not is_urgent then
     local open_until = breaker.since + auth_grace + 0.1
     make_due(due_key, part_key, part_id, math.min(tonumber(breaker.next), open_until), 0)
+    -- A part without a purchase has no account. Readers of its status find the refusal by this one.
+    redis.call('HSET', part_key, 'held_by', account)
     return {'paused'}
   end
   -- The clock is the least value of a fence: a store that lost its last writes must give no fence out twice.

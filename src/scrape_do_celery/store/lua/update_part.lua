@@ -28,7 +28,7 @@ local part_id, fence, look_after, redispatch_after, packed_job, knows_stop, pref
   to_state = unpack(ARGV, 1, 9)
 local first_field = 10
 
-local before = read_fields(part_key, 'fence', 'state', 'intent')
+local before = read_fields(part_key, 'fence', 'state', 'intent', 'api_failures')
 if before.fence ~= fence then return 'stale' end
 -- A command that is sent twice finds the state that it has written.
 local keeps_state = to_state == '' or to_state == before.state
@@ -63,8 +63,9 @@ for i = first_field, #ARGV - 1, 2 do
 end
 if packed_job ~= '' then redis.call('SET', job_key, packed_job) end
 
-local part = read_fields(part_key, 'state', 'cancel_sent_at')
-if packed_job ~= '' or part.state ~= before.state then
+local part = read_fields(part_key, 'state', 'cancel_sent_at', 'api_failures')
+local is_troubled = not part.api_failures ~= not before.api_failures
+if packed_job ~= '' or part.state ~= before.state or is_troubled then
   mark_changed(prefix, string.match(part_id, '^(.*):'), t, CHANGE_DELAY)
 end
 if part.state == 'fetching' then release_slot(prefix, due_key, part_key, part_id, t) end

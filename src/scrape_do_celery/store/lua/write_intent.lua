@@ -7,6 +7,7 @@
         durable ("1" if a restart of the store as it is now loses no write),
         max_jobs (that may run at a time or "" for any number),
         slot_recheck (seconds after which a part that waits for a slot checks for itself),
+        will_send ("" if the part ends without a `POST`: then no intent is written),
         strict_digests (of the targets with spaces between), coarse_digests (in the same order)
 
   Returns a verdict and what belongs to it:
@@ -17,6 +18,7 @@
   {"targets_locked", the part that buys them now}.
   {"no_slot"}: other jobs run.
   {"durability_pending"}: the store has just ceased to be durable.
+  {"unsent"}: the part was certainly not sent, and may end without a `POST`.
   {"maybe_sent"}: the part is in doubt. An earlier intent may have been lost with the store's last writes.
 ]]
 --- @include lib/clock
@@ -29,7 +31,7 @@
 --- @include lib/slots
 local part_key, run_key, due_key = KEYS[1], KEYS[2], KEYS[3]
 local part_id, fence, nonce, lease_seconds, prefix, account, estimated_credits, marker, durable, max_jobs,
-  slot_recheck, strict_digests, coarse_digests = unpack(ARGV)
+  slot_recheck, will_send, strict_digests, coarse_digests = unpack(ARGV)
 
 local part = read_fields(part_key, 'fence', 'state', 'nonce', 'checked_epoch')
 if part.fence ~= fence then return {'stale'} end
@@ -41,6 +43,7 @@ local epoch, since, settled = store_epoch(prefix, t, durable)
 local maybe_sent = may_have_been_sent(epoch, since, part.checked_epoch, {run.created, run.epoch})
 if run.stop_reason and not maybe_sent then return {'stop_reason', run.stop_reason} end
 if run.skip_unsent and not maybe_sent then return {'skip_unsent'} end
+if will_send == '' and not maybe_sent then return {'unsent'} end
 if not settled then return {'durability_pending'} end
 
 -- Return the other part that holds the lock of a digest.
@@ -87,7 +90,7 @@ register_unresolved(prefix, part_key, part_id, account, '+inf', t)
 redis.call('SADD', make_key(prefix, 'accounts'), account)
 set_or_clear(part_key, 'marker', marker)
 -- The troubles of an earlier purchase say nothing about this one.
-redis.call('HDEL', part_key, 'attempts', 'refused', 'submit_error', 'in_doubt_since')
+redis.call('HDEL', part_key, 'attempts', 'refused', 'submit_error', 'in_doubt_since', 'same_targets')
 if maybe_sent then
   redis.call('HSET', part_key, 'state', 'reconciling', 'intent', format_time(since),
     'first_intent', run.created, 'intent_lost', 1, 'checked_epoch', epoch, 'polls', 0,

@@ -1,0 +1,44 @@
+"""Read from the store why the live runs on a page of the admin wait."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from scrape_do_celery.errors import StoreUnavailableError
+from scrape_do_celery.log_fields import get_logger, log_fields
+from scrape_do_celery.runs import AppContext
+from scrape_do_celery.store.commands.runs import ReadRunWait
+from scrape_do_celery.store.deadlines import limited_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from scrape_do_celery.contrib.django.models import ScrapeRun
+
+log = get_logger(__name__)
+
+#: Seconds for the store's answer. A page without it shows the reasons of the last announcements.
+_TIME: Final = 2.0
+
+
+def refresh_waits(rows: Iterable[ScrapeRun]) -> None:
+    """Set `waiting_for` of rows of live runs to the present reason, in one round trip and without saving them.
+
+    A run that waits does not change, so that nothing announces it. Without a worker, nothing announces any run.
+    """
+    live = [row for row in rows if row.ended is None]
+    app_context = AppContext.for_app()
+    commands = [ReadRunWait(row.run_id, app_context.settings.account_id) for row in live]
+    try:
+        with limited_time(_TIME):
+            found = app_context.store.run_all(commands) if commands else []
+    except StoreUnavailableError as error:
+        log.warning(
+            "could not read why runs wait: %s; the admin shows the reasons of their last announcements",
+            error,
+            extra=log_fields("waits_not_read"),
+        )
+        return
+    for row, answer in zip(live, found, strict=True):
+        waiting_for = None if answer is None else answer[1]
+        row.waiting_for = None if waiting_for is None else waiting_for.to_json()
