@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from scrape_do_celery import RunHandle, Settings, enqueue, enqueue_many, retry_failed
+from scrape_do_celery import RunHandle, Settings, aenqueue, enqueue, enqueue_many, retry_failed
 from scrape_do_celery.errors import IdempotencyConflictError, ResultNotReadyError, StoreUnavailableError
 from scrape_do_celery.runs.celery_app import make_app
 from tests.support.redis_servers import BINARIES, RedisServer
@@ -153,6 +153,26 @@ def test_a_hundred_async_callers_do_not_block_their_loop_nor_each_other(store):
     assert took < 2 + SLACK
     assert free < SLACK
     assert max(lags) < SLACK
+
+
+@pytest.mark.parametrize("call", ["astatus", "acancel", "aenqueue"])
+def test_async_calls_beyond_the_threads_end_within_the_setting(store, call):
+    """A call that waits for one of the 32 threads has no more time than the others."""
+    handle = enqueue(URLS, settings=store.settings)
+    store.silence("goes silent")
+
+    async def go():
+        start = {"aenqueue": lambda: aenqueue(URLS, settings=store.settings)}.get(call) or getattr(handle, call)
+        began = time.monotonic()
+        answers = await asyncio.gather(*(start() for _ in range(200)), return_exceptions=True)
+        return answers, time.monotonic() - began
+
+    answers, took = asyncio.run(go())
+    assert {type(answer) for answer in answers} == {StoreUnavailableError}
+    # 200 calls in rounds of 32 would take seven times the setting.
+    assert took < LIMIT + SLACK + 1
+    if call != "astatus":
+        assert {answer.run_id is not None for answer in answers} == {True}
 
 
 def test_a_write_that_timed_out_is_repeated_without_a_second_run(store):
