@@ -14,6 +14,7 @@ import pytest
 
 from scrape_do_celery import RunHandle, Settings, aenqueue, enqueue, enqueue_many, retry_failed
 from scrape_do_celery.errors import IdempotencyConflictError, ResultNotReadyError, StoreUnavailableError
+from scrape_do_celery.runs import new_runs
 from scrape_do_celery.runs.celery_app import make_app
 from tests.support.redis_servers import BINARIES, RedisServer
 from tests.support.tcp_proxies import TcpProxy
@@ -189,6 +190,29 @@ def test_a_write_that_timed_out_is_repeated_without_a_second_run(store):
     with pytest.raises(IdempotencyConflictError, match="geo_code"):
         enqueue(URLS, settings=store.settings, run_id=lost.run_id, geo_code="us")
     assert len(list(store.server.open_client().scan_iter("scrape_do:run:*"))) == 1
+
+
+def test_the_error_names_the_run_that_the_key_has(store, monkeypatch):
+    """A caller who repeats the call with the id of the error alone gets that run, and not a second one."""
+    first = enqueue(URLS, settings=store.settings, idempotency_key="order 7")
+    create = new_runs._create_records
+
+    def create_and_stop(*args):
+        created = create(*args)
+        store.silence("stopped")
+        return created
+
+    monkeypatch.setattr(new_runs, "_create_records", create_and_stop)
+    with pytest.raises(StoreUnavailableError) as caught:
+        enqueue_many([["https://b.example/"], URLS], settings=store.settings, idempotency_keys=[None, "order 7"])
+    monkeypatch.undo()
+    store.heal()
+    other, ours = caught.value.run_ids
+    assert caught.value.may_be_written
+    assert ours == first.run_id
+    assert enqueue(URLS, settings=store.settings, run_id=ours) == first
+    assert RunHandle(other, settings=store.settings).status.total == 1
+    assert len(list(store.server.open_client().scan_iter("scrape_do:run:*"))) == 2
 
 
 def test_many_writes_that_timed_out_are_repeated_without_second_runs(store):
