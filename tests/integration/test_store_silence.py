@@ -192,6 +192,29 @@ def test_a_write_that_timed_out_is_repeated_without_a_second_run(store):
     assert len(list(store.server.open_client().scan_iter("scrape_do:run:*"))) == 1
 
 
+def test_the_command_names_the_option_that_repeats_it(store):
+    def call(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "scrape_do_celery", "enqueue", *URLS, *arguments],
+            env={**os.environ, "SCRAPE_DO_REDIS_URL": store.settings.redis_url, "SCRAPE_DO_STORE_TIMEOUT": "1"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    store.silence("stopped")
+    lost = call()
+    assert lost.returncode == 1
+    advice, run_id = lost.stderr.split()[-2:]
+    assert advice == "--run-id"
+    assert f"for run {run_id}" in lost.stderr
+    store.heal()
+    for _ in range(2):
+        assert call(advice, run_id).stdout.strip() == run_id
+    assert len(list(store.server.open_client().scan_iter("scrape_do:run:*"))) == 1
+
+
 def test_the_error_names_the_run_that_the_key_has(store, monkeypatch):
     """A caller who repeats the call with the id of the error alone gets that run, and not a second one."""
     first = enqueue(URLS, settings=store.settings, idempotency_key="order 7")

@@ -109,7 +109,12 @@ class StoreUnavailableError(ScrapeDoError, RedisConnectionError):
     def about_runs(self, run_ids: Sequence[str], *, may_be_written: bool) -> StoreUnavailableError:
         """Return this error with the runs of the call that failed."""
         found = [self.found_ids.get(run_id, run_id) for run_id in run_ids]
-        return StoreUnavailableError(str(self), self.reason, found, may_be_written)
+        text = str(self)
+        if may_be_written:
+            # A reader of a log must not start the run again under another id.
+            others = f" and {len(found) - 1} others" if len(found) > 1 else ""
+            text += f"; the write may be carried out all the same, for run {found[0]}{others}"
+        return StoreUnavailableError(text, self.reason, found, may_be_written)
 
 
 def describe_error(error: BaseException) -> str:
