@@ -111,12 +111,16 @@ class StoreHealth:
     async def _ask_durable(self) -> bool:
         try:
             found = await self.store.client.config_get("*append*")
-            replicas = (await self.store.client.info("replication")).get("connected_slaves", 0)
+            replication = await self.store.client.info("replication")
         except ResponseError:
             return False
         # A replica that takes over may lack the last writes, even if the server synced every write.
         always = found.get("appendfsync") == "always" and found.get("no-appendfsync-on-rewrite") != "yes"
-        return found.get("appendonly") == "yes" and always and not int(replicas)
+        is_alone = not int(replication.get("connected_slaves", 0))
+        # After a failover, an old connection still reaches the server that was demoted. Its word about the successor
+        # would hide that the successor's last writes can be lost: an intent among them is a second purchase.
+        is_primary = replication.get("role") == "master"
+        return found.get("appendonly") == "yes" and always and is_alone and is_primary
 
 
 def _used_share(info: dict[str, Any]) -> float:
