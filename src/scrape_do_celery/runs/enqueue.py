@@ -186,7 +186,7 @@ def _create_committed_runs(app_context: AppContext, new_runs: Sequence[NewRun]) 
         if is_conflict(created, new_run.spec):
             log.error(
                 "a transaction was committed too late, and its run was not created: %s",
-                conflict_error(store, created.run_id, new_run.spec),
+                conflict_error(store, created.run_id, new_run.spec, is_own_id=new_run.key is None),
                 extra=log_fields("commit_conflict", run_id=new_run.run_id),
             )
         elif created.result == CreateResult.FORGOTTEN or created.run_id != new_run.run_id:
