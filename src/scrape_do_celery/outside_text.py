@@ -11,14 +11,19 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 REDACTED: Final = "***"
-#: Names of headers and parameters whose values are secrets: these words inside of a name, and some whole names.
+#: Names of headers and parameters whose values are secrets: these words inside of a name, and some whole names. A name
+#: is read once and never given back, because an answer may hold a megabyte that nearly is a name.
 _PRIVATE_NAME: Final = (
-    r"(?:[\w.%-]*(?:api[_-]?key|access[_-]?key|token|secret|passw|pwd|signature|credential|session|cookie|authorization)"
-    r"[\w.%-]*|(?:x-)?(?:key|sig|auth|sid))"
+    r"(?:(?=[\w.%-]*?(?:api[_-]?key|access[_-]?key|token|secret|passw|pwd|signature|credential|session|cookie"
+    r"|authorization))[\w.%-]++|(?:x-)?(?:key|sig|auth|sid)(?![\w.%-]))"
 )
 _USERINFO: Final = re.compile(r"(://)[^\s/?#@'\"]+@")
-#: A parameter of a URL or form, or a header, with a name that stands for a secret.
-_ASSIGNMENT: Final = re.compile(rf"(?i)(?<![\w.%-])({_PRIVATE_NAME}[\"']?\s*[=:]\s*[\"']?)(?!\s|//)[^\s&;,#\"'<>]+")
+#: A parameter of a URL or form, or a header, with a name that stands for a secret. The pairs of a cookie follow each
+#: other, and the credentials of a header follow their scheme.
+_ASSIGNMENT: Final = re.compile(
+    rf"(?i)(?<![\w.%-])({_PRIVATE_NAME}[\"']?\s*+[=:]\s*+[\"']?)(?!\s|//)(?:(?:token|digest|negotiate)\s+)?"
+    r"[^\s&;,#\"'<>]++(?:;\s?[\w.%-]++=[^\s&;,#\"'<>]*+)*+"
+)
 _CREDENTIALS: Final = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}")
 _PRIVATE_HEADER: Final = re.compile(rf"(?i){_PRIVATE_NAME}")
 

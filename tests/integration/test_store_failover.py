@@ -10,10 +10,11 @@ import pytest
 
 from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.models import JobCreationRequest
+from scrape_do_celery.steps.store_health import StoreHealth
 from scrape_do_celery.store import AsyncStore, RunSpec, Store
 from scrape_do_celery.store.commands.creation import CreateRun
 from scrape_do_celery.store.commands.runs import ReadRun
-from tests.support.redis_servers import BINARIES, RedisServer
+from tests.support.redis_servers import BINARIES, RedisServer, wait_until
 from tests.support.tcp_proxies import TcpProxy
 
 SPEC = RunSpec(JobCreationRequest(targets=["https://a.example/1"]))
@@ -41,6 +42,25 @@ def pair(request, tmp_path):
         second.follow(first)
         with TcpProxy(first.port) as proxy:
             yield Pair(proxy, first, second)
+
+
+def test_a_demoted_server_says_nothing_about_the_durability_of_its_successor(pair):
+    """The successor may lose its last writes, as long as it has a replica that may take over."""
+
+    async def go():
+        store = AsyncStore.open(pair.url, "p")
+        assert not await StoreHealth(store).is_durable()
+        pair.fail_over()
+        wait_until(lambda: pair.primary.open_client().info("replication")["connected_slaves"] == 1)
+        # The old connection is open, and reads on it succeed.
+        for server in (pair.primary, pair.replica):
+            server.open_client().config_set("appendonly", "yes")
+            server.open_client().config_set("appendfsync", "always")
+        durable = await StoreHealth(store).is_durable()
+        await store.aclose()
+        return durable
+
+    assert asyncio.run(go()) is False
 
 
 def create(run_id):

@@ -12,8 +12,9 @@ import time
 
 import pytest
 
-from scrape_do_celery import RunHandle, Settings, enqueue, enqueue_many, retry_failed
+from scrape_do_celery import RunHandle, Settings, aenqueue, enqueue, enqueue_many, retry_failed
 from scrape_do_celery.errors import IdempotencyConflictError, ResultNotReadyError, StoreUnavailableError
+from scrape_do_celery.runs import new_runs
 from scrape_do_celery.runs.celery_app import make_app
 from tests.support.redis_servers import BINARIES, RedisServer
 from tests.support.tcp_proxies import TcpProxy
@@ -155,6 +156,26 @@ def test_a_hundred_async_callers_do_not_block_their_loop_nor_each_other(store):
     assert max(lags) < SLACK
 
 
+@pytest.mark.parametrize("call", ["astatus", "acancel", "aenqueue"])
+def test_async_calls_beyond_the_threads_end_within_the_setting(store, call):
+    """A call that waits for one of the 32 threads has no more time than the others."""
+    handle = enqueue(URLS, settings=store.settings)
+    store.silence("goes silent")
+
+    async def go():
+        start = {"aenqueue": lambda: aenqueue(URLS, settings=store.settings)}.get(call) or getattr(handle, call)
+        began = time.monotonic()
+        answers = await asyncio.gather(*(start() for _ in range(200)), return_exceptions=True)
+        return answers, time.monotonic() - began
+
+    answers, took = asyncio.run(go())
+    assert {type(answer) for answer in answers} == {StoreUnavailableError}
+    # 200 calls in rounds of 32 would take seven times the setting.
+    assert took < LIMIT + SLACK + 1
+    if call != "astatus":
+        assert {answer.run_id is not None for answer in answers} == {True}
+
+
 def test_a_write_that_timed_out_is_repeated_without_a_second_run(store):
     store.silence("stopped")
     with pytest.raises(StoreUnavailableError) as caught:
@@ -169,6 +190,52 @@ def test_a_write_that_timed_out_is_repeated_without_a_second_run(store):
     with pytest.raises(IdempotencyConflictError, match="geo_code"):
         enqueue(URLS, settings=store.settings, run_id=lost.run_id, geo_code="us")
     assert len(list(store.server.open_client().scan_iter("scrape_do:run:*"))) == 1
+
+
+def test_the_command_names_the_option_that_repeats_it(store):
+    def call(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "scrape_do_celery", "enqueue", *URLS, *arguments],
+            env={**os.environ, "SCRAPE_DO_REDIS_URL": store.settings.redis_url, "SCRAPE_DO_STORE_TIMEOUT": "1"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    store.silence("stopped")
+    lost = call()
+    assert lost.returncode == 1
+    advice, run_id = lost.stderr.split()[-2:]
+    assert advice == "--run-id"
+    assert f"for run {run_id}" in lost.stderr
+    store.heal()
+    for _ in range(2):
+        assert call(advice, run_id).stdout.strip() == run_id
+    assert len(list(store.server.open_client().scan_iter("scrape_do:run:*"))) == 1
+
+
+def test_the_error_names_the_run_that_the_key_has(store, monkeypatch):
+    """A caller who repeats the call with the id of the error alone gets that run, and not a second one."""
+    first = enqueue(URLS, settings=store.settings, idempotency_key="order 7")
+    create = new_runs._create_records
+
+    def create_and_stop(*args):
+        created = create(*args)
+        store.silence("stopped")
+        return created
+
+    monkeypatch.setattr(new_runs, "_create_records", create_and_stop)
+    with pytest.raises(StoreUnavailableError) as caught:
+        enqueue_many([["https://b.example/"], URLS], settings=store.settings, idempotency_keys=[None, "order 7"])
+    monkeypatch.undo()
+    store.heal()
+    other, ours = caught.value.run_ids
+    assert caught.value.may_be_written
+    assert ours == first.run_id
+    assert enqueue(URLS, settings=store.settings, run_id=ours) == first
+    assert RunHandle(other, settings=store.settings).status.total == 1
+    assert len(list(store.server.open_client().scan_iter("scrape_do:run:*"))) == 2
 
 
 def test_many_writes_that_timed_out_are_repeated_without_second_runs(store):

@@ -13,7 +13,7 @@ from scrape_do_celery import runs
 from scrape_do_celery.cli.group import WRONG
 from scrape_do_celery.cli.output import TASK_COLUMNS, print_facts, print_rich_table, printable, task_row
 from scrape_do_celery.cli.pages import write_page
-from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError
+from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError, StoreUnavailableError
 from scrape_do_celery.figures import format_figure
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.models.reasons import join_reasons, reasons_from_json
@@ -41,6 +41,7 @@ _CHECK_INTERVAL = 0.2
 @click.option("--output", type=click.Choice(["raw", "markdown"]), help="Return pages in this format.")
 @click.option("--timeout", type=int, help="Limit the time of each target, in milliseconds.")
 @click.option("--idempotency-key", help="Return the same run for the same key and request.")
+@click.option("--run-id", help="Repeat a command whose answer was lost: the id in its error.")
 @click.option("--max-wait", type=float, help="End the run as timed out after this number of seconds.")
 @click.option(
     "--early/--no-early",
@@ -53,7 +54,7 @@ def enqueue_run(urls: tuple[str, ...], source: IO[str] | None, request: IO[str] 
 
     Without an option, the API's default applies.
     """
-    run_options = {name: options.pop(name) for name in ("idempotency_key", *RUN_OPTIONS)}
+    run_options = {name: options.pop(name) for name in ("idempotency_key", "run_id", *RUN_OPTIONS)}
     fields = {
         **_read_fields(request),
         **{name.strip("_"): value for name, value in options.items() if value is not None},
@@ -64,7 +65,13 @@ def enqueue_run(urls: tuple[str, ...], source: IO[str] | None, request: IO[str] 
         fields["targets"] = [*fields.get("targets", ()), *targets]
     elif not fields.keys() & {"targets", "plugin"}:
         raise click.UsageError("no URL was given: pass URLs, --from or --request")
-    handle = runs.enqueue(JobCreationRequest(**fields), **run_options)
+    try:
+        handle = runs.enqueue(JobCreationRequest(**fields), **run_options)
+    except StoreUnavailableError as error:
+        if not error.may_be_written:
+            raise
+        advice = f"to repeat the command without a second purchase, add --run-id {error.run_id}"
+        raise click.ClickException(printable(f"{error}; {advice}")) from None
     click.echo(handle.run_id)
 
 

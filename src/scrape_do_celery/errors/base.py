@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -9,7 +10,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from scrape_do_celery.outside_text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = [
     "ConfigurationError",
@@ -106,6 +107,8 @@ class StoreUnavailableError(ScrapeDoError, RedisConnectionError):
 
     #: Whether a command was sent whose answer is missing. The calls that write turn it into `may_be_written`.
     was_sent: bool = False
+    #: Id of a run that a call was to write -> id of the run that its idempotency key has.
+    found_ids: Mapping[str, str] = MappingProxyType({})
 
     @property
     def reason(self) -> str:
@@ -124,12 +127,18 @@ class StoreUnavailableError(ScrapeDoError, RedisConnectionError):
 
     @property
     def may_be_written(self) -> bool:
-        """Whether the store may have carried the write out. If so, repeat the call with the same `run_id`."""
+        """Whether the store may have carried the write out. If so, repeat the whole call with this `run_id`."""
         return bool(self._get_argument(3))
 
     def about_runs(self, run_ids: Sequence[str], *, may_be_written: bool) -> StoreUnavailableError:
         """Return this error with the runs of the call that failed."""
-        return StoreUnavailableError(str(self), self.reason, list(run_ids), may_be_written)
+        found = [self.found_ids.get(run_id, run_id) for run_id in run_ids]
+        text = str(self)
+        if may_be_written:
+            # A reader of a log must not start the run again under another id.
+            others = f" and {len(found) - 1} others" if len(found) > 1 else ""
+            text += f"; the write may be carried out all the same, for run {found[0]}{others}"
+        return StoreUnavailableError(text, self.reason, found, may_be_written)
 
 
 def describe_error(error: BaseException) -> str:

@@ -77,6 +77,9 @@ class AppContext:
         """Limit the store's time in a public call. With `run_ids`, the call writes, and its error names these runs."""
         try:
             with limited_time(self.settings.store_timeout, by_progress=by_progress) as deadline:
+                if deadline.left <= 0:
+                    why = f"the store at {self.store.where} does not answer the calls before"
+                    raise StoreUnavailableError(why)  # noqa: TRY301 (the handler below adds the runs)
                 yield deadline
         except StoreUnavailableError as error:
             if not run_ids or error.run_ids:

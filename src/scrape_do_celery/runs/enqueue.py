@@ -56,8 +56,8 @@ def enqueue(  # noqa: PLR0913 (one argument for each thing that a caller says)
         targets: absolute http or https URLs, or a whole `JobCreationRequest`. None if `options` has a `plugin`.
         idempotency_key: up to 1,000 characters, not blank. A second call with this key and an equal request returns the
             run of the first call, in any state. The callbacks of the first call stand.
-        run_id: the `run_id` of a `StoreUnavailableError`, to repeat the call that raised it. If that call wrote its
-            run, an equal request returns that run. None makes a new id.
+        run_id: the `run_id` of a `StoreUnavailableError`, to repeat the call that raised it. Repeat its
+            `idempotency_key` too. If that call wrote its run, an equal request returns that run. None makes a new id.
         on_success: a Celery signature. Celery calls it with the small result of the run, at least once.
         on_failure: a Celery signature. Celery calls it as an errback, at least once.
         settings: settings of this call. None takes those of the framework or of the environment.
@@ -73,7 +73,7 @@ def enqueue(  # noqa: PLR0913 (one argument for each thing that a caller says)
         RunNotFoundError: the run of `run_id` has ended and was forgotten. Nothing was written.
         ConfigurationError: the app has `task_always_eager`, or a test would buy. Nothing was written.
         StoreUnavailableError: Redis did not answer within `SCRAPE_DO_STORE_TIMEOUT`, or refused. To repeat the call
-            without a second purchase, pass the error's `run_id`.
+            without a second purchase, add the error's `run_id` to its arguments.
     """
     spec = RunSpec.from_arguments(targets, **options)
     key, canvas = check_key(idempotency_key), callback_canvas(on_success, on_failure)
@@ -99,7 +99,8 @@ def enqueue_many(  # noqa: PLR0913 (one argument for each thing that a caller sa
     Args:
         requests: for each run its URLs, or a `JobCreationRequest`.
         idempotency_keys: a key or None for each request, in the same order. None for no keys at all.
-        run_ids: the `run_ids` of a `StoreUnavailableError`, to repeat the call that raised it. None makes new ids.
+        run_ids: the `run_ids` of a `StoreUnavailableError`, to repeat the call that raised it, with its keys. None
+            makes new ids.
         on_success: as in `enqueue`.
         on_failure: as in `enqueue`.
         settings: as in `enqueue`.
@@ -114,8 +115,8 @@ def enqueue_many(  # noqa: PLR0913 (one argument for each thing that a caller sa
         IdempotencyConflictError: a key or id belongs to a run with another request. The other runs go on.
         RunNotFoundError: the run of an id has ended and was forgotten. The other runs go on.
         ConfigurationError: the app has `task_always_eager`, or a test would buy. Nothing was written.
-        StoreUnavailableError: some runs may be written, and go on. To repeat the call without a second purchase, pass
-            the error's `run_ids`.
+        StoreUnavailableError: some runs may be written, and go on. To repeat the call without a second purchase, add
+            the error's `run_ids` to its arguments.
     """
     specs = read_specs(requests, options)
     keys = map(check_key, one_for_each(specs, idempotency_keys, "idempotency_keys", "keys"))
@@ -190,7 +191,7 @@ def _create_committed_runs(app_context: AppContext, new_runs: Sequence[NewRun]) 
         if is_conflict(created, new_run.spec):
             log.error(
                 "a transaction was committed too late, and its run was not created: %s",
-                conflict_error(store, created.run_id, new_run.spec),
+                conflict_error(store, created.run_id, new_run.spec, is_own_id=new_run.key is None),
                 extra=log_fields("commit_conflict", run_id=new_run.run_id),
             )
         elif created.result == CreateResult.FORGOTTEN or created.run_id != new_run.run_id:

@@ -214,7 +214,7 @@ class RunHandle(AsyncRunMethods):
         """Return True for the first call with this name for the run, in any process.
 
         Celery calls callbacks at least once. Call this method before work that must not happen twice, such as a mail.
-        If the process dies after the call, the work is not done.
+        If the process dies after the call, or the store's answer is lost, the work is not done.
 
         Args:
             name: the name of the work. The store keeps the name for `SCRAPE_DO_RECORD_TTL` seconds.
@@ -224,6 +224,8 @@ class RunHandle(AsyncRunMethods):
 
         Raises:
             ValueError: the name is not a text, is blank, or has more than 1,000 characters.
+            StoreUnavailableError: Redis did not answer. If `may_be_written` is True, this call may have been the first,
+                and each later one returns False.
         """
         if fault := why_no_name(name):
             raise ValueError(f"name {fault}")

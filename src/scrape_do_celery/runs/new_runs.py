@@ -98,6 +98,8 @@ def _write_records(app_context: AppContext, batch: Sequence[NewRun]) -> list[Cre
             replies = store.run_all([AcceptRun(results[index].run_id) for index in existing])
         except StoreUnavailableError as error:
             error.was_sent = True  # the runs are in the store already
+            # A caller who repeats the call with another id, and without the key, would pay again.
+            error.found_ids = {batch[index].run_id: results[index].run_id for index in existing}
             raise
         # A run that was forgotten between both commands has freed its key, so the run is created once more.
         freed = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from concurrent.futures import Future
@@ -40,10 +41,20 @@ class DeadlineProducer:
 
     def __init__(self, app: Celery, timeout: float) -> None:
         self._app, self._timeout = app, timeout
-        self._threads = _PublishingThreads()
-        self._lock = threading.Lock()
+        #: The connections of the parent process. They stay referenced, because their end could write to the broker.
+        self._of_parent: list[Any] = []
+        self._start_afresh()
+
+    def _start_afresh(self) -> None:
+        self._pid, self._threads, self._lock = os.getpid(), _PublishingThreads(), threading.Lock()
         #: When the next caller may try the broker; None while the broker answers.
         self._next_try: float | None = None
+
+    def _leave_parent(self) -> None:
+        """In a child of a fork, leave the parent's connections alone. The parent's threads do not exist here."""
+        if self._pid != os.getpid():
+            self._of_parent += [self.__dict__.pop(name, None) for name in ("_producers", "connection")]
+            self._start_afresh()
 
     @cached_property
     def connection(self) -> Any:
@@ -82,6 +93,7 @@ class DeadlineProducer:
         return self._call(lambda producer: declare(queue(producer.channel), retry=True, max_retries=1))
 
     def _call(self, work: Callable[[Any], Any]) -> Any:
+        self._leave_parent()
         seconds = self._wait_allowed()
         answer = self._threads.start(partial(copy_context().run, self._call_now, work))
         try:
@@ -117,6 +129,7 @@ class DeadlineProducer:
 
     def close(self) -> None:
         """Close the connections that are not in use."""
+        self._leave_parent()
         if "_producers" in self.__dict__:
             self._producers.force_close_all()
             self._producers.connections.force_close_all()

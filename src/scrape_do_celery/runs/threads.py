@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
+
+from scrape_do_celery.store.deadlines import note_wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,10 +26,15 @@ async def call_in_thread(function: Callable[[], T]) -> T:
     """Call a function in a thread of this package, with the caller's context variables.
 
     The default threads of an event loop also resolve names and serve the application. If the store hangs, calls to the
-    store must not occupy all of them.
+    store must not occupy all of them. If all threads are busy, the wait for one counts as time of the call.
     """
-    work = partial(copy_context().run, function)
+    work = partial(copy_context().run, _work, function, time.monotonic())
     return await asyncio.get_running_loop().run_in_executor(find_executor(), work)
+
+
+def _work(function: Callable[[], T], asked_at: float) -> T:
+    note_wait(time.monotonic() - asked_at)
+    return function()
 
 
 def find_executor() -> ThreadPoolExecutor:

@@ -112,9 +112,12 @@ class StoreHealth:
         except ResponseError:
             return False
         # A replica that takes over may lack the last writes, even if the server synced every write.
-        replicas = replication.get("connected_slaves", 0)
         always = found.get("appendfsync") == "always" and found.get("no-appendfsync-on-rewrite") != "yes"
-        return found.get("appendonly") == "yes" and always and not int(replicas)
+        is_alone = not int(replication.get("connected_slaves", 0))
+        # After a failover, an old connection still reaches the server that was demoted. Its word about the successor
+        # would hide that the successor's last writes can be lost: an intent among them is a second purchase.
+        is_primary = replication.get("role") == "master"
+        return found.get("appendonly") == "yes" and always and is_alone and is_primary
 
 
 def _used_share(info: dict[str, Any]) -> float:

@@ -71,6 +71,13 @@ class CallDeadline:
 
 
 _deadline: ContextVar[CallDeadline | None] = ContextVar("scrape_do_store_deadline", default=None)
+#: Seconds for which the caller has waited for the thread that makes the call.
+_waited: ContextVar[float] = ContextVar("scrape_do_waited", default=0.0)
+
+
+def note_wait(seconds: float) -> None:
+    """Take the time for which a caller waited for a thread off the total time of the calls in this context."""
+    _waited.set(seconds)
 
 
 @contextmanager
@@ -80,6 +87,8 @@ def limited_time(seconds: float, *, by_progress: bool = False) -> Iterator[CallD
     if outer is not None:
         yield outer
         return
+    if not by_progress:
+        seconds -= _waited.get()
     token = _deadline.set(CallDeadline(seconds, by_progress=by_progress))
     try:
         yield _deadline.get() or CallDeadline(seconds)
@@ -130,6 +139,8 @@ class DeadlineSocket:
     def _transfer(self, move: Callable[..., Any], *args: Any) -> Any:
         deadline = _deadline.get()
         if deadline is None or self._timeout == 0:
+            # A call before may have left the rest of its own time as the limit.
+            self._raw.settimeout(self._timeout)
             return move(*args)
         left = deadline.attempt_left
         if left <= 0:

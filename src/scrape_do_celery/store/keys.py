@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from scrape_do_celery.store import retention
 from scrape_do_celery.store.encryption import PrivateValues, ValuePlace
-from scrape_do_celery.store.names import join_names
+from scrape_do_celery.store.names import join_names, join_tick
 from scrape_do_celery.store.retention import Expiry
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class Keys(PrivateValues):
     @holds("string", retention.MARK_TTL)
     def tick(self, name: str, tick: str) -> str:
         """Return the key of `<run> <digest>` of a tick of a schedule; empty if the tick was skipped."""
-        return f"{self.prefix}:tick:{join_names(name, tick)}"
+        return f"{self.prefix}:tick:{join_tick(name, tick)}"
 
     @property
     @holds("zset", Expiry.NEVER)

@@ -6,6 +6,7 @@ is `<fingerprint of an account> <database> <prefix>`; its value is the time when
 
 from __future__ import annotations
 
+import re
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 #: The key of the register. A user with rights to the keys of another prefix needs a right to this key as well.
 REGISTER: Final = "scrape_do:stores"
+_FIELD: Final = re.compile(rb"\S+ \d+ \S+")
+_TIME: Final = re.compile(rb"\d+(\.\d+)?")
 #: Seconds after which a store without a worker counts no more.
 _COUNTS_FOR: Final = 86_400
 
@@ -78,7 +81,12 @@ def _own_place(store: Store) -> StorePlace:
 
 def _read_register(store: Store) -> dict[str, float]:
     found: dict[bytes, bytes] = _call(store, ("HGETALL", REGISTER))
-    return {field.decode(): float(seen) for field, seen in found.items()}
+    # A later version may write other fields. They must not fail a pass of this one.
+    return {
+        field.decode(errors="replace"): float(seen)
+        for field, seen in found.items()
+        if _FIELD.fullmatch(field) and _TIME.fullmatch(seen)
+    }
 
 
 def _call(store: Store, command: tuple[Any, ...], database: int = 0) -> Any:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from contextvars import copy_context
 from dataclasses import replace
 
 import pytest
 from celery import Celery, _state
 
 from scrape_do_celery import aenqueue, aenqueue_many
-from scrape_do_celery.errors import ResultExpiredError, ResultNotReadyError, RunNotFoundError
+from scrape_do_celery.errors import ResultExpiredError, ResultNotReadyError, RunNotFoundError, StoreUnavailableError
 from scrape_do_celery.runs import RunHandle, threads
 from scrape_do_celery.runs.async_handle import AsyncRunMethods
 from scrape_do_celery.runs.celery_app import find_user_app, lent_app
 from scrape_do_celery.store import PartState, RunState
 from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
 from scrape_do_celery.store.commands.runs import RecordOutcome
+from scrape_do_celery.store.deadlines import note_wait
 
 
 async def gather(iterator):
@@ -119,6 +121,20 @@ def test_calls_leave_the_default_threads_of_the_loop_alone():
         return await threads.call_in_thread(lambda: threading.current_thread().name)
 
     assert asyncio.run(names()).startswith("scrape-do-async")
+
+
+def test_call_without_time_for_its_thread_is_not_sent(step_harness):
+    context = step_harness.app_context
+
+    def call():
+        note_wait(context.settings.store_timeout)
+        with context.limited_call(["r"]):
+            raise AssertionError("the call must not begin")
+
+    with pytest.raises(StoreUnavailableError, match="does not answer the calls before") as caught:
+        copy_context().run(call)
+    assert caught.value.run_id == "r"
+    assert not caught.value.may_be_written
 
 
 def test_child_of_a_fork_makes_threads_of_its_own():

@@ -449,6 +449,14 @@ def test_each_run_of_a_commit_is_announced(step_harness, transactions, start_run
         assert '"after"' in "".join(step_harness.read_run(handle.run_id).waiters.values())
 
 
+def test_a_repeat_at_a_commit_with_another_request_names_the_id(transactions, start_run, caplog):
+    """The call has no key, so a log line about a key would send its reader the wrong way."""
+    transactions.enqueue("a", [URL], run_id="r-1")
+    start_run(["https://other.example/"], run_id="r-1")
+    transactions.commit("a")
+    assert "the id belongs to run r-1, with another request" in caplog.text
+
+
 def test_two_requests_with_one_key_have_no_run_in_common(step_harness, transactions, caplog):
     one = transactions.enqueue("a", [URL], idempotency_key="k")
     other = transactions.enqueue("b", ["https://other.example/"], idempotency_key="k")

@@ -23,6 +23,8 @@ WRONG_NAMES = [HUGE, "x" * (LONGEST_NAME + 1), " ", 7, b"x", "\ud800"]
 def test_names_with_colons_share_no_key():
     assert KEYS.once("a:0", "x:y") != KEYS.once("a:0:x", "y")
     assert KEYS.tick("daily", "x:1") != KEYS.tick("daily:x", "1")
+    assert KEYS.tick("daily", "x:y") != KEYS.tick("daily:x", "y")
+    assert KEYS.tick("daily", "x:2026-11-29T14:00Z") != KEYS.tick("daily:x", "2026-11-29T14:00Z")
     # A schedule may have the name that a digest gave to another schedule.
     assert KEYS.schedule(KEYS.schedule("x" * 300).rpartition(":")[2]) != KEYS.schedule("x" * 300)
 
@@ -30,7 +32,9 @@ def test_names_with_colons_share_no_key():
 def test_a_short_name_gives_the_same_key_in_each_version():
     """A worker of a new version must find the live run of a schedule, and the tick of a redelivered message."""
     assert KEYS.schedule("shop:daily") == "p:schedule:shop:daily"
-    assert KEYS.tick("daily", "2026-11-29T14:00:00") == "p:tick:daily:2026-11-29T14:00:00"
+    assert KEYS.tick("daily", "2026-11-29T14:00Z") == "p:tick:daily:2026-11-29T14:00Z"
+    assert KEYS.tick("shop:daily", "2026-11-29T14:00Z") == "p:tick:shop:daily:2026-11-29T14:00Z"
+    assert KEYS.tick("shop:daily", "1764424800") == "p:tick:shop:daily:1764424800"
     assert KEYS.message_tick("5c1b") == "p:once:5c1b:tick"
     assert KEYS.once("run", "mail") == "p:once:run:mail"
 

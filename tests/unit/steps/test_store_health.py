@@ -15,8 +15,8 @@ from scrape_do_celery.steps.store_health import StoreHealth
 
 
 class Server:
-    def __init__(self, config=None, used=0, limit=0, replicas=0, policy="noeviction"):
-        self.policy = policy
+    def __init__(self, config=None, used=0, limit=0, replicas=0, policy="noeviction", role="master"):
+        self.policy, self.role = policy, role
         self.config, self.used, self.limit, self.replicas, self.asked = config, used, limit, replicas, 0
 
     async def config_get(self, _):
@@ -28,7 +28,7 @@ class Server:
         self.asked += 1
         if self.used is None:
             raise ResponseError("unknown command")
-        facts = {"connected_slaves": self.replicas, "maxmemory_policy": self.policy}
+        facts = {"role": self.role, "connected_slaves": self.replicas, "maxmemory_policy": self.policy}
         return {**facts, "used_memory": self.used, "maxmemory": self.limit}
 
 
@@ -44,6 +44,7 @@ SYNCED = {"appendonly": "yes", "appendfsync": "always"}
     [
         (Server(SYNCED), True),
         (Server(SYNCED, replicas=1), False),
+        (Server(SYNCED, role="slave"), False),
         (Server({"appendonly": "yes", "appendfsync": "everysec"}), False),
         (Server({**SYNCED, "no-appendfsync-on-rewrite": "yes"}), False),
         (Server({"appendonly": "no", "appendfsync": "always"}), False),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from contextvars import copy_context
 
 import pytest
 
@@ -15,6 +16,7 @@ from scrape_do_celery.store.deadlines import (
     attempt_seconds,
     connect_in_time,
     limited_time,
+    note_wait,
 )
 
 
@@ -44,6 +46,27 @@ def test_silence_ends_a_read(pair):
         near.recv(10)
     with limited_time(0.0), pytest.raises(TimeoutError):
         near.recv(10)
+
+
+def test_a_deadline_leaves_no_short_timeout_behind(pair):
+    """A call without a deadline, such as of `doctor`, takes a connection whose last call had hardly any time left."""
+    near, far = pair
+    near.settimeout(5.0)
+    far.sendall(b"ab")
+    with limited_time(0.05):
+        assert near.recv(1) == b"a"
+    assert near.recv(1) == b"b"
+    assert near.gettimeout() == 5.0
+
+
+def test_the_wait_for_a_thread_is_time_of_a_small_call():
+    def left(**options):
+        note_wait(3.0)
+        with limited_time(10.0, **options) as deadline:
+            return deadline.left
+
+    assert copy_context().run(left) <= 7.0
+    assert copy_context().run(left, by_progress=True) > 9.0
 
 
 def test_a_socket_without_a_deadline_keeps_its_own_timeout(pair):

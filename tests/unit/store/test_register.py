@@ -38,6 +38,15 @@ def test_a_store_without_a_worker_is_forgotten_after_a_day(open_store):
     assert store.client.hkeys(REGISTER) == [b"account 0 a"]
 
 
+def test_foreign_fields_of_the_register_are_left_alone(open_store):
+    store = open_store("a")
+    foreign = {"account 0 other": "soon", "account 0 other more": "1", "x": "y", b"\xff 0 p": "9999999999"}
+    store.client.hset(REGISTER, mapping=foreign)
+    register_store(store, ["account"])
+    assert find_neighbours(store, ["account"]) == []
+    assert store.client.hlen(REGISTER) == len(foreign) + 1
+
+
 def test_the_owner_of_a_job_is_found_in_its_database(open_store):
     own, other = open_store("a"), open_store("b", 3)
     other.client.set(other.keys.owner("job"), "run:0")
