@@ -127,7 +127,7 @@ def test_given_broker_is_kept():
         ("redis+unix:///a.sock", "unix:///path"),
         ("valkey+unix:///a.sock", "unix:///path"),
         ("redis+socket:///a.sock", "redis://"),
-        ("sentinel://h:26379", "redis://"),
+        ("memory://", "sentinel://"),
         ("unix://a.sock", "absolute"),
         ("redis://h/zero", "number"),
         ("redis://h/²", "number"),

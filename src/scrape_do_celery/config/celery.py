@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from scrape_do_celery.config.celery_sentinels import override_for_sentinels
+
 if TYPE_CHECKING:
     from scrape_do_celery.config.settings import Settings
 
 
 def celery_config(settings: Settings) -> dict[str, Any]:
     """Return the configuration of a Celery app of this package."""
-    return {
+    config = {
         "broker_url": settings.broker_url,
         "result_backend": settings.result_backend,
         "result_expires": settings.record_ttl,
@@ -41,6 +43,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         **_redis_options(settings),
     }
+    return override_for_sentinels(config, settings.redis_url)
 
 
 def _redis_options(settings: Settings) -> dict[str, Any]:

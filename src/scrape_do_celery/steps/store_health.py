@@ -12,6 +12,7 @@ from redis.exceptions import ResponseError
 from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.steps.once import OnceFilter
+from scrape_do_celery.store.sentinels import is_watched
 
 if TYPE_CHECKING:
     from scrape_do_celery.store import AsyncStore
@@ -109,14 +110,18 @@ class StoreHealth:
         return _used_share(info)
 
     async def _ask_durable(self) -> bool:
+        if is_watched(self.store.client):
+            return False  # sentinels may promote a replica, also one that is not connected at this moment
         try:
             found = await self.store.client.config_get("*append*")
-            replicas = (await self.store.client.info("replication")).get("connected_slaves", 0)
+            replication = await self.store.client.info("replication")
         except ResponseError:
             return False
-        # A replica that takes over may lack the last writes, even if the server synced every write.
+        # A replica that takes over may lack the last writes, even if the server synced every write. A replica that
+        # was cut off may come back within the life of the backlog, and take over before it is counted again.
+        replicas = int(replication.get("connected_slaves", 0)) or int(replication.get("repl_backlog_active", 0))
         always = found.get("appendfsync") == "always" and found.get("no-appendfsync-on-rewrite") != "yes"
-        return found.get("appendonly") == "yes" and always and not int(replicas)
+        return found.get("appendonly") == "yes" and always and not replicas
 
 
 def _used_share(info: dict[str, Any]) -> float:

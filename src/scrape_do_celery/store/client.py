@@ -17,6 +17,7 @@ from scrape_do_celery.store.keys import Keys
 from scrape_do_celery.store.pending import PendingCommands
 from scrape_do_celery.store.refusals import LOST
 from scrape_do_celery.store.scripts import LoadedAsyncScript, LoadedScript, load_scripts
+from scrape_do_celery.store.sentinels import UnknownPrimaryError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -154,16 +155,18 @@ class Store(_KeyHolder):
         """Check that the server can serve as a store.
 
         Raises:
-            ConfigurationError: If the server is a Redis Cluster.
+            ConfigurationError: If the server is a Redis Cluster, or the sentinels do not know its name.
         """
         try:
             cluster = self.client.info("cluster")
+        except UnknownPrimaryError as error:
+            raise ConfigurationError(f"SCRAPE_DO_REDIS_URL: {error}") from None
         except ResponseError:
             return  # `diagnostics.check_durability` reports the cost of a user who may not use INFO
         if int(cluster.get("cluster_enabled", 0)):
             raise ConfigurationError(
                 "SCRAPE_DO_REDIS_URL names a Redis Cluster, which cannot change a run and the due set in one step. "
-                "Use a single server or a managed single shard."
+                "Use one server, a managed single shard, or servers under Sentinel (sentinel://)."
             )
 
     def close(self) -> None:
