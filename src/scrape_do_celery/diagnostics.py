@@ -18,7 +18,7 @@ from scrape_do_celery.config.urls import redis_location, why_exposed
 from scrape_do_celery.config.variables import env_name, unknown_variables
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.findings import OK, WARNING, WRONG, Finding
-from scrape_do_celery.sentinel_checks import check_failover, find_unknown_primaries
+from scrape_do_celery.sentinel_checks import check_broker_retry, check_failover, find_unknown_primaries
 from scrape_do_celery.server_checks import check_durability, check_rights, find_eviction, read_info
 from scrape_do_celery.store.commands.stats import ReadClock, ReadEncryptionKeys
 from scrape_do_celery.store.scans import count_parts_by_account, find_open_breakers
@@ -117,6 +117,7 @@ def check_celery_app(app: Celery) -> Iterator[Finding]:
         yield Finding(
             WARNING, f"accept_content has no {name}: steps are sent as {name}, so workers refuse them; add it"
         )
+    yield from check_broker_retry(app)
     yield from _check_task_options(app)
 
 

@@ -34,6 +34,17 @@ def find_unknown_primaries(app: Celery) -> list[str]:
     return [one for one in found if one]
 
 
+def check_broker_retry(app: Celery) -> Iterator[Finding]:
+    """Find an app whose workers end at a failover of its broker."""
+    conf = app.conf
+    if is_sentinel_url(str(conf.broker_write_url or "")) and not conf.get("broker_channel_error_retry"):
+        yield Finding(
+            WARNING,
+            "broker_channel_error_retry is False: a worker ends if its broker refuses for a moment, as after a "
+            "failover with min-replicas-to-write; set it to True",
+        )
+
+
 def _find_unknown_primary(app: Celery, name: str, options_name: str) -> str | None:
     url = str((app.conf.broker_write_url if name == "broker_url" else app.conf.result_backend) or "")
     if not is_sentinel_url(url):

@@ -36,6 +36,8 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         },
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
+        # A broker that refuses for now, such as with NOREPLICAS after a failover, would end the worker.
+        "broker_channel_error_retry": True,
         "result_backend_always_retry": True,
         "result_backend_max_retries": 60,
         "result_backend_thread_safe": True,
@@ -68,6 +70,8 @@ def _redis_options(settings: Settings) -> dict[str, Any]:
             "redis_socket_keepalive": True,
             "result_backend_transport_options": {
                 "retry_policy": {"max_retries": 60},
+                # A server that refuses for now, such as with NOREPLICAS, would turn a result into a failure.
+                "additional_connection_errors": ["redis.exceptions.ResponseError"],
             },
         }
     return options
