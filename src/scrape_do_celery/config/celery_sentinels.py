@@ -20,7 +20,7 @@ _SERVER_TIMEOUT: Final = 4
 
 
 def override_for_sentinels(config: dict[str, Any], store_url: str) -> dict[str, Any]:
-    """Return Celery's settings with those that a broker and results behind sentinels need.
+    """Return Celery's settings, adapted to a broker and results behind sentinels.
 
     Raises:
         ConfigurationError: a URL does not name the group of servers, and the store's names none either.

@@ -111,7 +111,7 @@ class StoreHealth:
 
     async def _ask_durable(self) -> bool:
         if is_watched(self.store.client):
-            return False  # sentinels may promote a replica, also one that is not connected at this moment
+            return False  # sentinels may promote a replica that is not connected at this moment
         try:
             found = await self.store.client.config_get("*append*")
             replication = await self.store.client.info("replication")

@@ -53,7 +53,7 @@ class SentinelRound:
         self._known: set[str] = set()
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield each sentinel to ask. One that was silent a moment ago is asked only if no other names a primary."""
+        """Yield each sentinel to ask. A sentinel that was just silent is asked only if no other names a primary."""
         now = time.monotonic()
         silent = [client for client in self._clients if self._silent_until.get(_name_node(client), now) > now]
         yield from (client for client in self._clients if client not in silent)
