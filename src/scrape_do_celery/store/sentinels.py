@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.config.sentinel_urls import SentinelGroup
 
-#: Seconds after which a pool in use asks for its primary again; those if the sentinels are silent.
-_ASK_EVERY: Final = 1.0
+#: Seconds after which a pool in use asks for its primary again.
+_ASK_EVERY: Final = 0.25
+#: Seconds after which a silent sentinel is asked again, unless no other one answers.
 _ASK_SILENT_EVERY: Final = 30.0
 #: Seconds for an answer, above which sentinels count as silent.
-_SLOW: Final = 0.5
+_SLOW: Final = 0.2
 #: Seconds for which a primary may take writes after its successor was promoted, if `min-replicas-max-lag` is 10.
 _DEMOTION_DELAY: Final = 10.0
 
@@ -195,7 +196,7 @@ class FollowingTimer:
 
 
 class PrimaryPool(sync_sentinel.SentinelConnectionPool):
-    """A pool of connections to the primary, for threads. A pool in use notices another primary within a second."""
+    """A pool of connections to the primary, for threads. A pool in use asks for its primary four times a second."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)  # type: ignore[no-untyped-call]
