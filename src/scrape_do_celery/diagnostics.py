@@ -20,6 +20,7 @@ from scrape_do_celery.config.variables import env_name, unknown_variables
 from scrape_do_celery.errors import ConfigurationError, StoreUnavailableError
 from scrape_do_celery.findings import OK, WARNING, WRONG, Finding
 from scrape_do_celery.runs.stand_in_producers import has_reply_queues
+from scrape_do_celery.sentinel_checks import check_broker_retry, check_failover, find_unknown_primaries
 from scrape_do_celery.server_checks import check_durability, check_rights, find_eviction, read_info
 from scrape_do_celery.store.commands.stats import ReadClock, ReadEncryptionKeys
 from scrape_do_celery.store.scans import count_parts_by_account, find_open_breakers
@@ -108,7 +109,7 @@ def check_celery_app(app: Celery) -> Iterator[Finding]:
         text = "result_backend is not set: AsyncResult cannot show how a run ended; set it, or use RunHandle.result()"
         yield Finding(WARNING, text)
     timeout = conf.broker_transport_options.get("visibility_timeout", 3600)
-    if str(conf.broker_url).startswith("redis") and timeout > _LONGEST_VISIBILITY:
+    if str(conf.broker_url).startswith(("redis", "sentinel")) and timeout > _LONGEST_VISIBILITY:
         yield Finding(
             WARNING,
             f"broker_transport_options visibility_timeout is {timeout} s: messages of a killed worker come back only "
@@ -126,6 +127,7 @@ def check_celery_app(app: Celery) -> Iterator[Finding]:
         yield Finding(
             WARNING, f"accept_content has no {name}: steps are sent as {name}, so workers refuse them; add it"
         )
+    yield from check_broker_retry(app)
     yield from _check_task_options(app)
 
 
@@ -163,6 +165,9 @@ def check_broker(app: Celery) -> Iterator[Finding]:
             # Celery itself would fail with an error that does not name the parameter.
             yield Finding(WRONG, f"{name} {error}")
             return
+    if faults := find_unknown_primaries(app):
+        yield from (Finding(WRONG, fault) for fault in faults)
+        return
     try:
         with app.connection_for_write(connect_timeout=_TIMEOUT) as connection:
             connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=_TIMEOUT)
@@ -182,7 +187,7 @@ def check_workers(app: Celery, queue: str) -> Iterator[Finding]:
     try:
         with app.connection_for_write(connect_timeout=_TIMEOUT) as connection:
             answers = app.control.inspect(timeout=1.0, connection=connection).active_queues() or {}
-    except (KombuError, RedisError, OSError):
+    except (KombuError, RedisError, OSError, ValueError):
         return
     # A node that answers without queues is no worker.
     names = sorted(name for name, queues in answers.items() if queue in {one["name"] for one in queues or ()})
@@ -220,6 +225,7 @@ def check_store(store: Store, account: str = "") -> Iterator[Finding]:
         )
     yield from findings
     yield from check_durability(store)
+    yield from check_failover(store)
     if eviction := find_eviction(store):
         yield Finding(WRONG, eviction)
     try:

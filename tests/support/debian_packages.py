@@ -12,6 +12,7 @@ NEEDED = {
     "chromium-driver": "chromedriver",
     "lua-check": "luacheck",
     "rabbitmq-server": "rabbitmq-server",
+    "redis-server": "redis-server",
 }
 
 

@@ -147,14 +147,22 @@ class SentinelGroup(AbstractContextManager["SentinelGroup"]):
 
     name = "mymaster"
 
-    def __init__(self, folder: Path, binary: str = "", *, replicas: int = 1, down_after_ms: int = 1000) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        binary: str = "",
+        *,
+        replicas: int = 1,
+        down_after_ms: int = 1000,
+        kind: type[RedisServer] = RedisServer,
+    ) -> None:
         self._stack, binary = ExitStack(), binary or get_valkey()
         with ExitStack() as stack:
-            self.servers = [stack.enter_context(RedisServer(folder / f"node{n}", binary)) for n in range(replicas + 1)]
+            self.servers = [stack.enter_context(kind(folder / f"node{n}", binary)) for n in range(replicas + 1)]
             for server in self.servers[1:]:
                 server.follow(self.servers[0])
             self.sentinels = [
-                stack.enter_context(RedisServer(folder / f"sentinel{n}", binary, sentinel=True)) for n in range(3)
+                stack.enter_context(kind(folder / f"sentinel{n}", binary, sentinel=True)) for n in range(3)
             ]
             for sentinel in self.sentinels:
                 self._watch(sentinel.open_client(), down_after_ms)

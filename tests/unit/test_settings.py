@@ -127,9 +127,20 @@ def test_given_broker_is_kept():
         ("redis+unix:///a.sock", "unix:///path"),
         ("valkey+unix:///a.sock", "unix:///path"),
         ("redis+socket:///a.sock", "redis://"),
-        ("sentinel://h:26379", "redis://"),
+        ("memory://", "sentinel://"),
         ("unix://a.sock", "absolute"),
         ("redis://h/zero", "number"),
+        ("sentinel://h/0", "name under which the sentinels watch"),
+        ("redis+sentinel://h/0", "sentinel://host1"),
+        ("sentinel://:secret@h1,h2/0?master_name=m", "name each sentinel"),
+        ("sentinel://;redis://h/0?master_name=m", "name each sentinel"),
+        ("sentinel://h1;sentinel://h2/3?master_name=m", "same database"),
+        ("sentinel://:secret@h1;sentinel://:cret@h2?master_name=m", "sentinel_password"),
+        ("sentinel://h1?master_name=m;sentinel://h2?master_name=n", "two values of the parameter master_name"),
+        ("sentinel://h/0?master_name=m&min_other_sentinels=x", "number as min_other_sentinels"),
+        ("sentinel://h/0?master_name=m&socket_timeout=5s", "parameter socket_timeout"),
+        ("sentinel://h/0?master_name=m&sentinel_socket_timeout=5s", "parameter sentinel_socket_timeout"),
+        ("sentinel://:secret@h:99999/0?master_name=m", "percent-encode"),
         ("redis://h/²", "number"),
         ("redis://:se/cret@h", "percent-encode"),
         ("redis://:se#cret@h", "percent-encode"),
@@ -143,7 +154,14 @@ def test_bad_store_url(bad, said):
     assert "cret" not in text
 
 
-@pytest.mark.parametrize("bad", ["localhost", "unix:///a.sock", "redis+unix:///a.sock", "://h"])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        *("localhost", "unix:///a.sock", "redis+unix:///a.sock", "://h", "redis+sentinel://h"),
+        "sentinel://h/1?socket_timeout=3",
+        "sentinel://h/1?sentinel_tls=true",
+    ],
+)
 @pytest.mark.parametrize("field", ["broker_url", "result_backend"])
 def test_bad_celery_url(bad, field):
     assert list(problems(**{field: bad})) == [f"SCRAPE_DO_{field.upper()}"]

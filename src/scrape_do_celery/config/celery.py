@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from scrape_do_celery.config.celery_sentinels import override_for_sentinels
+
 if TYPE_CHECKING:
     from scrape_do_celery.config.settings import Settings
 
 
 def celery_config(settings: Settings) -> dict[str, Any]:
     """Return the configuration of a Celery app of this package."""
-    return {
+    config = {
         "broker_url": settings.broker_url,
         "result_backend": settings.result_backend,
         "result_expires": settings.record_ttl,
@@ -34,6 +36,8 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         },
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
+        # A broker that refuses for now, such as with NOREPLICAS after a failover, would end the worker.
+        "broker_channel_error_retry": True,
         "result_backend_always_retry": True,
         "result_backend_max_retries": 60,
         "result_backend_thread_safe": True,
@@ -41,6 +45,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         **_redis_options(settings),
     }
+    return override_for_sentinels(config, settings.redis_url)
 
 
 def _redis_options(settings: Settings) -> dict[str, Any]:
@@ -65,6 +70,8 @@ def _redis_options(settings: Settings) -> dict[str, Any]:
             "redis_socket_keepalive": True,
             "result_backend_transport_options": {
                 "retry_policy": {"max_retries": 60},
+                # A server that refuses for now, such as with NOREPLICAS, would turn a result into a failure.
+                "additional_connection_errors": ["redis.exceptions.ResponseError"],
             },
         }
     return options

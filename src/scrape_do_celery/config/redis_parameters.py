@@ -38,8 +38,10 @@ def _normalize_parameter(name: str, value: str) -> tuple[str, str]:
     return ("db" if name == "virtual_host" else name), value
 
 
-def check_parameters(url: str) -> None:
+def check_parameters(url: str, prefix: str = "") -> None:
     """Build a connection of the URL, without connecting, with each parameter alone and with all of them.
+
+    Errors name a parameter with this prefix.
 
     Raises:
         ValueError: redis-py refuses a parameter, or a file that a parameter names cannot be read.
@@ -49,11 +51,13 @@ def check_parameters(url: str) -> None:
     for name, value in given:
         is_known = name in _TAKEN or name.startswith("ssl_")
         if not is_known or not _is_accepted(f"{server}?{urlencode([(name, value)])}"):
-            raise ValueError(f"has a parameter {name} that redis-py does not take, or not with this value")
+            raise ValueError(f"has a parameter {prefix}{name} that redis-py does not take, or not with this value")
         if name in FILES and not os.access(value, os.R_OK):
-            raise ValueError(f"has a parameter {name} whose file cannot be read")
+            raise ValueError(f"has a parameter {prefix}{name} whose file cannot be read")
     if not _is_accepted(url):
-        raise ValueError(f"has parameters that do not go together: {', '.join(name for name, _ in given) or 'none'}")
+        raise ValueError(
+            f"has parameters that do not go together: {', '.join(prefix + name for name, _ in given) or 'none'}"
+        )
 
 
 def _is_accepted(url: str) -> bool:

@@ -5,12 +5,21 @@ from __future__ import annotations
 import ipaddress
 import re
 from typing import NamedTuple
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from scrape_do_celery.config.celery_parameters import check_backend_parameters, check_broker_parameters
 from scrape_do_celery.config.redis_parameters import check_parameters
+from scrape_do_celery.config.sentinel_urls import (
+    LIKELY_SCHEMES,
+    SPELLING,
+    check_celery_url,
+    check_store_url,
+    is_sentinel_url,
+    read_sentinel_url,
+)
+from scrape_do_celery.config.url_parts import quote_userinfo, read_database, split_url
 
-STORE_SCHEMES = ("redis", "rediss", "unix")
+STORE_SCHEMES = ("redis", "rediss", "unix", "sentinel")
 _LOOPBACK = {"", "localhost", "127.0.0.1", "::1"}
 _USERINFO = re.compile(r"(://[^:/?#;@]*:)(?:(?!://).)*@")
 _SECRET_PARAMETER = re.compile(r"([?&][^&=]*(?:password|secret|token)[^&=]*=)[^&;]*", re.IGNORECASE)
@@ -30,7 +39,7 @@ def masked(url: str) -> str:
 
 def api_url(url: str) -> str:
     """Return the API's root, without a slash or `/api/v1` at its end."""
-    parts = _split(url)
+    parts = split_url(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
         raise ValueError("should be an http:// or https:// URL with a host and no query")
     return url.rstrip("/").removesuffix("/api/v1").rstrip("/")
@@ -57,20 +66,22 @@ def why_exposed(url: str) -> str | None:
 
 def http_url(url: str | None) -> str | None:
     """Return the URL if it is an HTTP URL with a host."""
-    if url is not None and ((parts := _split(url)).scheme not in {"http", "https"} or not parts.hostname):
+    if url is not None and ((parts := split_url(url)).scheme not in {"http", "https"} or not parts.hostname):
         raise ValueError("should be an http:// or https:// URL with a host")
     return url
 
 
 def store_url(url: str) -> str:
     """Return the URL if redis-py can open it."""
-    parts = _split(url)
-    _refuse_foreign_socket(parts.scheme)
+    if is_sentinel_url(url):
+        return check_store_url(url)
+    parts = split_url(url)
+    _refuse_foreign_scheme(parts.scheme)
     if parts.scheme not in STORE_SCHEMES:
-        raise ValueError("should start with redis://, rediss:// or unix:// (the store is Redis)")
+        raise ValueError("should start with redis://, rediss://, unix:// or sentinel:// (the store is Redis)")
     if parts.scheme == "unix" and (parts.hostname or not parts.path.strip("/")):
         raise ValueError("should name the socket by its absolute path: unix:///run/redis.sock?db=0")
-    _database(parts)
+    read_database(parts)
     check_parameters(url)
     return url
 
@@ -80,7 +91,9 @@ def celery_url(url: str, *, is_broker: bool) -> str:
     scheme = url.partition("://")[0]
     if "://" not in url or not scheme:
         raise ValueError("should be a URL such as redis://host:6379/1 or amqp://host")
-    _refuse_foreign_socket(scheme)
+    _refuse_foreign_scheme(scheme)
+    if is_sentinel_url(url):
+        return check_celery_url(url)
     if scheme == "unix":
         raise ValueError("should be redis+socket:///run/redis.sock?virtual_host=1, as Celery spells a Redis socket")
     (check_broker_parameters if is_broker else check_backend_parameters)(url)
@@ -89,10 +102,12 @@ def celery_url(url: str, *, is_broker: bool) -> str:
 
 def sibling(url: str, step: int) -> str:
     """Return the URL of a database on the store's server, `step` numbers after the store's, as Celery spells it."""
-    parts = _split(url)
+    if is_sentinel_url(url):
+        return read_sentinel_url(url).spell_for_celery(step)
+    parts = split_url(url)
     query = dict(parse_qsl(parts.query))
-    db = _database(parts) + step
-    userinfo = _userinfo(parts, query)
+    db = read_database(parts) + step
+    userinfo = quote_userinfo(parts, query)
     if parts.scheme == "unix":
         return f"redis+socket://{userinfo}{parts.path}?virtual_host={db}"
     location = parts.netloc.rpartition("@")[2]
@@ -104,13 +119,16 @@ def sibling(url: str, step: int) -> str:
 
 def redis_location(url: str) -> RedisLocation | None:
     """Return the location of a Redis URL in any spelling; None for another kind of server."""
-    parts = _split(url)
+    if is_sentinel_url(url):
+        group = read_sentinel_url(url)
+        return RedisLocation(group.describe(), group.database)
+    parts = split_url(url)
     if parts.scheme in {"unix", "redis+socket"}:
-        return RedisLocation(unquote(parts.path), _database(parts))
+        return RedisLocation(unquote(parts.path), read_database(parts))
     if parts.scheme not in {"redis", "rediss"}:
         return None
     host = parts.hostname or ""
-    return RedisLocation(f"{'localhost' if host in _LOOPBACK else host}:{parts.port or 6379}", _database(parts))
+    return RedisLocation(f"{'localhost' if host in _LOOPBACK else host}:{parts.port or 6379}", read_database(parts))
 
 
 def application(broker: object, backend: object) -> str:
@@ -127,36 +145,9 @@ def _server(url: object) -> str:
     return masked(text) if found is None else f"{found.server}/{found.db}"
 
 
-def _split(url: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        parts = None
-    # Python's own message would show a piece of the password if Python read that piece as a port.
-    if parts is None or parts.fragment or re.search(r"\s", url):
-        raise ValueError("is not a valid URL; percent-encode special characters in the password")
-    return parts
-
-
-def _database(parts: SplitResult) -> int:
-    query = dict(parse_qsl(parts.query))
-    path = "" if parts.scheme in {"unix", "redis+socket"} else unquote(parts.path).strip("/")
-    text = query.get("db") or query.get("virtual_host") or path or "0"
-    if not (text.isascii() and text.isdigit()):
-        raise ValueError("should end with a database number, as in redis://host:6379/0")
-    return int(text)
-
-
-def _userinfo(parts: SplitResult, query: dict[str, str]) -> str:
-    user = unquote(parts.username or "") or query.get("username", "")
-    password = unquote(parts.password or "") or query.get("password", "")
-    # Quote again, because kombu reads an unquoted semicolon as the end of the URL.
-    quoted = quote(user, safe="") + (f":{quote(password, safe='')}" if password else "")
-    return f"{quoted}@" if quoted else ""
-
-
-def _refuse_foreign_socket(scheme: str) -> None:
+def _refuse_foreign_scheme(scheme: str) -> None:
+    if scheme in LIKELY_SCHEMES:
+        raise ValueError(f"should be spelled as Celery does, {SPELLING}")
     if scheme == "redis+unix":
         raise ValueError("should be unix:///path?db=0, because Celery reads redis+unix:// as localhost:6379")
     if scheme == "valkey+unix":

@@ -9,6 +9,7 @@ from celery import Celery, _state
 
 from scrape_do_celery import routing
 from scrape_do_celery.config.celery import celery_config
+from scrape_do_celery.config.sentinel_urls import spell_address
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.runs.hooks import hooks
 
@@ -131,7 +132,9 @@ def _find_single_app(fits: Callable[[Celery], bool]) -> Celery | None:
 
 def _has_same_broker(app: Celery) -> bool:
     settings = settings_of(app)
-    return "broker_url" not in settings.model_fields_set or settings.broker_url == app.conf.broker_url
+    return "broker_url" not in settings.model_fields_set or spell_address(settings.broker_url) == spell_address(
+        str(app.conf.broker_url)
+    )
 
 
 def _is_fallback(app: Celery) -> bool:

@@ -15,6 +15,8 @@ from kombu.common import maybe_declare
 from kombu.exceptions import OperationalError
 from kombu.pools import ProducerPool
 
+from scrape_do_celery.config.celery_sentinels import limit_sentinels
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -62,7 +64,10 @@ class DeadlineProducer:
         url = str(self._app.conf.broker_write_url or "")
         given = self._app.conf.broker_transport_options
         names = _SOCKET_TIMEOUTS.get(url.partition(":")[0], ())
-        options = {name: self._timeout for name in names if name not in given}
+        options: dict[str, Any] = {name: self._timeout for name in names if name not in given}
+        if url.startswith("sentinel"):
+            # Celery's own options for the sentinels replace the limits above, so they get limits too.
+            options["sentinel_kwargs"] = limit_sentinels(given.get("sentinel_kwargs") or {})
         return self._app.connection_for_write(connect_timeout=self._timeout, transport_options=options)
 
     @cached_property

@@ -30,6 +30,7 @@ from scrape_do_celery.store.commands.ownership import (
 )
 from scrape_do_celery.store.commands.parts import ReadPartSpec
 from scrape_do_celery.store.options import targets_of
+from scrape_do_celery.store.sentinels import demotion_delay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
 
 #: Errors of a call for one job or task after which the other jobs are still read.
 _UNREAD = (AsyncAPINotFoundError, AsyncAPIGoneError, AsyncAPIUnparsableResponseError)
-
-
 #: Parts whose targets are read if the store lost writes. Any part beyond them counts as a possible buyer of the job.
 _MAX_PARTS_READ: Final = 1_000
 
@@ -233,7 +232,9 @@ async def _gather_evidence(  # noqa: PLR0913, PLR0917 (one argument for each sou
         complete=reader.complete and listing.complete,
         not_found_at=part.not_found_at,
         purchases=part.purchases,
-        visibility_delay=settings.submit_deadline + settings.submit_visibility_grace,
+        visibility_delay=settings.submit_deadline
+        + settings.submit_visibility_grace
+        + (demotion_delay(context.store.client) if part.intent_lost else 0.0),
         min_gap=settings.submit_visibility_grace / 2,
         marker=bool(part.marker),
         ambiguity=ambiguity,

@@ -13,6 +13,7 @@ from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.rules.waits import BUY_BELOW, FETCH_BELOW, NO_EVICTION
 from scrape_do_celery.steps.once import OnceFilter
+from scrape_do_celery.store.sentinels import is_watched
 
 if TYPE_CHECKING:
     from scrape_do_celery.store import AsyncStore
@@ -106,18 +107,21 @@ class StoreHealth:
         return _used_share(info)
 
     async def _ask_durable(self) -> bool:
+        if is_watched(self.store.client):
+            return False  # sentinels may promote a replica that is not connected at this moment
         try:
             found = await self.store.call_server(lambda client: client.config_get("*append*"))
             replication = await self.store.call_server(lambda client: client.info("replication"))
         except ResponseError:
             return False
-        # A replica that takes over may lack the last writes, even if the server synced every write.
+        # A replica that takes over may lack the last writes, even if the server synced every write. A replica that
+        # was cut off may come back within the life of the backlog, and take over before it is counted again.
+        replicas = int(replication.get("connected_slaves", 0)) or int(replication.get("repl_backlog_active", 0))
         always = found.get("appendfsync") == "always" and found.get("no-appendfsync-on-rewrite") != "yes"
-        is_alone = not int(replication.get("connected_slaves", 0))
         # After a failover, an old connection still reaches the server that was demoted. Its word about the successor
         # would hide that the successor's last writes can be lost: an intent among them is a second purchase.
         is_primary = replication.get("role") == "master"
-        return found.get("appendonly") == "yes" and always and is_alone and is_primary
+        return found.get("appendonly") == "yes" and always and is_primary and not replicas
 
 
 def _used_share(info: dict[str, Any]) -> float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from scrape_do_celery.config.urls import masked
-from scrape_do_celery.errors import ConfigurationError
+from scrape_do_celery.errors import ConfigurationError, StoreUnavailableError
 from scrape_do_celery.store.batching import CommandBatcher, WireCommand
 from scrape_do_celery.store.connections import open_async_client, open_client
 from scrape_do_celery.store.deadlines import CallDeadline, limited_time
@@ -17,6 +17,7 @@ from scrape_do_celery.store.keys import Keys
 from scrape_do_celery.store.pending import PendingCommands
 from scrape_do_celery.store.refusals import LOST
 from scrape_do_celery.store.scripts import LoadedAsyncScript, LoadedScript, load_scripts
+from scrape_do_celery.store.sentinels import UnknownPrimaryError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -176,16 +177,20 @@ class Store(_KeyHolder):
         """Check that the server can serve as a store.
 
         Raises:
-            ConfigurationError: If the server is a Redis Cluster.
+            ConfigurationError: If the server is a Redis Cluster, or the sentinels do not know its name.
         """
         try:
             cluster = self.call_server(lambda client: client.info("cluster"))
+        except StoreUnavailableError as error:
+            if isinstance(error.__cause__, UnknownPrimaryError):
+                raise ConfigurationError(f"SCRAPE_DO_REDIS_URL: {error.__cause__}") from None
+            raise
         except ResponseError:
             return  # `diagnostics.check_durability` reports the cost of a user who may not use INFO
         if int(cluster.get("cluster_enabled", 0)):
             raise ConfigurationError(
                 "SCRAPE_DO_REDIS_URL names a Redis Cluster, which cannot change a run and the due set in one step. "
-                "Use a single server or a managed single shard."
+                "Use one server, a managed single shard, or servers under Sentinel (sentinel://)."
             )
 
     def close(self) -> None:

@@ -164,11 +164,14 @@ def connect_in_time(connect: Callable[[], Any]) -> DeadlineSocket:
     deadline = _deadline.get()
     try:
         raw = connect() if deadline is None else call_in_thread(connect, deadline.attempt_left, late=_close)
-        return DeadlineSocket(raw)
     except OSError:
         if deadline is not None:
             deadline.is_unconnected = True
         raise
+    if deadline is not None:
+        # A sentinel may have refused before. From here on, a command may reach a server.
+        deadline.is_unconnected = False
+    return DeadlineSocket(raw)
 
 
 def _close(connected: Any) -> None:

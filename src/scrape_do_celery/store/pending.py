@@ -8,7 +8,7 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from scrape_do_celery.errors import StoreUnavailableError
-from scrape_do_celery.store.refusals import LOST, find_reason, is_passing, is_repeatable
+from scrape_do_celery.store.refusals import LOST, NO_PRIMARY, find_reason, is_passing, is_repeatable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +19,11 @@ C = TypeVar("C")
 
 #: A command fails if the store is down for longer than these attempts take. The dispatcher publishes its step later.
 _ATTEMPTS, _BACKOFF = 5, ExponentialBackoff(cap=0.5, base=0.05)
+
+
+def _may_be_sent(reply: Any) -> bool:
+    """Return whether a command may have reached a server whose answer is missing."""
+    return isinstance(reply, LOST) and find_reason(reply) != NO_PRIMARY
 
 
 class PendingCommands(Generic[C]):
@@ -45,7 +50,7 @@ class PendingCommands(Generic[C]):
             # The last attempt may only run out of time. The error of an earlier attempt says why.
             if number not in self._replies or not isinstance(reply, RedisTimeoutError):
                 self._replies[number] = reply
-        self._was_sent |= any(isinstance(reply, LOST) for reply in replies) and not deadline.is_unconnected
+        self._was_sent |= any(_may_be_sent(reply) for reply in replies) and not deadline.is_unconnected
         self._left = [number for number in self._left if is_repeatable(self._replies[number])]
         self._failures += 1
         wait = _BACKOFF.compute(self._failures)

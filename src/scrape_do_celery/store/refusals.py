@@ -6,7 +6,11 @@ import re
 from typing import Final
 
 from redis import exceptions
+from redis import sentinel as sync_sentinel
+from redis.asyncio import sentinel as async_sentinel
 
+#: The code for the answer of sentinels that name no primary.
+NO_PRIMARY: Final = "MASTERNOTFOUND"
 LOST: Final = (exceptions.ConnectionError, exceptions.TimeoutError)
 #: A wrong password is a `ConnectionError` for redis-py. A second try cannot mend it.
 _DENIED: Final = (exceptions.AuthenticationError, exceptions.AuthorizationError)
@@ -18,6 +22,8 @@ _CODES: Final = {
     exceptions.MasterDownError: "MASTERDOWN",
     exceptions.TryAgainError: "TRYAGAIN",
     exceptions.ClusterDownError: "CLUSTERDOWN",
+    sync_sentinel.MasterNotFoundError: NO_PRIMARY,
+    async_sentinel.MasterNotFoundError: NO_PRIMARY,
 }
 _PASSING: Final = "NOREPLICAS|MISCONF|OOM|READONLY|MASTERDOWN|BUSY|LOADING|TRYAGAIN|CLUSTERDOWN"
 #: Up to Redis 6.2, the error of a script quotes the error of the command that failed in it.

@@ -15,6 +15,7 @@ from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.findings import WARNING, WRONG, Finding
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.runs import EAGER, AppContext, is_own_app, settings_of
+from scrape_do_celery.sentinel_checks import check_failover, find_unknown_primaries
 from scrape_do_celery.server_checks import check_allowed_plain, check_durability, find_eviction, find_missing_rights
 from scrape_do_celery.steps.context import WorkerContext
 from scrape_do_celery.steps.os_threads import EVENTLET, has_eventlet
@@ -66,6 +67,9 @@ def start(app: Celery) -> None:
         ssl_context(settings.ca_file)
         if has_eventlet():
             _stop_consuming(app, EVENTLET)
+            return
+        if faults := find_unknown_primaries(app):
+            _stop_consuming(app, "; ".join(faults))
             return
         if fault := _why_not_ours(AppContext.for_app(app)):
             _stop_consuming(app, fault)
@@ -138,7 +142,7 @@ def find_store_fault(app_context: AppContext) -> str | None:
     store.check()
     if fault := find_missing_rights(store) or find_eviction(store):
         return fault
-    _log_findings(check_durability(store))
+    _log_findings([*check_durability(store), *check_failover(store)])
     _log_findings(diagnostics.check_encryption_keys(store, app_context.settings.record_ttl))
     holder = store.run(ClaimNamespace(mine))
     if holder == mine:

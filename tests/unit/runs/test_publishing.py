@@ -163,6 +163,15 @@ def test_a_queue_is_declared_within_the_deadline(app, producer, monkeypatch):
     assert time.monotonic() - began < 4
 
 
+def test_sockets_of_sentinels_time_out_beside_the_app_s_own_options():
+    app = Celery("shop", set_as_current=False, broker="sentinel://h/1")
+    app.conf.broker_transport_options = {"master_name": "main", "sentinel_kwargs": {"password": "secret"}}
+    options = DeadlineProducer(app, 3.0).connection.transport_options
+    assert (options["master_name"], options["socket_timeout"]) == ("main", 3.0)
+    asked = options["sentinel_kwargs"]
+    assert (asked["password"], asked["socket_timeout"], asked["socket_connect_timeout"]) == ("secret", 1.0, 1.0)
+
+
 def test_a_retried_callback_takes_another_producer(producer):
     assert producer.revive(producer.connection) is None
     assert CallProducer(producer, lambda body, _: body).revive(producer.connection) is None

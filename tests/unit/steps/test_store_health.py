@@ -9,14 +9,18 @@ from types import SimpleNamespace
 import pytest
 from redis.exceptions import ResponseError
 
+from scrape_do_celery.config.sentinel_urls import read_sentinel_url
 from scrape_do_celery.rules.waits import BUY_BELOW, FETCH_BELOW
 from scrape_do_celery.steps import store_health
 from scrape_do_celery.steps.store_health import StoreHealth
+from scrape_do_celery.store.sentinels import make_sentinel_pool
 
 
 class Server:
-    def __init__(self, config=None, used=0, limit=0, replicas=0, policy="noeviction", role="master"):
-        self.policy, self.role = policy, role
+    connection_pool = None
+
+    def __init__(self, config=None, used=0, limit=0, replicas=0, policy="noeviction", role="master", backlog=0):
+        self.policy, self.role, self.backlog = policy, role, backlog
         self.config, self.used, self.limit, self.replicas, self.asked = config, used, limit, replicas, 0
 
     async def config_get(self, _):
@@ -29,6 +33,7 @@ class Server:
         if self.used is None:
             raise ResponseError("unknown command")
         facts = {"role": self.role, "connected_slaves": self.replicas, "maxmemory_policy": self.policy}
+        facts["repl_backlog_active"] = self.backlog
         return {**facts, "used_memory": self.used, "maxmemory": self.limit}
 
 
@@ -45,6 +50,7 @@ SYNCED = {"appendonly": "yes", "appendfsync": "always"}
         (Server(SYNCED), True),
         (Server(SYNCED, replicas=1), False),
         (Server(SYNCED, role="slave"), False),
+        (Server(SYNCED, backlog=1), False),
         (Server({"appendonly": "yes", "appendfsync": "everysec"}), False),
         (Server({**SYNCED, "no-appendfsync-on-rewrite": "yes"}), False),
         (Server({"appendonly": "no", "appendfsync": "always"}), False),
@@ -53,6 +59,12 @@ SYNCED = {"appendonly": "yes", "appendfsync": "always"}
 )
 def test_only_a_store_that_syncs_each_write_loses_none(server, durable):
     assert asyncio.run(health(server).is_durable()) is durable
+
+
+def test_a_store_whose_primary_sentinels_may_replace_is_never_durable():
+    server = Server(SYNCED)
+    server.connection_pool = make_sentinel_pool(read_sentinel_url("sentinel://h/0?master_name=main"), {})
+    assert not asyncio.run(health(server).is_durable())
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,11 @@ local function store_epoch(prefix, t, durable)
   local info = redis.pcall('INFO', 'server')
   local id = type(info) == 'string' and string.match(info, 'run_id:(%x+)')
   if not id then return 'unknown', t, true end
+  -- A server that was demoted and promoted again is the same process, and may lack writes. Each promotion
+  -- changes the replication id.
+  local replication = redis.pcall('INFO', 'replication')
+  local replid = type(replication) == 'string' and string.match(replication, 'master_replid:(%x+)')
+  if replid then id = id .. '-' .. string.sub(replid, 1, 12) end
   local previous = redis.call('GET', make_key(prefix, 'epoch')) or ''
   -- `durable_mark` is '1' while the process is durable, else the time at which it ceased to be.
   local known, since, epoch, durable_mark = string.match(previous, '^(%S+) (%S+) (%S+) (%S+)$')
