@@ -21,6 +21,7 @@ from scrape_do_celery.findings import OK, WARNING, WRONG, Finding
 from scrape_do_celery.server_checks import check_durability, check_rights, find_eviction, read_info
 from scrape_do_celery.store.commands.stats import ReadClock, ReadEncryptionKeys
 from scrape_do_celery.store.scans import count_parts_by_account, find_open_breakers
+from scrape_do_celery.store.server_kinds import refuse_unfit_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -187,7 +188,7 @@ def check_store(store: Store, account: str = "") -> Iterator[Finding]:
     """Check that the store answers and takes writes, keeps paid contents, and holds parts of this account only."""
     try:
         info = read_info(store)
-        store.check()
+        refuse_unfit_server(store)
         findings = list(check_rights(store))
     except ConfigurationError as error:
         yield Finding(WRONG, str(error))

@@ -61,8 +61,22 @@ def http_url(url: str | None) -> str | None:
     return url
 
 
+def split_nodes(url: str) -> list[str]:
+    """Return the URL of each node of a cluster. Semicolons separate them; a password may hold a semicolon too."""
+    return re.split(r";(?=rediss?://)", url)
+
+
 def store_url(url: str) -> str:
-    """Return the URL if redis-py can open it."""
+    """Return the URL if redis-py can open it, and each URL of several nodes of a cluster."""
+    nodes = split_nodes(url)
+    if len({node.partition("://")[0] for node in nodes}) > 1:
+        raise ValueError("should give all nodes of a cluster one scheme, redis:// or rediss://")
+    for node in nodes:
+        _check_store_url(node)
+    return url
+
+
+def _check_store_url(url: str) -> None:
     parts = _split(url)
     _refuse_foreign_socket(parts.scheme)
     if parts.scheme not in STORE_SCHEMES:
@@ -71,7 +85,6 @@ def store_url(url: str) -> str:
         raise ValueError("should name the socket by its absolute path: unix:///run/redis.sock?db=0")
     _database(parts)
     check_parameters(url)
-    return url
 
 
 def celery_url(url: str) -> str:
@@ -87,7 +100,7 @@ def celery_url(url: str) -> str:
 
 def sibling(url: str, step: int) -> str:
     """Return the URL of a database on the store's server, `step` numbers after the store's, as Celery spells it."""
-    parts = _split(url)
+    parts = _split(split_nodes(url)[0])
     query = dict(parse_qsl(parts.query))
     db = _database(parts) + step
     userinfo = _userinfo(parts, query)
@@ -102,7 +115,7 @@ def sibling(url: str, step: int) -> str:
 
 def redis_location(url: str) -> RedisLocation | None:
     """Return the location of a Redis URL in any spelling; None for another kind of server."""
-    parts = _split(url)
+    parts = _split(split_nodes(url)[0])
     if parts.scheme in {"unix", "redis+socket"}:
         return RedisLocation(unquote(parts.path), _database(parts))
     if parts.scheme not in {"redis", "rediss"}:

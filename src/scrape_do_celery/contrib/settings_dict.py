@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.config import Settings
-from scrape_do_celery.config.settings import PREFIX, SettingsError
+from scrape_do_celery.config.settings import SettingsError
+from scrape_do_celery.config.variables import PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from scrape_do_celery.store import retention
 from scrape_do_celery.store.encryption import PrivateValues
-from scrape_do_celery.store.names import hash_names
+from scrape_do_celery.store.names import find_hash_tag, hash_names
 from scrape_do_celery.store.retention import Expiry
 
 if TYPE_CHECKING:
@@ -46,6 +46,11 @@ class Keys(PrivateValues):
 
     prefix: str = "scrape_do"
     encryptor: Encryptor | None = field(default=None, compare=False)
+
+    @property
+    def cluster_prefix(self) -> str:
+        """The prefix if its hash tag puts all keys into one slot of a cluster; empty without a tag."""
+        return self.prefix if find_hash_tag(self.prefix) else ""
 
     @holds("hash", Expiry.RECORD)
     def run(self, run_id: str) -> str:

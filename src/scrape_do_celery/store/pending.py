@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from scrape_do_celery.errors import StoreUnavailableError
-from scrape_do_celery.store.refusals import LOST, find_reason, is_passing, is_repeatable
+from scrape_do_celery.errors import ConfigurationError, StoreUnavailableError
+from scrape_do_celery.store.refusals import (
+    LOST,
+    NEEDS_HASH_TAG,
+    SLOT_REASONS,
+    find_reason,
+    is_passing,
+    is_repeatable,
+    needs_hash_tag,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,14 +28,19 @@ if TYPE_CHECKING:
 _ATTEMPTS, _BACKOFF = 5, ExponentialBackoff(cap=0.5, base=0.05)
 
 
+#: Attempts while a slot of a cluster moves, or its nodes elect a primary. The node names the end of neither.
+_PATIENT_ATTEMPTS: Final = 25
+_WAITED_FOR: Final = SLOT_REASONS | {"CLUSTERDOWN"}
+
+
 class PendingCommands:
     """The commands of one exchange that have no final reply yet, and what is known of their attempts.
 
     A command may be sent twice without harm, so each attempt sends all commands that met an error which may pass.
     """
 
-    def __init__(self, commands: Sequence[WireCommand], where: str) -> None:
-        self._commands, self._where = commands, where
+    def __init__(self, commands: Sequence[WireCommand], where: str, *, has_hash_tag: bool = False) -> None:
+        self._commands, self._where, self._has_hash_tag = commands, where, has_hash_tag
         self._replies: dict[int, Any] = {}
         self._left, self._failures = list(range(len(commands))), 0
         #: whether the store may have carried out commands although an error is raised
@@ -48,7 +61,9 @@ class PendingCommands:
         self._left = [number for number in self._left if is_repeatable(self._replies[number])]
         self._failures += 1
         wait = _BACKOFF.compute(self._failures)
-        return wait if self._left and self._failures < _ATTEMPTS and wait < deadline.left else None
+        is_waiting = any(find_reason(self._replies[number]) in _WAITED_FOR for number in self._left)
+        attempts = _PATIENT_ATTEMPTS if self._has_hash_tag and is_waiting else _ATTEMPTS
+        return wait if self._left and self._failures < attempts and wait < deadline.left else None
 
     @property
     def answers(self) -> list[Any]:
@@ -56,11 +71,16 @@ class PendingCommands:
         return [self._judge(self._replies[number]) for number in range(len(self._commands))]
 
     def _judge(self, reply: Any) -> Any:
+        if not self._has_hash_tag and needs_hash_tag(reply):
+            error = ConfigurationError(NEEDS_HASH_TAG)
+            error.__cause__ = reply
+            return error
         if not is_passing(reply):
             return reply
         reason = find_reason(reply)
         text = str(reply) if not reason or reason in str(reply) else f"{reason} {reply}"
-        error = StoreUnavailableError(f"the store at {self._where}: {text}", *([reason] if reason else []))
-        error.was_sent = self._was_sent
-        error.__cause__ = reply
-        return error
+        hint = " (its slot moves to another node)" if reason in SLOT_REASONS else ""
+        failure = StoreUnavailableError(f"the store at {self._where}: {text}{hint}", *([reason] if reason else []))
+        failure.was_sent = self._was_sent
+        failure.__cause__ = reply
+        return failure

@@ -88,7 +88,8 @@ def _call(store: Store, command: tuple[Any, ...], database: int = 0) -> Any:
     """
     own = _own_place(store).database
     calls = [command] if own == database else [("SELECT", database), command, ("SELECT", own)]
-    with store.client.pipeline(transaction=False) as pipe:
+    # On a cluster, the key may be on another node than the store. All stores of a cluster have one register.
+    with store.client_for(command[1]) as client, client.pipeline(transaction=False) as pipe:
         for call in calls:
             pipe.execute_command(*call)  # type: ignore[no-untyped-call]
         replies = pipe.execute(raise_on_error=False)

@@ -19,6 +19,7 @@ from scrape_do_celery.steps.context import WorkerContext
 from scrape_do_celery.steps.os_threads import EVENTLET, has_eventlet
 from scrape_do_celery.store.commands.dispatch import ClaimNamespace
 from scrape_do_celery.store.retention import NAMESPACE_TTL
+from scrape_do_celery.store.server_kinds import refuse_unfit_server
 from scrape_do_celery.worker.dispatcher import Dispatcher
 from scrape_do_celery.worker.notifier import ChangeNotifier
 from scrape_do_celery.worker.redaction import install_log_filter
@@ -107,7 +108,7 @@ def _why_not_ours(app_context: AppContext) -> str | None:
     """
     store, mine = app_context.store, app_context.application
     try:
-        store.check()
+        refuse_unfit_server(store)
         if fault := find_missing_rights(store) or find_eviction(store):
             return fault
         _log_findings(check_durability(store))

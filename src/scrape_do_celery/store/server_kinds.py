@@ -1,0 +1,63 @@
+"""Refuse servers that are no store: a cluster without a hash tag, and servers that hide keys from scripts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from redis.exceptions import NoPermissionError, ResponseError
+
+from scrape_do_celery.errors import ConfigurationError
+from scrape_do_celery.store.commands.rights import lacks_right
+from scrape_do_celery.store.refusals import NEEDS_HASH_TAG, find_reason, is_slot_refusal
+
+if TYPE_CHECKING:
+    from scrape_do_celery.store.client import Store
+
+#: A script that touches keys that it does not declare, as most scripts of the store do.
+_TOUCH: Final = "return redis.call('EXISTS', unpack(ARGV))"
+
+
+def refuse_unfit_server(store: Store) -> None:
+    """Check that the server can serve as a store.
+
+    Raises:
+        ConfigurationError: the server is a cluster, and the prefix has no hash tag; or it hides keys from scripts.
+        RedisError: the store did not answer, or its slot moves now.
+    """
+    if is_cluster(store) and not store.keys.cluster_prefix:
+        raise ConfigurationError(NEEDS_HASH_TAG)
+    client: Any = store.client
+    # Neither key ever exists. See `scripts`.
+    names = [f"{store.keys.prefix}:-", f"{store.keys.prefix}:="]
+    try:
+        client.eval(_TOUCH, 1, store.keys.due, *names)
+    except NoPermissionError:
+        return  # the check of rights names the right
+    except ResponseError as error:
+        if lacks_right(str(error)):
+            return
+        if is_slot_refusal(error):
+            client.exists(*names)  # fails too, if the slot moves
+        elif find_reason(error):
+            raise
+        raise ConfigurationError(
+            f"the server of SCRAPE_DO_REDIS_URL does not let a script use keys that it does not declare ({error}), as "
+            "serverless offers and some proxies do: the store's scripts find most of their keys in its records. Use "
+            "one server, a managed single shard, or a Redis Cluster with nodes of its own"
+        ) from error
+
+
+def is_cluster(store: Store) -> bool:
+    """Return whether the server is a node of a cluster. A server that does not say so counts as a single one.
+
+    Raises:
+        ConfigurationError: the URL names another database than the one that a cluster has.
+    """
+    try:
+        return bool(int(store.client.info("cluster").get("cluster_enabled", 0)))
+    except ResponseError as error:
+        if "SELECT" in str(error) and "cluster" in str(error):
+            raise ConfigurationError(
+                "SCRAPE_DO_REDIS_URL names a database of a Redis Cluster, which has database 0 only: end it with /0"
+            ) from error
+        return False  # `check_durability` reports the cost of a user who may not use INFO
