@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 from pipeline import Pipeline
 
-from scrape_do_celery import ConfigurationError, StoreUnavailableError
+from scrape_do_celery import StoreUnavailableError
 from scrape_do_celery.store.commands.runs import ReadRun
 from tests.support.redis_servers import BINARIES, RedisCluster, RedisServer
 
@@ -90,11 +90,11 @@ def test_a_slot_that_moves_under_load_costs_nothing(name, celery_servers, sandbo
         pipeline.work()
         pipeline.work(pool="prefork", concurrency=2)
         load, moved = Load(pipeline), []
-        for move in range(6):
+        for _ in range(5):
             time.sleep(3)
             target = random.choice([node for node in cluster.nodes if node is not cluster.owner_of(slot)])
             # Some moves are slower than a call to the store may take.
-            moved.append(cluster.migrate_slot(slot, target, pause=random.choice([0.0, 0.01, 0.05])))
+            moved.append(cluster.migrate_slot(slot, target, pause=random.choice([0.0, 0.005, 0.02])))
             assert audit(cluster) == []
         load.stop()
         assert all(moved)
@@ -113,4 +113,3 @@ def test_a_slot_that_moves_under_load_costs_nothing(name, celery_servers, sandbo
         assert not list(owner.scan_iter(f"{PREFIX}:slots:*")), "no part holds a slot for ever"
         others = [node for node in cluster.nodes if node.port != cluster.owner_of(slot).port]
         assert not [key for node in others for key in node.open_client().scan_iter(f"{PREFIX}:*")]
-        print(f"{name}: {len(load.runs)} runs, {moved} keys moved, refused calls {dict(load.refusals)}")
