@@ -58,12 +58,15 @@ class PendingCommands:
             if number not in self._replies or not isinstance(reply, RedisTimeoutError):
                 self._replies[number] = reply
         self._was_sent |= any(isinstance(reply, LOST) for reply in replies) and not deadline.is_unconnected
-        self._left = [number for number in self._left if is_repeatable(self._replies[number])]
+        self._left = [number for number in self._left if self._may_pass(self._replies[number])]
         self._failures += 1
         wait = _BACKOFF.compute(self._failures)
         is_waiting = any(find_reason(self._replies[number]) in _WAITED_FOR for number in self._left)
         attempts = _PATIENT_ATTEMPTS if self._has_hash_tag and is_waiting else _ATTEMPTS
         return wait if self._left and self._failures < attempts and wait < deadline.left else None
+
+    def _may_pass(self, reply: Any) -> bool:
+        return is_repeatable(reply) and not (needs_hash_tag(reply) and not self._has_hash_tag)
 
     @property
     def answers(self) -> list[Any]:

@@ -51,13 +51,15 @@ def is_cluster(store: Store) -> bool:
     """Return whether the server is a node of a cluster. A server that does not say so counts as a single one.
 
     Raises:
-        ConfigurationError: the URL names another database than the one that a cluster has.
+        ConfigurationError: the URL names a database that the server does not have.
     """
     try:
         return bool(int(store.client.info("cluster").get("cluster_enabled", 0)))
     except ResponseError as error:
-        if "SELECT" in str(error) and "cluster" in str(error):
+        # The refusal of the database, with which each connection begins: Redis, and Valkey.
+        if "SELECT is not allowed" in str(error) or "DB index is out of range" in str(error):
             raise ConfigurationError(
-                "SCRAPE_DO_REDIS_URL names a database of a Redis Cluster, which has database 0 only: end it with /0"
+                f"SCRAPE_DO_REDIS_URL names a database that its server does not have ({error}): a Redis Cluster has "
+                "database 0 only, so end the URL with /0"
             ) from error
         return False  # `check_durability` reports the cost of a user who may not use INFO
