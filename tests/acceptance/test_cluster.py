@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -10,9 +12,9 @@ from collections import Counter
 import pytest
 from pipeline import Pipeline
 
-from scrape_do_celery import StoreUnavailableError
+from scrape_do_celery import ConfigurationError, StoreUnavailableError
 from scrape_do_celery.store.commands.runs import ReadRun
-from tests.support.redis_servers import BINARIES, RedisCluster, RedisServer
+from tests.support.redis_servers import BINARIES, RedisCluster, RedisServer, wait_until
 
 PREFIX = "{store}"
 #: Return the accepted parts that have not ended and are in no due set, and the entries of due sets without a record.
@@ -113,3 +115,61 @@ def test_a_slot_that_moves_under_load_costs_nothing(name, celery_servers, sandbo
         assert not list(owner.scan_iter(f"{PREFIX}:slots:*")), "no part holds a slot for ever"
         others = [node for node in cluster.nodes if node.port != cluster.owner_of(slot).port]
         assert not [key for node in others for key in node.open_client().scan_iter(f"{PREFIX}:*")]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", list(BINARIES))
+def test_a_node_that_dies_under_load_costs_nothing(name, celery_servers, sandbox, tmp_path):
+    with (
+        RedisCluster(tmp_path / "cluster", BINARIES[name]()) as cluster,
+        Pipeline(cluster.url, sandbox, tmp_path, PREFIX, store_timeout=3, **celery_servers) as pipeline,
+    ):
+        # Processes also find the store if the node of their URL is the dead one.
+        pipeline.values["redis_url"] = ";".join(node.url for node in cluster.nodes)
+        owner = cluster.owner_of(cluster.slot_of(f"{PREFIX}:due"))
+        replica = cluster.add_replica(owner)
+        pipeline.work()
+        load = Load(pipeline)
+        time.sleep(4)
+        owner.kill()
+        wait_until(lambda: replica.role == "master", 60.0)
+        before = len(load.runs)
+        deadline = time.monotonic() + 10
+        while len(load.runs) < before + 10:
+            assert time.monotonic() < deadline, load.refusals
+            time.sleep(0.1)
+        load.stop()
+        results = [handle.result(timeout=180) for handle in load.runs.values()]
+        assert all(len(one.succeeded) == 2 for one in results)
+        bought = Counter(target for job in sandbox.jobs() for target in job["targets"])
+        assert set(bought.values()) == {1}
+        assert replica.open_client().eval(AUDIT, 0, PREFIX) == []
+
+
+def test_celery_needs_another_server_than_the_cluster(sandbox, tmp_path):
+    with (
+        RedisCluster(tmp_path / "cluster") as cluster,
+        Pipeline(cluster.url, sandbox, tmp_path, PREFIX, queue="q") as pipeline,
+    ):
+        worker = pipeline.work()
+        assert worker.wait(30) != 0
+        message = "SCRAPE_DO_BROKER_URL and SCRAPE_DO_RESULT_BACKEND must be set"
+        assert message in pipeline.log.read_text()
+        with pytest.raises(ConfigurationError, match=message):
+            pipeline.enqueue(["https://a.example/1"])
+
+
+def test_doctor_tells_the_slot_and_a_missing_hash_tag(celery_servers, sandbox, tmp_path):
+    with (
+        RedisCluster(tmp_path / "cluster") as cluster,
+        Pipeline(cluster.url, sandbox, tmp_path, PREFIX, **celery_servers) as pipeline,
+    ):
+        slot = cluster.slot_of(f"{PREFIX}:due")
+        assert f"the store is slot {slot} of a Redis Cluster, now at 127.0.0.1:" in run_doctor(pipeline)
+        pipeline.values["key_prefix"] = "store"
+        assert "names a Redis Cluster, and SCRAPE_DO_KEY_PREFIX has no hash tag" in run_doctor(pipeline)
+
+
+def run_doctor(pipeline):
+    command = [sys.executable, "-m", "scrape_do_celery", "doctor"]
+    return subprocess.run(command, env=pipeline.environment, capture_output=True, text=True, check=False).stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from redis.crc import key_slot
 from redis.exceptions import NoPermissionError, ResponseError
 
 from scrape_do_celery.errors import ConfigurationError
@@ -63,3 +64,18 @@ def is_cluster(store: Store) -> bool:
                 "database 0 only, so end the URL with /0"
             ) from error
         return False  # `check_durability` reports the cost of a user who may not use INFO
+
+
+def find_slot(store: Store) -> str | None:
+    """Return a sentence about the slot of a store on a cluster, and the node that has it; None on a single server.
+
+    Raises:
+        RedisError: the store did not answer.
+    """
+    if not store.keys.cluster_prefix or not is_cluster(store):
+        return None
+    host, port = store.client.connection_pool.connection_kwargs["nodes"].addresses[0]
+    return (
+        f"the store is slot {key_slot(store.keys.due.encode())} of a Redis Cluster, now at {host}:{port}; after a move "
+        "of the slot or a failover, each run that waits is searched for at Scrape.do for a minute or two, and then bought"
+    )
