@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 from redis.exceptions import RedisError
 
+from scrape_do_celery.diagnostics import check_store
 from scrape_do_celery.errors import ConfigurationError, StoreUnavailableError
+from scrape_do_celery.findings import WRONG
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.store import AsyncStore, Keys, RunSpec, Store
 from scrape_do_celery.store.commands.creation import CreateRun
@@ -19,6 +22,7 @@ from scrape_do_celery.store.register import StorePlace, find_neighbours, find_ow
 from scrape_do_celery.store.scripts import load_scripts
 from scrape_do_celery.store.server_kinds import refuse_unfit_server
 from tests.support.redis_servers import BINARIES, RedisCluster, RedisServer, wait_until
+from tests.support.tcp_proxies import ServerlessProxy, TlsProxy
 from tests.unit.store.test_scripts import make_sample_commands
 
 PREFIX = "{p}"
@@ -259,6 +263,95 @@ def test_a_process_that_starts_while_a_node_is_silent_asks_another(cluster, slot
         store.close()
     finally:
         first.resume()
+
+
+@pytest.mark.parametrize("prefix", [PREFIX, "p"])
+@pytest.mark.parametrize(
+    "refusal", ["Script attempted to access a non local key in a cluster node", "script tried accessing undeclared key"]
+)
+def test_a_server_that_hides_keys_from_scripts_is_refused(cluster, tmp_path, prefix, refusal):
+    """Let a proxy stand before a server, as for serverless offers. Some call themselves clusters, and some do not."""
+    options = ("--cluster-enabled", "yes") if prefix == PREFIX else ()
+    with (
+        RedisServer(tmp_path / "one", cluster.binary, *options) as server,
+        ServerlessProxy(server.port, refusal) as proxy,
+    ):
+        if options:
+            server.open_client().execute_command("CLUSTER", "ADDSLOTS", *range(16_384))
+            wait_until(lambda: server.open_client().set(PREFIX, 1), hint="a cluster of one node")
+        store = Store.open(f"redis://127.0.0.1:{proxy.port}/0", prefix)
+        with pytest.raises(ConfigurationError, match="does not let a script use keys that it does not declare"):
+            refuse_unfit_server(store)
+        found = list(check_store(store))
+        assert [one.level for one in found] == [WRONG]
+        assert refusal in found[0].text
+        store.close()
+
+
+def test_a_user_with_the_rights_of_one_prefix_follows_the_slot(cluster, slot):
+    for node in cluster.nodes:
+        rights = ("on", ">secret", f"~{PREFIX}:*", "+@read", "+@write", "-@dangerous", "+eval", "+evalsha", "+time")
+        node.open_client().execute_command("ACL", "SETUSER", "limited", "reset", *rights)
+    store = Store.open(cluster.url.replace("://", "://limited:secret@"), PREFIX)
+    refuse_unfit_server(store)
+    for moved in range(2):
+        assert store.run(CreateRun(f"r{moved}", SPEC)).new
+        move(cluster, slot)
+    assert store.run(CreateRun("last", SPEC)).new
+    store.close()
+    wrong = Store.open(cluster.url.replace("://", "://limited:wrong@"), PREFIX)
+    with pytest.raises(StoreUnavailableError, match=r"(?i)wrongpass|invalid username"):
+        wrong.run(ReadRun("last"))
+    wrong.close()
+
+
+@pytest.fixture
+def relays(cluster, tmp_path):
+    """Provide a TLS relay before each node. Each node names the port of its relay as its own."""
+    with ExitStack() as stack:
+        made = []
+        for number, node in enumerate(cluster.nodes):
+            (folder := tmp_path / f"relay{number}").mkdir()
+            made.append(stack.enter_context(TlsProxy(node.port, folder)))
+        announce(cluster, [one.port for one in made])
+        yield made
+        announce(cluster, [node.port for node in cluster.nodes])
+
+
+def announce(cluster, ports):
+    """Let each node name a port. Wait until the other nodes know the port."""
+    for node, port in zip(cluster.nodes, ports, strict=True):
+        node.open_client().config_set("cluster-announce-port", port)
+    for number, node in enumerate(cluster.nodes):
+        others = {port for other, port in enumerate(ports) if other != number}
+        wait_until(lambda node=node, others=others: others <= set(read_ports(node)), hint="the ports of the nodes")
+
+
+def read_ports(node):
+    return [one[2][1] for one in node.open_client().execute_command("CLUSTER SLOTS")]
+
+
+def test_a_slot_is_followed_by_tls(cluster, slot, relays, tmp_path):
+    authorities = tmp_path / "all.pem"
+    authorities.write_text("".join(relay.ca_file.read_text() for relay in relays))
+    url = f"rediss://127.0.0.1:{relays[0].port}/0?ssl_ca_certs={authorities}"
+    store = Store.open(url, PREFIX)
+    for moved in range(3):
+        assert store.run(CreateRun(f"r{moved}", SPEC)).new
+        move(cluster, slot)
+    store.close()
+
+    async def write():
+        loop_store = AsyncStore.open(url, PREFIX)
+        made = []
+        for moved in range(3):
+            made.append(await loop_store.run(CreateRun(f"a{moved}", SPEC)))
+            await asyncio.to_thread(move, cluster, slot)
+        await loop_store.aclose()
+        return made
+
+    assert all(one.new for one in asyncio.run(write()))
+    assert all(relay.accepted for relay in relays if relay.target == cluster.owner_of(slot).port)
 
 
 def test_two_stores_of_one_cluster_notice_their_account(cluster, slot, store):

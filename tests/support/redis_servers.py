@@ -195,7 +195,7 @@ class RedisCluster(AbstractContextManager["RedisCluster"]):
     """A cluster of three primaries, each with a third of the 16,384 slots."""
 
     def __init__(self, folder: Path, binary: str = "") -> None:
-        self._folder, self._binary = folder, binary
+        self._folder, self.binary = folder, binary
         with ExitStack() as stack:
             self.nodes = [stack.enter_context(self._start_node(f"node{n}")) for n in range(3)]
             for number, node in enumerate(self.nodes):
@@ -208,7 +208,7 @@ class RedisCluster(AbstractContextManager["RedisCluster"]):
 
     def _start_node(self, name: str) -> RedisServer:
         options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
-        return RedisServer(self._folder / name, self._binary, *options)
+        return RedisServer(self._folder / name, self.binary, *options)
 
     def add_replica(self, primary: RedisServer) -> RedisServer:
         """Start a replica of a node, which takes its place if it dies. Wait until both are in sync."""

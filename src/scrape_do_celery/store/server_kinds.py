@@ -77,5 +77,5 @@ def find_slot(store: Store) -> str | None:
     host, port = store.client.connection_pool.connection_kwargs["nodes"].addresses[0]
     return (
         f"the store is slot {key_slot(store.keys.due.encode())} of a Redis Cluster, now at {host}:{port}; after a move "
-        "of the slot or a failover, each run that waits is searched for at Scrape.do for a minute or two, and then bought"
+        "of the slot or a failover, each run that waits is searched for at Scrape.do before it is bought"
     )
