@@ -14,8 +14,8 @@ from scrape_do_celery.steps.store_health import BUY_BELOW, FETCH_BELOW, StoreHea
 
 
 class Server:
-    def __init__(self, config=None, used=0, limit=0, replicas=0, policy="noeviction"):
-        self.policy = policy
+    def __init__(self, config=None, used=0, limit=0, replicas=0, policy="noeviction", mode="standalone"):
+        self.policy, self.mode = policy, mode
         self.config, self.used, self.limit, self.replicas, self.asked = config, used, limit, replicas, 0
 
     async def config_get(self, _):
@@ -28,6 +28,7 @@ class Server:
         if self.used is None:
             raise ResponseError("unknown command")
         facts = {"connected_slaves": self.replicas, "maxmemory_policy": self.policy}
+        facts["redis_mode"] = self.mode
         return {**facts, "used_memory": self.used, "maxmemory": self.limit}
 
 
@@ -47,6 +48,8 @@ SYNCED = {"appendonly": "yes", "appendfsync": "always"}
         (Server({**SYNCED, "no-appendfsync-on-rewrite": "yes"}), False),
         (Server({"appendonly": "no", "appendfsync": "always"}), False),
         (Server(None), False),
+        # A slot may move to a node that syncs no write, and a replica may take over.
+        (Server(SYNCED, mode="cluster"), False),
     ],
 )
 def test_only_a_store_that_syncs_each_write_loses_none(server, durable):
