@@ -190,7 +190,7 @@ def test_threads_and_loops_follow_a_slot(cluster, slot, store):
 
 @pytest.mark.long
 def test_writes_of_threads_survive_slow_moves(cluster, slot):
-    """Write without a pause while the slot moves to and fro. Each write happens once, or names its reason."""
+    """Write without a pause while the slot moves back and forth. Each write happens once, or names its reason."""
     is_over, written, errors = threading.Event(), set(), []
 
     def write(thread):

@@ -370,7 +370,7 @@ def test_a_hash_tag_derives_no_servers_for_celery(prefix):
     with pytest.raises(ConfigurationError, match="SCRAPE_DO_BROKER_URL and SCRAPE_DO_RESULT_BACKEND must be set"):
         celery_config(settings)
     named = Settings(key_prefix=prefix, broker_url="amqp://c")
-    with pytest.raises(ConfigurationError, match="^SCRAPE_DO_RESULT_BACKEND must be set"):
+    with pytest.raises(ConfigurationError, match=r"^SCRAPE_DO_RESULT_BACKEND must be set"):
         celery_config(named)
     assert celery_config(Settings(key_prefix=prefix, broker_url="amqp://c", result_backend="rpc://"))
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Address = tuple[str, int]
 
-#: Redirections that a connection follows. Nodes that disagree about a slot would send it to and fro.
+#: Redirections that a connection follows. Nodes that disagree about a slot would send it back and forth.
 _MAX_HOPS: Final = 5
 #: Hosts of a node that does not know its own address. The node is reached by the host that was asked.
 _UNKNOWN_HOSTS: Final = ("", "?")
