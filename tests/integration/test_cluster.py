@@ -379,20 +379,31 @@ def test_a_prefix_with_a_hash_tag_works_on_a_single_server(name, tmp_path):
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("end", ["kill", "pause"])
 @pytest.mark.parametrize("name", list(BINARIES))
-def test_a_promoted_replica_begins_a_new_epoch(name, tmp_path):
-    """Let a node die: its replica may lack the last intents, so that what waits is searched for before it is bought."""
+def test_a_promoted_replica_serves_at_once_and_begins_a_new_epoch(name, end, tmp_path):
+    """Let a node die or freeze. Its replica may lack the last intents, so a new epoch begins."""
     with RedisCluster(tmp_path / "cluster", BINARIES[name]()) as cluster:
         owner = cluster.owner_of(cluster.slot_of(KEYS.due))
         replica = cluster.add_replica(owner)
         store = Store.open(owner.url, PREFIX)
-        store.run(CreateRun("r", SPEC))
+        assert store.run_all([CreateRun("r", SPEC), CreateRun("q", SPEC)])
         before = store.client.get(KEYS.epoch).split()[2]
-        wait_until(lambda: replica.open_client().info("replication")["slave_repl_offset"] > 0)
-        owner.kill()
-        wait_until(lambda: replica.role == "master", 60.0)
+        wait_until(lambda: replica.open_client().dbsize() == owner.open_client().dbsize(), hint="a copy of the store")
+        getattr(owner, end)()
+        wait_until(lambda: replica.role == "master", 60.0, "a promoted replica")
+        began = time.monotonic()
         assert store.run(CreateRun("s", SPEC)).new
+        assert asyncio.run(write_in_loop(cluster, "t")).new
+        assert time.monotonic() - began < 10
         assert store.client.info("server")["tcp_port"] == replica.port
         assert store.client.get(KEYS.epoch).split()[2] != before
         assert store.run(ReadRun("r")).parts[0].state == "queued"
         store.close()
+
+
+async def write_in_loop(cluster, run_id):
+    store = AsyncStore.open(";".join(node.url for node in cluster.nodes), PREFIX)
+    made = await store.run(CreateRun(run_id, SPEC))
+    await store.aclose()
+    return made

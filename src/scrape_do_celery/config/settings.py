@@ -81,7 +81,8 @@ class Settings(BaseSettings):
     )
     redis_url: Annotated[str, AfterValidator(urls.store_url)] = Field(
         default="redis://localhost:6379/0",
-        description="The store, which holds runs and pages: `redis://`, `rediss://` (TLS) or `unix:///path?db=0`.",
+        description="The store, which holds runs and pages: `redis://`, `rediss://` (TLS) or `unix:///path?db=0`. "
+        "Several nodes of a cluster: `redis://a:6379/0;redis://b:6379/0`.",
     )
     store_timeout: float = Field(
         default=10.0, ge=0.5, description="Time in which a call to the store must end, or move bytes of pages."

@@ -53,6 +53,14 @@ class SlotConnection(_Base):
             except ResponseError:
                 return  # a single server, or a user without this right: the known addresses are enough
 
+    def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        """Read a reply. After a node's silence, the next connection asks another node, which may know its successor."""
+        try:
+            return super().read_response(*args, **kwargs)
+        except RedisTimeoutError:
+            self._nodes.put_last((self.host, self.port))
+            raise
+
 
 class AsyncSlotConnection(_AsyncBase):
     """A connection for asyncio, as `SlotConnection`."""
@@ -85,6 +93,14 @@ class AsyncSlotConnection(_AsyncBase):
                 self._nodes.learn(await self.read_response(), (self.host, self.port))
             except ResponseError:
                 return  # as for threads
+
+    async def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        """Read a reply, as for threads."""
+        try:
+            return await super().read_response(*args, **kwargs)
+        except RedisTimeoutError:
+            self._nodes.put_last((self.host, self.port))
+            raise
 
 
 class AsyncSlotTcpConnection(AsyncSlotConnection, redis_async.Connection):

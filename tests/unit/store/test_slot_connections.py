@@ -13,6 +13,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from scrape_do_celery.errors import ConfigurationError, StoreUnavailableError
 from scrape_do_celery.store import AsyncStore, Keys, Store
+from scrape_do_celery.store.cluster_nodes import ClusterNodes
 from scrape_do_celery.store.commands.runs import ReadOutcome
 from scrape_do_celery.store.connections import open_async_client, open_client
 
@@ -117,6 +118,16 @@ def test_another_node_is_asked_if_the_first_is_dead(read):
 def test_a_dead_cluster_fails(read):
     with pytest.raises((RedisConnectionError, RedisTimeoutError)):
         read("redis://127.0.0.1:1/0;redis://127.0.0.1:2/0")
+
+
+@BOTH
+def test_a_node_that_falls_silent_is_not_asked_first_again(read, monkeypatch):
+    seen = []
+    put_last = ClusterNodes.put_last
+    monkeypatch.setattr(ClusterNodes, "put_last", lambda self, address: (seen.append(address), put_last(self, address)))
+    with node(GET=b"") as server, pytest.raises(RedisTimeoutError):
+        read(f"{server.url}&socket_timeout=0.2")
+    assert ("127.0.0.1", server.port) in seen
 
 
 def test_a_socket_of_this_machine_is_no_cluster(tmp_path):
