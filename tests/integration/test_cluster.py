@@ -21,7 +21,7 @@ from scrape_do_celery.store.refusals import is_slot_refusal
 from scrape_do_celery.store.register import StorePlace, find_neighbours, find_owner, register_store
 from scrape_do_celery.store.scripts import load_scripts
 from scrape_do_celery.store.server_kinds import refuse_unfit_server
-from tests.support.redis_servers import BINARIES, RedisCluster, RedisServer, wait_until
+from tests.support.redis_servers import BINARIES, RedisCluster, RedisServer, get_valkey, wait_until
 from tests.support.tcp_proxies import ServerlessProxy, TlsProxy
 from tests.unit.store.test_scripts import make_sample_commands
 
@@ -224,6 +224,25 @@ def test_writes_of_threads_survive_slow_moves(cluster, slot):
     parts = {key.decode().removeprefix(f"{PREFIX}:part:") for key in client.scan_iter(f"{PREFIX}:part:*", count=1000)}
     assert parts == {f"{run}:0" for run in runs}
     assert {name.decode() for name in client.zrange(KEYS.due, 0, -1)} == parts, "records and due set agree"
+
+
+def test_a_slot_that_moves_at_once_refuses_nothing(tmp_path):
+    """Move the slot by the command of Valkey 9, which hands all keys over in one moment."""
+    with RedisCluster(tmp_path / "valkey", get_valkey()) as cluster:
+        slot = cluster.slot_of(KEYS.due)
+        source = cluster.owner_of(slot)
+        target = next(node for node in cluster.nodes if node is not source)
+        target_id = target.open_client().execute_command("CLUSTER MYID")
+        store, number = Store.open(cluster.url, PREFIX), 0
+        store.run_all([CreateRun(f"before{number}", SPEC) for number in range(50)])
+        move = ("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", target_id)
+        source.open_client().execute_command(*move)
+        while cluster.owner_of(slot) is not target:
+            number += 1
+            assert store.run(CreateRun(f"during{number}", SPEC)).new
+        assert store.run(CreateRun("after", SPEC)).new
+        assert len(list(target.open_client().scan_iter(KEYS.run("*"), count=1000))) == 51 + number
+        store.close()
 
 
 def read(store, number):
