@@ -105,7 +105,7 @@ def test_a_slot_that_moves_under_load_costs_nothing(name, celery_servers, sandbo
         bought = Counter(target for job in sandbox.jobs() for target in job["targets"])
         assert set(bought.values()) == {1}
         assert len(sandbox.jobs()) == len(load.runs)
-        assert set(load.refusals) <= {"ASK", "TRYAGAIN", "MOVED", ""}, load.refusals
+        assert set(load.refusals) <= {"ASK", "TRYAGAIN", "MOVED", "CLUSTERDOWN", ""}, load.refusals
         owner = cluster.owner_of(slot).open_client()
         eventually(lambda: not owner.zcard(f"{PREFIX}:due"))
         assert audit(cluster) == []
