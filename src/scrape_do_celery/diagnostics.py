@@ -24,6 +24,7 @@ from scrape_do_celery.sentinel_checks import check_broker_retry, check_failover,
 from scrape_do_celery.server_checks import check_durability, check_rights, find_eviction, read_info
 from scrape_do_celery.store.commands.stats import ReadClock, ReadEncryptionKeys
 from scrape_do_celery.store.scans import count_parts_by_account, find_open_breakers
+from scrape_do_celery.store.server_kinds import find_slot, refuse_unfit_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -209,7 +210,7 @@ def check_store(store: Store, account: str = "") -> Iterator[Finding]:
     """Check that the store answers and takes writes, keeps paid contents, and holds parts of this account only."""
     try:
         info = read_info(store)
-        store.check()
+        refuse_unfit_server(store)
         findings = list(check_rights(store))
     except ConfigurationError as error:
         yield Finding(WRONG, str(error))
@@ -219,6 +220,8 @@ def check_store(store: Store, account: str = "") -> Iterator[Finding]:
         return
     version = str((info or {}).get("redis_version", "unknown"))
     yield Finding(OK, f"the store answers at {store.where}, version {(info or {}).get('valkey_version', version)}")
+    if slot := find_slot(store):
+        yield Finding(OK, slot)
     if info is not None and _read_version(version) < _OLDEST_REDIS:
         yield Finding(
             WRONG, f"the store is version {version}: Celery's transport needs 6.2 or newer; upgrade the server"

@@ -203,9 +203,9 @@ class RedisCluster(AbstractContextManager["RedisCluster"]):
     """A cluster of three primaries, each with a third of the 16,384 slots."""
 
     def __init__(self, folder: Path, binary: str = "") -> None:
-        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+        self._folder, self.binary = folder, binary
         with ExitStack() as stack:
-            self.nodes = [stack.enter_context(RedisServer(folder / f"node{n}", binary, *options)) for n in range(3)]
+            self.nodes = [stack.enter_context(self._start_node(f"node{n}")) for n in range(3)]
             for number, node in enumerate(self.nodes):
                 first, last = (_SLOTS * number // 3, _SLOTS * (number + 1) // 3)
                 node.open_client().execute_command("CLUSTER", "ADDSLOTS", *range(first, last))
@@ -213,6 +213,24 @@ class RedisCluster(AbstractContextManager["RedisCluster"]):
                 node.open_client().execute_command("CLUSTER", "MEET", "127.0.0.1", self.nodes[0].port)
             wait_until(lambda: all(self._is_complete(node) for node in self.nodes), hint="a complete cluster")
             self._stack = stack.pop_all()
+
+    def _start_node(self, name: str) -> RedisServer:
+        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+        return RedisServer(self._folder / name, self.binary, *options)
+
+    def add_replica(self, primary: RedisServer) -> RedisServer:
+        """Start a replica of a node, which takes its place if it dies. Wait until both are in sync."""
+        replica = self._stack.enter_context(self._start_node("replica"))
+        primary_id = _read_text(primary, "CLUSTER MYID")
+        replica.open_client().execute_command("CLUSTER", "MEET", "127.0.0.1", primary.port)
+        wait_until(lambda: primary_id in _read_text(replica, "CLUSTER NODES"), hint="a node of the cluster")
+        wait_until(lambda: replica.open_client().execute_command("CLUSTER REPLICATE", primary_id), hint="a replica")
+        wait_until(lambda: replica.open_client().info("replication").get("master_link_status") == "up")
+        # Nodes elect no replica that they do not know.
+        wait_until(
+            lambda: all("slave" in _read_text(node, "CLUSTER NODES") for node in self.nodes), hint="a known replica"
+        )
+        return replica
 
     @staticmethod
     def _is_complete(node: RedisServer) -> bool:

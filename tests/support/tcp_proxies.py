@@ -101,6 +101,39 @@ class TlsProxy(TcpProxy):
         super().__init__(target, context=context)
 
 
+class ServerlessProxy(TcpProxy):
+    """A proxy as serverless offers have it before their servers: it refuses scripts that use keys of records.
+
+    Each script is refused with the text `refusal`, because all scripts of a store use such keys. Other commands pass.
+    """
+
+    def __init__(self, target: int, refusal: str) -> None:
+        self.refusal = refusal
+        super().__init__(target)
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if writer.get_extra_info("peername")[1] != self.target:
+            await super()._copy(reader, writer)
+            return
+        with suppress(OSError, asyncio.IncompleteReadError):
+            while request := await _read_request(reader):
+                if b"EVAL" in request[:20].upper():
+                    # The server answers in the client's order, so that it sends this error in its place.
+                    script = f"return redis.error_reply([[ERR {self.refusal}]])".encode()
+                    request = b"*3\r\n$4\r\nEVAL\r\n$%d\r\n%s\r\n$1\r\n0\r\n" % (len(script), script)
+                writer.write(request)
+                await writer.drain()
+        writer.close()
+
+
+async def _read_request(reader: asyncio.StreamReader) -> bytes:
+    request = head = await reader.readline()
+    for _ in range(int(head[1:] or 0)):
+        size = await reader.readline()
+        request += size + await reader.readexactly(int(size[1:]) + 2)
+    return request
+
+
 class ConnectProxy(TcpProxy):
     """An egress proxy: it opens a tunnel for `CONNECT`, and passes a request with an absolute URL on.
 

@@ -11,6 +11,7 @@ from redis.connection import parse_url
 
 from scrape_do_celery.client import ScrapeDoAsyncAPIClient
 from scrape_do_celery.config import Settings, SettingsError, SettingsWarning, redis_parameters, urls
+from scrape_do_celery.config.celery import celery_config
 from scrape_do_celery.config.settings_table import settings_table
 from scrape_do_celery.config.urls import why_exposed
 from scrape_do_celery.config.variables import unknown_variables
@@ -174,7 +175,12 @@ def test_bad_celery_url(bad, field):
         ("queue", "a,b"),
         ("key_prefix", ""),
         ("key_prefix", "a b"),
-        ("key_prefix", "{a}"),
+        ("key_prefix", "{}"),
+        ("key_prefix", "{a"),
+        ("key_prefix", "a}{b"),
+        ("key_prefix", "{a}{b}"),
+        ("key_prefix", "{{a}}"),
+        ("key_prefix", "{a b}"),
         ("key_prefix", "x" * 101),
         ("queue", "x" * 256),
         ("account", "x" * 256),
@@ -422,3 +428,25 @@ def test_the_check_of_a_certificate_takes_each_spelling(name, spell):
 def test_celery_s_name_of_the_database_is_accepted():
     url = Settings(redis_url="unix:///a.sock?virtual_host=3").redis_url
     assert redis_parameters.normalize_url(url) == "unix:///a.sock?db=3"
+
+
+@pytest.mark.parametrize("prefix", ["{a}", "a{b}", "{a}:b", "a{b}c"])
+def test_a_hash_tag_derives_no_servers_for_celery(prefix):
+    settings = Settings(key_prefix=prefix, redis_url="redis://a:7000/0;redis://b:7000/0")
+    assert (settings.broker_url, settings.result_backend) == ("", "")
+    with pytest.raises(ConfigurationError, match="SCRAPE_DO_BROKER_URL and SCRAPE_DO_RESULT_BACKEND must be set"):
+        celery_config(settings)
+    named = Settings(key_prefix=prefix, broker_url="amqp://c")
+    with pytest.raises(ConfigurationError, match=r"^SCRAPE_DO_RESULT_BACKEND must be set"):
+        celery_config(named)
+    assert celery_config(Settings(key_prefix=prefix, broker_url="amqp://c", result_backend="rpc://"))
+
+
+def test_several_nodes_of_a_cluster_are_one_store():
+    nodes = "redis://u:p;q@a:7000/0;redis://b:7001"
+    assert Settings(redis_url=nodes).redis_url == nodes
+    assert urls.split_nodes(nodes) == ["redis://u:p;q@a:7000/0", "redis://b:7001"]
+    assert urls.masked(nodes) == "redis://u:***@a:7000/0;redis://b:7001"
+    assert urls.redis_location(nodes) == urls.redis_location("redis://a:7000/0")
+    assert "SCRAPE_DO_REDIS_URL" in problems(redis_url="redis://a:7000/0;rediss://b:7001/0")
+    assert "SCRAPE_DO_REDIS_URL" in problems(redis_url="redis://a:7000/0;redis://b:7001/x")

@@ -38,8 +38,8 @@ def _check_queue(value: str) -> str:
 
 
 def _check_key_prefix(value: str) -> str:
-    if not re.fullmatch(r"[^\s{}]+", value):
-        raise ValueError("should be one word without braces, which Redis reads as a hash tag")
+    if not re.fullmatch(r"[^\s{}]+|[^\s{}]*\{[^\s{}]+\}[^\s{}]*", value):
+        raise ValueError("should be one word, with at most one pair of braces: {scrape_do} is a hash tag of a cluster")
     return value
 
 
@@ -82,10 +82,17 @@ class Settings(BaseSettings):
     redis_url: Annotated[str, AfterValidator(urls.store_url)] = Field(
         default="redis://localhost:6379/0",
         description="The store, which holds runs and pages: `redis://`, `rediss://` (TLS), `unix:///path?db=0` or "
-        "`sentinel://h1:26379/0;sentinel://h2:26379/0?master_name=mymaster`.",
+        "`sentinel://h1:26379/0;sentinel://h2:26379/0?master_name=mymaster`. Several nodes of a cluster: "
+        "`redis://a:6379/0;redis://b:6379/0`.",
     )
     store_timeout: float = Field(
         default=10.0, ge=0.5, description="Time in which a call to the store must end, or move bytes of pages."
+    )
+    key_prefix: Annotated[str, AfterValidator(_check_key_prefix)] = Field(
+        # Each key of the store, and each message, has the prefix.
+        default="scrape_do",
+        max_length=100,
+        description="The prefix of every key in the store. On Redis Cluster: `{scrape_do}`, with braces.",
     )
     broker_url: str = Field(
         default="", description="Celery's broker. If unset: the next database of the store's server."
@@ -96,12 +103,6 @@ class Settings(BaseSettings):
     publish_timeout: float = Field(default=5.0, ge=0.1, description="Time in which the broker must take a message.")
     queue: Annotated[str, AfterValidator(_check_queue)] = Field(
         default="scrape_do", max_length=255, description="The Celery queue of all steps."
-    )
-    key_prefix: Annotated[str, AfterValidator(_check_key_prefix)] = Field(
-        # Each key of the store, and each message, has the prefix.
-        default="scrape_do",
-        max_length=100,
-        description="The prefix of every key in the store.",
     )
     result_ttl: int = Field(default=86_400, ge=60, description="Retention time of the pages of a run that has ended.")
     record_ttl: int = Field(
@@ -212,7 +213,8 @@ class Settings(BaseSettings):
     @classmethod
     def _complete_celery_url(cls, value: str, info: ValidationInfo) -> str:
         store = info.data.get("redis_url")
-        if value or store is None:
+        # Neither works on a cluster, so its URL leads to neither.
+        if value or store is None or "{" in info.data.get("key_prefix", ""):
             return urls.celery_url(value, is_broker=info.field_name == "broker_url") if value else value
         return urls.sibling(store, 1 if info.field_name == "broker_url" else 2)
 

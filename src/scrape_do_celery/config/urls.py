@@ -71,10 +71,24 @@ def http_url(url: str | None) -> str | None:
     return url
 
 
+def split_nodes(url: str) -> list[str]:
+    """Return the URL of each node of a cluster. Semicolons separate them; a password may hold a semicolon too."""
+    return re.split(r";(?=rediss?://)", url)
+
+
 def store_url(url: str) -> str:
-    """Return the URL if redis-py can open it."""
+    """Return the URL if redis-py can open it, and each URL of several nodes of a cluster."""
     if is_sentinel_url(url):
         return check_store_url(url)
+    nodes = split_nodes(url)
+    if len({node.partition("://")[0] for node in nodes}) > 1:
+        raise ValueError("should give all nodes of a cluster one scheme, redis:// or rediss://")
+    for node in nodes:
+        _check_store_url(node)
+    return url
+
+
+def _check_store_url(url: str) -> None:
     parts = split_url(url)
     _refuse_foreign_scheme(parts.scheme)
     if parts.scheme not in STORE_SCHEMES:
@@ -83,7 +97,6 @@ def store_url(url: str) -> str:
         raise ValueError("should name the socket by its absolute path: unix:///run/redis.sock?db=0")
     read_database(parts)
     check_parameters(url)
-    return url
 
 
 def celery_url(url: str, *, is_broker: bool) -> str:
@@ -104,7 +117,7 @@ def sibling(url: str, step: int) -> str:
     """Return the URL of a database on the store's server, `step` numbers after the store's, as Celery spells it."""
     if is_sentinel_url(url):
         return read_sentinel_url(url).spell_for_celery(step)
-    parts = split_url(url)
+    parts = split_url(split_nodes(url)[0])
     query = dict(parse_qsl(parts.query))
     db = read_database(parts) + step
     userinfo = quote_userinfo(parts, query)
@@ -122,7 +135,7 @@ def redis_location(url: str) -> RedisLocation | None:
     if is_sentinel_url(url):
         group = read_sentinel_url(url)
         return RedisLocation(group.describe(), group.database)
-    parts = split_url(url)
+    parts = split_url(split_nodes(url)[0])
     if parts.scheme in {"unix", "redis+socket"}:
         return RedisLocation(unquote(parts.path), read_database(parts))
     if parts.scheme not in {"redis", "rediss"}:

@@ -110,6 +110,11 @@ class StoreHealth:
         if is_watched(self.store.client):
             return False  # sentinels may promote a replica that is not connected at this moment
         try:
+            server = await self.store.call_server(lambda client: client.info("server"))
+            if server.get("redis_mode") == "cluster":
+                # The slot may move to a node that syncs no write, and a replica that this node does not count may take
+                # over.
+                return False
             found = await self.store.call_server(lambda client: client.config_get("*append*"))
             replication = await self.store.call_server(lambda client: client.info("replication"))
         except ResponseError:

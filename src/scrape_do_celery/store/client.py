@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import closing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError
 
 from scrape_do_celery.config.urls import masked
-from scrape_do_celery.errors import ConfigurationError, StoreUnavailableError
 from scrape_do_celery.store.batching import CommandBatcher, WireCommand
 from scrape_do_celery.store.connections import open_async_client, open_client
 from scrape_do_celery.store.deadlines import CallDeadline, limited_time
@@ -17,10 +18,9 @@ from scrape_do_celery.store.keys import Keys
 from scrape_do_celery.store.pending import PendingCommands
 from scrape_do_celery.store.refusals import LOST
 from scrape_do_celery.store.scripts import LoadedAsyncScript, LoadedScript, load_scripts
-from scrape_do_celery.store.sentinels import UnknownPrimaryError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     import redis as redis_sync
     import redis.asyncio as redis_async
@@ -66,9 +66,10 @@ class Store(_KeyHolder):
         timeout: float = _TIMEOUT,
     ) -> None:
         self.client, self.keys, self.where, self._timeout = client, keys, where, timeout
-        scripts = load_scripts(clock_offset_key)
+        scripts = load_scripts(clock_offset_key, keys.cluster_prefix)
         self._scripts = {name: LoadedScript(client, text) for name, text in scripts.items()}
         self._fail_fast = False
+        self._open_for: Callable[[str], redis_sync.Redis] | None = None
 
     @classmethod
     def open(  # noqa: PLR0913 (one argument for each option)
@@ -88,8 +89,11 @@ class Store(_KeyHolder):
         """
         timeout = min(timeout, _FAIL_FAST) if fail_fast else timeout
         keys = Keys(prefix, encryptor)
-        store = cls(open_client(url, timeout), keys, masked(url), clock_offset_key, timeout=timeout)
+        client = open_client(url, timeout, slot_key=_name_slot_key(keys))
+        store = cls(client, keys, masked(url), clock_offset_key, timeout=timeout)
         store._fail_fast = fail_fast
+        if keys.cluster_prefix:
+            store._open_for = partial(open_client, url, timeout)
         return store
 
     def run(self, command: Command[T]) -> T:
@@ -121,7 +125,7 @@ class Store(_KeyHolder):
 
     def _exchange(self, commands: Sequence[C], attempt: Callable[[Sequence[C]], list[Any]]) -> list[Any]:
         """Carry out what `attempt` sends. Return the replies."""
-        pending = PendingCommands(commands, self.where)
+        pending = PendingCommands(commands, self.where, has_hash_tag=bool(self.keys.cluster_prefix))
         # A command that moves pages may take long, so progress counts, unless the caller has a deadline.
         with limited_time(self._timeout, by_progress=True) as deadline:
             deadline.start_command()
@@ -173,25 +177,14 @@ class Store(_KeyHolder):
         except RedisError as error:
             return error
 
-    def check(self) -> None:
-        """Check that the server can serve as a store.
-
-        Raises:
-            ConfigurationError: If the server is a Redis Cluster, or the sentinels do not know its name.
-        """
-        try:
-            cluster = self.call_server(lambda client: client.info("cluster"))
-        except StoreUnavailableError as error:
-            if isinstance(error.__cause__, UnknownPrimaryError):
-                raise ConfigurationError(f"SCRAPE_DO_REDIS_URL: {error.__cause__}") from None
-            raise
-        except ResponseError:
-            return  # `diagnostics.check_durability` reports the cost of a user who may not use INFO
-        if int(cluster.get("cluster_enabled", 0)):
-            raise ConfigurationError(
-                "SCRAPE_DO_REDIS_URL names a Redis Cluster, which cannot change a run and the due set in one step. "
-                "Use one server, a managed single shard, or servers under Sentinel (sentinel://)."
-            )
+    @contextmanager
+    def client_for(self, key: str) -> Iterator[redis_sync.Redis]:
+        """Provide a client for a key outside of the prefix, which another node of a cluster may have."""
+        if self._open_for is None:
+            yield self.client
+            return
+        with closing(self._open_for(key)) as client:
+            yield client
 
     def close(self) -> None:
         """Close the connections."""
@@ -211,7 +204,7 @@ class AsyncStore(_KeyHolder):
         timeout: float = _TIMEOUT,
     ) -> None:
         self.client, self.keys, self._where, self._timeout = client, keys, where, timeout
-        scripts = load_scripts(clock_offset_key)
+        scripts = load_scripts(clock_offset_key, keys.cluster_prefix)
         self._scripts = {name: LoadedAsyncScript(client, text) for name, text in scripts.items()}
         self._batcher = CommandBatcher(self._execute)
 
@@ -230,8 +223,9 @@ class AsyncStore(_KeyHolder):
 
         No attempt begins later than `timeout` seconds after the first. `clock_offset_key` is as for `Store.open`.
         """
-        client = open_async_client(url, timeout, connections)
-        return cls(client, Keys(prefix, encryptor), clock_offset_key, where=masked(url), timeout=timeout)
+        keys = Keys(prefix, encryptor)
+        client = open_async_client(url, timeout, connections, slot_key=_name_slot_key(keys))
+        return cls(client, keys, clock_offset_key, where=masked(url), timeout=timeout)
 
     async def run(self, command: Command[T]) -> T:
         """Carry out a command. Return its result. Commands of the same moment share a round trip.
@@ -261,7 +255,8 @@ class AsyncStore(_KeyHolder):
     async def _exchange(
         self, commands: Sequence[C], attempt: Callable[[Sequence[C]], Awaitable[list[Any]]]
     ) -> list[Any]:
-        pending, deadline = PendingCommands(commands, self._where), CallDeadline(self._timeout)
+        pending = PendingCommands(commands, self._where, has_hash_tag=bool(self.keys.cluster_prefix))
+        deadline = CallDeadline(self._timeout)
         wait: float | None = 0.0
         while wait is not None:
             if wait:
@@ -303,6 +298,11 @@ class AsyncStore(_KeyHolder):
         await self._batcher.aclose()
         await self.client.aclose()
         await self.client.connection_pool.disconnect()
+
+
+def _name_slot_key(keys: Keys) -> str:
+    """Return a key with the slot of a store on a cluster; empty for a store that has keys in all slots."""
+    return keys.due if keys.cluster_prefix else ""
 
 
 def _encode(command: Command[Any], keys: Keys) -> WireCommand:

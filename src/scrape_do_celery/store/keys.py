@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from scrape_do_celery.store import retention
 from scrape_do_celery.store.encryption import PrivateValues, ValuePlace
-from scrape_do_celery.store.names import join_names, join_tick
+from scrape_do_celery.store.names import find_hash_tag, join_names, join_tick
 from scrape_do_celery.store.retention import Expiry
 
 if TYPE_CHECKING:
@@ -46,6 +46,11 @@ class Keys(PrivateValues):
 
     prefix: str = "scrape_do"
     encryptor: Encryptor | None = field(default=None, compare=False)
+
+    @property
+    def cluster_prefix(self) -> str:
+        """The prefix if its hash tag puts all keys into one slot of a cluster; empty without a tag."""
+        return self.prefix if find_hash_tag(self.prefix) else ""
 
     def locate_value(self, key: str, name: str) -> ValuePlace:
         """Return the place of the field `name` of `key`: for a page its position, for a job no name."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from redis.exceptions import ResponseError
@@ -96,12 +95,14 @@ def _call(store: Store, command: tuple[Any, ...], database: int = 0) -> Any:
     """
     own = _own_place(store).database
     calls = [command] if own == database else [("SELECT", database), command, ("SELECT", own)]
-    # Each command may be sent twice: the second time, it changes nothing.
-    replies = store.call_server(partial(_send_all, calls=calls))
+    # On a cluster, the key may be on another node than the store. All stores of a cluster have one register.
+    with store.client_for(command[1]) as client:
+        # Each command may be sent twice: the second time, it changes nothing.
+        replies = store.call_server(lambda _: _send_all(client, calls))
     return replies[len(calls) // 2]
 
 
-def _send_all(client: Any, *, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+def _send_all(client: Any, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
     with client.pipeline(transaction=False) as pipe:
         for call in calls:
             pipe.execute_command(*call)

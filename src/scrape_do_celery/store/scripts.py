@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
@@ -51,16 +52,28 @@ class LoadedAsyncScript(AsyncScript):
             return await client.eval(self.script, len(keys), *keys, *args)
 
 
-def load_scripts(clock_offset_key: str = "") -> dict[str, str]:
+#: The first line of each script on a cluster. While a slot moves, some of its keys are on one node and the others on
+#: another. A script that met a missing key after its first write would stay half applied. A node that received the slot
+#: would show a key that has not come yet as missing, and the script would count anew. Neither of these two keys ever
+#: exists. So a node whose slot moves away refuses this line, and a node that receives a slot refuses two such keys in
+#: one call. The script is refused whole, before its first write.
+_SLOT_PROBE: Final = "redis.call('EXISTS', {first}, {second})\n"
+
+
+def load_scripts(clock_offset_key: str = "", cluster_prefix: str = "") -> dict[str, str]:
     """Return the text of each script by its name: its constants, each included library once, then the script.
 
-    With `clock_offset_key`, the scripts add the seconds in this key of the server to the server's time.
+    With `clock_offset_key`, the scripts add the seconds in this key of the server to the server's time. With
+    `cluster_prefix`, each script first makes sure that the slot of this key prefix does not move.
     """
+    # A text of JSON without control characters is a text of Lua.
+    first, second = (json.dumps(f"{cluster_prefix}:{end}", ensure_ascii=False) for end in "-=")
+    probe = _SLOT_PROBE.format(first=first, second=second) if cluster_prefix else ""
     moved_clock = _MOVED_CLOCK.format(key=clock_offset_key) if clock_offset_key else ""
     root = resources.files(__package__) / "lua"
     files = {file.name.removesuffix(".lua"): file for file in root.iterdir() if file.name.endswith(".lua")}
     return {
-        name: _add_constants(_UNREAD.sub("", _read_script(root, file, set(), moved_clock)))
+        name: probe + _add_constants(_UNREAD.sub("", _read_script(root, file, set(), moved_clock)))
         for name, file in files.items()
     }
 

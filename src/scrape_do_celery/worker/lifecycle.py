@@ -21,6 +21,7 @@ from scrape_do_celery.steps.context import WorkerContext
 from scrape_do_celery.steps.os_threads import EVENTLET, has_eventlet
 from scrape_do_celery.store.commands.dispatch import ClaimNamespace
 from scrape_do_celery.store.retention import NAMESPACE_TTL
+from scrape_do_celery.store.server_kinds import refuse_unfit_server
 from scrape_do_celery.worker.dispatcher import Dispatcher
 from scrape_do_celery.worker.late_checks import LateStoreCheck
 from scrape_do_celery.worker.notifier import ChangeNotifier
@@ -139,7 +140,7 @@ def find_store_fault(app_context: AppContext) -> str | None:
         RedisError: the store does not answer.
     """
     store, mine = app_context.store, app_context.application
-    store.check()
+    refuse_unfit_server(store)
     if fault := find_missing_rights(store) or find_eviction(store):
         return fault
     _log_findings([*check_durability(store), *check_failover(store)])

@@ -32,7 +32,7 @@ from scrape_do_celery.steps.isolation import Isolation
 from scrape_do_celery.steps.reconcile import reconcile_part
 from scrape_do_celery.steps.runner import StepDefinition, _run_parts
 from scrape_do_celery.steps.submit import submit_part
-from scrape_do_celery.store import CANCEL, PartId, PartState, Store
+from scrape_do_celery.store import CANCEL, PartId, PartState
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands import dispatch
 from scrape_do_celery.store.commands.arguments import START
@@ -374,7 +374,7 @@ def test_a_waiter_who_comes_later_is_encrypted_too(encrypted):
 def test_worker_with_a_missing_key_warns_at_start(encrypted, monkeypatch, caplog):
     secret(encrypted)
     encrypted.use(NEW)
-    monkeypatch.setattr(Store, "check", lambda _: None)
+    monkeypatch.setattr(lifecycle, "refuse_unfit_server", lambda _: None)
     assert lifecycle._why_not_ours(encrypted.app_context) is None
     assert "runs of the store are encrypted with key" in caplog.text
 

@@ -19,8 +19,18 @@ from scrape_do_celery.store.sentinels import make_sentinel_pool
 class Server:
     connection_pool = None
 
-    def __init__(self, config=None, used=0, limit=0, replicas=0, policy="noeviction", role="master", backlog=0):
-        self.policy, self.role, self.backlog = policy, role, backlog
+    def __init__(
+        self,
+        config=None,
+        used=0,
+        limit=0,
+        replicas=0,
+        policy="noeviction",
+        role="master",
+        backlog=0,
+        mode="standalone",
+    ):
+        self.policy, self.role, self.backlog, self.mode = policy, role, backlog, mode
         self.config, self.used, self.limit, self.replicas, self.asked = config, used, limit, replicas, 0
 
     async def config_get(self, _):
@@ -34,6 +44,7 @@ class Server:
             raise ResponseError("unknown command")
         facts = {"role": self.role, "connected_slaves": self.replicas, "maxmemory_policy": self.policy}
         facts["repl_backlog_active"] = self.backlog
+        facts["redis_mode"] = self.mode
         return {**facts, "used_memory": self.used, "maxmemory": self.limit}
 
 
@@ -55,6 +66,8 @@ SYNCED = {"appendonly": "yes", "appendfsync": "always"}
         (Server({**SYNCED, "no-appendfsync-on-rewrite": "yes"}), False),
         (Server({"appendonly": "no", "appendfsync": "always"}), False),
         (Server(None), False),
+        # A slot may move to a node that syncs no write, and a replica may take over.
+        (Server(SYNCED, mode="cluster"), False),
     ],
 )
 def test_only_a_store_that_syncs_each_write_loses_none(server, durable):

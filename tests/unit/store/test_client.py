@@ -7,9 +7,9 @@ import dataclasses
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
+from redis.exceptions import ReadOnlyError, ResponseError
 
-from scrape_do_celery.errors import ConfigurationError, StoreUnavailableError
+from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.store import AsyncStore, PartId, Store
 from scrape_do_celery.store.commands.contents import ReadStoredPositions, StoreContent
 from scrape_do_celery.store.commands.limits import PauseAPI
@@ -78,25 +78,11 @@ def test_only_the_offset_of_a_clock_changes_scripts():
     assert not any("read_server_time" in text for text in plain.values())
 
 
-def test_a_cluster_is_refused_with_the_reason(store, monkeypatch):
-    monkeypatch.setattr(store.redis, "info", lambda section: {"cluster_enabled": 1})
-    with pytest.raises(ConfigurationError, match="Cluster"):
-        store.sync_store.check()
-
-
-def test_a_single_server_is_fine(store, monkeypatch):
-    monkeypatch.setattr(store.redis, "info", lambda section: {"cluster_enabled": 0})
-    store.sync_store.check()
-    monkeypatch.setattr(store.redis, "info", lambda section: {})
-    store.sync_store.check()
-
-
-def test_missing_permission_is_no_error(store, monkeypatch):
-    def refuse(section):
-        raise NoPermissionError("this user has no permissions to run the 'info' command")
-
-    monkeypatch.setattr(store.redis, "info", refuse)
-    store.sync_store.check()
+def test_only_the_prefix_of_a_cluster_changes_scripts():
+    """Each script of a store on a cluster first makes sure that its slot does not move."""
+    plain, probed = load_scripts(), load_scripts(cluster_prefix='{a"b}')
+    probe = 'redis.call(\'EXISTS\', "{a\\"b}:-", "{a\\"b}:=")\n'
+    assert probed == {name: probe + text for name, text in plain.items()}
 
 
 def test_opening_a_store_connects_to_nothing():

@@ -23,6 +23,25 @@ OLD = "Error running script (call to f_d8f2): @user_script:12: -{} "
         (exceptions.MasterDownError("Link with MASTER is down"), "MASTERDOWN"),
         (exceptions.TryAgainError("Multiple keys request during rehashing of slot"), "TRYAGAIN"),
         (exceptions.ClusterDownError("The cluster is down"), "CLUSTERDOWN"),
+        (exceptions.MovedError("7 127.0.0.1:1"), "MOVED"),
+        (exceptions.AskError("7 127.0.0.1:1"), "ASK"),
+        (
+            exceptions.ResponseError(
+                "Attempted to access a non local key in a cluster node script: on @user_script:1."
+            ),
+            "TRYAGAIN",
+        ),
+        (
+            exceptions.ResponseError(
+                "Error running script (call to f_1): @user_script:1: @user_script: 1: Lua script attempted to access a "
+                "non local key in a cluster node"
+            ),
+            "TRYAGAIN",
+        ),
+        (
+            exceptions.ResponseError("ERR Script attempted to execute a write command while the cluster is down"),
+            "CLUSTERDOWN",
+        ),
         (exceptions.ResponseError("NOREPLICAS Not enough good replicas to write."), "NOREPLICAS"),
         (exceptions.ResponseError("MISCONF Redis is configured to save RDB snapshots"), "MISCONF"),
         (exceptions.ResponseError("BUSY Redis is busy running a script."), "BUSY"),

@@ -13,7 +13,6 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from scrape_do_celery import worker
 from scrape_do_celery.runs import AppContext, make_app
 from scrape_do_celery.steps.context import WorkerContext
-from scrape_do_celery.store import Store
 from scrape_do_celery.worker import lifecycle
 
 
@@ -23,7 +22,7 @@ def foreign(**conf):
     return app
 
 
-CHECK = Store.check
+CHECK = lifecycle.refuse_unfit_server
 
 
 @pytest.fixture
@@ -33,7 +32,7 @@ def connected(monkeypatch):
     for name in ("worker_ready", "worker_shutting_down", "worker_process_shutdown", "worker_shutdown"):
         signal = SimpleNamespace(connect=lambda receiver, weak, name=name: found.update({name: receiver}))
         monkeypatch.setattr(signals, name, signal)
-    monkeypatch.setattr(Store, "check", lambda self: None)
+    monkeypatch.setattr(lifecycle, "refuse_unfit_server", lambda self: None)
     monkeypatch.setattr(lifecycle, "_running", [])
     return found
 
@@ -109,14 +108,14 @@ def test_a_store_that_is_away_is_waited_for(step_harness, connected, monkeypatch
     def check(_):
         raise RedisConnectionError("away")
 
-    monkeypatch.setattr(Store, "check", check)
+    monkeypatch.setattr(lifecycle, "refuse_unfit_server", check)
     lifecycle.start(step_harness.app)
     assert "the store does not answer yet" in caplog.text
     assert len(connected) == 4
 
 
 def test_a_cluster_is_one_line(step_harness, connected, monkeypatch):
-    monkeypatch.setattr(Store, "check", CHECK)
+    monkeypatch.setattr(lifecycle, "refuse_unfit_server", CHECK)
     monkeypatch.setattr(step_harness.app_context.store.client, "info", lambda section: {"cluster_enabled": 1})
     with pytest.raises(SystemExit, match="Cluster"):
         lifecycle.start(step_harness.app)

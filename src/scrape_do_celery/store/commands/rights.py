@@ -24,6 +24,11 @@ CALLS: Final = (
 _NO_RIGHT: Final = re.compile(r"NOPERM|ACL failure|The user executing the script")
 
 
+def lacks_right(reason: str) -> bool:
+    """Return whether a refusal in these words ends only if the user gets other rights."""
+    return _NO_RIGHT.search(reason) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """A Redis command that the server refuses, with the server's reason."""
@@ -34,7 +39,7 @@ class Refusal:
     @property
     def is_for_good(self) -> bool:
         """Whether the user lacks the right. Any other refusal, such as of a full store, may pass."""
-        return _NO_RIGHT.search(self.reason) is not None
+        return lacks_right(self.reason)
 
 
 @dataclass(frozen=True, slots=True)
