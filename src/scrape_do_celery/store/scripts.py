@@ -16,14 +16,16 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 _INCLUDE: Final = re.compile(r"^--- @include (\S+)$", re.MULTILINE)
-#: Headers, comments that start a line, and indentation. The server keeps each byte of a script, so they are left out.
-_UNREAD: Final = re.compile(r"^--\[\[[\s\S]*?^\]\]\n|^ *--[^\n]*\n|^ +", re.MULTILINE)
+#: Headers and comments that start a line; indentation. The server keeps each byte of a script, so they are left out.
+_COMMENT: Final = re.compile(r"^--\[\[[\s\S]*?^\]\]\n|^ *--[^\n]*\n", re.MULTILINE)
+_INDENTATION: Final = re.compile(r"^ +|^\n", re.MULTILINE)
+#: A function of a library. Its last line is an `end` without indentation, unless it has one line.
+_FUNCTION: Final = re.compile(r"^local function (\w+)\([^\n]*(?: end|\n(?:(?: [^\n]*)?\n)*end)\n", re.MULTILINE)
 
 
 #: The library that reads the server's time, and the code behind it that moves the time for tests.
 _CLOCK: Final = "lib/clock"
-_MOVED_CLOCK: Final = """local read_server_time = now
-local function now() return read_server_time() + tonumber(redis.call('GET', '{key}') or 0) end
+_MOVED_CLOCK: Final = """local function now() return read_server_time() + tonumber(redis.call('GET', '{key}') or 0) end
 """
 
 
@@ -60,7 +62,7 @@ def load_scripts(clock_offset_key: str = "") -> dict[str, str]:
     root = resources.files(__package__) / "lua"
     files = {file.name.removesuffix(".lua"): file for file in root.iterdir() if file.name.endswith(".lua")}
     return {
-        name: _add_constants(_UNREAD.sub("", _read_script(root, file, set(), moved_clock)))
+        name: _add_constants(_shorten_script(_read_script(root, file, set(), moved_clock)))
         for name, file in files.items()
     }
 
@@ -71,9 +73,20 @@ def _read_script(root: Traversable, file: Traversable, loaded: set[str], moved_c
     for name in _INCLUDE.findall(text):
         if name not in loaded:
             loaded.add(name)
-            libraries += _read_script(root, root / f"{name}.lua", loaded, moved_clock)
-            libraries += moved_clock if name == _CLOCK else ""
+            library = _read_script(root, root / f"{name}.lua", loaded, moved_clock)
+            if name == _CLOCK and moved_clock:
+                library = library.replace("function now()", "function read_server_time()") + moved_clock
+            libraries += library
     return libraries + text
+
+
+def _shorten_script(text: str) -> str:
+    """Return a text without what the server does not need: comments, unused functions of libraries, indentation."""
+    before, text = "", _COMMENT.sub("", text)
+    while text != before:
+        before, names = text, re.findall(r"\w+", text)
+        text = _FUNCTION.sub(lambda match: match[0] if names.count(match[1]) > 1 else "", text)
+    return _INDENTATION.sub("", text)
 
 
 def _add_constants(text: str) -> str:
