@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
@@ -82,11 +83,17 @@ def _read_script(root: Traversable, file: Traversable, loaded: set[str], moved_c
 
 def _shorten_script(text: str) -> str:
     """Return a text without what the server does not need: comments, unused functions of libraries, indentation."""
-    before, text = "", _COMMENT.sub("", text)
-    while text != before:
-        before, names = text, re.findall(r"\w+", text)
-        text = _FUNCTION.sub(lambda match: match[0] if names.count(match[1]) > 1 else "", text)
+    text = _COMMENT.sub("", text)
+    while unused := _find_unused(text):
+        for function in reversed(unused):
+            text = text[: function.start()] + text[function.end() :]
     return _INDENTATION.sub("", text)
+
+
+def _find_unused(text: str) -> list[re.Match[str]]:
+    """Return the functions that a text only defines."""
+    counts = Counter(re.findall(r"\w+", text))
+    return [function for function in _FUNCTION.finditer(text) if counts[function[1]] == 1]
 
 
 def _add_constants(text: str) -> str:
