@@ -244,7 +244,7 @@ def _other(name: str, type_: str, meaning: str, *, encrypted: bool = False) -> S
 
 #: The fields of a part that `PartRecord` does not have: scripts or commands read them.
 OTHER_PART_FIELDS: Final = (
-    _other("lease", "float", "until when the claim holds the part"),
+    _other("lease", "float", "until when the claim holds the part, by the watched clock"),
     _other("token", "str", "token of the claim; empty if no step holds the part"),
     _other("dispatches", "int", "step messages since the last claim"),
     _other("breaker", "str", "verdict on the account that the claim got"),
@@ -277,6 +277,7 @@ OTHER_RUN_FIELDS: Final = (
     _other("deadline", "float", "when the run is stopped"),
     _other("stop_requested_at", "float", "when the stop was requested"),
     _other("epoch", "str", "store epoch in which the run was written"),
+    _other("watched", "float", "when the run was written, by the watched clock"),
     _other("dispatches", "int", "step messages for the run since it needs a step"),
     _other("dispatched_at", "float", "when a step published a message for the run"),
     _other("deciding", "int", "attempts to decide the outcome"),

@@ -89,7 +89,15 @@ class PartRecord(Record):
     first_order: int = stored(
         "first_order", number, "position of the first intent in the order; 0: no job counts as older", default=0
     )
-    in_doubt_since: float | None = stored("in_doubt_since", decimal, "when the purchase became in doubt")
+    in_doubt_since: float | None = stored(
+        "in_doubt_since", decimal, "when the purchase became in doubt, by the watched clock"
+    )
+    watched: float | None = stored(
+        "watched", decimal, "when the last intent was written, or its job became the part's own, by the watched clock"
+    )
+    first_watched: float | None = stored(
+        "first_watched", decimal, "when the first intent was written, by the watched clock"
+    )
     purchases: int = stored("purchases", number, "number of purchases that were begun", default=0)
     intent_lost: bool = stored("intent_lost", flag, "the store may have lost the intent", default=False)
     refused: bool = stored(
@@ -100,7 +108,9 @@ class PartRecord(Record):
     )
     marker: str = stored("marker", text, "marker in the request that identifies its job", default="")
     not_found: int = stored("not_found", number, "full listings that did not show the job", default=0)
-    not_found_at: float | None = stored("not_found_at", seconds_unless_zero, "when the last such listing began")
+    not_found_at: float | None = stored(
+        "not_found_at", seconds_unless_zero, "when the last such listing had begun, by the watched clock"
+    )
     fingerprint: str = stored("fingerprint", text, "digest of the targets", default="")
     job_id: str | None = stored("job", text, "id of the job at the API")
     task_ids: tuple[str, ...] = stored("tasks", packed_texts, "ids of the tasks, by position", default=_NO_TEXTS)
@@ -111,9 +121,13 @@ class PartRecord(Record):
     fetch_passes: int = stored("fetch_passes", number, "passes over tasks that are missing", default=0)
     api_failures: int = stored("api_failures", number, "calls in a row that failed", default=0)
     last_api_error: str | None = stored("api_error", text, "error of the last failed call", encrypted=True)
-    refused_since: float | None = stored("refused_since", seconds_unless_zero, "when the API first refused the token")
+    refused_since: float | None = stored(
+        "refused_since", seconds_unless_zero, "when the API first refused the token, by the watched clock"
+    )
     cancel_sent_at: float | None = stored("cancel_sent_at", decimal, "when the job was canceled at the API")
-    stop_seen_at: float | None = stored("stop_seen_at", decimal, "when a step first saw the stop request")
+    stop_seen_at: float | None = stored(
+        "stop_seen_at", decimal, "when a step first saw the stop request, by the watched clock"
+    )
     reported_ok: int = stored("reported_ok", number, "tasks that the API reports as succeeded", default=0)
     reported_failed: int = stored("reported_failed", number, "tasks that the API reports as failed", default=0)
     stored_ok: int = stored("stored_ok", number, "stored tasks that succeeded", default=0)
