@@ -90,3 +90,52 @@ def test_step_of_two_minutes_during_a_purchase_of_45_seconds_with_default_settin
         result = buy_through_step(lab, eventually, lambda: lab.clock.step_to(119), 240)
         assert len(result.succeeded) == 1
         assert lab.pipeline.posts() == len(lab.api.held_at) == 1, read_ledger(lab.pipeline)
+
+
+@pytest.mark.parametrize("binary", list(BINARIES))
+@pytest.mark.parametrize("ahead", [7200, -7200])
+def test_failover_to_a_server_with_another_clock_during_a_purchase_buys_once(
+    tmp_path, sandbox, eventually, binary, ahead
+):
+    with set_up(tmp_path, sandbox, binary, held=2.25, replica_ahead=ahead, **SHORT) as lab:
+
+        def fail_over():
+            lab.replica.promote()
+            lab.store.follow(lab.replica)
+            lab.front.switch(lab.replica.port)
+
+        result = buy_through_step(lab, eventually, fail_over, 60)
+        assert len(result.succeeded) == 1
+        assert lab.pipeline.posts() == len(lab.api.held_at) == 1, read_ledger(lab.pipeline)
+
+
+@pytest.mark.parametrize("binary", list(BINARIES))
+def test_lost_answer_is_found_after_the_clock_was_set_back_by_a_month(tmp_path, sandbox, eventually, binary):
+    """Set the clock back before the search: the job of the purchase seems to be much older than its intent."""
+    with set_up(tmp_path, sandbox, binary, held=1.0, **SHORT) as lab:
+        sandbox.fault("reset_after", kind="create_job", times=1)
+        result = buy_through_step(lab, eventually, lambda: lab.clock.step_to(-30 * DAY), 60)
+        assert len(result.succeeded) == 1
+        assert lab.pipeline.posts() == len(lab.api.held_at) == 1, read_ledger(lab.pipeline)
+
+
+@pytest.mark.parametrize("binary", list(BINARIES))
+def test_running_job_is_fetched_after_the_clock_was_set_by_a_month(tmp_path, sandbox, eventually, binary):
+    with set_up(tmp_path, sandbox, binary, held=0.0, **SHORT) as lab:
+        for ahead in (30 * DAY, 0):
+            handle = lab.pipeline.enqueue([f"{TARGET}?seconds=3&ahead={ahead}"])
+            eventually(lambda handle=handle: handle.state == "running")
+            lab.clock.step_to(ahead)
+            assert len(handle.result(timeout=60).succeeded) == 1
+        assert lab.pipeline.posts() == 2
+        assert "was set back by 25920" in lab.pipeline.log.read_text()
+
+
+@pytest.mark.parametrize("binary", list(BINARIES))
+def test_step_of_a_month_frees_no_idempotency_key(tmp_path, sandbox, binary):
+    with set_up(tmp_path, sandbox, binary, held=0.0, **SHORT) as lab:
+        first = lab.pipeline.enqueue([TARGET], idempotency_key="order-1")
+        assert first.result(timeout=60).succeeded
+        lab.clock.step_to(30 * DAY)
+        assert lab.pipeline.enqueue([TARGET], idempotency_key="order-1").run_id == first.run_id
+        assert lab.pipeline.posts() == 1
