@@ -190,15 +190,14 @@ async def search_for_job(context: WorkerContext, claim: Claim) -> SearchResult |
     store_clock_offset = await context.store_clock_offset()
     if store_clock_offset is None:
         return None
-    intent = claim.first_intent
-    back_to = read_back_to(intent, job_list.api_clock_offset(store_clock_offset, tolerance), tolerance)
+    back_to = read_back_to(claim.first_intent(0.0), job_list.api_clock_offset(store_clock_offset, tolerance), tolerance)
     listing = await job_list.read_listing(claimed, back_to)
     api_clock_offset = job_list.api_clock_offset(store_clock_offset, tolerance)
     sightings = await _read_unowned_jobs(context, claim, listing)
     unowned = [job for job, _ in sightings]
 
     def order_of(job: JobDetails) -> StartOrder:
-        return started_relative_to(job, intent, api_clock_offset, tolerance)
+        return started_relative_to(job, claim.first_intent(api_clock_offset), api_clock_offset, tolerance)
 
     listed = {job.job_id.lower(): order_of(job) for job in unowned}
     reader = _CandidateReader(context, claim, order_of)

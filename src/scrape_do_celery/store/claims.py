@@ -82,11 +82,16 @@ class Claim:
         text += "; do not enqueue these targets again before you have checked `.candidates` and the account's job list"
         return SubmitInDoubtError(text, part.total, part.intent, list(candidates), run_id)
 
-    @property
-    def first_intent(self) -> float:
-        """The time of the part's first intent by the present clock of the server."""
-        since = self.part.first_watched
-        return date_intent(self.part.first_intent or self.now, self.now, 0.0 if since is None else self.watched - since)
+    def first_intent(self, api_clock_offset: float | None) -> float:
+        """Return the time of the part's first intent by the present clock of the server.
+
+        If the offset of the API's clock is not known, the stored time stands: that clock is taken for the server's
+        clock at the time of the intent.
+        """
+        stored, watched = self.part.first_intent or self.now, self.part.first_watched
+        if api_clock_offset is None or watched is None:
+            return stored
+        return date_intent(stored, self.now, self.watched - watched)
 
     def is_forgotten(self) -> bool:
         """Tell whether the API has certainly deleted the part's job."""
