@@ -8,7 +8,10 @@ from uuid import UUID
 
 import httpx
 import pytest
+import redis
 from example_project import ExampleProject
+
+from scrape_do_celery.store.register import REGISTER
 
 
 class Site(ExampleProject):
@@ -292,6 +295,8 @@ def test_each_form_of_the_commands_uses_the_settings_of_the_project(project, eve
     run_id = project.run(*words, "enqueue", "https://a.example/?seconds=600", **strange).strip()
     eventually(lambda: project.pipeline.posts() == 1)
     assert "has not ended" in project.run(*words, "result", run_id, code=3, **strange)
+    # Stores of other tests on this server have the same account, and doctor would refuse such neighbours.
+    redis.Redis.from_url(project.pipeline.values["redis_url"]).delete(REGISTER)
     assert f"SCRAPE_DO_KEY_PREFIX = {project.pipeline.prefix}\n" in project.run(*words, "doctor", **strange)
     assert project.run(*words, "orphans", "--cancel", "--yes", **strange) == NO_ORPHANS
     # The plain command has the settings of the environment, whose store does not know the account.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from scrape_do_celery.store import retention
 from scrape_do_celery.store.encryption import PrivateValues
-from scrape_do_celery.store.names import hash_names
+from scrape_do_celery.store.names import join_names
 from scrape_do_celery.store.retention import Expiry
 
 if TYPE_CHECKING:
@@ -109,12 +109,12 @@ class Keys(PrivateValues):
     @holds("string", Expiry.DELETED)
     def schedule(self, name: str) -> str:
         """Return the key of the last run of a schedule, while it is live."""
-        return f"{self.prefix}:schedule:{hash_names(name)}"
+        return f"{self.prefix}:schedule:{join_names(name)}"
 
     @holds("string", Expiry.MARK)
     def tick(self, name: str, tick: str) -> str:
         """Return the key of `<run> <digest>` of a tick of a schedule; empty if the tick was skipped."""
-        return f"{self.prefix}:tick:{hash_names(name, tick)}"
+        return f"{self.prefix}:tick:{join_names(name, tick)}"
 
     @property
     @holds("zset", Expiry.NEVER)
@@ -235,12 +235,12 @@ class Keys(PrivateValues):
     @holds("string", Expiry.CALLBACK)
     def once(self, run_id: str, name: str) -> str:
         """Return the key of the mark of a callback that has begun and must not run twice."""
-        return f"{self.prefix}:once:{hash_names(run_id, name)}"
+        return f"{self.prefix}:once:{join_names(run_id, name)}"
 
     @holds("string", retention.MARK_TTL)
     def message_tick(self, message_id: str) -> str:
         """Return the key of the tick that was assigned to a message without a tick."""
-        return f"{self.prefix}:once:{hash_names(message_id)}"
+        return f"{self.prefix}:once:{join_names(message_id)}:tick"
 
     @property
     @holds("string", retention.NAMESPACE_TTL)

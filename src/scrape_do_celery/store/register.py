@@ -40,8 +40,7 @@ def register_store(store: Store, fingerprints: Collection[str]) -> None:
     own, now = _own_place(store), time.time()
     fields = {f"{one} {own.database} {own.prefix}": f"{now:.0f}" for one in fingerprints}
     old = [field for field, seen in _read_register(store).items() if seen < now - _COUNTS_FOR]
-    if fields:
-        _call(store, ("HSET", REGISTER, *(one for pair in fields.items() for one in pair)))
+    _call(store, ("HSET", REGISTER, *(one for pair in fields.items() for one in pair)))
     if old:
         _call(store, ("HDEL", REGISTER, *old))
 

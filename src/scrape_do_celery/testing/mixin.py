@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from contextlib import ExitStack, contextmanager
 from multiprocessing.util import Finalize
 from pathlib import Path
@@ -48,6 +49,7 @@ class ScrapeDoMixin:
 
     def setUp(self) -> None:
         """Provide the parts of the test, and then set up the rest of the test case."""
+        self.enterContext(_ignored_deprecations())
         app = self.find_scrape_do_app() or self.enterContext(found_app())
         self._scrape_do_environment = self.enterContext(
             sandbox_environment(find_servers(), app, self.scrape_do_options)
@@ -76,6 +78,15 @@ class ScrapeDoMixin:
     def start_scrape_do_worker(self) -> Worker:
         """Start a real worker of the test's Celery app in this process, until the end of the test."""
         return self.enterContext(_running_worker(self._scrape_do_environment))
+
+
+@contextmanager
+def _ignored_deprecations() -> Iterator[None]:
+    """Ignore Celery's own deprecation warnings: the worker would fail on them if a run treats warnings as errors."""
+    with warnings.catch_warnings():
+        for name in ("celery", "kombu"):
+            warnings.filterwarnings("ignore", category=DeprecationWarning, module=name)
+        yield
 
 
 @contextmanager

@@ -5,6 +5,10 @@ from __future__ import annotations
 import pytest
 from redis import exceptions
 
+from scrape_do_celery.errors import StoreUnavailableError
+from scrape_do_celery.store.batching import WireCommand
+from scrape_do_celery.store.deadlines import CallDeadline
+from scrape_do_celery.store.pending import PendingCommands
 from scrape_do_celery.store.refusals import find_reason, is_passing, is_repeatable
 
 OLD = "Error running script (call to f_d8f2): @user_script:12: -{} "
@@ -46,3 +50,12 @@ def test_a_full_store_is_not_asked_again_at_once():
     assert is_repeatable(exceptions.ReadOnlyError("replica"))
     assert not is_repeatable(exceptions.OutOfMemoryError("full"))
     assert not is_repeatable(b"OOM")
+
+
+def test_the_last_attempt_that_runs_out_of_time_keeps_the_reason_of_the_first():
+    pending, deadline = PendingCommands([WireCommand("", None)], "redis://store"), CallDeadline(60)
+    assert pending.note([exceptions.ReadOnlyError("You can't write against a read only replica.")], deadline)
+    assert pending.note([exceptions.TimeoutError("slow")], deadline)
+    [error] = pending.answers
+    assert isinstance(error, StoreUnavailableError)
+    assert error.reason == "READONLY"
