@@ -12,7 +12,7 @@ _SET = "redis.call('HSET', contents_key, position, frame)"
 MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     # The store accepts writes of a step that lost its lease. The table of transitions would refuse most of them.
     "fence": [
-        ("update_part", r"if before\.fence ~= fence then return 'stale' end", ""),
+        ("update_part", r"is_behind = before\.fence ~= fence", "is_behind = false"),
         ("update_part", r"return 'forbidden'", ""),
         ("finish_part", r"if part\.fence ~= fence then return \{'stale'\} end", ""),
     ],

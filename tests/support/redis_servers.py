@@ -19,7 +19,7 @@ import redis
 from scrape_do_celery.embedded import server_binary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 _SLOTS = 16_384
@@ -73,11 +73,19 @@ def wait_until(condition: Callable[[], Any], patience: float = PATIENCE, hint: s
 class RedisServer(AbstractContextManager["RedisServer"]):
     """One server process. Leaving the context kills the process."""
 
-    def __init__(self, folder: Path, binary: str = "", *options: str, port: int = 0, sentinel: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        binary: str = "",
+        *options: str,
+        port: int = 0,
+        sentinel: bool = False,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         """Start the server in `folder`, with options such as `"--appendfsync", "always"`."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.port, self._binary = folder, port or find_free_port(), binary or get_valkey()
-        self._options, self._sentinel = options, sentinel
+        self._options, self._sentinel, self._environment = options, sentinel, {**os.environ, **(environment or {})}
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -91,7 +99,7 @@ class RedisServer(AbstractContextManager["RedisServer"]):
         )
         command = [self._binary, str(config), *network, "--dir", str(self.folder), *mode, *self._options]
         with (self.folder / "server.log").open("ab") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self._environment)
         wait_until(lambda: self.open_client().ping(), hint=f"an answer of {self._binary}")
         return process
 

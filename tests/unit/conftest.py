@@ -85,6 +85,10 @@ class FakeClock:
     ahead = 0.0
     stopped_at = None
 
+    def __init__(self):
+        #: Functions that are called with the seconds of each move.
+        self.on_forward = []
+
     def __getattr__(self, name):
         return getattr(time, name)
 
@@ -96,6 +100,8 @@ class FakeClock:
 
     def forward(self, seconds):
         self.ahead += seconds
+        for move in self.on_forward:
+            move(seconds)
 
 
 class FakeStore:
@@ -110,6 +116,19 @@ class FakeStore:
         _ = self.server.dbs[0]
         self.redis = fakeredis.FakeRedis(server=self.server)
         self.sync_store = Store(self.redis, keys or Keys("p"))
+        if isinstance(clock, FakeClock):
+            clock.on_forward.append(self._advance_watched)
+
+    @property
+    def watched(self):
+        """The watched clock; the server's time before the first pass of a dispatcher."""
+        return float(self.redis.hget(self.keys.clock, "watched") or self.clock.time())
+
+    def _advance_watched(self, seconds):
+        """Advance the watched clock with the server's clock, as the passes of a dispatcher would in that time."""
+        if self.redis.exists(self.keys.clock):
+            for field in ("watched", "last"):
+                self.redis.hincrbyfloat(self.keys.clock, field, seconds)
 
     @property
     def keys(self):
@@ -158,8 +177,8 @@ class FakeStore:
     def restart_server(self, *, lossless=False):
         """Begin another server process. Unless `lossless`, the previous process lost its last writes."""
         key = self.keys.epoch
-        _, since, epoch, _ = self.redis.get(key).split()
-        self.redis.set(key, b"another-life %s %s %d" % (since, epoch, lossless))
+        _, since, epoch, _, watched = self.redis.get(key).split()
+        self.redis.set(key, b"another-life %s %s %d %s" % (since, epoch, lossless, watched))
 
     def note_worker(self):
         """Let the store know that a worker serves it, as the dispatcher of a worker does."""

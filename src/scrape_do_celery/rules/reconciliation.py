@@ -61,14 +61,16 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class SearchEvidence:
-    """The evidence for comparing all candidates in one full listing. Times are by the store's clock, in seconds.
+    """The evidence for comparing all candidates in one full listing. Times are by the watched clock, in seconds.
 
-    `began`: the start of the listing. `complete`: each entry that could be the job was read. `not_found_at`: the start
-    of the first listing that proved an absence. `visibility_delay`: the seconds after the intent within which a `POST`
-    ends and its job appears, at the latest. `min_gap`: the seconds between the two listings that prove an absence.
+    `began`: a time before the start of the listing. `complete`: each entry that could be the job was read.
+    `not_found_at`: a time after the start of the first listing that proved an absence. `visibility_delay`: the seconds
+    after the intent within which a `POST` ends and its job appears, at the latest. `min_gap`: the seconds between the
+    two listings that prove an absence.
     `ambiguity`: the reason why an equal job may not be the part's own. `alike`: the number of unresolved purchases
     whose targets have the same loose forms, including the part's own. `refused`: the API answered the `POST` with 429,
-    401 or 403, so that one complete listing without a job is enough.
+    401 or 403, so that one complete listing without a job is enough. `outlived`: by the server's clock, the API no
+    longer keeps a job of the intent. While no dispatcher was at work, only that clock counted.
     """
 
     intent: float
@@ -82,11 +84,12 @@ class SearchEvidence:
     ambiguity: str
     alike: int = 1
     refused: bool = False
+    outlived: bool = False
 
     @property
     def retention_passed(self) -> bool:
         """Whether the API no longer keeps a job that the intent may have bought."""
-        return self.began - self.intent > RETENTION
+        return self.outlived or self.began - self.intent > RETENTION
 
     @property
     def proves_absence(self) -> bool:
@@ -164,6 +167,15 @@ def started_relative_to(job: JobDetails, intent: float, api_clock_offset: float 
         return StartOrder.AFTER
     is_near = before <= max(tolerance, MAX_ZONE_OFFSET) or not job.is_terminal
     return StartOrder.UNCERTAIN if is_near else StartOrder.BEFORE
+
+
+def date_intent(intent: float, now: float, watched_age: float) -> float:
+    """Return the time of an intent by the present clock of the server, with the age of the intent by the watched clock.
+
+    If the server's clock was set back after the intent, the stored time is too late, and a job of the intent would look
+    older than the intent. The watched clock never counts more time than has passed, so its age shows such a step.
+    """
+    return intent if now - intent >= watched_age - _SLACK else now - watched_age - 2 * _SLACK
 
 
 def latest_order(*orders: StartOrder) -> StartOrder:

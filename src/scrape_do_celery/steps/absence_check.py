@@ -31,7 +31,7 @@ class AbsenceCheck:
     def __init__(self, tracker: AbsenceTracker | None = None, *, tolerance: float) -> None:
         self.tracker, self._tolerance = tracker or AbsenceTracker(), tolerance
         self._lock = asyncio.Lock()
-        #: the store's time of the last check, the start time back to which it read, and the job ids that it saw; None
+        #: the watched clock at the last check, the start time back to which it read, and the job ids that it saw; None
         #: instead of the ids if the check failed
         self._checked: tuple[float, datetime, frozenset[str] | None] | None = None
 
@@ -45,7 +45,7 @@ class AbsenceCheck:
         shows no tasks: for a task with the API's own body, the request is enough. An answer without the API's own body
         is believed only if the whole job is missing from the list.
         """
-        job_id, now = claim.part.job_id or "", claim.now
+        job_id, now = claim.part.job_id or "", claim.watched
         self.tracker.note(job_id, now, absent=True)
         is_unconfirmed = classify_answer(error) is AnswerFate.UNCONFIRMED
         if not is_unconfirmed and not self.tracker.is_widespread(now):
@@ -57,7 +57,7 @@ class AbsenceCheck:
 
     def note_answer(self, claim: Claim) -> None:
         """Remember that the API answered for the part's job."""
-        self.tracker.note(claim.part.job_id or "", claim.now, absent=False)
+        self.tracker.note(claim.part.job_id or "", claim.watched, absent=False)
 
     async def _listed_jobs(self, claim: Claim, read_job_ids: ReadJobIds) -> frozenset[str] | None:
         """Return the job ids of the job list in lower case; None if the API does not answer, or not in full."""
@@ -65,6 +65,6 @@ class AbsenceCheck:
         back_to = datetime.fromtimestamp(since, UTC)
         async with self._lock:
             last = self._checked
-            if last is None or claim.now - last[0] > _STANDS or last[1] > back_to:
-                self._checked = last = (claim.now, back_to, await read_job_ids(back_to))
+            if last is None or claim.watched - last[0] > _STANDS or last[1] > back_to:
+                self._checked = last = (claim.watched, back_to, await read_job_ids(back_to))
             return last[2]

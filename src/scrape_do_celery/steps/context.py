@@ -26,6 +26,7 @@ from scrape_do_celery.steps.loop import LoopThread
 from scrape_do_celery.steps.once import DefaultedFields, OnceFilter
 from scrape_do_celery.steps.page_memory import PageMemory
 from scrape_do_celery.steps.rate_limiter import RateLimiter, is_stopping
+from scrape_do_celery.steps.sent_purchases import SentPurchases
 from scrape_do_celery.steps.store_health import StoreHealth
 from scrape_do_celery.steps.token_check import TokenCheck
 from scrape_do_celery.store import AsyncStore
@@ -80,6 +81,7 @@ class WorkerContext:
         self.store, self.client, self.submit_client, self.rate_limiter = store, client, submit_client, rate_limiter
         self.submit_semaphore, self.early_fetch_semaphore = asyncio.Semaphore(PURCHASES), asyncio.Semaphore(EARLY)
         self.health, self.isolation = health or StoreHealth(store), Isolation()
+        self.sent_purchases = SentPurchases()
         self.page_memory, self.once = page_memory or PageMemory(), once or OnceFilter()
         self.job_list = job_list or JobListReader(self.list_jobs)
         self.absences = absences or AbsenceCheck(tolerance=self.settings.api_clock_tolerance)

@@ -129,7 +129,7 @@ async def _fetch_missing(context: WorkerContext, claim: Claim, job: JobDetails) 
     counted = {at for at, note in _task_notes(claim).items() if note.attempts}
     missing = (wanted_positions(job, passes) | counted) - stored
     is_last = is_last_pass(context, claim)
-    waiting = set() if is_last else {at for at in missing if _read_note(claim, at).next_at > claim.now}
+    waiting = set() if is_last else {at for at in missing if _read_note(claim, at).next_at > claim.watched}
     found = await _fetch_once(context, claim, job, sorted(missing - waiting))
     found.left += len(waiting)
     claim = await note_words(context, claim, "task", found.words)
@@ -158,7 +158,9 @@ def _fetch_delay(context: WorkerContext, claim: Claim, found: FetchPass, passes:
     """Return the seconds until the next pass. If all answers left are unusable, wait until the first one may count."""
     wait = delay_before_last(passes, MAX_TASK_FETCHES, context.interval(claim.part.fetch_passes))
     if not (found.unfinished or found.unasked):
-        wait = max(wait, min((note.next_at for note in found.notes.values() if note.attempts), default=0.0) - claim.now)
+        wait = max(
+            wait, min((note.next_at for note in found.notes.values() if note.attempts), default=0.0) - claim.watched
+        )
     return wait if claim.stop_reason is None else min(wait, context.settings.cancel_grace)
 
 
@@ -266,7 +268,7 @@ def _ended_positions(claim: Claim, job: JobDetails, *, is_stalled: bool) -> list
         at
         for at, task_id in enumerate(job.task_ids)
         if (is_terminal(word := status.get(task_id, "")) or is_unknown(word))
-        and _read_note(claim, at).next_at <= claim.now
+        and _read_note(claim, at).next_at <= claim.watched
     ]
 
 

@@ -190,7 +190,7 @@ async def _count_attempt(  # noqa: PLR0913, PLR0917 (as above)
 ) -> TaskDetails | None:
     """Count an unusable answer for one task. Other tasks of the job do not wait for it."""
     before = found.notes.get(position, _NO_NOTE)
-    after = found.notes[position] = before.count(claim.now)
+    after = found.notes[position] = before.count(claim.watched)
     if after.attempts > before.attempts:
         context.rate_limiter.counters.add("unreadable:task")
     if after.is_used_up or is_last_pass(context, claim):
@@ -220,7 +220,7 @@ async def judge_early(  # noqa: PLR0913, PLR0917 (as above)
     if not has_page:
         return None
     before = notes.get(position, _NO_NOTE)
-    after = notes[position] = before.count(claim.now)
+    after = notes[position] = before.count(claim.watched)
     if after.attempts > before.attempts:
         context.rate_limiter.counters.add("unreadable:task")
     return _make_unusable_task(job, task_id, error) if after.is_used_up else None
@@ -252,4 +252,4 @@ def _is_last_fetch(claim: Claim) -> bool:
 
 
 def _is_young(claim: Claim) -> bool:
-    return claim.now - (claim.part.bought_at or 0.0) < NOT_FOUND_GRACE
+    return claim.job_age < NOT_FOUND_GRACE

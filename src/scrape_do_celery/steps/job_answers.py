@@ -47,7 +47,7 @@ async def handle_ended_job(context: WorkerContext, claim: Claim, job: JobDetails
 
 def _count_unusable(claim: Claim) -> AnswerNote:
     """Return the note on the part's job after one more unusable answer."""
-    return claim.part.notes.get(JOB_NOTE, AnswerNote()).count(claim.now)
+    return claim.part.notes.get(JOB_NOTE, AnswerNote()).count(claim.watched)
 
 
 async def handle_unanswered_job(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
@@ -68,7 +68,7 @@ async def handle_unanswered_job(context: WorkerContext, claim: Claim, error: Scr
 async def _handle_missing_job(
     context: WorkerContext, claim: Claim, error: ScrapeDoError, fate: AnswerFate
 ) -> StepMessage | None:
-    is_young = claim.now - (claim.part.bought_at or claim.now) < NOT_FOUND_GRACE
+    is_young = claim.job_age < NOT_FOUND_GRACE
     if is_young and fate is not AnswerFate.GONE:
         return await handle_job_not_found(context, claim, error)
     if not await is_absent(context, claim, error):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -183,18 +184,19 @@ async def search_for_job(context: WorkerContext, claim: Claim) -> SearchResult |
         ScrapeDoError: If a call of the API failed.
     """
     part, job_list, tolerance = claim.part, context.job_list, context.settings.api_clock_tolerance
+    # The listing must begin after the claim, whose times are compared with the intent.
+    claimed = asyncio.get_running_loop().time()
     store_clock_offset = await context.store_clock_offset()
     if store_clock_offset is None:
         return None
-    intent = part.first_intent or claim.now
-    back_to = read_back_to(intent, job_list.api_clock_offset(store_clock_offset, tolerance), tolerance)
-    listing = await job_list.read_listing(claim.now - store_clock_offset, back_to)
+    back_to = read_back_to(claim.first_intent(0.0), job_list.api_clock_offset(store_clock_offset, tolerance), tolerance)
+    listing = await job_list.read_listing(claimed, back_to)
     api_clock_offset = job_list.api_clock_offset(store_clock_offset, tolerance)
     sightings = await _read_unowned_jobs(context, claim, listing)
     unowned = [job for job, _ in sightings]
 
     def order_of(job: JobDetails) -> StartOrder:
-        return started_relative_to(job, intent, api_clock_offset, tolerance)
+        return started_relative_to(job, claim.first_intent(api_clock_offset), api_clock_offset, tolerance)
 
     listed = {job.job_id.lower(): order_of(job) for job in unowned}
     reader = _CandidateReader(context, claim, order_of)
@@ -208,16 +210,13 @@ async def search_for_job(context: WorkerContext, claim: Claim) -> SearchResult |
         candidates.append(Candidate(job.job_id, order, is_marked, likeness is Likeness.STRICT))
     ids = {candidate.job_id.lower() for candidate in candidates}
     sighted = max((position for job, position in sightings if job.job_id.lower() in ids), default=0)
-    evidence = await _gather_evidence(
-        context, claim, listing.began + store_clock_offset, candidates, reader, listing, sighted
-    )
+    evidence = await _gather_evidence(context, claim, candidates, reader, listing, sighted)
     return SearchResult(candidates, {job.job_id: job for job, _ in found}, evidence)
 
 
 async def _gather_evidence(  # noqa: PLR0913, PLR0917 (one argument for each source of evidence)
     context: WorkerContext,
     claim: Claim,
-    began: float,
     candidates: Sequence[Candidate],
     reader: _CandidateReader,
     listing: JobListing,
@@ -227,8 +226,8 @@ async def _gather_evidence(  # noqa: PLR0913, PLR0917 (one argument for each sou
     ambiguity, alike = await _find_ambiguity(context, claim, candidates, reader, sighted) if candidates else ("", 1)
     return SearchEvidence(
         # A `POST` may begin long after its intent. So its begin is also estimated as its end minus its deadline.
-        intent=max(part.intent or claim.now, (part.in_doubt_since or 0.0) - settings.submit_deadline),
-        began=began,
+        intent=max(claim.watched - claim.age, (part.in_doubt_since or 0.0) - settings.submit_deadline),
+        began=claim.watched,
         complete=reader.complete and listing.complete,
         not_found_at=part.not_found_at,
         purchases=part.purchases,
@@ -240,6 +239,7 @@ async def _gather_evidence(  # noqa: PLR0913, PLR0917 (one argument for each sou
         ambiguity=ambiguity,
         alike=alike,
         refused=part.refused,
+        outlived=claim.is_outlived,
     )
 
 

@@ -179,6 +179,7 @@ async def _search_later(
     if not claim.part.refused:
         fields |= CLEAR_FAILURES
     if evidence.proves_absence and evidence.not_found_at is None:
-        fields["not_found_at"] = f"{evidence.began:.4f}"
+        # The store writes its own time: the listing was over before.
+        fields["not_found_at"] = 1
     await context.release_until(claim, fields, wait, to=PartState.RECONCILING)
     return None

@@ -44,7 +44,7 @@ async def retry_after_error(  # noqa: PLR0913 (the failed call, and how the part
     verdict = decide_retry(
         error,
         failures=claim.part.api_failures,
-        refused_for=claim.now - since if may_end and since is not None else None,
+        refused_for=claim.watched - since if may_end and since is not None else None,
         longest=context.settings.poll_max_interval,
         auth_grace=context.settings.auth_grace,
     )
@@ -64,7 +64,7 @@ async def retry_after_error(  # noqa: PLR0913 (the failed call, and how the part
         return await finish_part(
             context, claim, RunState.FAILED, error, purchase_status=str((fields or {}).get("purchase_status", ""))
         )
-    refused_since = since or claim.now if is_client_error(error) else 0
+    refused_since = since or claim.watched if is_client_error(error) else 0
     trouble = kind_of_trouble(error)
     noted = {
         "api_failures": claim.part.api_failures + 1,
@@ -81,7 +81,7 @@ async def retry_after_error(  # noqa: PLR0913 (the failed call, and how the part
 
 async def handle_job_not_found(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """Poll a job again that the API does not know, because the job may be too young; at last end its part."""
-    age = claim.now - (claim.part.bought_at or claim.now)
+    age = claim.job_age
     misses = claim.part.not_found_polls + 1
     if job_not_found(age, misses) == "lost":
         return await finish_lost_part(context, claim, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 import uuid
@@ -66,7 +67,9 @@ async def submit_part(context: WorkerContext, claim: Claim) -> StepMessage | Non
         return await end_unsent_part(context, claim, RunState.FAILED, InvalidRequestError(text))
     request, marker = mark_request(context, claim, request)
     if claim.skip_unsent or claim.stop_reason:
-        return await _finish_unneeded(context, claim, await _write_intent(context, claim, request, marker))
+        return await _finish_unneeded(
+            context, claim, await _write_intent(context, claim, request, marker, uuid.uuid4().hex)
+        )
     if not await context.health.is_below(BUY_BELOW):
         await context.release_until(claim, {}, FULL_STORE_DELAY)
         return None
@@ -81,9 +84,12 @@ async def _buy_job(
     context: WorkerContext, claim: Claim, request: JobCreationRequest, marker: str
 ) -> StepMessage | None:
     async with context.submit_semaphore, context.rate_limiter.acquire() as room:
-        verdict = await _write_intent(context, claim, request, marker)
+        nonce = uuid.uuid4().hex
+        verdict = await _write_intent(context, claim, request, marker, nonce)
         if verdict is IntentVerdict.OK:
-            return await _post_job(context, claim, request)
+            was_sent = asyncio.Event()
+            post = _post_job(context, claim, request, nonce, was_sent)
+            return await context.sent_purchases.finish(post, was_sent)
         room.was_used = False
     if verdict in {*_UNNEEDED, IntentVerdict.STALE}:
         # The stop or skip came after the claim, so the next claim sees it. If stale, another step has the part.
@@ -102,13 +108,13 @@ async def _finish_unneeded(context: WorkerContext, claim: Claim, verdict: Intent
 
 
 async def _write_intent(
-    context: WorkerContext, claim: Claim, request: JobCreationRequest, marker: str
+    context: WorkerContext, claim: Claim, request: JobCreationRequest, marker: str, nonce: str
 ) -> IntentVerdict:
     store, settings = context.store, context.settings
     verdict, _ = await store.run(
         WriteIntent(
             claim,
-            uuid.uuid4().hex,
+            nonce,
             settings.submit_lease,
             account=settings.account_id,
             estimated_credits=request.estimated_credits(),
@@ -121,12 +127,14 @@ async def _write_intent(
     return verdict
 
 
-async def _post_job(context: WorkerContext, claim: Claim, request: JobCreationRequest) -> StepMessage | None:
+async def _post_job(
+    context: WorkerContext, claim: Claim, request: JobCreationRequest, nonce: str, was_sent: asyncio.Event
+) -> StepMessage | None:
     try:
         with context.rate_limiter.counters.request("create_job"):
             created = await context.submit_client.create_job(
                 request,
-                before_send=partial(_check_before_send, context, claim),
+                before_send=partial(_check_before_send, context, claim, was_sent),
                 timeout=context.settings.submit_deadline,
             )
     except _SendAbortedError:
@@ -140,10 +148,10 @@ async def _post_job(context: WorkerContext, claim: Claim, request: JobCreationRe
     except Exception as error:  # noqa: BLE001 (a transport may raise anything, and after the first byte a job may be bought)
         why = f"the job may have been bought: {type(error).__name__}"
         return await _handle_failed_submit(context, claim, SubmitInDoubtError(why, request.size))
-    return await _record_job(context, claim, created)
+    return await _record_job(context, claim, created, nonce)
 
 
-async def _check_before_send(context: WorkerContext, claim: Claim) -> None:
+async def _check_before_send(context: WorkerContext, claim: Claim, was_sent: asyncio.Event) -> None:
     """Check, right before the bytes leave, that the lease is still ours and outlasts the longest `POST`."""
     asked = time.monotonic()
     try:
@@ -158,6 +166,7 @@ async def _check_before_send(context: WorkerContext, claim: Claim) -> None:
     left = check.seconds - (time.monotonic() - asked)
     if left < context.settings.submit_deadline + context.settings.submit_visibility_grace:
         raise _SendAbortedError
+    was_sent.set()
 
 
 async def _handle_failed_submit(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
@@ -190,14 +199,16 @@ async def _end_rejected_part(context: WorkerContext, claim: Claim, error: Scrape
 
 async def _hold_redirected_part(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """Hold a part back whose `POST` was answered with a redirect, for `auth_grace` as after a refused token."""
-    since = claim.part.refused_since or claim.now
-    if claim.now - since > context.settings.auth_grace:
+    since = claim.part.refused_since or claim.watched
+    if claim.watched - since > context.settings.auth_grace:
         return await finish_part(context, claim, RunState.FAILED, error, purchase_status=PurchaseStatus.VOID)
     fields = {**NOTHING_BOUGHT, "refused_since": f"{since:.4f}"}
     return await retry_after_error(context, claim, error, fields, to=PartState.QUEUED)
 
 
-async def _record_job(context: WorkerContext, claim: Claim, created: JobCreationResponse) -> StepMessage | None:
+async def _record_job(
+    context: WorkerContext, claim: Claim, created: JobCreationResponse, nonce: str
+) -> StepMessage | None:
     fields: dict[str, Value] = {
         "job": created.job_id,
         "tasks": pack(created.task_ids[: claim.part.total]),
@@ -209,7 +220,7 @@ async def _record_job(context: WorkerContext, claim: Claim, created: JobCreation
     # The first poll comes after the full interval, without jitter. The times of purchase spread these polls, and each
     # poll sees a job that has ended within the interval.
     after = context.interval(0, jitter=0.0)
-    command = UpdatePart(claim, fields, to=PartState.RUNNING, after=after, owner=created.job_id)
+    command = UpdatePart(claim, fields, to=PartState.RUNNING, after=after, owner=created.job_id, nonce=nonce)
     try:
         # Try for as long as the lease can last while the store is away.
         result = await context.write(command, context.settings.submit_visibility_grace + context.settings.lease_seconds)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.errors import SubmitInDoubtError
 from scrape_do_celery.rules.polling import RETENTION
+from scrape_do_celery.rules.reconciliation import date_intent
 from scrape_do_celery.rules.states import PartState
 from scrape_do_celery.store.keys import Keys
 from scrape_do_celery.store.options import decrypt_run_options, decrypt_spec, decrypt_targets
@@ -45,11 +46,13 @@ class Claim:
     skip_unsent: bool = False
     max_wait: float | None = None
     trace: str = ""
+    #: the watched clock at the claim: no step of the server's clock is in it
+    watched: float = 0.0
 
     @classmethod
     def from_reply(cls, part_id: PartId, reply: Sequence[Any], keys: Keys = _PLAIN) -> Claim:
         """Parse the claim in the reply of `claim_part.lua`."""
-        _, now, fields, (spec, targets, *of_run), breaker = reply
+        _, now, fields, (spec, targets, *of_run), breaker, watched = reply
         part = PartRecord.parse(pairs(fields), keys.part(part_id), keys)
         found = {name: value for name, value in zip(CLAIMED_RUN_FIELDS, of_run, strict=True) if value is not None}
         return cls(
@@ -61,6 +64,7 @@ class Claim:
             targets_field=targets,
             breaker=breaker.decode(),
             keys=keys,
+            watched=float(watched),
             **RunRecord.read_values(found)[0],
         )
 
@@ -78,23 +82,51 @@ class Claim:
         text += "; do not enqueue these targets again before you have checked `.candidates` and the account's job list"
         return SubmitInDoubtError(text, part.total, part.intent, list(candidates), run_id)
 
+    def first_intent(self, api_clock_offset: float | None) -> float:
+        """Return the time of the part's first intent by the present clock of the server.
+
+        If the offset of the API's clock is not known, the stored time stands: that clock is taken for the server's
+        clock at the time of the intent.
+        """
+        stored, watched = self.part.first_intent or self.now, self.part.first_watched
+        if api_clock_offset is None or watched is None:
+            return stored
+        return date_intent(stored, self.now, self.watched - watched)
+
     def is_forgotten(self) -> bool:
         """Tell whether the API has certainly deleted the part's job."""
         return self._is_past_life(self.part.bought_at)
+
+    @property
+    def age(self) -> float:
+        """The seconds since the part's last purchase at least, by the watched clock; 0 without a purchase."""
+        since = self.part.watched or self.part.intent
+        return 0.0 if since is None else max(0.0, self.watched - since)
+
+    @property
+    def job_age(self) -> float:
+        """The seconds since the part got its job at least. Neither clock alone can make a job old."""
+        return min(self.age, max(0.0, self.now - (self.part.bought_at or self.now)))
+
+    @property
+    def is_outlived(self) -> bool:
+        """Whether, by the server's clock, the API no longer keeps a job that the last purchase bought."""
+        return self.part.intent is not None and self.now - self.part.intent > RETENTION
 
     def is_past_finding(self) -> bool:
         """Tell whether the API has certainly deleted any job that the part's last purchase bought."""
         return self._is_past_life(self.part.intent)
 
     def _is_past_life(self, bought: float | None) -> bool:
-        return bought is not None and self.now - bought > RETENTION + _HOUR
+        # A step of the server's clock makes no job old, and pages that were paid for are not given up for it.
+        return bought is not None and min(self.now - bought, self.age) > RETENTION + _HOUR
 
     def stop_grace_passed(self, grace: float) -> bool:
         """Tell whether a step saw the stop request more than `grace` seconds ago.
 
         The time before that does not count, because there may have been no worker.
         """
-        return self.part.stop_seen_at is not None and self.now - self.part.stop_seen_at > grace
+        return self.part.stop_seen_at is not None and self.watched - self.part.stop_seen_at > grace
 
     @property
     def run_options(self) -> RunOptions:

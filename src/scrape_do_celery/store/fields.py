@@ -269,6 +269,7 @@ OTHER_RUN_FIELDS: Final = (
     _other("deadline", "float", "when the run is stopped"),
     _other("stop_requested_at", "float", "when the stop was requested"),
     _other("epoch", "str", "store epoch in which the run was written"),
+    _other("watched", "float", "when the run was written, by the watched clock"),
     _other("dispatches", "int", "step messages for the run since it needs a step"),
     _other("dispatched_at", "float", "when a step published a message for the run"),
     _other("deciding", "int", "attempts to decide the outcome"),

@@ -124,7 +124,7 @@ class Keys(PrivateValues):
         """Return the key of the last run of a schedule, while it is live."""
         return f"{self.prefix}:schedule:{join_names(name)}"
 
-    @holds("string", retention.MARK_TTL)
+    @holds("string", Expiry.MARK)
     def tick(self, name: str, tick: str) -> str:
         """Return the key of `<run> <digest>` of a tick of a schedule; empty if the tick was skipped."""
         return f"{self.prefix}:tick:{join_tick(name, tick)}"
@@ -220,6 +220,18 @@ class Keys(PrivateValues):
         `<run>:<n>:<purchase>` -> time, status, targets, estimate, job, credits, outcome.
         """
         return f"{self.prefix}:ledger:{day}"
+
+    @property
+    @holds("hash", Expiry.NEVER)
+    def clock(self) -> str:
+        """The key of the watched clock, the server's time at its last advance, and a step back that was noticed."""
+        return f"{self.prefix}:clock"
+
+    @property
+    @holds("zset", Expiry.NEVER)
+    def expiring(self) -> str:
+        """The key of the keys that guard purchases -> when they expire by the watched clock."""
+        return f"{self.prefix}:expiring"
 
     @property
     @holds("string", Expiry.NEVER)

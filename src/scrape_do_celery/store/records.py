@@ -91,7 +91,15 @@ class PartRecord(Record):
     first_order: int = stored(
         "first_order", number, "position of the first intent in the order; 0: no job counts as older", default=0
     )
-    in_doubt_since: float | None = stored("in_doubt_since", decimal, "when the purchase became in doubt")
+    in_doubt_since: float | None = stored(
+        "in_doubt_since", decimal, "when the purchase became in doubt, by the watched clock"
+    )
+    watched: float | None = stored(
+        "watched", decimal, "when the last intent was written, or its job became the part's own, by the watched clock"
+    )
+    first_watched: float | None = stored(
+        "first_watched", decimal, "when the first intent was written, by the watched clock"
+    )
     account: str | None = stored("account", text, "account that buys the job, or bought it")
     purchases: int = stored("purchases", number, "number of purchases that were begun", default=0)
     intent_lost: bool = stored("intent_lost", flag, "the store may have lost the intent", default=False)
@@ -103,7 +111,9 @@ class PartRecord(Record):
     )
     marker: str = stored("marker", text, "marker in the request that identifies its job", default="")
     not_found: int = stored("not_found", number, "full listings that did not show the job", default=0)
-    not_found_at: float | None = stored("not_found_at", seconds_unless_zero, "when the last such listing began")
+    not_found_at: float | None = stored(
+        "not_found_at", seconds_unless_zero, "when the last such listing had begun, by the watched clock"
+    )
     fingerprint: str = stored("fingerprint", text, "digest of the targets", default="")
     job_id: str | None = stored("job", text, "id of the job at the API")
     task_ids: tuple[str, ...] = stored("tasks", packed_texts, "ids of the tasks, by position", default=_NO_TEXTS)
@@ -116,15 +126,21 @@ class PartRecord(Record):
     last_api_error: str | None = stored("api_error", text, "error of the last failed call", encrypted=True)
     trouble: str | None = stored("trouble", text, "kind of that error, as a kind of wait")
     trouble_since: float | None = stored("trouble_since", decimal, "when calls began to fail for this kind of reason")
-    refused_since: float | None = stored("refused_since", seconds_unless_zero, "when the API first refused the token")
-    lease: float | None = stored("lease", seconds_unless_zero, "until when the claim holds the part")
+    refused_since: float | None = stored(
+        "refused_since", seconds_unless_zero, "when the API first refused the token, by the watched clock"
+    )
+    lease: float | None = stored(
+        "lease", seconds_unless_zero, "until when the claim holds the part, by the watched clock"
+    )
     is_polled_by_list: bool = stored("poll_set", flag, "the list poll of its account polls the job", default=False)
     dispatches: int = stored("dispatches", number, "step messages since the last claim", default=0)
     is_locked: bool = stored(
         "same_targets", flag, "another part bought the same targets when the part tried", default=False
     )
     cancel_sent_at: float | None = stored("cancel_sent_at", decimal, "when the job was canceled at the API")
-    stop_seen_at: float | None = stored("stop_seen_at", decimal, "when a step first saw the stop request")
+    stop_seen_at: float | None = stored(
+        "stop_seen_at", decimal, "when a step first saw the stop request, by the watched clock"
+    )
     reported_ok: int = stored("reported_ok", number, "tasks that the API reports as succeeded", default=0)
     reported_failed: int = stored("reported_failed", number, "tasks that the API reports as failed", default=0)
     stored_ok: int = stored("stored_ok", number, "stored tasks that succeeded", default=0)
@@ -158,9 +174,14 @@ class PartRecord(Record):
         """Whether any task of the part is stored."""
         return self.stored_ok + self.stored_failed > 0
 
-    def facts(self, **of_store: Any) -> PartFacts:
-        """Return what shows why the part waits, with what the store knows of it beside its record."""
-        in_doubt = self.in_doubt_since or self.intent if self.state is PartState.RECONCILING else None
+    def facts(self, clock_lead: float, **of_store: Any) -> PartFacts:
+        """Return what shows why the part waits, with what the store knows of it beside its record.
+
+        `clock_lead` is by how many seconds the server's clock is ahead of the watched clock.
+        """
+        in_doubt = None
+        if self.state is PartState.RECONCILING:
+            in_doubt = self.intent if self.in_doubt_since is None else self.in_doubt_since + clock_lead
         return PartFacts(
             state=self.state,
             trouble=(self.trouble or WaitKind.API_ERROR) if self.api_failures else None,
@@ -170,7 +191,7 @@ class PartRecord(Record):
             # The due time of a part that a list poll polls is an earlier one.
             untaken_since=None
             if self.is_polled_by_list or self.due_at is None
-            else max(self.due_at, self.lease or 0.0),
+            else max(self.due_at, 0.0 if self.lease is None else self.lease + clock_lead),
             in_doubt_since=in_doubt,
             submit_error=self.submit_error,
             is_locked=self.is_locked,

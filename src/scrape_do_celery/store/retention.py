@@ -10,6 +10,16 @@ from scrape_do_celery.rules import states
 
 _DAY = 86_400
 
+#: Longest advance of the watched clock in one pass of a dispatcher. A dispatcher that could not reach the store does
+#: not know how long others were at work.
+LONGEST_ADVANCE: Final = 5
+#: Seconds by which the server's clock may be set back before the times in the store are rewound. A shorter step delays
+#: work by no more than that.
+LONGEST_REWIND: Final = 60
+#: Days that keys which guard purchases outlive their time, if no dispatcher deletes them. A step of the server's clock
+#: that is longer frees them.
+SPARE_TTL: Final = 35 * _DAY
+
 #: Seconds of an hour. Bytes of pages are counted by the hour in which they expire.
 HOUR: Final = 3600
 
@@ -23,13 +33,13 @@ DURABILITY_DELAY: Final = 3
 #: Life of an unresolved purchase whose job two full listings did not show.
 NOT_FOUND_TTL: Final = HOUR
 #: Life of the register of unresolved purchases. The API keeps a job for less time.
-UNRESOLVED_TTL: Final = 4 * _DAY
+UNRESOLVED_TTL: Final = 39 * _DAY
 #: Life of a day of the ledger.
 LEDGER_TTL: Final = 91 * _DAY
 #: Life of the jobs of an account that no run owns, after the last such job was seen. The API keeps a job for less time.
-UNOWNED_TTL: Final = 4 * _DAY
+UNOWNED_TTL: Final = 39 * _DAY
 #: Life of the held pages of a part that does not end, after the last page was held. The API keeps a page for less time.
-HELD_PAGES_TTL: Final = 4 * _DAY
+HELD_PAGES_TTL: Final = 39 * _DAY
 #: Life of an id that a transaction has reserved for an idempotency key.
 RESERVATION_TTL: Final = _DAY
 #: Life of the claim of the store by an application, after a worker of the application renewed it for the last time.
@@ -70,7 +80,8 @@ class Expiry(StrEnum):
     DELETED = "never: a script deletes it"
     RECORD = "`record_ttl` after delivery"
     CONTENTS = "`result_ttl` after delivery"
-    IDEMPOTENCY = "`idempotency_ttl` after delivery"
+    IDEMPOTENCY = "`idempotency_ttl` after delivery, by the watched clock"
+    MARK = f"{describe_life(MARK_TTL)} by the watched clock"
     OWNER = f"`record_ttl` after delivery, at least {describe_life(MARK_TTL)}"
     CALLBACK = "`record_ttl` after the callback began"
     TIME = "at the time that it holds, or shortly after"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,14 +18,16 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 _INCLUDE: Final = re.compile(r"^--- @include (\S+)$", re.MULTILINE)
-#: Headers, comments that start a line, and indentation. The server keeps each byte of a script, so they are left out.
-_UNREAD: Final = re.compile(r"^--\[\[[\s\S]*?^\]\]\n|^ *--[^\n]*\n|^ +", re.MULTILINE)
+#: Headers and comments that start a line; indentation. The server keeps each byte of a script, so they are left out.
+_COMMENT: Final = re.compile(r"^--\[\[[\s\S]*?^\]\]\n|^ *--[^\n]*\n", re.MULTILINE)
+_INDENTATION: Final = re.compile(r"^ +|^\n", re.MULTILINE)
+#: A function of a library. Its last line is an `end` without indentation, unless it has one line.
+_FUNCTION: Final = re.compile(r"^local function (\w+)\([^\n]*(?: end|\n(?:(?: [^\n]*)?\n)*end)\n", re.MULTILINE)
 
 
 #: The library that reads the server's time, and the code behind it that moves the time for tests.
 _CLOCK: Final = "lib/clock"
-_MOVED_CLOCK: Final = """local read_server_time = now
-local function now() return read_server_time() + tonumber(redis.call('GET', '{key}') or 0) end
+_MOVED_CLOCK: Final = """local function now() return read_server_time() + tonumber(redis.call('GET', '{key}') or 0) end
 """
 
 
@@ -73,7 +76,7 @@ def load_scripts(clock_offset_key: str = "", cluster_prefix: str = "") -> dict[s
     root = resources.files(__package__) / "lua"
     files = {file.name.removesuffix(".lua"): file for file in root.iterdir() if file.name.endswith(".lua")}
     return {
-        name: probe + _add_constants(_UNREAD.sub("", _read_script(root, file, set(), moved_clock)))
+        name: probe + _add_constants(_shorten_script(_read_script(root, file, set(), moved_clock)))
         for name, file in files.items()
     }
 
@@ -84,9 +87,26 @@ def _read_script(root: Traversable, file: Traversable, loaded: set[str], moved_c
     for name in _INCLUDE.findall(text):
         if name not in loaded:
             loaded.add(name)
-            libraries += _read_script(root, root / f"{name}.lua", loaded, moved_clock)
-            libraries += moved_clock if name == _CLOCK else ""
+            library = _read_script(root, root / f"{name}.lua", loaded, moved_clock)
+            if name == _CLOCK and moved_clock:
+                library = library.replace("function now()", "function read_server_time()") + moved_clock
+            libraries += library
     return libraries + text
+
+
+def _shorten_script(text: str) -> str:
+    """Return a text without what the server does not need: comments, unused functions of libraries, indentation."""
+    text = _COMMENT.sub("", text)
+    while unused := _find_unused(text):
+        for function in reversed(unused):
+            text = text[: function.start()] + text[function.end() :]
+    return _INDENTATION.sub("", text)
+
+
+def _find_unused(text: str) -> list[re.Match[str]]:
+    """Return the functions that a text only defines."""
+    counts = Counter(re.findall(r"\w+", text))
+    return [function for function in _FUNCTION.finditer(text) if counts[function[1]] == 1]
 
 
 def _add_constants(text: str) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def read_wait(record: RunRecord, reply: Sequence[Any]) -> WaitingFor | None:
     """Return why a live run waits, by its record and by what `read_run.lua` added to it."""
-    now, uptime, has_worker, paused_until, used, limit, policy, *parts = reply
+    now, watched, uptime, has_worker, paused_until, used, limit, policy, *parts = reply
     store = StoreFacts(
         now=float(now),
         has_worker=has_worker == b"1",
@@ -28,6 +28,7 @@ def read_wait(record: RunRecord, reply: Sequence[Any]) -> WaitingFor | None:
     )
     facts = [
         record.parts[number].facts(
+            float(now) - float(watched),
             refused_since=_seconds(refused_since),
             ahead=None if ahead == b"" else int(ahead),
             in_line_since=_seconds(in_line_since),

@@ -108,6 +108,7 @@ class Clock:
         servers, settings = self._environment.servers, self._environment.settings
         servers.sandbox.advance(seconds)
         servers.clock.age_keys(settings.key_prefix, seconds)
+        servers.clock.advance_watched(settings.key_prefix, seconds)
         servers.clock.set(servers.clock.ahead + seconds)
         for app in list(WorkerContext.apps()):
             WorkerContext.for_app(app).wake_loop()

@@ -44,6 +44,12 @@ class ClockOffset:
         """Return the time of event loops, in seconds."""
         return time.monotonic() + self.ahead
 
+    def advance_watched(self, prefix: str, seconds: float) -> None:
+        """Advance the watched clock of a store, as the passes of a dispatcher would in that time."""
+        if self.client.exists(key := f"{prefix}:clock"):
+            for field in ("watched", "last"):
+                self.client.hincrbyfloat(key, field, seconds)
+
     def age_keys(self, prefix: str, seconds: float) -> None:
         """Shorten the lifetime of each key with this prefix by `seconds`. Keys whose lifetime is over are deleted."""
         by = math.ceil(seconds * 1000)

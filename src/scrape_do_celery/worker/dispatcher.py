@@ -22,7 +22,7 @@ from scrape_do_celery.steps.once import OnceFilter
 from scrape_do_celery.steps.scrape import start_draft
 from scrape_do_celery.steps.waiting_parts import warn_other_account
 from scrape_do_celery.store import CANCEL, DEADLINE
-from scrape_do_celery.store.commands.dispatch import ClaimDue, ClaimNamespace, DuePart, DueRun
+from scrape_do_celery.store.commands.dispatch import ClaimDue, ClaimNamespace, Due, DuePart, DueRun, RewindTimes
 from scrape_do_celery.store.commands.polling import FindUnattendedAccounts, PlanPolling
 from scrape_do_celery.store.commands.purchases import HasRejected
 from scrape_do_celery.store.retention import NAMESPACE_TTL
@@ -53,6 +53,9 @@ class Dispatcher(PassThread):
         super().__init__("scrape-do-dispatcher", interval, SHORTEST)
         self._app_context = app_context
         self._namespace_until, self._late_check = 0.0, late_check
+        #: This clock does not count the sleep of the machine. A `POST` that is under way sleeps as well.
+        self._read_time = app_context.timing.loop_time or time.monotonic
+        self._passed_at: float | None = None
         self._revoked: set[str] = set()
         self._once = OnceFilter()
         self._shared_accounts = SharedAccountWatch(app_context)
@@ -75,21 +78,19 @@ class Dispatcher(PassThread):
     def dispatch_due(self) -> float:
         """Do one pass. Return the seconds until the next pass."""
         store, settings = self._app_context.store, self._app_context.settings
-        if self._late_check is not None:
-            if not self._late_check.has_passed():
-                return self.interval
-            self._late_check = None
-        if not self._owns_namespace():
+        if not self._may_dispatch():
             return self.interval
         self._cancel_revoked()
         look = store.run(PlanPolling(settings.account_id, settings.poll_max_interval, settings.auth_grace))
         if look.use_list:
             self._app_context.publish(routing.POLL_JOB_LIST, [settings.account_id])
-        due = store.run(ClaimDue(limit=LIMIT, cap=settings.max_dispatched_parts))
+        due = self._claim_due()
         if due.dropped:
             log.warning(
                 "%d due entries had no record and were dropped", due.dropped, extra=log_fields("due_entries_dropped")
             )
+        if due.was_set_back:
+            self._rewind_times()
         for message in messages_for(due.parts):
             self._app_context.publish(message.step, message.ids)
         for run in due.runs:
@@ -107,10 +108,37 @@ class Dispatcher(PassThread):
         wait = min((moment - due.now for moment in moments if moment is not None), default=self.interval)
         return min(self.interval, max(SHORTEST, wait))
 
+    def _claim_due(self) -> Due:
+        """Claim due work, and advance the watched clock by the time that this process has seen pass.
+
+        The time of this call is kept before the call: if its reply is lost, the time in between does not count twice.
+        """
+        now, before = self._read_time(), self._passed_at
+        self._passed_at = now
+        own_elapsed = 0.0 if before is None else now - before
+        cap = self._app_context.settings.max_dispatched_parts
+        return self._app_context.store.run(ClaimDue(limit=LIMIT, cap=cap, own_elapsed=own_elapsed))
+
+    def _rewind_times(self) -> None:
+        """Rewind the times in the store. The note of the step stays until this is done, also if this process dies."""
+        if seconds := self._app_context.store.run(RewindTimes()):
+            log.warning(
+                "the clock of the store's server was set back by %.0f s; the due times in the store were set back as "
+                "well; check the server's clock and its time synchronization",
+                seconds,
+                extra=log_fields("clock_set_back"),
+            )
+
     @property
     def is_asking(self) -> bool:
         """Whether the thread that asks Celery is still at work on runs of a pass."""
         return self._asking.is_alive()
+
+    def _may_dispatch(self) -> bool:
+        """Return whether the store was checked, and belongs to this application."""
+        if self._late_check is not None and self._late_check.has_passed():
+            self._late_check = None
+        return self._late_check is None and self._owns_namespace()
 
     def _owns_namespace(self) -> bool:
         """Renew the namespace lease if it is time. Return whether the store still belongs to this application."""

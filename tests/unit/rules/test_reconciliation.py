@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -17,6 +18,7 @@ from scrape_do_celery.rules.reconciliation import (
     SearchEvidence,
     StartOrder,
     carries,
+    date_intent,
     decide,
     hides_marker,
     marker_of,
@@ -109,6 +111,35 @@ def test_every_search_ends(evidence):
 
 def job(start, status="success"):
     return JobDetails(job_id="j", status=status, start_time=start and datetime.fromtimestamp(start, UTC))
+
+
+@given(age=st.floats(0.0, 1e6), unwatched=st.floats(0.0, 1e6), step=st.sampled_from([0.0, 119.0, 7200.0, 2_592_000.0]))
+def test_intent_is_dated_again_only_after_a_step_back(age, unwatched, step):
+    """Let the server's clock step after an intent, and let no dispatcher see some of the time since."""
+    intent, watched_age = 1e9, max(0.0, age - unwatched)
+    assert date_intent(intent, intent + age + step, watched_age) == intent
+    dated = date_intent(intent, intent + age - step, watched_age)
+    if not step or not unwatched:
+        # The true time by the present clock, but for some seconds. A job of the intent never looks older than it.
+        assert -10.001 <= dated - (intent - step) <= 5.001
+    assert dated <= intent
+
+
+def test_age_by_either_clock_ends_a_search():
+    evidence = SearchEvidence(
+        intent=0.0,
+        began=100.0,
+        complete=True,
+        not_found_at=50.0,
+        purchases=1,
+        visibility_delay=90.0,
+        min_gap=15.0,
+        marker=False,
+        ambiguity="",
+    )
+    assert decide([], evidence)[0] is Resolution.NOT_FOUND
+    assert decide([], replace(evidence, outlived=True))[0] is Resolution.AMBIGUOUS
+    assert decide([], replace(evidence, began=RETENTION + 1.0))[0] is Resolution.AMBIGUOUS
 
 
 @pytest.mark.parametrize("ahead", [0.0, 60.0, -60.0])

@@ -22,8 +22,8 @@ from scrape_do_celery.steps.leases import LeaseLostError
 from scrape_do_celery.steps.submit import submit_part
 from scrape_do_celery.store import PartState
 from scrape_do_celery.store.commands import limits
-from scrape_do_celery.store.commands.parts import FinishPart
-from scrape_do_celery.store.commands.purchases import CheckBeforeSend
+from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart, UpdateResult
+from scrape_do_celery.store.commands.purchases import CheckBeforeSend, WriteIntent
 from scrape_do_celery.store.commands.runs import RequestStop
 
 LEASE = 120.0
@@ -318,10 +318,45 @@ def test_a_job_that_another_run_owns_is_in_doubt(step_harness, claim, make, capl
     assert step_harness.api.posts == 1
 
 
-def test_purchase_under_a_lost_lease_is_logged(step_harness, claim, make, caplog):
+def test_own_answer_counts_under_a_lost_lease(step_harness, claim, make):
+    """Let another step search for the job when the answer of the `POST` comes."""
+    searches = []
+
     def bought(_):
         step_harness.clock.forward(10 * LEASE)
-        step_harness.claim_part(seconds=LEASE)
+        searches.append(step_harness.claim_part(seconds=LEASE))
+        return make.created("job-that-was-paid")
+
+    step_harness.api.script(create_job=bought)
+    assert step_harness.run_step(submit_part, claim) is None
+    assert (step_harness.part().state, step_harness.part().job_id) == (PartState.RUNNING, "job-that-was-paid")
+    assert step_harness.run(UpdatePart(searches[0], {}, to=PartState.QUEUED, after=0.0)) is UpdateResult.STALE
+
+
+def test_own_answer_that_comes_twice_counts_once(step_harness, claim, make):
+    """Let the search of another step find the job before the answer of the `POST` comes."""
+
+    def bought(_):
+        step_harness.clock.forward(10 * LEASE)
+        search = step_harness.claim_part(seconds=LEASE)
+        found = UpdatePart(
+            search, {"job": "job-that-was-paid"}, to=PartState.RUNNING, after=0.0, owner="job-that-was-paid"
+        )
+        assert step_harness.run(found) is UpdateResult.OK
+        return make.created("job-that-was-paid")
+
+    step_harness.api.script(create_job=bought)
+    assert step_harness.run_step(submit_part, claim) is None
+    assert step_harness.part().state is PartState.RUNNING
+
+
+def test_answer_after_the_next_purchase_is_logged(step_harness, claim, make, caplog):
+    def bought(_):
+        step_harness.clock.forward(10 * LEASE)
+        search = step_harness.claim_part(seconds=LEASE)
+        assert step_harness.run(UpdatePart(search, {}, to=PartState.QUEUED, after=0.0)) is UpdateResult.OK
+        again = step_harness.claim_part(seconds=LEASE)
+        assert step_harness.run(WriteIntent(again, "another nonce", LEASE))[0] == "ok"
         return make.created("job-that-was-paid")
 
     step_harness.api.script(create_job=bought)

@@ -11,7 +11,14 @@ from scrape_do_celery.store import PartId, PartState
 from scrape_do_celery.store.commands.contents import StoreContent
 from scrape_do_celery.store.commands.dispatch import PARTS_PER_MESSAGE, REDISPATCH_MAX, REDISPATCH_MIN
 from scrape_do_celery.store.commands.limits import OpenBreaker, PauseAPI
-from scrape_do_celery.store.commands.parts import FinishPart, PoisonedPart, PoisonPolicy, RenewLease, Suspect
+from scrape_do_celery.store.commands.parts import (
+    FinishPart,
+    PoisonedPart,
+    PoisonPolicy,
+    RenewLease,
+    Suspect,
+    UpdatePart,
+)
 from scrape_do_celery.store.commands.purchases import CheckBeforeSend, SendCheck, SendVerdict, WriteIntent
 from scrape_do_celery.store.commands.runs import RequestStop
 
@@ -574,3 +581,27 @@ def test_retention_counts_from_the_purchase_to_the_end(store):
     assert life == (b"r:0", pytest.approx(store.clock.time() + 3 * 86_400, abs=5))
     store.run(FinishPart(store.claim_part(), "succeeded"))
     assert store.redis.zrange(store.keys.content_expiry, 0, -1) == []
+
+
+def test_age_of_a_purchase_is_that_of_the_slower_clock(store):
+    store.clock.stop()
+    store.create_run()
+    store.claim_due()
+    claim = store.claim_part(seconds=1.0)
+    assert (claim.age, claim.job_age, claim.is_outlived) == (0.0, 0.0, False)
+    assert store.run(WriteIntent(claim, "nonce", 1.0))[0] == "ok"
+    owner = UpdatePart(claim, {"job": "j"}, to=PartState.RUNNING, after=0.0, owner="j", nonce="nonce")
+    assert store.run(owner) == "ok"
+    # The server's clock steps by a month, and no dispatcher has seen it.
+    store.clock.ahead += 30 * 86_400
+    stepped = store.claim_part(seconds=1.0)
+    assert (stepped.age, stepped.is_outlived, stepped.is_forgotten(), stepped.is_past_finding()) == (
+        0.0,
+        True,
+        False,
+        False,
+    )
+    assert stepped.first_intent(0.0) == stepped.first_intent(None) == pytest.approx(claim.now, abs=1)
+    back = dataclasses.replace(stepped, now=stepped.now - 60 * 86_400)
+    assert back.first_intent(None) == pytest.approx(claim.now, abs=1)
+    assert back.first_intent(0.0) == pytest.approx(back.now, abs=20)

@@ -134,18 +134,20 @@ def test_a_run_that_waits():
 
 
 def test_nothing_is_due():
-    assert Due.parse([b"7.5000", b"", 0]) == Due(now=7.5, next_at=None, dropped=0, parts=(), runs=())
+    assert Due.parse([b"7.5000", b"", 0, b""]) == Due(
+        now=7.5, next_at=None, dropped=0, was_set_back=False, parts=(), runs=()
+    )
 
 
 def test_parts_and_runs_are_due():
     due = Due.parse([
-        *(b"7.5000", b"8.5", 3),
+        *(b"7.5000", b"8.5", 3, b"1"),
         [b"a:b:2", b"running", b"cancel", b"", b"4", 1],
         [b"c:0", b"queued", b"", b"6.5", b"0", 2],
         [b"a:b:run", b"run", b"", b"2", b"1", 1],
         [b"c:run", b"run", b"failed", b"0", b"", 5],
     ])  # fmt: skip
-    assert (due.now, due.next_at, due.dropped) == (7.5, 8.5, 3)
+    assert (due.now, due.next_at, due.dropped, due.was_set_back) == (7.5, 8.5, 3, True)
     assert due.parts == (
         DuePart(PartId("a:b", 2), "running", stop_requested=True, cancel_sent=False, attempts=4, dispatches=1),
         DuePart(PartId("c", 0), "queued", stop_requested=False, cancel_sent=True, attempts=0, dispatches=2),

@@ -9,6 +9,7 @@ from scrape_do_celery.store.commands.contents import StoreContent
 from scrape_do_celery.store.commands.creation import AcceptResult, AcceptRun
 from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
 from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, ForgetRun, ReadOutcome, RecordOutcome
+from scrape_do_celery.store.retention import SPARE_TTL
 
 RETENTION = Retention(100, 200, 300)
 
@@ -33,7 +34,7 @@ def test_last_delivery_starts_the_retention(store, make):
     assert set(store.ttls().values()) == {None}
     assert store.run(AcknowledgeDelivery("r", "b", RETENTION)) == 0
     keys = store.keys
-    expected = {keys.run("r"): 200, keys.idempotency("k"): 300}
+    expected = {keys.run("r"): 200, keys.idempotency("k"): 300 + SPARE_TTL}
     for n in range(2):
         expected |= {keys.part(PartId("r", n)): 200, keys.job(PartId("r", n)): 200, keys.contents(PartId("r", n)): 100}
         expected |= {keys.owner(f"job-r-{n}"): 604_800}

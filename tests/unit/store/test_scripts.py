@@ -16,7 +16,7 @@ from scrape_do_celery.store.command import Command
 from scrape_do_celery.store.commands.changes import AcknowledgeChangedRuns, TakeChangedRuns
 from scrape_do_celery.store.commands.contents import HoldContent, ReplaceLargeContent, StoreContent
 from scrape_do_celery.store.commands.creation import AcceptRun, AssignTick, CreateRun, ReserveKey, ScheduleTick
-from scrape_do_celery.store.commands.dispatch import ClaimDue, ClaimNamespace
+from scrape_do_celery.store.commands.dispatch import ClaimDue, ClaimNamespace, RewindTimes
 from scrape_do_celery.store.commands.limits import AllocateRequests, CloseBreaker, OpenBreaker, PauseAPI
 from scrape_do_celery.store.commands.ownership import (
     NoteUnowned,
@@ -256,6 +256,7 @@ def make_sample_commands():
         RenewLease(claim, 30.0),
         ReplaceLargeContent(part, 0, page),
         RequestStop(run, "cancel"),
+        RewindTimes(),
         ReserveKey("k", run, spec.digest),
         ScanConflictingParts(claim, digests),
         ScanUnresolvedParts(),

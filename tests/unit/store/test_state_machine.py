@@ -90,8 +90,8 @@ class Pipeline(RuleBasedStateMachine):
             return  # a draft's parts never get a step message
         before = self.fields(part_id)
         if patient:
-            until = max(float(before.get("lease", 0)), float(before.get("due_at", 0)))
-            self.store.clock.forward(max(0.0, until - self.now()) + 0.1)
+            waits = (float(before.get("lease", 0)) - self.store.watched, float(before.get("due_at", 0)) - self.now())
+            self.store.clock.forward(max(0.0, *waits) + 0.1)
         states = {only} if only else set(PartState) - {PartState.DONE}
         token, paused = uuid.uuid4().hex, self.store.redis.exists(self.store.keys.pause)
         claim = self.store.try_claim_part(run_id, part, states=states, seconds=LEASE, token=token)
@@ -100,7 +100,7 @@ class Pipeline(RuleBasedStateMachine):
             assert self.fields(part_id)["fence"] == before["fence"]
             return
         assert before["state"] in states
-        assert float(before.get("lease", 0)) <= claim.now
+        assert float(before.get("lease", 0)) <= claim.watched
         assert claim.part.fence > int(before["fence"])
         assert claim.part.attempts == int(before.get("attempts", 0)) + 1
         again = self.store.try_claim_part(run_id, part, states=states, seconds=LEASE, token=token)
@@ -272,7 +272,7 @@ class Pipeline(RuleBasedStateMachine):
         for part in due.parts:
             fields = self.fields(part.part_id)
             assert fields["state"] == part.state != "done"
-            assert float(fields.get("lease", 0)) <= due.now
+            assert float(fields.get("lease", 0)) <= self.store.watched
 
     def look(self, run_id, other, number):
         look = self.run(PlanPolling("", 30.0))
@@ -382,7 +382,7 @@ class Pipeline(RuleBasedStateMachine):
             assert ("poll_set" in fields) is (str(part_id) in watched)
             if str(part_id) in watched:
                 assert fields["state"] == "running"
-                assert float(fields.get("lease", 0)) <= self.now()
+                assert float(fields.get("lease", 0)) <= self.store.watched
 
     def a_run_is_due_until_it_was_accepted_and_from_its_end_until_it_was_reported(self, runs, due):
         for run_id, fields in runs.items():

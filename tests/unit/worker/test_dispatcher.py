@@ -325,3 +325,26 @@ def test_revocation_is_retried_after_a_store_outage(step_harness, monkeypatch):
             dispatcher.dispatch_due()
     dispatcher.dispatch_due()
     assert step_harness.read_run().stop_reason == CANCEL
+
+
+def test_passes_advance_the_watched_clock(step_harness, dispatcher, monkeypatch):
+    own = iter([100.0, 100.5, 100.6])
+    monkeypatch.setattr(dispatcher, "_read_time", lambda: next(own))
+    step_harness.clock.stop()
+    dispatcher.dispatch_due()
+    began = step_harness.watched
+    for moved, expected in ((119.0, 0.5), (0.05, 0.55)):
+        step_harness.clock.ahead += moved
+        dispatcher.dispatch_due()
+        assert step_harness.watched == pytest.approx(began + expected, abs=0.001)
+
+
+def test_step_back_of_the_clock_is_logged_and_work_goes_on(step_harness, dispatcher, caplog):
+    step_harness.create_run()
+    dispatcher.dispatch_due()
+    step_harness.clock.ahead -= 7200.0
+    dispatcher.dispatch_due()
+    assert "was set back by 7200 s" in caplog.text
+    step_harness.clock.forward(REDISPATCH_MIN)
+    dispatcher.dispatch_due()
+    assert step_harness.step_messages() == [(routing.SUBMIT_JOBS, ["r:0"])]

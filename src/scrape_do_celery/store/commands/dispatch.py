@@ -50,17 +50,20 @@ class Due:
     now: float
     next_at: float | None
     dropped: int
+    #: whether the server's clock was set back, so that times in the store lie too far ahead
+    was_set_back: bool
     parts: tuple[DuePart, ...]
     runs: tuple[DueRun, ...]
 
     @classmethod
     def parse(cls, reply: Sequence[Any]) -> Due:
         """Parse the reply of `claim_due.lua`."""
-        now, next_at, dropped, *rows = reply
+        now, next_at, dropped, was_set_back, *rows = reply
         return cls(
             now=float(now),
             next_at=float(next_at) if next_at else None,
             dropped=int(dropped),
+            was_set_back=bool(was_set_back),
             parts=tuple(_parse_part(row) for row in rows if row[1] != b"run"),
             runs=tuple(_parse_run(row) for row in rows if row[1] == b"run"),
         )
@@ -68,21 +71,48 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class ClaimDue(Command[Due]):
-    """Hand out at most `limit` due parts and runs, while at most `cap` step messages are in flight."""
+    """Hand out at most `limit` due parts and runs, while at most `cap` step messages are in flight.
+
+    Advance the watched clock by no more than `own_elapsed`: the seconds since the last such command of this dispatcher,
+    by its monotonic clock.
+    """
 
     _: KW_ONLY
     limit: int
     cap: int
+    own_elapsed: float = 0.0
     script = "claim_due"
 
     def encode(self, keys: Keys) -> Encoded:
         return Encoded(
-            (keys.prefix, self.limit, self.cap, REDISPATCH_MIN, REDISPATCH_MAX, PARTS_PER_MESSAGE),
-            [keys.due, keys.dispatched, keys.content_expiry, keys.queue_delay],
+            (
+                *(keys.prefix, self.limit, self.cap, REDISPATCH_MIN, REDISPATCH_MAX, PARTS_PER_MESSAGE),
+                self.own_elapsed,
+            ),
+            [keys.due, keys.dispatched, keys.content_expiry, keys.queue_delay, keys.clock, keys.expiring],
         )
 
     def decode(self, keys: Keys, reply: Any) -> Due:
         return Due.parse(reply)
+
+
+@dataclass(frozen=True, slots=True)
+class RewindTimes(Command[float]):
+    """Rewind the times in the store after the server's clock was set back. The result is by how many seconds."""
+
+    script = "rewind_times"
+
+    def encode(self, keys: Keys) -> Encoded:
+        return Encoded(
+            (keys.prefix,),
+            [
+                *(keys.clock, keys.due, keys.dispatched, keys.changed, keys.queue_delay, keys.quota),
+                *(keys.next_request_at, keys.pause, keys.accounts),
+            ],
+        )
+
+    def decode(self, keys: Keys, reply: Any) -> float:
+        return float(reply)
 
 
 @dataclass(frozen=True, slots=True)

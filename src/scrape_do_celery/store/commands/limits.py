@@ -80,7 +80,7 @@ class OpenBreaker(Command[bool]):
     script = "set_breaker"
 
     def encode(self, keys: Keys) -> Encoded:
-        return Encoded((PROBE,), [keys.breaker(self.account)])
+        return Encoded((PROBE, keys.prefix), [keys.breaker(self.account)])
 
     def decode(self, keys: Keys, reply: Any) -> bool:
         return bool(reply)
@@ -94,7 +94,7 @@ class CloseBreaker(Command[bool]):
     script = "set_breaker"
 
     def encode(self, keys: Keys) -> Encoded:
-        return Encoded(("",), [keys.breaker(self.account)])
+        return Encoded(("", keys.prefix), [keys.breaker(self.account)])
 
     def decode(self, keys: Keys, reply: Any) -> bool:
         return bool(reply)

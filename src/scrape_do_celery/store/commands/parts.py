@@ -141,7 +141,7 @@ class RenewLease(Command[bool]):
     script = "renew_lease"
 
     def encode(self, keys: Keys) -> Encoded:
-        return Encoded((self.claim.part.fence, self.seconds), [keys.part(self.claim.part_id)])
+        return Encoded((self.claim.part.fence, self.seconds, keys.prefix), [keys.part(self.claim.part_id)])
 
     def decode(self, keys: Keys, reply: Any) -> bool:
         return bool(reply)
@@ -154,7 +154,8 @@ class UpdatePart(Command[UpdateResult]):
     `to` is the state that the part gets. If `TRANSITIONS` lacks the transition, nothing is written.
     With `after`, release the part, and let it be due again after this number of seconds. If `after` is 0, the caller
     publishes a step message. The dispatcher publishes another message only if no step has claimed the part after
-    `redispatch_after` seconds. `owner` is the id of the job that becomes the part's own.
+    `redispatch_after` seconds. `owner` is the id of the job that becomes the part's own. `nonce` is that of the intent
+    whose own answer names the job: such an answer counts although another step has claimed the part meanwhile.
     """
 
     claim: Claim
@@ -164,6 +165,7 @@ class UpdatePart(Command[UpdateResult]):
     after: float | None = None
     job: JobDetails | None = None
     owner: str | None = None
+    nonce: str = ""
     redispatch_after: float | None = None
     script = "update_part"
 
@@ -178,7 +180,7 @@ class UpdatePart(Command[UpdateResult]):
             [
                 *(str(part_id), claim.part.fence, "" if self.after is None else self.after, self._redispatch_after()),
                 *(_pack_job(keys, job_key, self.job), "1" if claim.stop_reason else "", keys.prefix, RETENTION),
-                self.to or "",
+                *(self.to or "", self.nonce),
                 *flatten_fields(PartRecord.encrypt_fields(keys, part_key, self.fields)),
             ],
             [

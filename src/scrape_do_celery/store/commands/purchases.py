@@ -140,7 +140,7 @@ class CheckBeforeSend(Command[SendCheck]):
 
     def encode(self, keys: Keys) -> Encoded:
         part_id = self.claim.part_id
-        return Encoded((self.claim.part.fence,), [keys.part(part_id), keys.run(part_id.run_id)])
+        return Encoded((self.claim.part.fence, keys.prefix), [keys.part(part_id), keys.run(part_id.run_id)])
 
     def decode(self, keys: Keys, reply: Any) -> SendCheck:
         return SendCheck(SendVerdict(reply[0].decode()), *map(float, reply[1:]))

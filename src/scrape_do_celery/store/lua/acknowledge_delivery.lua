@@ -6,6 +6,8 @@
 
   Returns the number of waiters left, or nil if the run is gone.
 ]]
+--- @include lib/clock
+--- @include lib/guards
 --- @include lib/keys
 --- @include lib/records
 --- @include lib/runs
@@ -24,7 +26,9 @@ if waiting <= 0 and run.outcome and run.forget then
 elseif waiting <= 0 and run.outcome then
   redis.call('ZREM', due_key, run_id .. ':run')
   redis.call('EXPIRE', run_key, record_ttl)
-  if has_key(run.idempotency_key, run_id) then redis.call('EXPIRE', run.idempotency_key, idempotency_ttl) end
+  if has_key(run.idempotency_key, run_id) then
+    expire_guard(prefix, run.idempotency_key, idempotency_ttl, now())
+  end
   for n = 0, tonumber(run.parts) - 1 do
     local part_key, part_id = make_part_key(prefix, run_id, n), run_id .. ':' .. n
     local job_id = redis.call('HGET', part_key, 'job')

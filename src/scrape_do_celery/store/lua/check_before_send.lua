@@ -2,7 +2,7 @@
 
   KEYS  part  hash  the record of the part
         run   hash  the record of the run
-  ARGV  fence
+  ARGV  fence, prefix
 
   Returns a verdict and what belongs to it:
   {"ok", the seconds that are left of the lease}.
@@ -11,10 +11,12 @@
 ]]
 --- @include lib/clock
 --- @include lib/records
+--- @include lib/watched
 local part_key, run_key = KEYS[1], KEYS[2]
-local fence = ARGV[1]
+local fence, prefix = unpack(ARGV)
 
 local part = read_fields(part_key, 'fence', 'lease', 'state')
 if part.fence ~= fence or part.state ~= 'submitting' then return {'lease_lost'} end
 if redis.call('HEXISTS', run_key, 'stop_reason') == 1 then return {'stop_requested'} end
-return {'ok', format_time(tonumber(part.lease or 0) - now())}
+local _, most = read_watched(prefix, now())
+return {'ok', format_time((part.lease or 0) - most)}

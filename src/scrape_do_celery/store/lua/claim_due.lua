@@ -4,11 +4,17 @@
         dispatched      zset  part id -> when its step message counts as lost
         content_expiry  zset  part id -> when the API forgets its pages
         queue_delay     hash  the factor by which the redispatch interval is longer than usual, and its start
+        clock           hash  the watched clock
+        expiring        zset  key that guards a purchase -> when it expires by the watched clock
   ARGV  prefix, limit (entries to hand out at most), max_dispatched (parts with a message in flight at most),
         interval_min, interval_max (shortest and longest redispatch interval),
-        message_size (entries of a step message)
+        message_size (entries of a step message),
+        own_elapsed (seconds since the last pass of this dispatcher by its monotonic clock; 0 at first)
 
-  Returns {now, time of the next due entry or '', dropped entries, {entry, ...}, ...}. An entry is a part:
+  A call that is sent twice advances the watched clock by no more than the time between both.
+
+  Returns {now, time of the next due entry or '', dropped entries, '1' if the server's clock was set back
+  or '', {entry, ...}, ...}. An entry is a part:
   {part id, state, stop reason, cancel sent at, attempts, dispatches}; or a run: {run id and ":run", 'run',
   outcome or '', parts left, '1' when accepted, dispatches}. A run that is accepted, has no outcome and has
   parts left is past its deadline.
@@ -16,11 +22,31 @@
 --- @include lib/clock
 --- @include lib/keys
 --- @include lib/records
-local due_key, dispatched_key, content_expiry_key, queue_delay_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local prefix, limit, max_dispatched, interval_min, interval_max, message_size = unpack(ARGV)
+--- @include lib/watched
+local due_key, dispatched_key, content_expiry_key, queue_delay_key, clock_key, expiring_key =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local prefix, limit, max_dispatched, interval_min, interval_max, message_size, own_elapsed = unpack(ARGV)
 limit, interval_min, interval_max = tonumber(limit), tonumber(interval_min), tonumber(interval_max)
 
 local t = now()
+
+-- Advance the watched clock, and return it. If the server's clock was set back, note by how much: times that
+-- scripts have written lie too far ahead then.
+local function advance_clock()
+  local clock = read_fields(clock_key, 'watched', 'last')
+  local passed = t - (clock.last or t)
+  local watched = (clock.watched or t) + measure_advance(passed, tonumber(own_elapsed))
+  redis.call('HSET', clock_key, 'watched', format_time(watched), 'last', format_time(t))
+  if passed < -LONGEST_REWIND then redis.call('HINCRBYFLOAT', clock_key, 'rewind', -passed) end
+  return watched
+end
+
+local watched = advance_clock()
+local expired = redis.call('ZRANGEBYSCORE', expiring_key, '-inf', format_time(watched), 'LIMIT', 0, limit)
+for _, key in ipairs(expired) do
+  redis.call('DEL', key)
+  redis.call('ZREM', expiring_key, key)
+end
 
 -- Return the redispatch interval. In a backlog, step messages lie in the queue for longer than the shortest
 -- interval, and publishing them again would only make the queue longer. So the interval doubles while the
@@ -116,13 +142,15 @@ local function take_part(entry, run_key, part_key)
   if not part.state or part.state == 'done' then
     redis.call('ZREM', due_key, entry)
     if not part.state then dropped = dropped + 1 end
-  elseif lease > t then
-    redis.call('ZADD', due_key, format_time(lease), entry)
+  elseif lease > watched then
+    redis.call('ZADD', due_key, format_time(t + lease - watched), entry)
   else
     local dispatches = tonumber(part.dispatches or 0) + 1
     -- If a lease has expired, the step has died, and its message is lost with it.
     if lease <= 0 and is_covered_by_step(entry, dispatches, tonumber(part.due_at or 0)) then return end
     redis.call('HSET', part_key, 'dispatches', dispatches)
+    -- After a step back of the clock, `claim_part` would find the part early.
+    if tonumber(part.due_at or 0) > t then redis.call('HSET', part_key, 'due_at', format_time(t)) end
     redis.call('ZADD', dispatched_key, redispatch_later(entry, dispatches), entry)
     local stop_reason = redis.call('HGET', run_key, 'stop_reason') or ''
     entries[#entries + 1] = {
@@ -141,4 +169,5 @@ for _, entry in ipairs(find_due()) do
   end
 end
 local head = redis.call('ZRANGE', due_key, 0, 0, 'WITHSCORES')
-return {format_time(t), head[2] or '', dropped, unpack(entries)}
+local was_set_back = redis.call('HEXISTS', clock_key, 'rewind') == 1 and '1' or ''
+return {format_time(t), head[2] or '', dropped, was_set_back, unpack(entries)}

@@ -19,9 +19,10 @@
         is_isolated ("1" if the process works on nothing else),
         outlived_token (token of an earlier claim whose step failed while its process lived; "" for none)
 
-  Returns {'ok', now, part fields, run fields, breaker verdict}, {'poisoned', parts left}, or a refusal:
-  {'gone'}, {'elsewhere'} (another step serves this state), {'held'} (another step has the lease), {'early'},
-  {'paused'}, {'suspect'} (the last claim died: only a process that works on nothing else may claim the part),
+  Returns {'ok', now, part fields, run fields, breaker verdict, watched clock}, {'poisoned', parts left}, or
+  a refusal: {'gone'}, {'elsewhere'} (another step serves this state), {'held'} (another step has the lease),
+  {'early'}, {'paused'}, {'suspect'} (the last claim died: only a process that works on nothing else may
+  claim the part),
   {'needs_account', the account of the part}, or {'needs_key', the name of a key that the step lacks}. The
   breaker verdict is '' (closed), 'probe' (this claim tries the token), 'over' (the breaker was open for too
   long) or 'other_account' (the part belongs to another account, and must end).
@@ -31,6 +32,7 @@
 --- @include lib/encryption
 --- @include lib/finish
 --- @include lib/records
+--- @include lib/watched
 local part_key, run_key, due_key, dispatched_key, pause_key, breaker_key =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local part_id, n, token, lease_seconds, states, account, auth_grace, probe_min, probe_max, max_claims,
@@ -42,6 +44,7 @@ local part = read_fields(part_key, 'state', 'lease', 'token', 'due_at', 'fence',
 redis.call('ZREM', dispatched_key, part_id)
 if not part.state then return {'gone'} end
 local t = now()
+local least, most = read_watched(prefix, t)
 
 -- The step message is lost to the steps that can take the part: let the dispatcher publish the next one soon.
 local function redispatch_soon()
@@ -52,7 +55,7 @@ local verdict = part.breaker or ''
 if part.token ~= token then
   local lease = tonumber(part.lease or 0)
   if not string.find(states, ' ' .. part.state .. ' ', 1, true) then return {'elsewhere'} end
-  if lease > t then return {'held'} end
+  if lease > least then return {'held'} end
   if tonumber(part.due_at or 0) > t + 0.01 then return {'early'} end
   local missing = missing_key(run_key, key_names)
   if missing then
@@ -85,10 +88,10 @@ if part.token ~= token then
   -- second time. A part that has used up its attempts is ended without work.
   local has_died = lease > 0 and (outlived_token == '' or part.token ~= outlived_token)
   if has_died and is_isolated == '' and tonumber(part.attempts or 0) < claim_limit then return {'suspect'} end
-  local breaker = read_fields(breaker_key, 'since', 'next')
+  local breaker = read_fields(breaker_key, 'since', 'next', 'watched')
   if needs_account then
     verdict = 'other_account'
-  elseif breaker.since and t - breaker.since > tonumber(auth_grace) then
+  elseif breaker.since and least - (breaker.watched or breaker.since) > tonumber(auth_grace) then
     verdict = 'over'
   elseif breaker.since and tonumber(breaker.next) <= t then
     local probe_delay = math.min(tonumber(probe_max), math.max(tonumber(probe_min), t - breaker.since))
@@ -103,7 +106,7 @@ if part.token ~= token then
   end
   -- The clock is the least value of a fence: a store that lost its last writes must give no fence out twice.
   local fence = math.max(tonumber(part.fence) + 1, math.floor(t * 1e3))
-  redis.call('HSET', part_key, 'token', token, 'lease', format_time(t + lease_seconds), 'dispatches', 0,
+  redis.call('HSET', part_key, 'token', token, 'lease', format_time(most + lease_seconds), 'dispatches', 0,
     'breaker', verdict, 'fence', string.format('%.0f', fence))
   -- The error of a poisoned part is encrypted too.
   note_encryption_key(prefix, run_key, string.match(key_names, '^%S*'), t)
@@ -123,9 +126,9 @@ if part.token ~= token then
   redis.call('ZADD', due_key, format_time(t + lease_seconds), part_id)
 end
 if redis.call('HEXISTS', run_key, 'stop_reason') == 1 then
-  redis.call('HSETNX', part_key, 'stop_seen_at', format_time(t))
+  redis.call('HSETNX', part_key, 'stop_seen_at', format_time(most))
 end
 -- `Claim.from_reply` reads these by their positions.
 local run = redis.call('HMGET', run_key, 'spec', 'targets:' .. n, 'stop_reason', 'skip_unsent',
   'max_wait', 'trace')
-return {'ok', format_time(t), redis.call('HGETALL', part_key), run, verdict}
+return {'ok', format_time(t), redis.call('HGETALL', part_key), run, verdict, format_time(least)}

@@ -25,10 +25,12 @@
 --- @include lib/due
 --- @include lib/encryption
 --- @include lib/epoch
+--- @include lib/guards
 --- @include lib/keys
 --- @include lib/records
 --- @include lib/schedules
 --- @include lib/stop
+--- @include lib/watched
 local run_key, due_key, idempotency_key, reservation_key, tick_key, schedule_key =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 -- Unpack a part of ARGV only: `unpack` fails on thousands of values, and a large run has four for each part.
@@ -72,7 +74,8 @@ if tick_key then
   before = redis.call('GET', schedule_key)
   if before and not is_live(prefix, before) then before = nil end
   if before and (if_running == 'skip' or (if_running == 'cancel_previous' and is_earlier_than(before))) then
-    redis.call('SET', tick_key, '', 'EX', MARK_TTL)
+    redis.call('SET', tick_key, '')
+    expire_guard(prefix, tick_key, MARK_TTL, t)
     return {'tick_skipped', before}
   end
   if not before or if_running ~= 'queue' then start_delay = '' end
@@ -80,8 +83,10 @@ end
 
 local is_draft = start_delay ~= ''
 local epoch = store_epoch(prefix, t)
+local _, most = read_watched(prefix, t)
 redis.call('HSET', run_key,
-  'created', format_time(t), 'digest', digest, 'parts', part_count, 'left', part_count)
+  'created', format_time(t), 'watched', format_time(most), 'digest', digest,
+  'parts', part_count, 'left', part_count)
 if epoch ~= 'unknown' then redis.call('HSET', run_key, 'epoch', epoch_tag(epoch)) end
 redis.call('HSET', run_key, 'waiter:' .. waiter, signature, 'waiting', 1)
 for n = 0, tonumber(part_count) - 1 do
@@ -97,11 +102,14 @@ end
 note_encryption_key(prefix, run_key, redis.call('HGET', run_key, 'key') or '', t)
 if has_idempotency_key then
   redis.call('SET', idempotency_key, owner)
+  -- The entry of an earlier run must not free the key.
+  keep_guard(prefix, idempotency_key)
   redis.call('DEL', reservation_key)
   redis.call('HSET', run_key, 'idempotency_key', idempotency_key)
 end
 if tick_key then
-  redis.call('SET', tick_key, owner, 'EX', MARK_TTL)
+  redis.call('SET', tick_key, owner)
+  expire_guard(prefix, tick_key, MARK_TTL, t)
   redis.call('SET', schedule_key, run_id)
   redis.call('HSET', run_key, 'schedule', schedule_key, 'tick', tick)
 end

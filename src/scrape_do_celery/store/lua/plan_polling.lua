@@ -20,6 +20,7 @@
 --- @include lib/memory
 --- @include lib/poll_sets
 --- @include lib/records
+--- @include lib/watched
 local poll_set_key, list_poll_key, due_key, pause_key, breaker_key =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local max_single_polls, page_size, extra_pages, redispatch_delay, batch_limit, prefix, soon, auth_grace,
@@ -37,11 +38,12 @@ local held_until = tonumber(list_poll['until'] or 0)
 if held_until > t then return {format_time(math.min(held_until, t + check_interval)), ''} end
 allow_when_full(list_poll_key)
 
-local refused_since = redis.call('HGET', breaker_key, 'since')
-if refused_since then
+local refused = read_fields(breaker_key, 'since', 'watched')
+if refused.since then
   -- The token is refused. A single part goes on, and tries the token. After the grace all parts go on, and
   -- fail.
-  local limit = t - refused_since > tonumber(auth_grace) and batch_limit or 1
+  local refused_for = read_watched(prefix, t) - (refused.watched or refused.since)
+  local limit = refused_for > tonumber(auth_grace) and batch_limit or 1
   move_to_due(poll_set_key, due_key, prefix, t, t, 0, limit)
   redis.call('HSET', list_poll_key, 'until', format_time(t + 1))
   return {format_time(t + 1), ''}

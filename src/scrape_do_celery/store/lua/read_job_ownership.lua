@@ -9,6 +9,7 @@
 --- @include lib/clock
 --- @include lib/keys
 --- @include lib/records
+--- @include lib/watched
 local owner_key = KEYS[1]
 local prefix, account, coarse_digest = unpack(ARGV)
 
@@ -16,7 +17,8 @@ local owner = redis.call('GET', owner_key) or ''
 local ended = owner ~= '' and (state_of(prefix, owner) or 'done') == 'done'
 local claimant, searched = '', {}
 local register_key = make_key(prefix, 'unresolved', account, coarse_digest)
-for _, entry in ipairs(redis.call('ZRANGEBYSCORE', register_key, '(' .. format_time(now()), '+inf')) do
+local watched = read_watched(prefix, now())
+for _, entry in ipairs(redis.call('ZRANGEBYSCORE', register_key, '(' .. format_time(watched), '+inf')) do
   local part_id = string.match(entry, '^(.*):%d+ %S+ %d+$')
   if is_unresolved(state_of(prefix, part_id)) then
     if claimant == '' then claimant = part_id end

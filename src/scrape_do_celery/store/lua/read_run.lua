@@ -7,14 +7,15 @@
         with_waits ("1" to add what shows why a live run waits), account (of the caller)
 
   Returns {} if there is no such run, else {fields of the run, fields of each part ...}. With `with_waits`,
-  the last element for a live run is {now, seconds since the start of the server or '', '1' if a worker
-  serves the store, end of the pause or '', used memory, limit of memory, policy, {n, since when the token of
-  the part's account is refused or '', parts before it that wait for a slot or '', since when it waits or ''}
-  ...}, with an entry for each live part.
+  the last element for a live run is {now, watched clock, seconds since the start of the server or '', '1'
+  if a worker serves the store, end of the pause or '', used memory, limit of memory, policy, {n, since when
+  the token of the part's account is refused or '', parts before it that wait for a slot or '', since when it
+  waits or ''} ...}, with an entry for each live part.
 ]]
 --- @include lib/clock
 --- @include lib/keys
 --- @include lib/records
+--- @include lib/watched
 local run_key, namespace_owner_key, pause_key = KEYS[1], KEYS[2], KEYS[3]
 local run_id, prefix, with_waits, account = unpack(ARGV)
 
@@ -43,8 +44,10 @@ local function read_info(section, ...)
   return unpack(figures)
 end
 
+local t = now()
+local _, most = read_watched(prefix, t)
 local waits = {
-  format_time(now()), (read_info('server', 'uptime_in_seconds')),
+  format_time(t), format_time(most), (read_info('server', 'uptime_in_seconds')),
   tostring(redis.call('EXISTS', namespace_owner_key)), redis.call('GET', pause_key) or '',
   read_info('memory', 'used_memory', 'maxmemory', 'maxmemory_policy'),
 }

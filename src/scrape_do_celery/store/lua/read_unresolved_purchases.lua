@@ -12,10 +12,13 @@
 --- @include lib/clock
 --- @include lib/epoch
 --- @include lib/keys
+--- @include lib/records
+--- @include lib/watched
 local part_key = KEYS[1]
 local part_id, prefix, account, strict_digests, sighted_order = unpack(ARGV)
 
 local t = now()
+local watched = read_watched(prefix, t)
 local equal, is_equal, similar, is_similar = {}, {}, 0, {}
 
 local function note_part(other, has_equal)
@@ -32,7 +35,7 @@ end
 
 for i = 6, #ARGV do
   local key = make_key(prefix, 'unresolved', account, ARGV[i])
-  local found = redis.call('ZRANGEBYSCORE', key, '(' .. format_time(t), '+inf')
+  local found = redis.call('ZRANGEBYSCORE', key, '(' .. format_time(watched), '+inf')
   for n = 1, #found do
     local other, strict, order = string.match(found[n], '^(.*):%d+ (%S+) (%d+)$')
     -- A purchase behind the sighting has not bought the job.
@@ -41,6 +44,6 @@ for i = 6, #ARGV do
     end
   end
 end
-local _, since = store_epoch(prefix, t)
-local intent = tonumber(redis.call('HGET', part_key, 'intent') or 0)
-return {table.concat(equal, ' '), similar, since > intent and '1' or ''}
+local _, _, _, since = store_epoch(prefix, t)
+local part = read_fields(part_key, 'watched', 'intent')
+return {table.concat(equal, ' '), similar, since > tonumber(part.watched or part.intent or 0) and '1' or ''}

@@ -9,6 +9,7 @@
         redispatch_after (seconds that the caller has to publish by itself), packed_job ("" for none),
         knows_stop ("1" if the step knew of a stop request), prefix,
         retention (seconds that the API keeps a job), to_state (of the part; "" to keep its state),
+        nonce (of the intent whose `POST` brought the job; "" for another change),
         fields... (name and value in turn)
 
   Returns 'ok', 'stale', 'owned' (another part owns that job) or 'forbidden' (no such transition of states).
@@ -23,13 +24,20 @@
 --- @include lib/purchases
 --- @include lib/records
 --- @include lib/slots
+--- @include lib/watched
 local part_key, run_key, due_key, job_key, owner_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local part_id, fence, look_after, redispatch_after, packed_job, knows_stop, prefix, retention,
-  to_state = unpack(ARGV, 1, 9)
-local first_field = 10
+  to_state, nonce = unpack(ARGV, 1, 10)
+local first_field = 11
 
-local before = read_fields(part_key, 'fence', 'state', 'intent', 'api_failures')
-if before.fence ~= fence then return 'stale' end
+local before = read_fields(part_key, 'fence', 'state', 'intent', 'nonce', 'api_failures')
+local owner = owner_key and redis.call('GET', owner_key)
+local is_behind = before.fence ~= fence
+if is_behind and not (nonce ~= '' and nonce == before.nonce and is_unresolved(before.state)) then
+  -- The answer of the `POST` may be stored already: a command may be sent twice, and a search may find the
+  -- job.
+  return nonce ~= '' and owner == part_id and 'ok' or 'stale'
+end
 -- A command that is sent twice finds the state that it has written.
 local keeps_state = to_state == '' or to_state == before.state
 if not keeps_state
@@ -38,20 +46,25 @@ if not keeps_state
 end
 allow_when_full(part_key)
 local t = now()
+local _, most = read_watched(prefix, t)
 
 if owner_key then
-  local owner = redis.call('GET', owner_key)
   if owner and owner ~= part_id then return 'owned' end
   redis.call('SET', owner_key, part_id)
-  redis.call('HSET', part_key, 'bought_at', format_time(t))
+  redis.call('HSET', part_key, 'bought_at', format_time(t), 'watched', format_time(most))
   local expires_at = format_time((before.intent or t) + retention)
   redis.call('ZADD', make_key(prefix, 'content_expiry'), expires_at, part_id)
 end
 
+-- The own answer of a `POST` is certain, so it counts although another step searches for the job meanwhile.
+-- Each write of that step is stale from now on.
+if is_behind then redis.call('HINCRBY', part_key, 'fence', 1) end
 if not keeps_state then redis.call('HSET', part_key, 'state', to_state) end
 local buyer
 for i = first_field, #ARGV - 1, 2 do
   local field, value = ARGV[i], ARGV[i + 1]
+  -- The listing began before now. So the next one begins late enough.
+  if field == 'not_found_at' and value ~= '0' then value = format_time(most) end
   if field == 'account' then
     buyer = value
   elseif field ~= 'purchase_status' or is_unresolved(before.state) then
@@ -59,7 +72,7 @@ for i = first_field, #ARGV - 1, 2 do
     set_or_clear(part_key, field, value)
   end
   -- Until now the `POST` was under way. From now on the job that the API makes of it may show.
-  if field == 'submit_error' then redis.call('HSET', part_key, 'in_doubt_since', format_time(t)) end
+  if field == 'submit_error' then redis.call('HSET', part_key, 'in_doubt_since', format_time(most)) end
 end
 if packed_job ~= '' then redis.call('SET', job_key, packed_job) end
 

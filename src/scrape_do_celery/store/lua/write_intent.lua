@@ -29,6 +29,7 @@
 --- @include lib/purchases
 --- @include lib/records
 --- @include lib/slots
+--- @include lib/watched
 local part_key, run_key, due_key = KEYS[1], KEYS[2], KEYS[3]
 local part_id, fence, nonce, lease_seconds, prefix, account, estimated_credits, marker, durable, max_jobs,
   slot_recheck, will_send, strict_digests, coarse_digests = unpack(ARGV)
@@ -36,10 +37,11 @@ local part_id, fence, nonce, lease_seconds, prefix, account, estimated_credits, 
 local part = read_fields(part_key, 'fence', 'state', 'nonce', 'checked_epoch')
 if part.fence ~= fence then return {'stale'} end
 local t = now()
+local least, most = read_watched(prefix, t)
 if part.state == 'submitting' and part.nonce == nonce then return {'ok', format_time(t)} end
 if part.state ~= 'queued' then return {'stale'} end
-local run = read_fields(run_key, 'created', 'epoch', 'stop_reason', 'skip_unsent')
-local epoch, since, settled = store_epoch(prefix, t, durable)
+local run = read_fields(run_key, 'created', 'epoch', 'stop_reason', 'skip_unsent', 'watched')
+local epoch, since, settled, since_watched = store_epoch(prefix, t, durable)
 local maybe_sent = may_have_been_sent(epoch, since, part.checked_epoch, {run.created, run.epoch})
 if run.stop_reason and not maybe_sent then return {'stop_reason', run.stop_reason} end
 if run.skip_unsent and not maybe_sent then return {'skip_unsent'} end
@@ -86,26 +88,28 @@ local order = maybe_sent and 0 or next_in_order(prefix)
 redis.call('HSETNX', part_key, 'first_order', order)
 redis.call('HSET', part_key, 'account', account, 'purchase_status', 'open', 'estimate', estimated_credits,
   'locks', strict_digests, 'strict', strict_digests, 'coarse', coarse_digests, 'order', order)
-register_unresolved(prefix, part_key, part_id, account, '+inf', t)
+register_unresolved(prefix, part_key, part_id, account, '+inf', least)
 redis.call('SADD', make_key(prefix, 'accounts'), account)
 set_or_clear(part_key, 'marker', marker)
 -- The troubles of an earlier purchase say nothing about this one.
 redis.call('HDEL', part_key, 'attempts', 'refused', 'submit_error', 'in_doubt_since', 'same_targets')
 if maybe_sent then
   redis.call('HSET', part_key, 'state', 'reconciling', 'intent', format_time(since),
-    'first_intent', run.created, 'intent_lost', 1, 'checked_epoch', epoch, 'polls', 0,
-    'lease', 0, 'token', '')
+    'watched', format_time(since_watched), 'first_intent', run.created, 'intent_lost', 1,
+    'checked_epoch', epoch, 'polls', 0, 'lease', 0, 'token', '')
+  set_or_clear(part_key, 'first_watched', run.watched or '')
   -- Perhaps nothing was sent. The ledger gets its line when the job is found, or is given up as in doubt.
   make_due(due_key, part_key, part_id, t, 0)
   return {'maybe_sent'}
 end
-local lease_until = format_time(t + lease_seconds)
 redis.call('HSET', part_key, 'state', 'submitting', 'intent', format_time(t), 'nonce', nonce,
-  'lease', lease_until)
-redis.call('HSETNX', part_key, 'first_intent', format_time(t))
+  'watched', format_time(most), 'lease', format_time(most + lease_seconds))
+if redis.call('HSETNX', part_key, 'first_intent', format_time(t)) == 1 then
+  redis.call('HSET', part_key, 'first_watched', format_time(most))
+end
 redis.call('HDEL', part_key, 'intent_lost')
 -- If no restart can be noticed, the next try must search again.
 if epoch == 'unknown' then redis.call('HDEL', part_key, 'checked_epoch') end
-redis.call('ZADD', due_key, lease_until, part_id)
+redis.call('ZADD', due_key, format_time(t + lease_seconds), part_id)
 write_ledger(prefix, part_key, part_id)
 return {'ok', format_time(t)}

@@ -9,6 +9,7 @@
 --- @include lib/purchases
 --- @include lib/records
 --- @include lib/slots
+--- @include lib/watched
 
 local function count_unless_zero(prefix, name, amount)
   amount = tonumber(amount or 0)
@@ -18,11 +19,12 @@ end
 -- Hold back the parts of a run that were not sent. A step handles each of them at once, unless another step
 -- has it.
 local function skip_unsent_parts(prefix, run_key, due_key, run_id, t)
+  local watched = read_watched(prefix, t)
   redis.call('HSET', run_key, 'skip_unsent', 1)
   for n = 0, tonumber(redis.call('HGET', run_key, 'parts')) - 1 do
     local part_key = make_part_key(prefix, run_id, n)
     local part = read_fields(part_key, 'state', 'lease')
-    if part.state == 'queued' and tonumber(part.lease or 0) <= t then
+    if part.state == 'queued' and tonumber(part.lease or 0) <= watched then
       make_due(due_key, part_key, run_id .. ':' .. n, t, 0)
     end
   end

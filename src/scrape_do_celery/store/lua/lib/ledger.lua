@@ -14,7 +14,7 @@ local function write_ledger(prefix, part_key, part_id)
     -- Strike the purchase out once: the number that is left counts the purchases before it.
     redis.call('HDEL', part_key, 'purchase_status')
     if redis.call('HINCRBY', part_key, 'purchases', -1) == 0 then
-      redis.call('HDEL', part_key, 'first_intent', 'account')
+      redis.call('HDEL', part_key, 'first_intent', 'first_watched', 'account')
     end
   else
     local line = {part.intent, part.purchase_status, part.total, part.estimate or '0', part.job or '',

@@ -3,6 +3,7 @@
 --- @include lib/keys
 --- @include lib/records
 --- @include lib/target_lock
+--- @include lib/watched
 
 -- Count intents and first sightings of jobs, in one order. Clocks cannot give it: a clock may be set back, or
 -- be another server's.
@@ -23,12 +24,12 @@ local function purchase_entries(prefix, part_key, part_id, account)
   return out
 end
 
--- Register a purchase until a moment, under the coarse digests of its targets. A later purchase of similar
--- targets reads there that a job may belong to this one.
-local function register_unresolved(prefix, part_key, part_id, account, until_, t)
+-- Register a purchase until a moment of the watched clock, under the coarse digests of its targets. A later
+-- purchase of similar targets reads there that a job may belong to this one.
+local function register_unresolved(prefix, part_key, part_id, account, until_, watched)
   for _, one in ipairs(purchase_entries(prefix, part_key, part_id, account)) do
     local register_key, entry = one[1], one[2]
-    redis.call('ZREMRANGEBYSCORE', register_key, '-inf', format_time(t))
+    redis.call('ZREMRANGEBYSCORE', register_key, '-inf', format_time(watched))
     redis.call('ZADD', register_key, until_, entry)
     redis.call('EXPIRE', register_key, UNRESOLVED_TTL)
   end
@@ -43,7 +44,8 @@ local function close_submit(prefix, due_key, part_key, part_id, seconds, t)
   if status == 'in_doubt' or status == 'not_found' then
     local life = tonumber(seconds)
     if status == 'not_found' then life = math.min(life, NOT_FOUND_TTL) end
-    register_unresolved(prefix, part_key, part_id, account, format_time(t + life), t)
+    local least, most = read_watched(prefix, t)
+    register_unresolved(prefix, part_key, part_id, account, format_time(most + life), least)
   else
     for _, one in ipairs(purchase_entries(prefix, part_key, part_id, account)) do
       redis.call('ZREM', one[1], one[2])

@@ -1,4 +1,6 @@
 -- Runs: their options, their keys, their deletion.
+--- @include lib/clock
+--- @include lib/guards
 --- @include lib/keys
 --- @include lib/records
 
@@ -36,7 +38,7 @@ local function delete_run(due_key, run_key, prefix, run_id, part_count, idempote
     -- A waiter's id may also be the id of another run, which must stay.
     if redis.call('EXISTS', mark_key) == 0 then
       redis.call('HSET', mark_key, 'forgotten', 1)
-      redis.call('EXPIRE', mark_key, MARK_TTL)
+      expire_guard(prefix, mark_key, MARK_TTL, now())
     end
   end
 end

@@ -6,6 +6,7 @@
 --- @include lib/keys
 --- @include lib/records
 --- @include lib/slots
+--- @include lib/watched
 
 -- Write the stop request of a live run, unless it has one. End the parts that were certainly not sent, with
 -- `unsent_outcome`. Return how many parts are left, and the ids of the running parts that must act now.
@@ -14,6 +15,7 @@ local function request_stop(prefix, due_key, run_id, reason, unsent_outcome, t)
   local run = read_fields(run_key, 'created', 'epoch', 'parts', 'left')
   local creation = {run.created, run.epoch}
   local epoch, since = store_epoch(prefix, t)
+  local watched = read_watched(prefix, t)
   redis.call('HSETNX', run_key, 'stop_reason', reason)
   redis.call('HSETNX', run_key, 'stop_requested_at', format_time(t))
   local left, running = tonumber(run.left), {}
@@ -21,7 +23,7 @@ local function request_stop(prefix, due_key, run_id, reason, unsent_outcome, t)
     local part_key, part_id = make_part_key(prefix, run_id, n), run_id .. ':' .. n
     local part = read_fields(part_key, 'state', 'lease', 'cancel_sent_at', 'checked_epoch')
     -- If a step has the lease, it reads the stop request itself.
-    if tonumber(part.lease or 0) <= t then
+    if tonumber(part.lease or 0) <= watched then
       if part.state == 'queued' and may_have_been_sent(epoch, since, part.checked_epoch, creation) then
         make_due(due_key, part_key, part_id, t, 0)
       elseif part.state == 'queued' then
