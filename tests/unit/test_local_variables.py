@@ -94,3 +94,30 @@ def test_representations_show_names_and_sizes():
         assert SECRET not in f"{one!r} {one}"
     assert repr(endpoint) == f"Endpoint(POST /api/v1/jobs, body of {len(endpoint.body)} bytes)"
     assert repr(encoded).startswith(f"Encoded({len(encoded.args)} arguments with {encoded.size} bytes, keys=")
+
+
+def test_a_task_that_waits_with_the_same_error_goes_on():
+    """Before Python 3.13, to clear the frame of a coroutine that waits would end it, and its task would never end."""
+    went_on = []
+
+    async def wait_only(shared):
+        await shared
+
+    async def handle(shared):
+        try:
+            await shared
+        except ValueError:
+            await asyncio.sleep(0.01)
+            went_on.append(True)
+
+    async def go():
+        shared = asyncio.get_running_loop().create_future()
+        first, second = asyncio.ensure_future(wait_only(shared)), asyncio.ensure_future(handle(shared))
+        await asyncio.sleep(0)
+        shared.set_exception(ValueError("of both"))
+        await asyncio.wait([first])
+        clear_locals(first.exception())
+        await asyncio.wait([second], timeout=5)
+
+    asyncio.run(go())
+    assert went_on == [True]
