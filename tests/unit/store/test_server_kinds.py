@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from redis.crc import key_slot
 from redis.exceptions import NoPermissionError, ResponseError, TryAgainError
 
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.store import Keys, Store
-from scrape_do_celery.store.server_kinds import refuse_unfit_server
+from scrape_do_celery.store.commands.rights import Refusal
+from scrape_do_celery.store.server_kinds import find_slot, refuse_unfit_server
 
 NOT_LOCAL = "ERR Script attempted to access a non local key in a cluster node script: f_1, on @user_script:1."
 
@@ -71,3 +73,18 @@ def test_a_refusal_that_passes_is_no_reason_to_refuse(tagged, monkeypatch):
 def test_a_missing_right_is_left_to_the_check_of_rights(tagged, monkeypatch, error):
     answer(monkeypatch, tagged.client, "eval", error)
     refuse_unfit_server(tagged)
+
+
+def test_the_slot_of_a_store_is_told_on_a_cluster_only(store, tagged, monkeypatch):
+    one = Store.open("redis://127.0.0.1:1/0", "{p}")
+    answer(monkeypatch, one.client, "info", {"cluster_enabled": 1})
+    assert f"the store is slot {key_slot(b'p')} of a Redis Cluster, now at 127.0.0.1:1;" in find_slot(one)
+    one.close()
+    answer(monkeypatch, store.redis, "info", {"cluster_enabled": 0})
+    assert find_slot(tagged) is None
+    assert find_slot(store.sync_store) is None
+
+
+def test_only_a_missing_right_is_for_good():
+    assert Refusal("SET", "NOPERM this user has no permissions").is_for_good
+    assert not Refusal("SET", "OOM command not allowed").is_for_good
