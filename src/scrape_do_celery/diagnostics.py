@@ -188,7 +188,8 @@ def check_workers(app: Celery, queue: str) -> Iterator[Finding]:
     try:
         with app.connection_for_write(connect_timeout=_TIMEOUT) as connection:
             answers = app.control.inspect(timeout=1.0, connection=connection).active_queues() or {}
-    except (KombuError, RedisError, OSError, ValueError):
+    except (KombuError, RedisError, OSError, TypeError, ValueError, KeyError):
+        # The broker is away, or kombu cannot read its URL: `check_broker` says so.
         return
     # A node that answers without queues is no worker.
     names = sorted(name for name, queues in answers.items() if queue in {one["name"] for one in queues or ()})

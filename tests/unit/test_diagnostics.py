@@ -179,6 +179,20 @@ def test_another_broker_has_no_visibility_timeout(clean_environment):
     assert texts(check_celery_app(foreign(**{**SAFE, "broker_url": "amqp://x", "broker_transport_options": {}}))) == []
 
 
+@pytest.mark.parametrize(
+    ("conf", "named"),
+    [
+        ({"broker_url": "redis://h/1?tls=true"}, "broker_url has a parameter tls that kombu does not take"),
+        ({"result_backend": "redis://h/1?socket_timeout=5s"}, "result_backend has a parameter socket_timeout"),
+    ],
+)
+def test_a_wrong_parameter_of_a_foreign_app_s_url_is_named(clean_environment, conf, named):
+    (finding,) = check_broker(foreign(**conf))
+    assert (finding.level, named in finding.text) == (WRONG, True)
+    if "broker_url" in conf:
+        assert list(check_workers(foreign(**conf), "scrape_do")) == []
+
+
 def test_results_in_messages_that_nobody_confirms_are_named(clean_environment):
     rpc = {**SAFE, "broker_url": "amqp://x", "broker_transport_options": {}, "result_backend": "rpc://"}
     (text,) = texts(check_celery_app(foreign(**rpc)))
