@@ -16,6 +16,7 @@ from scrape_do_celery.store.commands.runs import (
     CountDecisionAttempt,
     ReadOutcome,
     ReadRun,
+    ReadRunWait,
     ReadSpec,
     RecordOutcome,
     RequestStop,
@@ -350,7 +351,8 @@ def test_the_outcome_alone(store):
 
 def test_a_view_has_no_targets(store):
     store.create_run()
-    reply = store.sync_store._scripts["read_run"](keys=[store.keys.run("r")], args=["r", "p"])
+    encoded = ReadRunWait("r", "account").encode(store.keys)
+    reply = store.sync_store._scripts["read_run"](keys=encoded.keys, args=encoded.args)
     assert not [field for field in reply[0][::2] if field.startswith(b"targets:")]
     assert store.run(ReadRun("other")) is None
 
