@@ -113,7 +113,10 @@ class Settings(BaseSettings):
         description="Retention time of the record of a run; never shorter than that of its pages.",
     )
     idempotency_ttl: int = Field(
-        default=604_800, ge=60, description="Retention time of an idempotency key; never shorter than that of a record."
+        default=604_800,
+        ge=60,
+        description="Retention time of an idempotency key; never shorter than that of a record. Time without a worker "
+        "does not count, up to 35 days.",
     )
     poll_initial_interval: float = Field(
         default=1.0, ge=0.01, description="Time between the acceptance of a job and its first poll."

@@ -1,6 +1,7 @@
 """Make the name of every Redis key of the store. Each method declares the type and the expiry of its key.
 
-Times are seconds since the epoch by Redis `TIME`. Stop requests and waiters are fields of the run's hash.
+Times are seconds since the epoch by Redis `TIME`, or by the watched clock if the key says so. Stop requests and waiters
+are fields of the run's hash.
 """
 
 from __future__ import annotations

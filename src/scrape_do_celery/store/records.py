@@ -75,7 +75,7 @@ def _packed_object(raw: bytes) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class PartRecord(Record):
-    """The record of a part. Times are seconds by Redis `TIME`.
+    """The record of a part. Times are seconds by Redis `TIME`, or by the watched clock if the field says so.
 
     If `error` cannot be decrypted, the record has the error of the decryption instead. Other texts that cannot be
     decrypted are left out.

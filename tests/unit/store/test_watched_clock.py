@@ -109,6 +109,24 @@ def test_step_of_the_clock_ends_no_lease(store):
     assert store.claim_part(seconds=30.0).part.state is PartState.SUBMITTING
 
 
+def test_purchase_of_an_earlier_version_counts_from_its_intent(store):
+    """Let a store without a watched clock hold a part in doubt, as before an upgrade."""
+    store.clock.stop()
+    store.create_run()
+    claim = store.claim_part(seconds=30.0)
+    assert store.run(WriteIntent(claim, "nonce", 120.0))[0] == "ok"
+    store.redis.hdel(store.keys.part(claim.part_id), "watched", "first_watched")
+    store.clock.ahead += 45.0
+    pass_by(store, 0.0, 0.0)
+    pass_by(store, 119.0, 1.0)
+    assert store.try_claim_part(seconds=30.0) is None
+    for _ in range(15):
+        pass_by(store, 5.0, 5.0)
+    search = store.claim_part(seconds=30.0)
+    assert search.age == pytest.approx(121.0, abs=0.1)
+    assert search.first_intent(0.0) == pytest.approx(claim.now, abs=0.1)
+
+
 @pytest.mark.parametrize("outcome", ["acknowledged", "forgotten"])
 def test_guards_of_purchases_expire_by_the_watched_clock(store, outcome):
     store.clock.stop()
