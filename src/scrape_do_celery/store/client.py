@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
+from scrape_do_celery.config.sentinel_urls import SPELLING
 from scrape_do_celery.config.urls import masked
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.store.batching import CommandBatcher, WireCommand
@@ -155,14 +156,19 @@ class Store(_KeyHolder):
         """Check that the server can serve as a store.
 
         Raises:
-            ConfigurationError: If the server is a Redis Cluster, or the sentinels do not know its name.
+            ConfigurationError: If the server is a Redis Cluster or a sentinel, or sentinels do not know its name.
         """
         try:
+            facts = self.client.info("server")
             cluster = self.client.info("cluster")
         except UnknownPrimaryError as error:
             raise ConfigurationError(f"SCRAPE_DO_REDIS_URL: {error}") from None
         except ResponseError:
             return  # `diagnostics.check_durability` reports the cost of a user who may not use INFO
+        if "sentinel" in {facts.get("redis_mode"), facts.get("server_mode")}:
+            raise ConfigurationError(
+                f"SCRAPE_DO_REDIS_URL names a sentinel as if it was a Redis server; write {SPELLING}"
+            )
         if int(cluster.get("cluster_enabled", 0)):
             raise ConfigurationError(
                 "SCRAPE_DO_REDIS_URL names a Redis Cluster, which cannot change a run and the due set in one step. "

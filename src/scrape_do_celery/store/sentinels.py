@@ -14,7 +14,7 @@ from redis import sentinel as sync_sentinel
 from redis.asyncio import sentinel as async_sentinel
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from scrape_do_celery.config.celery_sentinels import limit_sentinels
 from scrape_do_celery.store.timed_connections import CLASSES, InTime
@@ -79,7 +79,8 @@ class SentinelRound:
         """Note that a sentinel did not answer, or refused."""
         node = _name_node(client)
         self._silent_until[node] = time.monotonic() + _ASK_SILENT_EVERY
-        self._errors.append(f"{node} ({type(error).__name__}: {error})")
+        told = "refuses" if isinstance(error, ResponseError) else "does not answer"
+        self._errors.append(f"{node} {told} ({type(error).__name__}: {error})")
 
     @property
     def address(self) -> tuple[str, int]:
@@ -99,7 +100,7 @@ class SentinelRound:
         facts = [
             *(f"{node} calls it down" for node in self._down),
             *(f"{node} does not know it" for node in self._without),
-            *(f"no answer of {one}" for one in self._errors),
+            *self._errors,
         ]
         raise sync_sentinel.MasterNotFoundError(
             f"the sentinels name no primary for {self._name}: {'; '.join(facts)}; a failover may be under way"

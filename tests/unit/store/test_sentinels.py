@@ -103,7 +103,7 @@ def test_the_error_says_what_each_sentinel_said(kind):
     text = str(caught.value)
     assert "no primary for main" in text
     assert "h1:1 calls it down" in text
-    assert "no answer of h2:2 (ConnectionError: no answer)" in text
+    assert "h2:2 does not answer (ConnectionError: no answer)" in text
     assert "h3:3 does not know it" in text
     assert find_reason(caught.value) == NO_PRIMARY
     assert not isinstance(caught.value, UnknownPrimaryError)
@@ -140,6 +140,14 @@ def test_a_store_whose_name_is_wrong_is_refused():
     with pytest.raises(ConfigurationError, match=r"SCRAPE_DO_REDIS_URL.*named main; they watch other"):
         store.check()
     store.close()
+
+
+@pytest.mark.parametrize("name", ["redis_mode", "server_mode"])
+def test_a_sentinel_in_place_of_a_server_is_refused(name, monkeypatch):
+    store = Store.open("redis://h:26379/0", "p")
+    monkeypatch.setattr(store.client, "info", lambda _: {name: "sentinel"})
+    with pytest.raises(ConfigurationError, match="names a sentinel as if it was a Redis server"):
+        store.check()
 
 
 def test_clients_of_both_kinds_follow_the_primary():
