@@ -114,6 +114,11 @@ class SentinelClients(sync_sentinel.Sentinel):
         super().__init__([])  # type: ignore[no-untyped-call]
         self.sentinels, self._silent_until = list(clients), dict[str, float]()
 
+    def close(self) -> None:
+        """Close the connections to the sentinels."""
+        for client in self.sentinels:
+            client.close()
+
     def discover_master(self, service_name: str) -> tuple[str, int]:
         """Return the address of the primary.
 
@@ -138,6 +143,11 @@ class AsyncSentinelClients(async_sentinel.Sentinel):
     def __init__(self, clients: Sequence[redis_async.Redis]) -> None:
         super().__init__([])  # type: ignore[no-untyped-call]
         self.sentinels, self._silent_until = list(clients), dict[str, float]()
+
+    async def aclose(self) -> None:
+        """Close the connections to the sentinels."""
+        for client in self.sentinels:
+            await client.aclose()
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:
         """Return the address of the primary, as `SentinelClients` does."""
