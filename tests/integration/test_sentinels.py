@@ -176,7 +176,7 @@ def test_an_error_names_the_primary_and_each_sentinel(group):
     assert caught.value.reason == "MASTERNOTFOUND"
     assert not caught.value.was_sent, "nothing was sent, so nothing can be written"
     group.sentinels[2].kill()
-    with pytest.raises(StoreUnavailableError, match=f"no answer of 127.0.0.1:{group.sentinels[2].port}"):
+    with pytest.raises(StoreUnavailableError, match=f"127.0.0.1:{group.sentinels[2].port} does not answer"):
         store.run(create("r"))
     store.close()
 
@@ -186,6 +186,18 @@ def test_a_wrong_name_is_explained(group):
     with pytest.raises(ConfigurationError, match="watch no primary named other; they watch mymaster"):
         store.check()
     with pytest.raises(StoreUnavailableError, match="watch no primary named other; they watch mymaster"):
+        store.run(create("r"))
+    store.close()
+
+
+def test_a_sentinel_in_place_of_a_server_and_the_reverse_are_explained(group):
+    store = Store.open(group.sentinels[0].url, "p", timeout=4)
+    with pytest.raises(ConfigurationError, match="names a sentinel as if it was a Redis server; write sentinel://"):
+        store.check()
+    store.close()
+    server = f"127.0.0.1:{group.servers[0].port}"
+    store = Store.open(f"sentinel://{server}/0?master_name=mymaster", "p", timeout=4)
+    with pytest.raises(StoreUnavailableError, match=rf"{server} refuses \(ResponseError: unknown command"):
         store.run(create("r"))
     store.close()
 

@@ -14,7 +14,7 @@ from redis import sentinel as sync_sentinel
 from redis.asyncio import sentinel as async_sentinel
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from scrape_do_celery.config.celery_sentinels import limit_sentinels
 from scrape_do_celery.store.timed_connections import CLASSES, InTime
@@ -79,7 +79,8 @@ class SentinelRound:
         """Note that a sentinel did not answer, or refused."""
         node = _name_node(client)
         self._silent_until[node] = time.monotonic() + _ASK_SILENT_EVERY
-        self._errors.append(f"{node} ({type(error).__name__}: {error})")
+        told = "refuses" if isinstance(error, ResponseError) else "does not answer"
+        self._errors.append(f"{node} {told} ({type(error).__name__}: {error})")
 
     @property
     def address(self) -> tuple[str, int]:
@@ -99,7 +100,7 @@ class SentinelRound:
         facts = [
             *(f"{node} calls it down" for node in self._down),
             *(f"{node} does not know it" for node in self._without),
-            *(f"no answer of {one}" for one in self._errors),
+            *self._errors,
         ]
         raise sync_sentinel.MasterNotFoundError(
             f"the sentinels name no primary for {self._name}: {'; '.join(facts)}; a failover may be under way"
@@ -112,6 +113,11 @@ class SentinelClients(sync_sentinel.Sentinel):
     def __init__(self, clients: Sequence[redis_sync.Redis]) -> None:
         super().__init__([])  # type: ignore[no-untyped-call]
         self.sentinels, self._silent_until = list(clients), dict[str, float]()
+
+    def close(self) -> None:
+        """Close the connections to the sentinels."""
+        for client in self.sentinels:
+            client.close()
 
     def discover_master(self, service_name: str) -> tuple[str, int]:
         """Return the address of the primary.
@@ -137,6 +143,11 @@ class AsyncSentinelClients(async_sentinel.Sentinel):
     def __init__(self, clients: Sequence[redis_async.Redis]) -> None:
         super().__init__([])  # type: ignore[no-untyped-call]
         self.sentinels, self._silent_until = list(clients), dict[str, float]()
+
+    async def aclose(self) -> None:
+        """Close the connections to the sentinels."""
+        for client in self.sentinels:
+            await client.aclose()
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:
         """Return the address of the primary, as `SentinelClients` does."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from redis.crc import key_slot
 from redis.exceptions import NoPermissionError, ResponseError
 
+from scrape_do_celery.config.sentinel_urls import SPELLING
 from scrape_do_celery.errors import ConfigurationError, StoreUnavailableError
 from scrape_do_celery.store.commands.rights import lacks_right
 from scrape_do_celery.store.refusals import NEEDS_HASH_TAG, find_reason, is_slot_refusal
@@ -66,9 +67,11 @@ def is_cluster(store: Store) -> bool:
     """Return whether the server is a node of a cluster. A server that does not say so counts as a single one.
 
     Raises:
-        ConfigurationError: the URL names a database that the server does not have, or sentinels do not know its name.
+        ConfigurationError: the URL names a database that the server does not have, or a sentinel, or a server that the
+            sentinels do not know.
     """
     try:
+        facts = store.call_server(lambda client: client.info("server"))
         cluster = store.call_server(lambda client: client.info("cluster"))
     except StoreUnavailableError as error:
         if isinstance(error.__cause__, UnknownPrimaryError):
@@ -82,6 +85,8 @@ def is_cluster(store: Store) -> bool:
                 "database 0 only, so end the URL with /0"
             ) from error
         return False  # `check_durability` reports the cost of a user who may not use INFO
+    if "sentinel" in {facts.get("redis_mode"), facts.get("server_mode")}:
+        raise ConfigurationError(f"SCRAPE_DO_REDIS_URL names a sentinel as if it was a Redis server; write {SPELLING}")
     return bool(int(cluster.get("cluster_enabled", 0)))
 
 

@@ -195,3 +195,20 @@ def test_job_of_a_canceled_run_is_not_adopted_by_another(step_harness, epoch_key
     show_jobs(step_harness, make.job("queued", job_id="of-b"))
     reconcile_until(step_harness, "a", until=PartState.DONE)
     assert (step_harness.part("a").outcome, step_harness.part("a").job_id) == ("in_doubt", None)
+
+
+def test_the_search_lasts_until_an_earlier_primary_takes_no_more_writes(step_harness, monkeypatch):
+    """A primary that was replaced takes intents until it is demoted, so their jobs may appear later."""
+
+    def search_seconds(run_id, delay):
+        monkeypatch.setattr("scrape_do_celery.steps.job_search.demotion_delay", lambda _: delay)
+        step_harness.create_run(run_id, each=[f"https://{run_id}.example/"])
+        step_harness.restart_server()
+        step_harness.clock.forward(1)
+        assert write_intent(step_harness, run_id) == "maybe_sent"
+        show_jobs(step_harness)
+        began = step_harness.clock.time()
+        assert reconcile_until(step_harness, run_id)
+        return step_harness.clock.time() - began
+
+    assert search_seconds("late", 500.0) > 500.0 > search_seconds("soon", 0.0)

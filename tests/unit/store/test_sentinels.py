@@ -7,6 +7,7 @@ import socket
 from types import SimpleNamespace
 
 import pytest
+import redis
 from redis.asyncio.sentinel import SentinelManagedConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.sentinel import MasterNotFoundError
@@ -27,6 +28,8 @@ from scrape_do_celery.store.sentinels import (
 )
 
 URL = "sentinel://h1:1/4;sentinel://h2:2/4;sentinel://h3:3/4?master_name=main"
+#: Until version 5.3, redis-py takes a connection for the name of a command.
+COMMAND = ("GET",) if redis.VERSION < (5, 3) else ()
 OLD, NEW = ("10.0.0.1", 6379), ("10.0.0.2", 6379)
 
 
@@ -103,7 +106,7 @@ def test_the_error_says_what_each_sentinel_said(kind):
     text = str(caught.value)
     assert "no primary for main" in text
     assert "h1:1 calls it down" in text
-    assert "no answer of h2:2 (ConnectionError: no answer)" in text
+    assert "h2:2 does not answer (ConnectionError: no answer)" in text
     assert "h3:3 does not know it" in text
     assert find_reason(caught.value) == NO_PRIMARY
     assert not isinstance(caught.value, UnknownPrimaryError)
@@ -140,6 +143,14 @@ def test_a_store_whose_name_is_wrong_is_refused():
     with pytest.raises(ConfigurationError, match=r"SCRAPE_DO_REDIS_URL.*named main; they watch other"):
         store.check()
     store.close()
+
+
+@pytest.mark.parametrize("name", ["redis_mode", "server_mode"])
+def test_a_sentinel_in_place_of_a_server_is_refused(name, monkeypatch):
+    store = Store.open("redis://h:26379/0", "p")
+    monkeypatch.setattr(store.client, "info", lambda _: {name: "sentinel"})
+    with pytest.raises(ConfigurationError, match="names a sentinel as if it was a Redis server"):
+        store.check()
 
 
 def test_clients_of_both_kinds_follow_the_primary():
@@ -220,16 +231,16 @@ def times(monkeypatch):
 def test_a_pool_of_threads_notices_another_primary(times):
     sentinel = FakeSentinel("h1:1")
     pool = PrimaryPool("main", SentinelClients([sentinel]), connection_class=FakeConnection)
-    connection = pool.get_connection()
+    connection = pool.get_connection(*COMMAND)
     pool.release(connection)
     sentinel.masters["main"] |= {"ip": NEW[0], "config-epoch": 1}
     sentinel.named = NEW
     times.now += 1.1
-    found = pool.get_connection()
+    found = pool.get_connection(*COMMAND)
     assert (found.host, found.port) == NEW
     asked = sentinel.asked
     pool.release(found)
-    assert pool.get_connection() is found
+    assert pool.get_connection(*COMMAND) is found
     assert sentinel.asked == asked, "a pool asks four times a second at most"
 
 
@@ -241,16 +252,16 @@ def test_silent_sentinels_are_asked_less_often(times):
 
     sentinel = SlowSentinel("h1:1")
     pool = PrimaryPool("main", SentinelClients([sentinel]), connection_class=FakeConnection)
-    pool.release(pool.get_connection())
+    pool.release(pool.get_connection(*COMMAND))
     sentinel.silent = True
     times.now += 1.1
     before = sentinel.asked
     for _ in range(5):
-        pool.release(pool.get_connection())
+        pool.release(pool.get_connection(*COMMAND))
         times.now += 2.0
     assert sentinel.asked == before + 1
     times.now += 31.0
-    pool.release(pool.get_connection())
+    pool.release(pool.get_connection(*COMMAND))
     assert sentinel.asked == before + 2
 
 
@@ -258,19 +269,19 @@ def test_a_pool_of_a_loop_drops_connections_to_an_earlier_primary(times):
     async def go():
         sentinel = AsyncFakeSentinel("h1:1")
         pool = BlockingPrimaryPool("main", AsyncSentinelClients([sentinel]), connection_class=AsyncFakeConnection)
-        first, second = await pool.get_connection(), await pool.get_connection()
+        first, second = await pool.get_connection(*COMMAND), await pool.get_connection(*COMMAND)
         await pool.release(second)
         sentinel.masters["main"] |= {"ip": NEW[0], "config-epoch": 1}
         sentinel.named = NEW
         times.now += 1.1
-        found = await pool.get_connection()
+        found = await pool.get_connection(*COMMAND)
         assert (found.host, found.port) == NEW
         await pool.release(first)
         assert first.disconnects == 1, "it was in use when the primary changed"
         sentinel.silent = True
         times.now += 1.1
         await pool.release(found)
-        assert (await pool.get_connection()).host == NEW[0], "the primary is still up"
+        assert (await pool.get_connection(*COMMAND)).host == NEW[0], "the primary is still up"
         await pool.disconnect()
         return sentinel.is_closed
 
@@ -281,7 +292,7 @@ def test_a_pool_of_a_loop_drops_connections_to_an_earlier_primary(times):
 
 async def fail_to_connect():
     silent = AsyncSentinelClients([AsyncFakeSentinel("h1:1", silent=True)])
-    await BlockingPrimaryPool("main", silent, connection_class=AsyncFakeConnection).get_connection()
+    await BlockingPrimaryPool("main", silent, connection_class=AsyncFakeConnection).get_connection(*COMMAND)
 
 
 def test_a_store_of_a_loop_opens_by_sentinels():
