@@ -22,6 +22,7 @@ from scrape_do_celery.store.commands.parts import ClaimPart
 from scrape_do_celery.store.commands.purchases import WriteIntent
 from scrape_do_celery.store.commands.runs import ReadRun
 from scrape_do_celery.store.register import StorePlace, find_neighbours, register_store
+from scrape_do_celery.store.server_kinds import refuse_unfit_server
 from tests.support.redis_servers import BINARIES, RedisServer, SentinelGroup, wait_until
 from tests.support.tcp_proxies import TcpProxy
 
@@ -184,7 +185,7 @@ def test_an_error_names_the_primary_and_each_sentinel(group):
 def test_a_wrong_name_is_explained(group):
     store = Store.open(url_of(group, master_name="other"), "p", timeout=4)
     with pytest.raises(ConfigurationError, match="watch no primary named other; they watch mymaster"):
-        store.check()
+        refuse_unfit_server(store)
     with pytest.raises(StoreUnavailableError, match="watch no primary named other; they watch mymaster"):
         store.run(create("r"))
     store.close()
@@ -193,7 +194,7 @@ def test_a_wrong_name_is_explained(group):
 def test_a_sentinel_in_place_of_a_server_and_the_reverse_are_explained(group):
     store = Store.open(group.sentinels[0].url, "p", timeout=4)
     with pytest.raises(ConfigurationError, match="names a sentinel as if it was a Redis server; write sentinel://"):
-        store.check()
+        refuse_unfit_server(store)
     store.close()
     server = f"127.0.0.1:{group.servers[0].port}"
     store = Store.open(f"sentinel://{server}/0?master_name=mymaster", "p", timeout=4)

@@ -21,6 +21,7 @@ from scrape_do_celery.store.scans import (
     list_due_entries,
     read_waiting_part,
 )
+from scrape_do_celery.store.server_kinds import refuse_unfit_server
 from tests.support.redis_servers import BINARIES, RedisServer, wait_until
 from tests.support.tcp_proxies import TcpProxy
 
@@ -39,7 +40,7 @@ SEARCHES = {
 FACTS = {
     "info": read_info,
     "eviction": find_eviction,
-    "kind": lambda store: store.check(),
+    "kind": refuse_unfit_server,
 }
 
 

@@ -26,6 +26,7 @@ from scrape_do_celery.store.sentinels import (
     demotion_delay,
     is_watched,
 )
+from scrape_do_celery.store.server_kinds import refuse_unfit_server
 
 URL = "sentinel://h1:1/4;sentinel://h2:2/4;sentinel://h3:3/4?master_name=main"
 #: Until version 5.3, redis-py takes a connection for the name of a command.
@@ -141,7 +142,7 @@ def test_a_store_whose_name_is_wrong_is_refused():
     store = Store.open(URL, "p")
     store.client.connection_pool.sentinel_manager.sentinels = [FakeSentinel("h1:1", watches="other")]
     with pytest.raises(ConfigurationError, match=r"SCRAPE_DO_REDIS_URL.*named main; they watch other"):
-        store.check()
+        refuse_unfit_server(store)
     store.close()
 
 
@@ -150,7 +151,7 @@ def test_a_sentinel_in_place_of_a_server_is_refused(name, monkeypatch):
     store = Store.open("redis://h:26379/0", "p")
     monkeypatch.setattr(store.client, "info", lambda _: {name: "sentinel"})
     with pytest.raises(ConfigurationError, match="names a sentinel as if it was a Redis server"):
-        store.check()
+        refuse_unfit_server(store)
 
 
 def test_clients_of_both_kinds_follow_the_primary():
