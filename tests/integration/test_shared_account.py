@@ -71,12 +71,17 @@ def test_two_prefixes_with_one_token_are_noticed(make_application, sandbox, even
     job_id = eventually(lambda: handle.job).job_id
     told = run_tool(first, "orphans", "--cancel", "--yes")
     assert told.returncode == 1
+    assert "never bought for this account" in told.stderr
+    own = first.enqueue(URLS)
+    eventually(lambda: own.job)
+    told = run_tool(first, "orphans", "--cancel", "--yes")
+    assert told.returncode == 1
     assert f"not stopped  {job_id}: no run of this store has bought the job" in told.stderr
     told = run_tool(first, "orphans", "--cancel", "--yes", job_id)
     assert told.returncode == 1
     assert f"not stopped  {job_id}: the job belongs to a run of another application" in told.stderr
     assert "SCRAPE_DO_KEY_PREFIX=second" in told.stderr
-    assert [job["canceled"] for job in sandbox.jobs()] == [False]
+    assert [job["canceled"] for job in sandbox.jobs()] == [False, False]
 
 
 @pytest.mark.long

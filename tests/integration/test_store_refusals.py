@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 from contextlib import contextmanager, suppress
 
@@ -155,3 +156,33 @@ def test_a_plain_command_is_refused_with_its_reason_too(server, reason):
 @pytest.mark.parametrize("options", [("--cluster-enabled", "yes")])
 def test_a_cluster_without_slots_says_so(server):
     assert {error.reason for error in read_errors(server.url, ReadOutcome)} == {"CLUSTERDOWN"}
+
+
+#: Options that make a server slow to load, and answer meanwhile.
+SLOW = {
+    "valkey": ("--key-load-delay", "120000", "--loading-process-events-interval-bytes", "1024"),
+    "redis-6.2": ("--key-load-delay", "120000"),
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", list(BINARIES))
+def test_a_server_that_reads_its_file_says_so(name, tmp_path):
+    with RedisServer(tmp_path, BINARIES[name](), "--auto-aof-rewrite-percentage", "0", *SLOW[name]) as server:
+        client = server.open_client()
+        # Redis 6.2 answers after every two megabytes of its file, and the file is compressed.
+        for number in range(130):
+            client.set(f"k{number}", random.randbytes(1_000_000))
+        client.bgrewriteaof()
+        wait_until(lambda: not client.info("persistence")["aof_rewrite_in_progress"], hint="a new file")
+        server.kill()
+        starting = threading.Thread(target=server.restart)
+        starting.start()
+        store = Store.open(server.url, "p", timeout=4)
+        wait_until(lambda: "Loading RDB" in (tmp_path / "server.log").read_text(), hint="a server that loads")
+        with pytest.raises(StoreUnavailableError) as caught:
+            store.run(create("now"))
+        starting.join()
+        assert caught.value.reason == "LOADING"
+        assert store.run(create("later")).new
+        store.close()
