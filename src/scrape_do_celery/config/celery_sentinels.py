@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.backoff import NoBackoff
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 SENTINEL_TIMEOUT: Final = 1.0
 #: Seconds for an answer of a server. A server that fell silent has a successor, which only a new connection finds.
 _SERVER_TIMEOUT: Final = 4
+#: Options of TCP -> seconds, or a number of probes. Some systems lack an option.
+_KEEPALIVE: Final = {
+    number: value
+    for name, value in {"TCP_KEEPIDLE": 4, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}.items()
+    if (number := getattr(socket, name, None)) is not None
+}
 
 
 def override_for_sentinels(config: dict[str, Any], store_url: str) -> dict[str, Any]:
@@ -37,6 +44,8 @@ def override_for_sentinels(config: dict[str, Any], store_url: str) -> dict[str, 
             "health_check_interval": _SERVER_TIMEOUT,
             "socket_timeout": _SERVER_TIMEOUT,
             "socket_connect_timeout": _SERVER_TIMEOUT,
+            # A host that vanished is noticed after ten seconds.
+            "socket_keepalive_options": _KEEPALIVE,
         }
         found |= {"broker_use_ssl": _tls_options(group)} if group.uses_tls else {}
     if is_sentinel_url(found["result_backend"]):

@@ -34,7 +34,7 @@ class PinnedTask(Task):  # type: ignore[misc]
     @classmethod
     def annotate(cls) -> None:
         """Apply the app's `task_annotations`, except to the pinned attributes."""
-        kept = {name: getattr(cls, name) for name in routing.PINNED}
+        kept = {name: getattr(cls, name) for name in routing.PINNED if hasattr(cls, name)}
         super().annotate()
         for name, value in kept.items():
             setattr(cls, name, value)
