@@ -89,7 +89,8 @@ def test_a_canceled_run_does_not_read_as_a_failure(pipeline, flower, eventually)
         ended = eventually(lambda run_id=run_id: flower.task(run_id).get("runtime") and flower.task(run_id))
         assert (ended["state"], ended["exception"]) == ("CANCELED", None)
         status = pipeline.handle(run_id).status
-        assert ended["runtime"] == pytest.approx((status.ended - status.created).total_seconds(), abs=0.01)
+        # The run of a call starts when a worker takes its message, a moment after the record was written.
+        assert ended["runtime"] == pytest.approx((status.ended - status.created).total_seconds(), abs=2)
         assert ended["result"] == status.progress_text()
 
 
