@@ -49,7 +49,7 @@ class Server:
 
 
 def health(server):
-    return StoreHealth(SimpleNamespace(call_server=lambda call: call(server)))
+    return StoreHealth(SimpleNamespace(client=server, call_server=lambda call: call(server)))
 
 
 SYNCED = {"appendonly": "yes", "appendfsync": "always"}
