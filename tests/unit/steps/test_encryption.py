@@ -400,6 +400,7 @@ def test_part_with_a_forged_request_waits_ever_longer(encrypted, step, state, ma
     assert waits[:3] == [30, 60, 90]
     assert waits[-1] == 300
     assert encrypted.api.posts == 0
+    encrypted.note_worker()
     status = RunHandle("r", app_context=encrypted.app_context).status
     assert "run r: the field spec is not encrypted" in status.waiting_for.text
     assert "run r: the field spec is not encrypted" in caplog.text
