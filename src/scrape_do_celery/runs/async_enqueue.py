@@ -35,8 +35,8 @@ async def aenqueue(  # noqa: PLR0913 (one argument for each thing that a caller 
     """Start a run as `enqueue` does, in async code. The event loop is never blocked.
 
     In a transaction of Django around the coroutine, the record is written at the commit, and not at all after a
-    rollback. If the caller's task is canceled during this call, the run may be written. Pass an `idempotency_key`, so
-    that the same call returns that run.
+    rollback. If the caller's task is canceled during this call, the run may be written. Pass an `idempotency_key`, or
+    a new UUID as `run_id`, so that the same call returns that run.
 
     Args:
         targets: as in `enqueue`.

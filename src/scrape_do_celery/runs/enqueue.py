@@ -56,7 +56,7 @@ def enqueue(  # noqa: PLR0913 (one argument for each thing that a caller says)
         targets: absolute http or https URLs, or a whole `JobCreationRequest`. None if `options` has a `plugin`.
         idempotency_key: up to 1,000 characters, not blank. A second call with this key and an equal request returns the
             run of the first call, in any state. The callbacks of the first call stand.
-        run_id: the `run_id` of a `StoreUnavailableError`, to repeat the call that raised it. Repeat its
+        run_id: the `run_id` of a `StoreUnavailableError`, to repeat the call that raised it; or a new UUID. Repeat its
             `idempotency_key` too. If that call wrote its run, an equal request returns that run. None makes a new id.
         on_success: a Celery signature. Celery calls it with the small result of the run, at least once.
         on_failure: a Celery signature. Celery calls it as an errback, at least once.

@@ -39,7 +39,7 @@ class NewRun:
     """A run to write. The id stands unless the idempotency key has a run already."""
 
     spec: RunSpec
-    key: str | None
+    key: str | None = field(repr=False)
     #: the canvas that calls the caller's own tasks; empty without such tasks
     canvas: dict[str, Any] = field(repr=False)
     run_id: str

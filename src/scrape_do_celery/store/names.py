@@ -7,7 +7,8 @@ import json
 import re
 from typing import Final
 
-_LONGEST: Final = 200
+#: Bytes of a part of a key, at most. Names and ids that are accepted are shorter.
+_LONGEST: Final = 5_000
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 #: The ticks that `rules.schedules.tick` names: seconds since the epoch, or a minute.
 _TICK: Final = re.compile(r"(.*:)?(\d+|\d{4}-\d\d-\d\dT\d\d:\d\dZ)", re.DOTALL)

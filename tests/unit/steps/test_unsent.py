@@ -8,6 +8,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.errors import InvalidRequestError, SubmitInDoubtError
 from scrape_do_celery.models import JobsListResponse
 from scrape_do_celery.routing import Step
+from scrape_do_celery.rules.outcomes import may_have_bought
 from scrape_do_celery.rules.targets import PartDigests
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.reconcile import reconcile_part
@@ -16,6 +17,7 @@ from scrape_do_celery.steps.submit import submit_part
 from scrape_do_celery.steps.unsent import DURABILITY_DELAY
 from scrape_do_celery.store import CANCEL, PartState
 from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.commands.parts import PoisonedPart, PoisonPolicy
 from scrape_do_celery.store.commands.runs import RequestStop
 from tests.unit.steps.conftest import LEASE
 
@@ -114,3 +116,17 @@ def test_a_part_of_another_account_is_not_canceled_if_it_may_have_been_sent(step
         run_step(step_harness.app, StepDefinition(Step.RECONCILE, {PartState.RECONCILING}, reconcile_part), ["r:0"])
     part = step_harness.part()
     assert (part.outcome, part.account, step_harness.api.called("list_jobs")) == (outcome, "another account", [])
+
+
+@pytest.mark.parametrize(("lossless", "purchases"), [(False, 1), (True, 0)])
+def test_a_poisoned_part_that_may_have_been_sent_counts_as_a_purchase(step_harness, lossless, purchases):
+    """A retry of the run would buy the targets of a lost intent again, unless the part counts as bought."""
+    step_harness.create_run()
+    step_harness.claim_part()
+    step_harness.health.durable = False
+    step_harness.restart_server(lossless=lossless)
+    step_harness.set_fields(attempts=9, lease="0", token="")
+    assert isinstance(step_harness.try_claim_part(poison=PoisonPolicy(3, skip_unsent=True)), PoisonedPart)
+    part = step_harness.part()
+    assert (part.outcome, part.purchases) == ("poisoned", purchases)
+    assert may_have_bought(part.outcome, purchases=part.purchases, job_id=part.job_id) is bool(purchases)

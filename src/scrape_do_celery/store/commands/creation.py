@@ -102,7 +102,7 @@ class CreateRun(Command[Created]):
     run_id: str
     spec: RunSpec
     _: KW_ONLY
-    key: str | None = None
+    key: str | None = field(default=None, repr=False)
     waiter: str | None = None
     signature: str = field(default="", repr=False)
     start_delay: float | None = None
@@ -164,7 +164,7 @@ class ReserveKey(Command[Created]):
     unless another id was reserved for the same request before.
     """
 
-    key: str
+    key: str = field(repr=False)
     run_id: str
     digest: str
     script = "reserve_key"

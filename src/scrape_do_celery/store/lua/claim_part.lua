@@ -30,6 +30,7 @@
 --- @include lib/clock
 --- @include lib/due
 --- @include lib/encryption
+--- @include lib/epoch
 --- @include lib/finish
 --- @include lib/records
 --- @include lib/watched
@@ -40,7 +41,7 @@ local part_id, n, token, lease_seconds, states, account, auth_grace, probe_min, 
   outlived_token = unpack(ARGV)
 
 local part = read_fields(part_key, 'state', 'lease', 'token', 'due_at', 'fence', 'account', 'breaker',
-  'attempts', 'refused', 'purchases')
+  'attempts', 'refused', 'purchases', 'checked_epoch')
 redis.call('ZREM', dispatched_key, part_id)
 if not part.state then return {'gone'} end
 local t = now()
@@ -113,6 +114,13 @@ if part.token ~= token then
   -- The attempt is counted here, not in the step: a process that dies of the claim itself never reaches the
   -- step.
   if redis.call('HINCRBY', part_key, 'attempts', 1) > claim_limit then
+    local run = redis.call('HMGET', run_key, 'created', 'epoch')
+    local epoch, since = store_epoch(prefix, t)
+    if part.state == 'queued' and may_have_been_sent(epoch, since, part.checked_epoch, run) then
+      -- Count the purchase whose intent the store may have lost: a retry of the run must not buy again.
+      redis.call('HINCRBY', part_key, 'purchases', 1)
+      redis.call('HSET', part_key, 'intent_lost', 1)
+    end
     return {'poisoned', finish_part(prefix, part_key, run_key, due_key, part_id, t, {
       outcome = 'poisoned',
       error_text = poison_error,
