@@ -86,6 +86,11 @@ if is_unresolved(before.state) and not is_unresolved(part.state) then
   close_submit(prefix, due_key, part_key, part_id, retention, t)
   write_ledger(prefix, part_key, part_id)
   redis.call('HDEL', part_key, 'nonce')
+  -- Only a search for a job needs these times, and each byte counts for a run that waits.
+  if part.state == 'running' then
+    redis.call('HDEL', part_key, 'first_watched')
+    if redis.call('HGET', run_key, 'parts') == '1' then redis.call('HDEL', run_key, 'watched') end
+  end
 end
 -- Not before: the locks of the purchase are those of the account that it was tried with.
 if buyer then set_or_clear(part_key, 'account', buyer) end
