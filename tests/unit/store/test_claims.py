@@ -590,6 +590,7 @@ def test_age_of_a_purchase_is_that_of_the_slower_clock(store):
     claim = store.claim_part(seconds=1.0)
     assert (claim.age, claim.job_age, claim.is_outlived) == (0.0, 0.0, False)
     assert store.run(WriteIntent(claim, "nonce", 1.0))[0] == "ok"
+    searched = store.part().first_watched
     owner = UpdatePart(claim, {"job": "j"}, to=PartState.RUNNING, after=0.0, owner="j", nonce="nonce")
     assert store.run(owner) == "ok"
     # The server's clock steps by a month, and no dispatcher has seen it.
@@ -601,6 +602,8 @@ def test_age_of_a_purchase_is_that_of_the_slower_clock(store):
         False,
         False,
     )
+    assert stepped.part.first_watched is None, "a part with a job is not searched for"
+    stepped = dataclasses.replace(stepped, part=dataclasses.replace(stepped.part, first_watched=searched))
     assert stepped.first_intent(0.0) == stepped.first_intent(None) == pytest.approx(claim.now, abs=1)
     back = dataclasses.replace(stepped, now=stepped.now - 60 * 86_400)
     assert back.first_intent(None) == pytest.approx(claim.now, abs=1)
