@@ -91,8 +91,8 @@ def test_the_whole_demo(demo):
     places = [run.said.index(stage) for stage in stages]
     assert places == sorted(places), run.said
     for line in (
-        r"/catalogue +success +200 +\d+ +1",
-        r"/no-such-page +success +404 +\d+ +1",
+        r"/catalogue +success +200 +[\d,]+ +1",
+        r"/no-such-page +success +404 +[\d,]+ +1",
         r"/logo\.png +success +200 +69 +1",
         r"tasks +6 succeeded, 0 failed",
         r"5 titles saved in .+/\.demo/titles/[0-9a-f-]+\.json",

@@ -32,7 +32,7 @@ def test_forget_right_after_the_result_still_delivers_it(pipeline, eventually):
         handle.result(timeout=150)
         handle.forget()
     marks = {f"{pipeline.prefix}:run:{handle.run_id}" for handle in handles}
-    standing = (":epoch", ":accounts", ":list_poll:", ":quota", ":totals", ":stored", ":order")
+    standing = (":clock", ":expiring", ":epoch", ":accounts", ":list_poll:", ":quota", ":totals", ":stored", ":order")
     beside = (":owner:", ":namespace_owner", ":ledger:", *standing)
     eventually(lambda: {key for key in pipeline.stored_keys() if not any(word in key for word in beside)} <= marks)
     client = pipeline.app_context.store.client

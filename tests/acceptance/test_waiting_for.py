@@ -188,7 +188,7 @@ def test_equal_targets_wait_for_each_other(pipeline, sandbox, eventually):
 def test_a_status_costs_one_command_and_writes_nothing(pipeline):
     """Compare the commands that the server carried out, apart from those that a script makes by itself."""
     handle, client = pipeline.enqueue([URL]), pipeline.app_context.store.client
-    assert handle.status.waiting_for is not None
+    assert handle.status.state == "queued"
     before = client.info("commandstats")
     handle.status  # noqa: B018 (the property reads the store)
     after = client.info("commandstats")

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from celery import Celery
 
 TOKEN = "token-that-must-not-be-seen"
+#: The key prefix of each run.
+_PREFIX = "w"
 #: Long intervals: a wait of three days is some eighty polls.
 LAB_SETTINGS: dict[str, Any] = {
     "broker_url": "memory://",
@@ -145,6 +147,7 @@ class LabEnvironment:
         """Advance the store, the loop and the API."""
         ms = int(seconds * 1000) + 1
         self._age_keys(args=[ms, self.clock.key])
+        self.clock.advance_watched(_PREFIX, seconds)
         self.clock.set(self.clock.ahead + seconds)
         _SharedLoop.thread.wake()
 
@@ -160,7 +163,7 @@ class LabEnvironment:
             "redis_url": self.redis_url,
             "api_url": self.server.url,
             "api_key": TOKEN,
-            "key_prefix": "w",
+            "key_prefix": _PREFIX,
             **given,
         }
         with ExitStack() as stack:

@@ -21,6 +21,7 @@
 ]]
 --- @include lib/clock
 --- @include lib/keys
+--- @include lib/memory
 --- @include lib/records
 --- @include lib/watched
 local due_key, dispatched_key, content_expiry_key, queue_delay_key, clock_key, expiring_key =
@@ -36,6 +37,7 @@ local function advance_clock()
   local clock = read_fields(clock_key, 'watched', 'last')
   local passed = t - (clock.last or t)
   local watched = (clock.watched or t) + measure_advance(passed, tonumber(own_elapsed))
+  allow_when_full(clock_key)
   redis.call('HSET', clock_key, 'watched', format_time(watched), 'last', format_time(t))
   if passed < -LONGEST_REWIND then redis.call('HINCRBYFLOAT', clock_key, 'rewind', -passed) end
   return watched
