@@ -130,6 +130,20 @@ def test_a_node_that_falls_silent_is_not_asked_first_again(read, monkeypatch):
     assert ("127.0.0.1", server.port) in seen
 
 
+def test_a_second_connection_to_the_node_does_not_ask_for_the_others_again():
+    async def connect_twice(url):
+        client = open_async_client(url, 2.0, 2, slot_key="{p}:due")
+        connections = [await client.connection_pool.get_connection() for _ in range(2)]
+        for connection in connections:
+            await client.connection_pool.release(connection)
+        await client.connection_pool.disconnect()
+
+    with node() as server:
+        asyncio.run(connect_twice(server.url))
+        assert [words[0] for words in server.seen].count("CLUSTER") == 1
+        assert [words[0] for words in server.seen].count("EXISTS") == 2
+
+
 def test_a_socket_of_this_machine_is_no_cluster(tmp_path):
     with pytest.raises(RedisConnectionError):
         read_sync(f"unix://{tmp_path}/none.sock")
