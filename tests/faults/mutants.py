@@ -38,7 +38,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
 
 def apply_mutant(what: str) -> None:
     """Remove one protection from this process's stores."""
-    client.load_scripts = lambda _: mutated_scripts(what)
+    client.load_scripts = lambda *_: mutated_scripts(what)
 
 
 def mutated_scripts(what: str) -> dict[str, str]:
