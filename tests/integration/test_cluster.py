@@ -159,7 +159,7 @@ def test_each_script_is_refused_whole_while_the_slot_moves(cluster, slot, store)
 def test_scripts_without_the_probe_would_stay_half_applied(cluster, slot, store):
     """Show that the trial can fail. Reading each key first is not enough: `note_unowned` counts anew on the target."""
     half_applied, served = find_unsafe(cluster, slot, store, load_scripts())
-    assert {"write_intent", "finish_part", "request_stop"} <= half_applied
+    assert {"finish_part", "finish_list_poll"} <= half_applied
     assert "note_unowned" in served
 
 
