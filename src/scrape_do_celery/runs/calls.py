@@ -15,6 +15,7 @@ from scrape_do_celery.runs.context import ONCE_MORE, AppContext
 from scrape_do_celery.runs.drafts import create_draft
 from scrape_do_celery.runs.stand_in_producers import CallProducer, message_options
 from scrape_do_celery.runs.store_guard import check_start
+from scrape_do_celery.store.commands.stats import ReadClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +48,7 @@ def publish_call(  # noqa: PLR0913 (the arguments of Celery's `apply_async`)
         ValueError: the request is wrong.
         IdempotencyConflictError: the key belongs to a run with another request.
         ConfigurationError: the app has `task_always_eager`, or a test would buy.
+        StoreUnavailableError: the store did not answer in time. The error's `run_id` repeats the call.
     """
     app_context = AppContext.for_app(task.app)
     check_start(app_context)
@@ -55,6 +57,11 @@ def publish_call(  # noqa: PLR0913 (the arguments of Celery's `apply_async`)
     options |= message_reprs(kwargs.get("run_id", task_id), shown)
     draft = _Draft(app_context, task_id, args, kwargs, dict(options))
     options |= {"producer": CallProducer(_find_producer(app_context, options), draft.prepare_body)}
+    if draft.run_id is None and task.app.current_worker_task is None:
+        # Celery subscribes to the result before it publishes, without a deadline. A store that hangs, often on the same
+        # server, must end the call in time.
+        with app_context.limited_call([task_id]):
+            app_context.store.run(ReadClock())
     failure = None
     try:
         # The app's own methods and receivers see the id instead of the request.
