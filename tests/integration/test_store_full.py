@@ -18,6 +18,7 @@ from scrape_do_celery.store.commands.dispatch import ClaimDue, ClaimNamespace
 from scrape_do_celery.store.commands.limits import AllocateRequests, OpenBreaker, PauseAPI
 from scrape_do_celery.store.commands.parts import ClaimPart, FinishPart, PoisonPolicy, RenewLease, UpdatePart
 from scrape_do_celery.store.commands.polling import AcquireListPoll, FinishListPoll, MarkStillRunning, PlanPolling
+from scrape_do_celery.store.commands.purchases import WriteIntent
 from scrape_do_celery.store.commands.runs import (
     AcknowledgeDelivery,
     CountDecisionAttempt,
@@ -148,3 +149,28 @@ def test_the_store_stays_its_application_s(store):
     for _ in range(2):
         assert store.run(ClaimNamespace("mine")) == "mine"
     assert store.run(ClaimNamespace("another")) == "mine"
+
+
+@pytest.mark.parametrize("will_send", [True, False])
+def test_stopped_part_is_searched_for_after_lost_writes(store, will_send):
+    """A part that may have been sent is reconciled after a stop request. No new purchase begins."""
+    store.client.config_set("maxmemory", 0)
+    store.run(CreateRun("s", RunSpec(JobCreationRequest(targets=["https://b.example/1"]))))
+    store.client.set(store.keys.epoch, "old 0 old 0")
+    store.client.config_set("maxmemory", int(store.client.info("memory")["used_memory"]) // 2)
+    store.run(RequestStop("s", "cancel"))
+    claim = store.run(
+        ClaimPart(PartId("s", 0), "t", seconds=30, states=list(PartState), account=ACCOUNT, poison=POISON)
+    )
+    assert store.run(WriteIntent(claim, "n", 30.0, account=ACCOUNT, will_send=will_send))[0] == "maybe_sent"
+
+
+def test_full_store_takes_no_intent(store):
+    store.client.config_set("maxmemory", 0)
+    store.run(CreateRun("s", RunSpec(JobCreationRequest(targets=["https://b.example/1"]))))
+    store.client.config_set("maxmemory", int(store.client.info("memory")["used_memory"]) // 2)
+    claim = store.run(
+        ClaimPart(PartId("s", 0), "t", seconds=30, states=list(PartState), account=ACCOUNT, poison=POISON)
+    )
+    with pytest.raises(StoreUnavailableError):
+        store.run(WriteIntent(claim, "n", 30.0, account=ACCOUNT))

@@ -160,16 +160,8 @@ def _lease_seconds(context: WorkerContext, definition: StepDefinition) -> float:
 
 
 async def _run_claimed(handler: Handler, context: WorkerContext, claim: Claim) -> StepMessage | None:
-    is_stopping.set(claim.stop_reason is not None)
-    if claim.breaker == "other_account":
-        return await _handle_foreign_part(context, claim)
-    if claim.breaker and (refusal := await try_account(context)):
-        if claim.breaker == "over":
-            return await end_unsent_part(context, claim, RunState.FAILED, refusal)
-        await context.release_until(claim, {"held_by": context.settings.account_id}, limits.PROBE)
-        return None
     try:
-        return await handler(context, claim)
+        return await _handle_claim(handler, context, claim)
     except RefusedValueError as error:
         # The right value may come back, and plain values may be allowed later. So the part waits, ever longer, and
         # shows why. The attempt does not count.
@@ -187,6 +179,18 @@ async def _run_claimed(handler: Handler, context: WorkerContext, claim: Claim) -
         warn_missing_key(context.once, str(error))
         await context.release_until(claim, {}, _LOCKED)
         return None
+
+
+async def _handle_claim(handler: Handler, context: WorkerContext, claim: Claim) -> StepMessage | None:
+    is_stopping.set(claim.stop_reason is not None)
+    if claim.breaker == "other_account":
+        return await _handle_foreign_part(context, claim)
+    if claim.breaker and (refusal := await try_account(context)):
+        if claim.breaker == "over":
+            return await end_unsent_part(context, claim, RunState.FAILED, refusal)
+        await context.release_until(claim, {"held_by": context.settings.account_id}, limits.PROBE)
+        return None
+    return await handler(context, claim)
 
 
 async def _handle_foreign_part(context: WorkerContext, claim: Claim) -> StepMessage | None:

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
-from scrape_do_celery.errors import AsyncAPIRateLimitError, InvalidRequestError, ScrapeDoError, SubmitInDoubtError
+from scrape_do_celery.errors import (
+    AsyncAPIRateLimitError,
+    InvalidRequestError,
+    ScrapeDoError,
+    StoreUnavailableError,
+    SubmitInDoubtError,
+)
 from scrape_do_celery.local_variables import clear_locals
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.redaction import redact_error
@@ -24,7 +30,7 @@ from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.finish import CLEAR_FAILURES, finish_part, finish_stopped_part
 from scrape_do_celery.steps.leases import LeaseLostError
 from scrape_do_celery.steps.retry import retry_after_error
-from scrape_do_celery.steps.store_health import FULL_STORE_DELAY
+from scrape_do_celery.steps.store_health import FULL_STORE_DELAY, is_full
 from scrape_do_celery.steps.unsent import TOO_OLD, end_unsent_part, hold_part_back, mark_request
 from scrape_do_celery.store import SKIPPED, Claim, PartState, RunState
 from scrape_do_celery.store.codec import pack
@@ -85,7 +91,16 @@ async def _buy_job(
 ) -> StepMessage | None:
     async with context.submit_semaphore, context.rate_limiter.acquire() as room:
         nonce = uuid.uuid4().hex
-        verdict = await _write_intent(context, claim, request, marker, nonce)
+        try:
+            verdict = await _write_intent(context, claim, request, marker, nonce)
+        except StoreUnavailableError as error:
+            room.was_used = False
+            if not is_full(error):
+                raise
+            # The server may not tell its memory. Such a refusal must not count as an attempt of the part.
+            context.health.note_write_refused()
+            await context.release_until(claim, {}, FULL_STORE_DELAY)
+            return None
         if verdict is IntentVerdict.OK:
             was_sent = asyncio.Event()
             post = _post_job(context, claim, request, nonce, was_sent)

@@ -22,10 +22,21 @@ _FAILED = 1
 
 
 class LateStoreCheck:
-    """The check of one worker, which consumes no step messages until the store has passed."""
+    """The check of one worker, which consumes no step messages until the store has passed.
 
-    def __init__(self, app_context: AppContext, consumer: Any, find_fault: Callable[[AppContext], str | None]) -> None:
+    If not `consumes`, the user chose other queues for the worker, and it never consumes step messages.
+    """
+
+    def __init__(
+        self,
+        app_context: AppContext,
+        consumer: Any,
+        find_fault: Callable[[AppContext], str | None],
+        *,
+        consumes: bool = True,
+    ) -> None:
         self._app_context, self._consumer, self._find_fault = app_context, consumer, find_fault
+        self._consumes = consumes
         self._fault: str | None = None
 
     def has_passed(self) -> bool:
@@ -40,7 +51,8 @@ class LateStoreCheck:
             except ConfigurationError as error:
                 self._fault = str(error)
             if self._fault is None:
-                self._consume()
+                if self._consumes:
+                    self._consume()
                 return True
             self._give_up(self._fault)
         return False
@@ -48,8 +60,14 @@ class LateStoreCheck:
     def _consume(self) -> None:
         queue = self._app_context.settings.queue
         # This thread must not use the connection of the consumer.
-        self._consumer.call_soon(self._consumer.add_task_queue, queue)
+        self._consumer.call_soon(self._add_queue, queue)
         log.info("the store answers; this worker consumes the queue %s now", queue, extra=log_fields("store_back"))
+
+    def _add_queue(self, queue: str) -> None:
+        queues = self._app_context.app.amqp.queues
+        # Before version 5.7, Celery would forget the queue when it connects to the broker again.
+        queues.select_add(queues[queue])
+        self._consumer.add_task_queue(queue)
 
     def _give_up(self, fault: str) -> None:
         app = self._app_context.app

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from celery import Celery, signals
 from redis.exceptions import RedisError
@@ -44,8 +44,8 @@ class WorkerThreads(NamedTuple):
 
 
 _running: list[WorkerThreads] = []
-#: The apps whose store was away when their worker started.
-_unchecked: WeakSet[Celery] = WeakSet()
+#: The apps whose store was away when their worker started, and whether their workers consume the queue of scrapes.
+_unchecked: WeakKeyDictionary[Celery, bool] = WeakKeyDictionary()
 
 
 def start(app: Celery) -> None:
@@ -78,7 +78,8 @@ def start(app: Celery) -> None:
     except ConfigurationError as error:
         raise SystemExit(f"scrape-do-celery: {error}") from None
     queues = app.amqp.queues
-    if queues._consume_from is None:  # noqa: SLF001 (-Q was not given: with -Q, the user chooses the queues)
+    # Celery 5.7 has no selection after the queue was deselected, and would consume it before the store is checked.
+    if app not in _unchecked and queues._consume_from is None:  # noqa: SLF001 (with -Q, the user chooses the queues)
         queues.select_add(settings.queue)
     _log_findings(
         [*diagnostics.check_server_urls(settings), *diagnostics.check_celery_app(app), *check_allowed_plain(settings)]
@@ -124,11 +125,13 @@ def _why_not_ours(app_context: AppContext) -> str | None:
             error,
             extra=log_fields("store_away"),
         )
-        app, queue = app_context.app, app_context.settings.queue
-        if queue not in app.amqp.queues:
-            app.amqp.queues.add(queue)
-        app.amqp.queues.deselect(queue)
-        _unchecked.add(app)
+        queues, queue = app_context.app.amqp.queues, app_context.settings.queue
+        # With -Q, the user chooses the queues. Without it, all queues are consumed, and ours is added.
+        selected = queues._consume_from  # noqa: SLF001
+        _unchecked[app_context.app] = selected is None or queue in selected
+        if queue not in queues:
+            queues.add(queue)
+        queues.deselect(queue)
         return None
 
 
@@ -174,8 +177,8 @@ def _start_dispatcher(sender: Any) -> None:
     interval = app_context.timing.pass_interval
     late_check = None
     if sender.app in _unchecked:
-        _unchecked.discard(sender.app)
-        late_check = LateStoreCheck(app_context, sender, find_store_fault)
+        consumes = _unchecked.pop(sender.app)
+        late_check = LateStoreCheck(app_context, sender, find_store_fault, consumes=consumes)
     threads = WorkerThreads(
         Dispatcher(app_context, interval, late_check), ChangeNotifier(app_context, TaskEventSender(sender), interval)
     )

@@ -39,6 +39,7 @@ from scrape_do_celery.store.commands.arguments import START
 from scrape_do_celery.store.commands.contents import ReadContents
 from scrape_do_celery.store.commands.creation import AcceptRun
 from scrape_do_celery.store.commands.dispatch import REDISPATCH_MAX
+from scrape_do_celery.store.commands.limits import OpenBreaker
 from scrape_do_celery.store.commands.ownership import ScanConflictingParts
 from scrape_do_celery.store.commands.parts import (
     FinishPart,
@@ -406,6 +407,23 @@ def test_part_with_a_forged_request_waits_ever_longer(encrypted, step, state, ma
     assert "run r: the field spec is not encrypted" in caplog.text
     encrypted.redis.hset(encrypted.keys.run("r"), "spec", right)
     assert encrypted.claim_part().spec().request.set_cookies == f"a={COOKIE}"
+
+
+def test_part_with_forged_targets_is_not_poisoned_by_a_refused_token(encrypted, make):
+    secret(encrypted)
+    right = encrypted.redis.hget(encrypted.keys.run("r"), "targets:0")
+    encrypted.redis.hset(encrypted.keys.run("r"), "targets:0", pack(["https://forged.example/"]))
+    encrypted.run(OpenBreaker(encrypted.settings.account_id))
+    encrypted.clock.forward(encrypted.settings.auth_grace + 1)
+    encrypted.api.script(get_user_info=make.refusal(401))
+    for _ in range(encrypted.settings.poison_after + 2):
+        publish(encrypted, submit_part, PartState.QUEUED)
+        part = encrypted.part()
+        assert (part.state, part.outcome, part.attempts) == (PartState.QUEUED, None, 0)
+        encrypted.clock.forward(301)
+    encrypted.redis.hset(encrypted.keys.run("r"), "targets:0", right)
+    publish(encrypted, submit_part, PartState.QUEUED)
+    assert encrypted.part().outcome == "failed"
 
 
 def test_error_of_a_poisoned_part_is_encrypted(encrypted):

@@ -33,7 +33,7 @@ def change_epoch(step_harness, key, life):
     step_harness.clock.forward(1)
 
 
-@pytest.mark.parametrize(("lossless", "durable", "verdict"), [(False, True, "maybe_sent"), (True, False, "ok")])
+@pytest.mark.parametrize(("lossless", "durable", "verdict"), [(False, True, "maybe_sent"), (True, True, "ok")])
 def test_epoch_changes_only_if_the_previous_server_lost_writes(step_harness, lossless, durable, verdict):
     # The new primary syncs each write from now on. The one before it did not keep all writes.
     step_harness.create_run()
@@ -128,6 +128,16 @@ def test_lost_durability_is_on_disk_before_the_next_intent(step_harness, epoch_k
     assert (
         step_harness.run(WriteIntent(claim, "n", LEASE, account=step_harness.account, durable=True))[0] == "maybe_sent"
     )
+
+
+def test_process_that_follows_a_durable_one_is_on_disk_before_the_next_intent(step_harness):
+    """Otherwise the note of the durable process could come back, without the intents of its successor."""
+    step_harness.create_run()
+    step_harness.restart_server(lossless=True)
+    step_harness.clock.forward(1)
+    assert write_intent(step_harness, durable=False) == "durability_pending"
+    step_harness.clock.forward(LEASE + DURABILITY_DELAY)
+    assert write_intent(step_harness, durable=False) == "ok"
 
 
 def test_submit_waits_after_durability_was_lost(step_harness, epoch_key, make):

@@ -14,13 +14,15 @@ from scrape_do_celery.errors import (
     AsyncAPIBadRequestError,
     AsyncAPIUnparsableResponseError,
     InvalidRequestError,
+    StoreUnavailableError,
     SubmitInDoubtError,
 )
 from scrape_do_celery.models import JobCanceledError, RunTimeoutError
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.leases import LeaseLostError
+from scrape_do_celery.steps.store_health import FULL_STORE_DELAY
 from scrape_do_celery.steps.submit import submit_part
-from scrape_do_celery.store import PartState
+from scrape_do_celery.store import AsyncStore, PartState
 from scrape_do_celery.store.commands import limits
 from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart, UpdateResult
 from scrape_do_celery.store.commands.purchases import CheckBeforeSend, WriteIntent
@@ -387,3 +389,23 @@ def test_429_is_recorded_if_the_pause_cannot_be_written(step_harness, make):
             broken="pause_api",
         )
     assert (step_harness.part().state, step_harness.part().refused) == (PartState.RECONCILING, True)
+
+
+def test_store_that_refuses_the_intent_for_lack_of_memory_costs_no_attempt(step_harness, claim, make, monkeypatch):
+    """A server need not tell its memory: the refusal of the intent is then the first sign."""
+    run = AsyncStore.run
+
+    async def refuse(store, command):
+        if isinstance(command, WriteIntent):
+            raise StoreUnavailableError("no memory", "OOM")
+        return await run(store, command)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AsyncStore, "run", refuse)
+        assert step_harness.run_step(submit_part, claim) is None
+    part = step_harness.part()
+    assert (part.state, part.attempts, part.lease, step_harness.api.posts) == (PartState.QUEUED, 0, None, 0)
+    step_harness.clock.forward(FULL_STORE_DELAY)
+    step_harness.api.script(create_job=make.created("j", 2))
+    step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
+    assert (step_harness.part().job_id, step_harness.api.posts) == ("j", 1)

@@ -7,8 +7,11 @@ from types import SimpleNamespace
 import pytest
 from celery import Celery
 from celery.worker import state
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from scrape_do_celery.errors import ConfigurationError
+from scrape_do_celery.runs import AppContext
+from scrape_do_celery.worker import lifecycle
 from scrape_do_celery.worker.dispatcher import Dispatcher
 from scrape_do_celery.worker.late_checks import LateStoreCheck
 
@@ -48,3 +51,50 @@ def test_foreign_worker_leaves_the_queue_alone(step_harness, monkeypatch, caplog
     assert not LateStoreCheck(context, consumer, lambda _: "this server is no store").has_passed()
     assert (state.should_stop, consumer.added) == (None, [])
     assert "this worker does not consume the queue of scrapes" in caplog.text
+
+
+def test_queue_is_consumed_again_after_the_broker_was_away(step_harness):
+    """Celery makes a consumer of the selected queues whenever it connects to the broker."""
+    context, queue = step_harness.app_context, step_harness.settings.queue
+    queues = context.app.amqp.queues
+    if queue not in queues:
+        queues.add(queue)
+    queues.deselect(queue)
+    assert queue not in queues.consume_from
+    assert LateStoreCheck(context, make_consumer(), lambda _: None).has_passed()
+    assert queue in queues.consume_from
+
+
+@pytest.fixture
+def start_without_store(clean_environment, monkeypatch):
+    """Return a function that starts a worker of a user's app while the store is away, and returns the app."""
+
+    def find_fault(_):
+        raise RedisConnectionError("away")
+
+    monkeypatch.setenv("SCRAPE_DO_API_KEY", "t" * 32)
+    monkeypatch.setattr(lifecycle, "find_store_fault", find_fault)
+
+    def start(*chosen):
+        app = Celery("user", broker="memory://")
+        app.amqp.queues.select(chosen)
+        lifecycle.start(app)
+        return app
+
+    return start
+
+
+def test_no_queue_of_scrapes_is_consumed_before_the_store_is_checked(start_without_store):
+    app = start_without_store()
+    assert list(app.amqp.queues.consume_from) == ["celery"]
+    assert lifecycle._unchecked[app]
+
+
+@pytest.mark.parametrize(("chosen", "consumes"), [(["celery"], False), (["celery", "scrape_do"], True)])
+def test_late_check_consumes_only_queues_that_the_user_chose(start_without_store, step_harness, chosen, consumes):
+    app, consumer = start_without_store(*chosen), make_consumer()
+    assert list(app.amqp.queues.consume_from) == ["celery"]
+    assert lifecycle._unchecked[app] is consumes
+    check = LateStoreCheck(AppContext.for_app(app), consumer, lambda _: None, consumes=lifecycle._unchecked[app])
+    assert check.has_passed()
+    assert consumer.added == (["scrape_do"] if consumes else [])

@@ -26,6 +26,7 @@
 --- @include lib/epoch
 --- @include lib/keys
 --- @include lib/ledger
+--- @include lib/memory
 --- @include lib/purchases
 --- @include lib/records
 --- @include lib/slots
@@ -41,6 +42,8 @@ local least, most = read_watched(prefix, t)
 if part.state == 'submitting' and part.nonce == nonce then return {'ok', format_time(t)} end
 if part.state ~= 'queued' then return {'stale'} end
 local run = read_fields(run_key, 'created', 'epoch', 'stop_reason', 'skip_unsent', 'watched')
+-- A part that buys nothing more must end on a full store as well, also if it is searched for first.
+if run.stop_reason or run.skip_unsent or will_send == '' then allow_when_full(part_key) end
 local epoch, since, settled, since_watched = store_epoch(prefix, t, durable)
 local maybe_sent = may_have_been_sent(epoch, since, part.checked_epoch, {run.created, run.epoch})
 if run.stop_reason and not maybe_sent then return {'stop_reason', run.stop_reason} end

@@ -28,10 +28,14 @@ local function store_epoch(prefix, t, durable)
   if known ~= id then
     -- A store without a previous note may have lost just that. A server may come back, so its id alone names
     -- no epoch.
-    if durable_mark ~= '1' then
+    if durable_mark == '1' then
+      -- The note of the durable process stays on disk until this one is synced. If it came back, an intent
+      -- that was lost with this note would look as if it had never been written.
+      durable_mark = format_time(most)
+    else
       since, epoch, watched = format_time(t), id .. '@' .. format_time(t), format_time(most)
+      durable_mark = '0'
     end
-    durable_mark = '0'
   end
   if durable == '1' then
     durable_mark = '1'
