@@ -64,11 +64,21 @@ def start_scheduled_run(
     for field, name in {"name": tick.name, "tick": tick.tick}.items():
         if fault := why_no_name(name):
             raise ValueError(f"{field} {fault}")
-    store, options = app_context.store, dict(request)
-    fields = with_credentials(app_context.settings.credentials, options.pop("credentials", None), options)
-    run = {name: fields.pop(name) for name in RUN_OPTIONS if name in fields}
-    # A warning has no reader here. The declaration of the schedule has given the warning.
-    spec = RunSpec(JobCreationRequest.model_validate(fields, context=SAID), **run)
+    store = app_context.store
+    try:
+        spec = _read_spec(app_context, request)
+    except ValueError as error:
+        # Celery logs the error of such a step as information, below its usual level.
+        why = str(error)
+        log.log(
+            logging.ERROR,
+            "schedule %s: the tick %s makes no run: %s",
+            tick.name,
+            tick.tick,
+            why,
+            extra=log_fields("tick_refused"),
+        )
+        raise
     run_id = str(uuid.uuid4())
     delivery = delivery_signature(app_context, run_id, run_id, canvas) if canvas else ""
     command = CreateRun(run_id, spec, signature=delivery, start_delay=_CHECK_DELAY, trace=tracing.current(), tick=tick)
@@ -89,6 +99,14 @@ def start_scheduled_run(
     else:
         _log_no_run(tick, made, differs=made.digest != spec.digest, is_repeated=is_repeated)
     return made.run_id
+
+
+def _read_spec(app_context: AppContext, request: dict[str, Any]) -> RunSpec:
+    options = dict(request)
+    fields = with_credentials(app_context.settings.credentials, options.pop("credentials", None), options)
+    run = {name: fields.pop(name) for name in RUN_OPTIONS if name in fields}
+    # A warning has no reader here. The declaration of the schedule has given the warning.
+    return RunSpec(JobCreationRequest.model_validate(fields, context=SAID), **run)
 
 
 def _level_of(level: int, tick: ScheduleTick, why: str) -> int:

@@ -367,9 +367,11 @@ def _received(step, entry, message_id, now, monkeypatch):
         step.pop_request()
 
 
-def test_credentials_are_those_of_whoever_makes_the_run(step_harness, tick):
+def test_credentials_are_those_of_whoever_makes_the_run(step_harness, tick, caplog):
     with pytest.raises(ValueError, match="credentials: 'shop' is not in SCRAPE_DO_CREDENTIALS, which has none"):
         tick("t1", credentials="shop")
+    refused = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert ["credentials: 'shop' is not in" in record.getMessage() for record in refused] == [True]
     assert step_harness.redis.keys("p:run:*") == []
     step_harness.app_context.settings = type(step_harness.settings)(
         **step_harness.settings.model_dump(exclude={"credentials", "api_key"}),
