@@ -13,6 +13,7 @@ from unittest.mock import patch
 
 from celery import signals
 from celery.backends.base import Backend
+from celery.worker.state import revoked
 
 from scrape_do_celery.config import Settings
 from scrape_do_celery.runs import enqueue, make_app
@@ -56,6 +57,8 @@ POST = Call("worker", "API", "POST /jobs")
 @cache
 def record_run(fault=None):
     """Return the calls of a run of two URLs in their order. `fault` is a name in `scrape_do_celery.testing.FAULTS`."""
+    # Celery keeps revoked ids for the whole process, and other tests revoke some.
+    revoked.clear()
     with _idle_worker() as (worker, clock, sandbox):
         sandbox.fault("job_takes", seconds=JOB_TAKES)
         if fault:
