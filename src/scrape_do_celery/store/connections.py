@@ -15,6 +15,7 @@ from redis.retry import Retry
 from scrape_do_celery.config.redis_parameters import normalize_url
 from scrape_do_celery.config.sentinel_urls import is_sentinel_url, read_sentinel_url
 from scrape_do_celery.config.urls import split_nodes
+from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.store.cluster_nodes import ClusterNodes
 from scrape_do_celery.store.deadlines import attempt_seconds
 from scrape_do_celery.store.sentinels import make_async_sentinel_pool, make_sentinel_pool
@@ -80,5 +81,10 @@ def open_async_client(url: str, timeout: float, connections: int, slot_key: str 
 def _slot_options(url: str, slot_key: str) -> dict[str, Any]:
     if not slot_key or urlsplit(url).scheme not in _SLOT_CLASSES:
         return {}
+    if not hasattr(redis_sync.Connection, "on_connect_check_health"):
+        raise ConfigurationError(
+            "SCRAPE_DO_KEY_PREFIX has a hash tag, as on Redis Cluster, for which redis-py "
+            f"{redis_sync.__version__} is too old: install redis 6.0 or newer"
+        )
     parts = [urlsplit(node) for node in split_nodes(url)]
     return {"nodes": ClusterNodes([(one.hostname or "localhost", one.port or 6379) for one in parts], slot_key)}

@@ -200,6 +200,12 @@ def test_a_key_of_another_slot_gets_a_client_of_its_own():
     assert ["EXISTS", "elsewhere"] in server.seen
 
 
+def test_a_client_library_that_is_too_old_for_a_cluster_is_named(monkeypatch):
+    monkeypatch.delattr("redis.Connection.on_connect_check_health")
+    with pytest.raises(ConfigurationError, match=r"is too old: install redis 6\.0 or newer"):
+        Store.open("redis://127.0.0.1:1/0", "{p}")
+
+
 def test_only_a_hash_tag_keeps_a_store_in_one_slot():
     assert Keys("a{b}c").cluster_prefix == "a{b}c"
     assert Keys("abc").cluster_prefix == ""
