@@ -98,6 +98,7 @@ lowest: $(LOWEST)/.ready ## Run the tests of client, store and whole runs with t
 	$(LOWEST)/bin/python -m pytest -q -n $(JOBS) -W 'ignore::UserWarning' \
 		--ignore=tests/unit/client/test_instrumentation.py --ignore=tests/unit/store/test_encryption.py \
 		--ignore=tests/unit/store/test_slot_connections.py \
+		--deselect=tests/unit/store/test_server_kinds.py::test_the_slot_of_a_store_is_told_on_a_cluster_only \
 		tests/unit/client tests/unit/models tests/unit/store tests/acceptance/test_main_job.py tests/acceptance/test_canvas.py
 
 $(LOWEST)/.ready: pyproject.toml constraints-lowest.txt

@@ -6,8 +6,10 @@ import asyncio
 import socketserver
 import threading
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
+import redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -201,7 +203,8 @@ def test_a_key_of_another_slot_gets_a_client_of_its_own():
 
 
 def test_a_client_library_that_is_too_old_for_a_cluster_is_named(monkeypatch):
-    monkeypatch.delattr("redis.Connection.on_connect_check_health")
+    old = SimpleNamespace(Connection=object, Redis=redis.Redis, __version__="5.2.0")
+    monkeypatch.setattr("scrape_do_celery.store.connections.redis_sync", old)
     with pytest.raises(ConfigurationError, match=r"is too old: install redis 6\.0 or newer"):
         Store.open("redis://127.0.0.1:1/0", "{p}")
 
