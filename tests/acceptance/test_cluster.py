@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -165,11 +163,6 @@ def test_doctor_tells_the_slot_and_a_missing_hash_tag(celery_servers, sandbox, t
         Pipeline(cluster.url, sandbox, tmp_path, PREFIX, **celery_servers) as pipeline,
     ):
         slot = cluster.slot_of(f"{PREFIX}:due")
-        assert f"the store is slot {slot} of a Redis Cluster, now at 127.0.0.1:" in run_doctor(pipeline)
+        assert f"the store is slot {slot} of a Redis Cluster, now at 127.0.0.1:" in pipeline.run_tool("doctor").stdout
         pipeline.values["key_prefix"] = "store"
-        assert "names a Redis Cluster, and SCRAPE_DO_KEY_PREFIX has no hash tag" in run_doctor(pipeline)
-
-
-def run_doctor(pipeline):
-    command = [sys.executable, "-m", "scrape_do_celery", "doctor"]
-    return subprocess.run(command, env=pipeline.environment, capture_output=True, text=True, check=False).stdout
+        assert "names a Redis Cluster, and SCRAPE_DO_KEY_PREFIX has no hash tag" in pipeline.run_tool("doctor").stdout

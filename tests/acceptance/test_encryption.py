@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import subprocess
-import sys
 
 import pytest
 import redis
@@ -43,8 +41,7 @@ def encrypted(pipeline):
 
 
 def doctor(pipeline):
-    command = [sys.executable, "-m", "scrape_do_celery", "doctor"]
-    done = subprocess.run(command, env=pipeline.environment, capture_output=True, text=True, timeout=60, check=False)
+    done = pipeline.run_tool("doctor")
     return done.stdout + done.stderr
 
 

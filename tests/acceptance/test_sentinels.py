@@ -17,22 +17,8 @@ from pipeline import Pipeline
 
 from scrape_do_celery import RunNotFoundError, StoreUnavailableError
 from tests.support.redis_servers import BINARIES, SentinelGroup, wait_until
+from tests.support.web_processes import WebProcess
 
-#: A web process: it enqueues a run for each line that it reads, and answers with the seconds that this took.
-WEB = """
-import sys, time
-from scrape_do_celery import enqueue
-for line in sys.stdin:
-    began = time.monotonic()
-    while True:
-        try:
-            handle = enqueue([f"https://a.example/{line.strip()}"])
-            print(handle.run_id, time.monotonic() - began, flush=True)
-            break
-        except Exception as error:
-            print(repr(error), file=sys.stderr, flush=True)
-            time.sleep(0.1)
-"""
 PASSWORD = "password-that-must-not-be-seen"
 
 
@@ -48,32 +34,6 @@ def group(request, tmp_path):
 def open_pipeline(group, sandbox, folder, **settings):
     """Return a pipeline whose broker and results are the siblings of its store."""
     return Pipeline(f"{group.url()}?master_name={group.name}", sandbox, folder, "watched", **settings)
-
-
-class WebProcess:
-    """A producing process, which keeps its connections from one request to the next."""
-
-    def __init__(self, pipeline):
-        self._pipeline = pipeline
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", WEB],
-            env=pipeline.environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def enqueue(self, word):
-        """Let the process enqueue a run. Return its handle, and the seconds that this took."""
-        self._process.stdin.write(word + "\n")
-        self._process.stdin.flush()
-        run_id, took = self._process.stdout.readline().split()
-        return self._pipeline.handle(run_id), float(took)
-
-    def stop(self):
-        self._process.stdin.close()
-        self._process.stdout.close()
-        assert self._process.wait(20) == 0
 
 
 def kill_primary(group):
@@ -236,14 +196,7 @@ def test_a_worker_whose_sentinels_do_not_know_the_name_ends_with_its_reason(grou
         worker = pipeline.work()
         assert worker.wait(30) != 0
         assert "watch no primary named other; they watch mymaster: correct master_name" in pipeline.log.read_text()
-        told = subprocess.run(
-            [sys.executable, "-m", "scrape_do_celery", "doctor"],
-            env=pipeline.environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        told = pipeline.run_tool("doctor")
         assert told.returncode == 1
         assert "watch no primary named other; they watch mymaster: correct master_name" in told.stdout
 
@@ -284,13 +237,6 @@ def test_an_app_that_is_configured_as_celery_says_works_and_shows_no_password(gr
             check=False,
         )
         assert told.stdout.split() == ["1", "succeeded"], told.stderr
-        doctor = subprocess.run(
-            [sys.executable, "-m", "scrape_do_celery", "doctor"],
-            env=pipeline.environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        doctor = pipeline.run_tool("doctor")
         for text in (pipeline.log.read_text(), told.stderr, doctor.stdout, doctor.stderr):
             assert PASSWORD not in text

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 
@@ -53,14 +51,8 @@ def set_up(tmp_path, sandbox, binary, *, held, replica_ahead=None, **settings):
 
 
 def read_ledger(pipeline):
-    found = subprocess.run(
-        [sys.executable, "-m", "scrape_do_celery", "ledger"],
-        env=pipeline.environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+    found = pipeline.run_tool("ledger")
+    found.check_returncode()
     return found.stdout
 
 

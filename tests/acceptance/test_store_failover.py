@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime
 
@@ -13,24 +11,9 @@ from pipeline import Pipeline
 from scrape_do_celery import scheduled_run
 from tests.support.redis_servers import BINARIES, RedisServer
 from tests.support.tcp_proxies import TcpProxy
+from tests.support.web_processes import WebProcess
 
 TARGET = ["https://a.example/1"]
-
-#: A web process: it enqueues a run for each line that it reads, and answers with the seconds that this took.
-WEB = """
-import sys, time
-from scrape_do_celery import enqueue
-for number, line in enumerate(sys.stdin):
-    began = time.monotonic()
-    while True:
-        try:
-            handle = enqueue([f"https://a.example/{line.strip()}"])
-            print(handle.run_id, time.monotonic() - began, flush=True)
-            break
-        except Exception as error:
-            print(repr(error), file=sys.stderr, flush=True)
-            time.sleep(0.1)
-"""
 
 
 @pytest.fixture
@@ -53,21 +36,8 @@ def test_every_process_serves_again_within_ten_seconds_of_a_failover(name, broke
         servers = {"broker_url": broker, "result_backend": broker.removesuffix("0") + "1"}
         with Pipeline(url, sandbox, tmp_path, "failover", **servers) as pipeline:
             pipeline.work()
-            web = subprocess.Popen(
-                [sys.executable, "-c", WEB],
-                env=pipeline.environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-
-            def ask_web(word):
-                web.stdin.write(word + "\n")
-                web.stdin.flush()
-                run_id, took = web.stdout.readline().split()
-                return pipeline.handle(run_id), float(took)
-
-            before, _ = ask_web("before")
+            web = WebProcess(pipeline)
+            before, _ = web.enqueue("before")
             assert before.result(timeout=60).succeeded
             running = pipeline.enqueue(["https://a.example/2?seconds=3"])
             eventually(lambda: running.state == "running")
@@ -75,15 +45,13 @@ def test_every_process_serves_again_within_ten_seconds_of_a_failover(name, broke
             first.follow(second)
             proxy.switch(second.port)
             began = time.monotonic()
-            after, took = ask_web("after")
+            after, took = web.enqueue("after")
             assert took < 10
             assert len(after.result(timeout=60).succeeded) == 1
             assert time.monotonic() - began < 20, "worker and dispatcher need 10 s at most, and the job a moment"
             assert len(running.result(timeout=60).succeeded) == 1
             assert pipeline.posts() == 3
-            web.stdin.close()
-            web.stdout.close()
-            assert web.wait(20) == 0
+            web.stop()
 
 
 @pytest.mark.long

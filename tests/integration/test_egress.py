@@ -6,8 +6,6 @@ import asyncio
 import logging
 import socket
 import ssl
-import subprocess
-import sys
 import threading
 import traceback
 from contextlib import ExitStack
@@ -284,10 +282,7 @@ def test_client_with_its_own_transport_takes_no_route():
 
 
 def doctor(pipeline, **variables):
-    command = [sys.executable, "-m", "scrape_do_celery", "doctor"]
-    done = subprocess.run(
-        command, env={**pipeline.environment, **variables}, capture_output=True, text=True, timeout=90, check=False
-    )
+    done = pipeline.run_tool("doctor", patience=90, **variables)
     text = done.stdout + done.stderr
     return next((line for line in text.splitlines() if "SCRAPE_DO_API_URL: the API" in line), ""), text
 

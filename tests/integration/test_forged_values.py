@@ -8,8 +8,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 from celery import signature
@@ -88,13 +86,6 @@ def bought_urls(sandbox):
 
 def waits_for(pipeline, text):
     return lambda: text in pipeline.log.read_text()
-
-
-def run_tool(pipeline, *arguments):
-    command = [sys.executable, "-m", "scrape_do_celery", *arguments]
-    return subprocess.run(
-        command, env=pipeline.environment, cwd=pipeline.folder, capture_output=True, text=True, timeout=60, check=False
-    )
 
 
 @pytest.mark.long
@@ -179,7 +170,7 @@ def test_a_forged_outcome_is_not_believed(encrypted):
     forger.put(pages, "0", forged_page())
     with pytest.raises(EncryptionKeyError):
         list(handle.iter_tasks())
-    told = run_tool(encrypted, "result", first)
+    told = encrypted.run_tool("result", first)
     assert told.returncode == 1
     assert f"run {first}" in told.stdout + told.stderr
     assert "Traceback" not in told.stdout + told.stderr
@@ -255,7 +246,7 @@ def test_encryption_is_turned_on_while_runs_go_on(encrypted, eventually):
     named = encrypted.steps["scrape_do.scrape"].apply_async(kwargs={"targets": [f"{URL}?named"]}, link=note)
     eventually(waits_for(encrypted, "runs wait for a worker with another encryption key"))
     assert (new.state, encrypted.posts()) == ("queued", 2)
-    assert "are live, so keep SCRAPE_DO_ALLOW_PLAIN" in run_tool(encrypted, "doctor").stdout
+    assert "are live, so keep SCRAPE_DO_ALLOW_PLAIN" in encrypted.run_tool("doctor").stdout
 
     # Then the workers. Both kinds run for a moment.
     encrypted.work(app="app_with_tasks")
@@ -271,19 +262,19 @@ def test_encryption_is_turned_on_while_runs_go_on(encrypted, eventually):
     assert "SCRAPE_DO_ALLOW_PLAIN is set" in encrypted.log.read_text()
 
     # The flag goes when no plain run is left.
-    told = run_tool(encrypted, "doctor").stdout
+    told = encrypted.run_tool("doctor").stdout
     assert "run(s) have plain values" in told
     assert "all have ended, and the last one is deleted within" in told
     for handle in (ended, going_on):
         eventually(lambda handle=handle: encrypted.redis.hget(Keys("encrypted").run(handle.run_id), "waiting") == b"0")
         encrypted.handle(handle.run_id).forget()
-    assert "no run has plain values any more: remove SCRAPE_DO_ALLOW_PLAIN" in run_tool(encrypted, "doctor").stdout
+    assert "no run has plain values any more: remove SCRAPE_DO_ALLOW_PLAIN" in encrypted.run_tool("doctor").stdout
     encrypted.workers[-1].terminate()
     encrypted.workers[-1].wait(30)
     del encrypted.values["allow_plain"]
     encrypted.work(app="app_with_tasks")
     assert len(encrypted.enqueue([f"{URL}?last"]).result(timeout=90).tasks) == 1
-    assert "plain values" not in run_tool(encrypted, "doctor").stdout
+    assert "plain values" not in encrypted.run_tool("doctor").stdout
     assert "is not encrypted although" not in encrypted.log.read_text()
 
 
@@ -295,7 +286,7 @@ def test_a_forgotten_flag_costs_time_and_nothing_else(encrypted, eventually):
     strict = encrypted.work(app="app_with_tasks")
     eventually(waits_for(encrypted, f"run {run_id}: the field spec is not encrypted"))
     assert encrypted.posts() == 0
-    assert f"1 run(s) have plain values, such as run {run_id}" in run_tool(encrypted, "doctor").stdout
+    assert f"1 run(s) have plain values, such as run {run_id}" in encrypted.run_tool("doctor").stdout
     strict.terminate()
     strict.wait(30)
     encrypted.values["allow_plain"] = True

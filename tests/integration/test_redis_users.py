@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -56,13 +54,6 @@ def limited(request, server, sandbox, tmp_path):
         yield one
 
 
-def run_tool(pipeline, *arguments):
-    command = [sys.executable, "-m", "scrape_do_celery", *arguments]
-    return subprocess.run(
-        command, env=pipeline.environment, cwd=pipeline.folder, capture_output=True, text=True, timeout=60, check=False
-    )
-
-
 def start_beat(pipeline):
     """Publish one tick of a schedule, as beat does."""
     entry = scheduled_run("daily", 3600.0, URLS)
@@ -106,6 +97,8 @@ def test_the_documented_rights_suffice_for_all_work(limited, server, eventually)
 
 
 def test_the_store_needs_no_more_than_the_page_says(server, tmp_path):
+    # The worker of another test has left its lease.
+    server.open_client().flushall()
     store = Store.open(f"{set_user(server, STORE_LINE, DISPENSABLE)}/0", "scrape_do")
     assert find_missing_rights(store) is None
     levels = [finding.level for finding in diagnostics.check_store(store, "account")]
@@ -150,7 +143,7 @@ def test_a_worker_without_rights_ends_with_the_reason(server, sandbox, tmp_path)
         worker = pipeline.work()
         assert worker.wait(30) != 0
         assert "allow it +hset" in pipeline.log.read_text()
-        told = run_tool(pipeline, "doctor")
+        told = pipeline.run_tool("doctor")
         assert told.returncode == 1
         assert "allow it +hset" in told.stdout
 
@@ -165,7 +158,7 @@ def test_a_server_that_evicts_is_refused(server, sandbox, tmp_path, policy):
                 worker = pipeline.work()
                 assert worker.wait(30) != 0
                 assert "maxmemory-policy is volatile-lru" in pipeline.log.read_text()
-                told = run_tool(pipeline, "doctor")
+                told = pipeline.run_tool("doctor")
                 assert told.returncode == 1
                 assert "maxmemory-policy is volatile-lru" in told.stdout
     finally:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 from pipeline import Pipeline
 
@@ -39,45 +36,33 @@ def make_application(server, sandbox, tmp_path):
         one.__exit__()
 
 
-def run_tool(application, *arguments, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "scrape_do_celery", *arguments],
-        env={**application.environment, **environment},
-        cwd=application.folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 @pytest.mark.long
 @pytest.mark.parametrize(("database", "named"), [(0, ""), (5, "shop")], ids=["one database", "two, one names it"])
 def test_two_prefixes_with_one_token_are_noticed(make_application, sandbox, eventually, database, named):
     first, second = make_application("first", 0), make_application("second", database, account=named)
     first.work()
     eventually(lambda: "dispatcher has started" in first.log.read_text())
-    assert NOTICED not in run_tool(first, "doctor").stdout
+    assert NOTICED not in first.run_tool("doctor").stdout
     second.work()
     eventually(lambda: NOTICED in second.log.read_text())
     assert "key prefix first in database 0" in second.log.read_text()
     for one, other in ((first, f"second in database {database}"), (second, "first in database 0")):
-        told = run_tool(one, "doctor")
+        told = one.run_tool("doctor")
         assert told.returncode == 1
         assert f"{NOTICED} (key prefix {other})" in told.stdout
-        assert NOTICED not in run_tool(one, "doctor", SCRAPE_DO_SHARED_ACCOUNT="true").stdout
+        assert NOTICED not in one.run_tool("doctor", SCRAPE_DO_SHARED_ACCOUNT="true").stdout
 
     handle = second.enqueue(URLS)
     job_id = eventually(lambda: handle.job).job_id
-    told = run_tool(first, "orphans", "--cancel", "--yes")
+    told = first.run_tool("orphans", "--cancel", "--yes")
     assert told.returncode == 1
     assert "never bought for this account" in told.stderr
     own = first.enqueue(URLS)
     eventually(lambda: own.job)
-    told = run_tool(first, "orphans", "--cancel", "--yes")
+    told = first.run_tool("orphans", "--cancel", "--yes")
     assert told.returncode == 1
     assert f"not stopped  {job_id}: no run of this store has bought the job" in told.stderr
-    told = run_tool(first, "orphans", "--cancel", "--yes", job_id)
+    told = first.run_tool("orphans", "--cancel", "--yes", job_id)
     assert told.returncode == 1
     assert f"not stopped  {job_id}: the job belongs to a run of another application" in told.stderr
     assert "SCRAPE_DO_KEY_PREFIX=second" in told.stderr
@@ -91,4 +76,4 @@ def test_two_tokens_are_two_accounts(make_application, eventually):
         one.work()
         eventually(lambda one=one: "dispatcher has started" in one.log.read_text())
     for one in (first, second):
-        assert NOTICED not in run_tool(one, "doctor").stdout + one.log.read_text()
+        assert NOTICED not in one.run_tool("doctor").stdout + one.log.read_text()

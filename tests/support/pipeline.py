@@ -104,6 +104,18 @@ class Pipeline:
             time.sleep(0.02)
         return worker
 
+    def run_tool(self, *arguments, patience=60, **environment):
+        """Run a command of the package to its end, and return the process with its output."""
+        return subprocess.run(
+            [sys.executable, "-m", "scrape_do_celery", *arguments],
+            env={**self.environment, **environment},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=patience,
+            check=False,
+        )
+
     @property
     def log(self):
         return self.folder / "worker.log"

@@ -82,12 +82,17 @@ class TcpProxy(AbstractContextManager["TcpProxy"]):
         self._loop.close()
 
     async def _close(self) -> None:
-        self._server.close()
+        # asyncio leaks a new connection if its server closes, or its task is cancelled, before `_serve` has begun.
+        for listener in self._server.sockets:
+            self._loop.remove_reader(listener.fileno())
+        for _ in range(5):
+            await asyncio.sleep(0)
         await self._cut()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._server.close()
 
 
 class TlsProxy(TcpProxy):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
-from scrape_do_celery.config.redis_parameters import FILES, check_parameters
+from scrape_do_celery.config.redis_parameters import check_file, check_parameters
 
 _REDIS: Final = ("redis", "rediss")
 _BROKERS: Final = (*_REDIS, "amqp", "amqps", "pyamqp")
@@ -30,8 +29,7 @@ def check_broker_parameters(urls: str) -> None:
                     f"has a parameter {name} that kombu does not take in a URL, or not with this value; set it in "
                     "Celery's broker_transport_options"
                 )
-            if name in FILES and not os.access(value, os.R_OK):
-                raise ValueError(f"has a parameter {name} whose file cannot be read")
+            check_file(name, value)
 
 
 def check_backend_parameters(url: str) -> None:

@@ -20,7 +20,7 @@ _TAKEN: Final = frozenset(
     }
 )
 #: Parameters that name a file.
-FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+_FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 
 def normalize_url(url: str) -> str:
@@ -52,12 +52,21 @@ def check_parameters(url: str, prefix: str = "") -> None:
         is_known = name in _TAKEN or name.startswith("ssl_")
         if not is_known or not _is_accepted(f"{server}?{urlencode([(name, value)])}"):
             raise ValueError(f"has a parameter {prefix}{name} that redis-py does not take, or not with this value")
-        if name in FILES and not os.access(value, os.R_OK):
-            raise ValueError(f"has a parameter {prefix}{name} whose file cannot be read")
+        check_file(name, value, prefix)
     if not _is_accepted(url):
         raise ValueError(
             f"has parameters that do not go together: {', '.join(prefix + name for name, _ in given) or 'none'}"
         )
+
+
+def check_file(name: str, value: str, prefix: str = "") -> None:
+    """Check that a file can be read, if the parameter names one.
+
+    Raises:
+        ValueError: the file cannot be read. The text names the parameter with `prefix`.
+    """
+    if name in _FILES and not os.access(value, os.R_OK):
+        raise ValueError(f"has a parameter {prefix}{name} whose file cannot be read")
 
 
 def _is_accepted(url: str) -> bool:

@@ -77,13 +77,13 @@ class SentinelGroup(NamedTuple):
     @property
     def server_options(self) -> dict[str, Any]:
         """The options of connections to the servers, as redis-py takes them, without host and port."""
-        return {name: value for name, value in _read_options(self.server_url).items() if name not in {"host", "port"}}
+        return _read_options(self.server_url)
 
     @property
     def sentinel_options(self) -> dict[str, Any]:
         """The options of clients of the sentinels, as redis-py takes them, without host and port."""
         url = self.sentinel_urls[0]
-        found = {name: value for name, value in _read_options(url).items() if name not in {"host", "port"}}
+        found = _read_options(url)
         return {**found, "ssl": True} if url.startswith("rediss") else found
 
     @property
@@ -224,4 +224,4 @@ def _spell_host(host: str) -> str:
 
 def _read_options(url: str) -> dict[str, Any]:
     found: dict[str, Any] = parse_url(normalize_url(url))  # type: ignore[no-untyped-call]
-    return {name: value for name, value in found.items() if name != "connection_class"}
+    return {name: value for name, value in found.items() if name not in {"host", "port", "connection_class"}}

@@ -20,7 +20,7 @@ from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.runs.waiting import WaitLimit
 from scrape_do_celery.store import CANCEL, RunRecord, RunState
 from scrape_do_celery.store.commands.runs import ClaimOnce, ForgetResult, ForgetRun, ReadOutcome, ReadRun
-from scrape_do_celery.store.deadlines import call_in_thread
+from scrape_do_celery.store.deadlines import call_in_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -257,7 +257,7 @@ class RunHandle(AsyncRunMethods):
 
     def _forget_in_celery(self) -> None:
         try:
-            call_in_thread(self.async_result.forget, self._app_context.settings.store_timeout)
+            call_in_time(self.async_result.forget, self._app_context.settings.store_timeout)
         except TimeoutError as error:
             message = "Celery's result backend did not answer in time; the store has deleted the run"
             raise StoreUnavailableError(message, "", [self.run_id], True) from error

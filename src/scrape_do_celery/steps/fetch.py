@@ -166,7 +166,7 @@ def _fetch_delay(context: WorkerContext, claim: Claim, found: FetchPass, passes:
 
 def _failure_fields(claim: Claim, found: FetchPass, *, is_waiting: bool) -> dict[str, Value]:
     if found.unusable:
-        trouble = {"trouble": WaitKind.API_ERROR, "trouble_since": f"{claim.trouble_since(WaitKind.API_ERROR):.4f}"}
+        trouble = claim.trouble_fields(WaitKind.API_ERROR)
         return {"api_failures": 1, "refused_since": 0, "api_error": found.unusable, **trouble}
     return {} if is_waiting else CLEAR_FAILURES
 

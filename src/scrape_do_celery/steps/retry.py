@@ -65,12 +65,10 @@ async def retry_after_error(  # noqa: PLR0913 (the failed call, and how the part
             context, claim, RunState.FAILED, error, purchase_status=str((fields or {}).get("purchase_status", ""))
         )
     refused_since = since or claim.watched if is_client_error(error) else 0
-    trouble = kind_of_trouble(error)
     noted = {
         "api_failures": claim.part.api_failures + 1,
         "api_error": describe_trouble(error),
-        "trouble": trouble,
-        "trouble_since": f"{claim.trouble_since(trouble):.4f}",
+        **claim.trouble_fields(kind_of_trouble(error)),
         "refused_since": f"{refused_since:.4f}",
     }
     # A run with a stop request retries often enough to end in time.

@@ -167,10 +167,7 @@ async def _run_claimed(handler: Handler, context: WorkerContext, claim: Claim) -
         # shows why. The attempt does not count.
         warn_refused_value(context.once, error)
         failures = claim.part.api_failures + 1
-        trouble = {
-            "trouble": WaitKind.VALUE_REFUSED,
-            "trouble_since": f"{claim.trouble_since(WaitKind.VALUE_REFUSED):.4f}",
-        }
+        trouble = claim.trouble_fields(WaitKind.VALUE_REFUSED)
         fields = {"api_failures": failures, "api_error": str(error), **trouble}
         await context.release_until(claim, fields, _LOCKED * min(failures, _LONGEST_LOCK))
         return None

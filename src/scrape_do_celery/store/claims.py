@@ -147,11 +147,12 @@ class Claim:
         fields = {"spec": self.spec_field, f"targets:{self.part_id.part}": self.targets_field}
         return decrypt_spec(self.keys, self.part_id.run_id, fields)
 
-    def trouble_since(self, kind: str) -> float:
-        """Return since when calls of the part fail for this kind of reason: from now on, if it is a new one."""
+    def trouble_fields(self, kind: str) -> dict[str, str]:
+        """Return the fields that note a failed call: its kind, and since when calls fail for this kind of reason."""
         part = self.part
         is_same = part.api_failures and part.trouble == kind and part.trouble_since is not None
-        return part.trouble_since or self.now if is_same else self.now
+        since = part.trouble_since or self.now if is_same else self.now
+        return {"trouble": kind, "trouble_since": f"{since:.4f}"}
 
     def targets(self) -> list[str]:
         """Return the targets of this part as texts, also those of a request that this version cannot read.

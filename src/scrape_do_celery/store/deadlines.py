@@ -163,7 +163,7 @@ def connect_in_time(connect: Callable[[], Any]) -> DeadlineSocket:
     """
     deadline = _deadline.get()
     try:
-        raw = connect() if deadline is None else call_in_thread(connect, deadline.attempt_left, late=_close)
+        raw = connect() if deadline is None else call_in_time(connect, deadline.attempt_left, late=_close)
     except OSError:
         if deadline is not None:
             deadline.is_unconnected = True
@@ -182,7 +182,7 @@ def _drop(_: Any) -> None:
     pass
 
 
-def call_in_thread(work: Callable[[], T], seconds: float, *, late: Callable[[T], object] = _drop) -> T:
+def call_in_time(work: Callable[[], T], seconds: float, *, late: Callable[[T], object] = _drop) -> T:
     """Call `work` in a thread of its own, for work that no timeout ends, such as the resolution of a name.
 
     `late` gets a result that comes after the caller has given up.

@@ -197,7 +197,7 @@ def test_a_late_result_is_dropped():
         done.set()
 
     with pytest.raises(TimeoutError, match="no answer in time"):
-        deadlines.call_in_thread(work, 0.01)
+        deadlines.call_in_time(work, 0.01)
     goes_on.set()
     assert done.wait(10)
 
