@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from . import jobs, results, tasks
+from . import browser_actions, jobs, results, tasks
+from .browser_actions import *  # noqa: F403
 from .ids import read_id, same_id
 from .jobs import *  # noqa: F403
 from .parsing import parse_answer
-from .render import RenderOptions
+from .render import Render, RenderOptions
 from .repairs import collect_defaults
-from .requests import MAX_TARGETS_PER_JOB, JobCreationRequest, PluginRequest, RequestFields
+from .request_fields import JobFields, PluginFields, RenderFields, RequestFields
+from .requests import MAX_TARGETS_PER_JOB, JobCreationRequest, PluginRequest
 from .results import *  # noqa: F403
 from .statuses import STATUS_SPELLINGS, TERMINAL, JobStatus, is_known_status, is_terminal, read_status
 from .tasks import *  # noqa: F403
@@ -20,8 +22,12 @@ __all__ = [
     "STATUS_SPELLINGS",
     "TERMINAL",
     "JobCreationRequest",
+    "JobFields",
     "JobStatus",
+    "PluginFields",
     "PluginRequest",
+    "Render",
+    "RenderFields",
     "RenderOptions",
     "RequestFields",
     "RequestModel",
@@ -36,6 +42,7 @@ __all__ = [
     "same_id",
 ]
 # `__all__` of each module lists its public names. Star imports repeat none, so a new name is written in one file.
+__all__ += browser_actions.__all__
 __all__ += jobs.__all__
 __all__ += results.__all__
 __all__ += tasks.__all__

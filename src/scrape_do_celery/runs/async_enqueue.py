@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
+from scrape_do_celery.models.concerns import CallerLine, KnownLine
 from scrape_do_celery.runs.celery_app import find_user_app, lent_app
 from scrape_do_celery.runs.enqueue import enqueue, enqueue_many
 from scrape_do_celery.runs.hooks import hooks
@@ -95,11 +96,12 @@ async def aenqueue_many(  # noqa: PLR0913 (one argument for each thing that a ca
 
 
 async def _call_from_async(function: Callable[[], T]) -> T:
-    """Call a function in a thread that sees the caller's Celery app and its transaction."""
-    result: T = await hooks().call_from_async(partial(_call_with_app, find_user_app(), function))
+    """Call a function in a thread that sees the caller's Celery app and its transaction, and warns at its line."""
+    line = CallerLine.find()
+    result: T = await hooks().call_from_async(partial(_call_with_app, find_user_app(), line, function))
     return result
 
 
-def _call_with_app(app: Any, function: Callable[[], T]) -> T:
-    with lent_app(app):
+def _call_with_app(app: Any, line: CallerLine, function: Callable[[], T]) -> T:
+    with lent_app(app), KnownLine(line):
         return function()

@@ -117,7 +117,7 @@ class RunSpec:
     def packed(self) -> tuple[bytes, list[bytes]]:
         """Pack the spec for the record: one field for the options, and one field for the targets of each part."""
         options = {
-            "request": _without_inputs(self.request.to_wire()),
+            "request": _without_inputs(self.request.to_record()),
             # Options without effect are left out, because a hundred thousand runs may wait in the store.
             **{name: value for name, value in self.run_options.items() if value is not None and value is not False},
         }

@@ -1,0 +1,84 @@
+"""The fields of requests as keyword arguments and dicts, for editors and type checkers.
+
+Tests compare these classes with the models, which describe the fields.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from .browser_actions import BrowserAction
+    from .render import RenderOptions
+    from .requests import PluginRequest
+
+
+class RenderFields(TypedDict, total=False):
+    """The fields of `RenderOptions`, as keyword arguments or as a dict."""
+
+    block_resources: bool | None
+    wait_until: Literal["domcontentloaded", "networkidle0", "networkidle2", "load"] | None
+    custom_wait: int | None
+    wait_selector: str | None
+    actions: Sequence[BrowserAction | Mapping[str, Any]] | None
+    play_with_browser: Sequence[BrowserAction | Mapping[str, Any]] | None
+    return_json: bool | None
+    show_websocket_requests: bool | None
+    show_frames: bool | None
+    screenshot: bool | None
+    full_screenshot: bool | None
+    particular_screenshot: str | None
+    extra: Mapping[str, Any] | None
+
+
+class PluginFields(TypedDict):
+    """The fields of a plugin's request, as a dict."""
+
+    key: str
+    params: Iterable[Mapping[str, Any]]
+
+
+class OptionFields(TypedDict, total=False):
+    """The fields of `JobCreationRequest` beside `targets` and `timeout`."""
+
+    plugin: PluginRequest | PluginFields | None
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"] | None
+    body: str | None
+    headers: Mapping[str, str] | None
+    forward_headers: bool | None
+    set_cookies: str | None
+    geo_code: str | None
+    regional_geo_code: Literal["europe", "asia", "africa", "oceania", "northamerica", "southamerica"] | None
+    super: bool | None
+    session_id: int | None
+    device: Literal["desktop", "mobile", "tablet"] | None
+    retry_timeout: int | None
+    disable_retry: bool | None
+    transparent_response: bool | None
+    disable_redirection: bool | None
+    output: Literal["raw", "markdown"] | None
+    render: RenderOptions | RenderFields | None
+    webhook_url: str | None
+    webhook_headers: Mapping[str, str] | None
+    extra: Mapping[str, Any] | None
+
+
+class RequestFields(OptionFields, total=False):
+    """The fields of `JobCreationRequest` beside `targets`, as keyword arguments of the functions that start a run."""
+
+    timeout: int | None
+
+
+class JobFields(OptionFields, total=False):
+    """The fields of `JobCreationRequest` beside `timeout`, as keyword arguments of a client's methods.
+
+    The `timeout` of a method is the deadline of its HTTP requests. A job's own `timeout` needs a `JobCreationRequest`.
+    """
+
+    targets: Iterable[str] | None
+
+
+class AllFields(RequestFields, JobFields, total=False):
+    """All fields of `JobCreationRequest`."""
