@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+from typing_extensions import TypedDict
 
 from scrape_do_celery.models import STATUS_SPELLINGS, JobStatus
 from scrape_do_celery.models.fields import assume_utc
@@ -17,7 +19,7 @@ JobOrder = Literal["start_time_desc", "start_time_asc"]
 StatusWord = Literal["queuing", "queued", "pending", "rotating", "success", "error", "canceled"]
 
 
-class JobFilters(TypedDict, total=False):
+class JobFilters(TypedDict, total=False, closed=True):
     """Filters of the job list. A time without a zone is UTC; fractions of a second are cut off."""
 
     page_size: int

@@ -1,11 +1,14 @@
 """The fields of requests as keyword arguments and dicts, for editors and type checkers.
 
-Tests compare these classes with the models, which describe the fields.
+Tests compare these classes with the models, which describe the fields. A `closed` class has no other keys; without this
+word, ty takes any keyword.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal
+
+from typing_extensions import TypedDict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
     from .requests import PluginRequest
 
 
-class RenderFields(TypedDict, total=False):
+class RenderFields(TypedDict, total=False, closed=True):
     """The fields of `RenderOptions`, as keyword arguments or as a dict."""
 
     block_resources: bool | None
@@ -33,7 +36,7 @@ class RenderFields(TypedDict, total=False):
     extra: Mapping[str, Any] | None
 
 
-class PluginFields(TypedDict):
+class PluginFields(TypedDict, closed=True):
     """The fields of a plugin's request, as a dict."""
 
     key: str
@@ -71,7 +74,7 @@ class RequestFields(OptionFields, total=False):
     timeout: int | None
 
 
-class JobFields(OptionFields, total=False):
+class JobFields(OptionFields, total=False, closed=True):
     """The fields of `JobCreationRequest` beside `timeout`, as keyword arguments of a client's methods.
 
     The `timeout` of a method is the deadline of its HTTP requests. A job's own `timeout` needs a `JobCreationRequest`.
@@ -80,5 +83,7 @@ class JobFields(OptionFields, total=False):
     targets: Iterable[str] | None
 
 
-class AllFields(RequestFields, JobFields, total=False):
+class AllFields(RequestFields, total=False, closed=True):
     """All fields of `JobCreationRequest`."""
+
+    targets: Iterable[str] | None

@@ -105,6 +105,7 @@ def test_request_reads_well():
     assert repr(Click("#a", extra={"New": 1})) == "Click(selector='#a', extra=['New'])"
 
 
+@settings(deadline=None)
 @given(st.lists(fitting_actions, max_size=4))
 def test_actions_survive_every_form(actions):
     one = request(*actions)

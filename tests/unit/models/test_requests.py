@@ -108,6 +108,7 @@ def test_plugin():
     plugin = JobCreationRequest(plugin=PluginRequest(key="amazon/pdp", params=params))
     assert plugin.to_wire() == {"Plugin": {"Key": "amazon/pdp", "Params": params}}
     assert JobCreationRequest.model_validate(plugin.to_wire()) == plugin
+    assert plugin.plugin.to_wire() == plugin.to_wire()["Plugin"]
     assert (plugin.size, plugin.estimated_credits()) == (1, 10)
     assert "params" in refusal(targets=None, plugin={"key": "k", "params": []})
     assert "key" in refusal(targets=None, plugin={"key": "", "params": [{}]})
