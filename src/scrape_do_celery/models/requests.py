@@ -100,6 +100,9 @@ class JobCreationRequest(OpenRequestModel):
     #: headers of the calls to `webhook_url`
     webhook_headers: HeaderMap | None = Field(default=None, repr=False)
 
+    # A signature takes the fields of a request, and a whole request would arrive as a dict of targets.
+    __json__ = None  # type: ignore[assignment]
+
     def __init__(self, **fields: Unpack[AllFields]) -> None:
         super().__init__(**fields)
 

@@ -232,6 +232,10 @@ class RequestModel(BaseModel):
         """Return the JSON object that the API takes, under its names and without unset fields."""
         return self.to_record()
 
+    def __json__(self) -> dict[str, Any]:
+        """Return the form for Celery's JSON, so that signatures in a canvas take models as well as dicts."""
+        return self.to_record()
+
 
 class OpenRequestModel(RequestModel):
     """The base class of what we send with fields that are newer than this package."""

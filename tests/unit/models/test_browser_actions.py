@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kombu.utils.json import dumps, loads
 from pydantic import ValidationError
 from scrape_do.models import browser_actions as peer
 
@@ -119,6 +120,14 @@ def test_actions_survive_every_form(actions):
     assert copy.deepcopy(one) == one
     if record == one.to_wire():
         assert JobCreationRequest.model_validate(one.to_wire()) == one
+
+
+def test_models_are_json_of_celery():
+    render = Render(actions=[Click("#a", extra={"Button": 2})], extra={"Width": 5})
+    assert Render.model_validate(loads(dumps({"render": render}))["render"]) == render
+    # A whole request would be taken for targets.
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        dumps({"targets": request()})
 
 
 @settings(max_examples=300, deadline=None)
