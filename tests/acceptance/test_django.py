@@ -345,7 +345,7 @@ def test_check_names_a_wrong_key(project):
     settings = project.folder / "config" / "settings.py"
     settings.write_text(settings.read_text() + '\nSCRAPE_DO |= {"REDIS_ULR": "x", "queue": "q", "LEASE_SECONDS": -1}\n')
     said = project.manage("check", code=1)
-    assert "SCRAPE_DO['REDIS_ULR']: unknown argument; did you mean redis_url?" in said
+    assert "SCRAPE_DO['REDIS_ULR']: unknown key; did you mean REDIS_URL?" in said
     assert "SCRAPE_DO['queue']: write the key in capitals: QUEUE" in said
     assert "SCRAPE_DO['LEASE_SECONDS']" in said
 

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+#: The arguments of `enqueue` and `enqueue_many` beside the options, which a wrong name may mean.
+_KEYWORDS: Final = ("idempotency_key", "run_id", "on_success", "on_failure", "settings")
+_KEYWORDS_OF_MANY: Final = ("idempotency_keys", "run_ids", *_KEYWORDS[2:])
 #: Seconds for which a call in a transaction waits for a look at the store that it can go without.
 _LOOK: Final = 1.0
 
@@ -70,7 +73,7 @@ class StartCall:
         Raises:
             ValueError: an argument is wrong.
         """
-        spec = RunSpec.from_arguments(targets, **options)
+        spec = RunSpec.from_arguments(targets, _KEYWORDS, **options)
         key, canvas = check_key(ids[0]), callback_canvas(*callbacks)
         return cls(AppContext.for_app(settings=settings), [_make_run(spec, key, canvas, ids[1])])
 
@@ -89,7 +92,7 @@ class StartCall:
         Raises:
             ValueError: an argument is wrong.
         """
-        specs = read_specs(requests, options)
+        specs = read_specs(requests, _KEYWORDS_OF_MANY, options)
         keys = map(check_key, one_for_each(specs, ids[0], "idempotency_keys", "keys"))
         run_ids = one_for_each(specs, ids[1], "run_ids", "ids")
         canvas = callback_canvas(*callbacks)
