@@ -33,8 +33,8 @@ CALLS = {
 OF_EACH = {"geo_cod": "geo_code", "max_wiat": "max_wait", "GeoCod": "geo_code", "on_succes": "on_success"}
 OF_ONE = {"idempotency_ky": "idempotency_key", "runid": "run_id"}
 MISSPELT = {
-    "enqueue": {**OF_EACH, **OF_ONE, "setings": "settings"},
-    "aenqueue": {**OF_EACH, **OF_ONE, "setings": "settings"},
+    "enqueue": {**OF_EACH, **OF_ONE, "settinggs": "settings"},
+    "aenqueue": {**OF_EACH, **OF_ONE, "settinggs": "settings"},
     "enqueue_many": {**OF_EACH, "idempotency_key": "idempotency_keys", "run_id": "run_ids"},
     "enqueue_many of nothing": OF_EACH,
     "scheduled_run": {**OF_EACH, "if_runing": "if_running", "credential": "credentials"},
@@ -69,11 +69,11 @@ def test_misspelt_value_names_the_right_one():
 
 
 def test_misspelt_key_of_a_framework_s_dict_names_the_right_key():
-    found = problems_of({"REDIS_ULR": "x", "TOKN": "secret", "MIROR": True, "ZZZ": 1, "queue": "q"}, ["MIRROR"])
+    found = problems_of({"REDIS_ULR": "x", "TOKN": "secret", "MIRRROR": True, "ZZZ": 1, "queue": "q"}, ["MIRROR"])
     assert found == {
         "REDIS_ULR": "unknown key; did you mean REDIS_URL?",
         "TOKN": "unknown key; did you mean API_KEY?",
-        "MIROR": "unknown key; did you mean MIRROR?",
+        "MIRRROR": "unknown key; did you mean MIRROR?",
         "ZZZ": "unknown key",
         "queue": "write the key in capitals: QUEUE",
     }
