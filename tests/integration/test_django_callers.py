@@ -156,6 +156,32 @@ def test_run_of_an_async_caller_shares_the_fate_of_its_transaction(server):
     assert not found["rolled back meanwhile"]
 
 
+LATE = """
+called = []
+proxy.silence()
+try:
+    with transaction.atomic():
+        row = ScrapeRun.objects.create(run_id="mine", state="queued", created="2026-01-01T00:00:00Z")
+        handle = enqueue([URL])
+        transaction.on_commit(lambda: called.append(1))
+except StoreUnavailableError as error:
+    found["named"] = error.run_id == handle.run_id
+found["row"], found["called"] = ScrapeRun.objects.filter(run_id="mine").exists(), called
+proxy.speak()
+found["same"] = enqueue([URL], run_id=handle.run_id) == handle
+found["written"] = is_written(handle)
+"""
+
+
+def test_store_that_is_silent_at_the_commit_leaves_the_rows_and_names_the_run(server):
+    found = run_project(server, LATE)
+    assert found["named"]
+    assert found["row"]
+    assert found["called"] == []
+    assert found["same"]
+    assert found["written"]
+
+
 REPEATS = """
 def refuse(call, *args, **options):
     try:
