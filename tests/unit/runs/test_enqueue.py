@@ -476,9 +476,10 @@ def test_a_store_that_is_away_leaves_a_given_id_to_the_commit(step_harness, tran
     def refuse(commands):
         raise StoreUnavailableError("away", "LOADING")
 
-    monkeypatch.setattr(step_harness.app_context.store, "run_all", refuse)
-    assert transactions.enqueue("a", [URL], run_id="order-1").run_id == "order-1"
-    monkeypatch.undo()
+    # Without this context, `undo` would also take back the recorder of messages.
+    with monkeypatch.context() as patched:
+        patched.setattr(step_harness.app_context.store, "run_all", refuse)
+        assert transactions.enqueue("a", [URL], run_id="order-1").run_id == "order-1"
     transactions.commit("a")
     assert step_harness.run_ids() == {"order-1"}
 
