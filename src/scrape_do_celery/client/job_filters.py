@@ -9,10 +9,10 @@ from typing_extensions import TypedDict
 
 from scrape_do_celery.models import STATUS_SPELLINGS, JobStatus
 from scrape_do_celery.models.fields import assume_utc
-from scrape_do_celery.models.wire import suggest_name
+from scrape_do_celery.name_hints import suggest_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 MAX_PAGE_SIZE: Final = 100
 JobOrder = Literal["start_time_desc", "start_time_asc"]
@@ -38,7 +38,7 @@ def write_filters(filters: JobFilters) -> dict[str, str]:
         TypeError: the API has no such filter.
     """
     if unknown := [name for name in filters if name not in _WRITERS]:
-        hints = (f"{name!r}{suggest_name(name, {known: known for known in _WRITERS})}" for name in unknown)
+        hints = (f"{name!r}{suggest_name(name, _WRITERS)}" for name in unknown)
         raise TypeError(f"unknown filter of the job list: {'; '.join(hints)}; known are {', '.join(_WRITERS)}")
     return {name: _WRITERS[name](name, value) for name, value in filters.items() if value is not None}
 
@@ -55,19 +55,17 @@ def _write_number(name: str, value: Any, high: float = float("inf")) -> str:
 
 def _write_status(name: str, value: Any) -> str:
     # The API takes its own words. Other spellings, which answers may have, only give a hint.
-    known: dict[str, str] = {**STATUS_SPELLINGS, **{word: word for word in JobStatus}}
-    return _write_word(name, value, tuple(JobStatus), known)
+    return _write_word(name, value, tuple(JobStatus), STATUS_SPELLINGS)
 
 
 def _write_order(name: str, value: Any) -> str:
-    words = get_args(JobOrder)
-    return _write_word(name, value, words, {word: word for word in words})
+    return _write_word(name, value, get_args(JobOrder), {})
 
 
-def _write_word(name: str, value: Any, words: tuple[str, ...], hints: dict[str, str]) -> str:
+def _write_word(name: str, value: Any, words: tuple[str, ...], others: Mapping[str, str]) -> str:
     if value in words:
         return str(value)
-    hint = suggest_name(value, hints) if isinstance(value, str) else ""
+    hint = suggest_name(value, words, others=others) if isinstance(value, str) else ""
     raise ValueError(f"{name} must be one of {', '.join(words)}{hint}")
 
 

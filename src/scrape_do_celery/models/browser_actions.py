@@ -17,8 +17,10 @@ from pydantic import (
     WrapValidator,
 )
 
+from scrape_do_celery.name_hints import suggest_name
+
 from .sendable import SendableText, Whole, is_kept
-from .wire import OpenRequestModel, suggest_name
+from .wire import OpenRequestModel
 
 if TYPE_CHECKING:
     from pydantic import ValidatorFunctionWrapHandler
@@ -56,9 +58,10 @@ class ActionModel(OpenRequestModel):
         def __init__(self, **fields: Any) -> None: ...
 
     @classmethod
-    def _hint_at_field(cls, key: str) -> str:
+    def _known_names(cls) -> dict[str, str]:
         # Dicts of actions are written in the API's form.
-        return suggest_name(key, {name: str(field.alias) for name, field in cls._named_fields().items()})
+        fields = cls.model_fields.items()
+        return {spelt: str(field.alias) for name, field in fields for spelt in (name, str(field.alias))}
 
     def find_concerns(self) -> Iterator[str]:
         """Yield what the API may refuse or ignore."""
@@ -244,7 +247,7 @@ def _with_known_name(action: Any) -> Any:
     if not isinstance(name, str):
         raise ValueError("has no Action; the actions are " + ", ".join(ACTION_CLASSES))  # noqa: TRY004
     if name not in ACTION_CLASSES:
-        raise ValueError(f"no such Action{suggest_name(name, {known: known for known in ACTION_CLASSES})}")
+        raise ValueError(f"no such Action{suggest_name(name, ACTION_CLASSES)}")
     # Pydantic reads any mapping as a model only if it is a dict.
     return dict(action)
 

@@ -9,11 +9,9 @@ from pydantic import Field, field_validator
 
 from .browser_actions import CheckedAction  # noqa: TC001 (pydantic reads it)
 from .sendable import SendableText, Whole, as_list, show_range
-from .wire import OpenRequestModel, suggest_name
+from .wire import OpenRequestModel
 
 if TYPE_CHECKING:
-    from pydantic.fields import FieldInfo
-
     from .request_fields import RenderFields
 
 #: Bounds of `custom_wait`, in milliseconds. The figures are from the peer SDK.
@@ -54,12 +52,8 @@ class RenderOptions(OpenRequestModel):
         super().__init__(**fields)
 
     @classmethod
-    def _named_fields(cls) -> dict[str, FieldInfo]:
-        return super()._named_fields() | {"actions": cls.model_fields["play_with_browser"]}
-
-    @classmethod
-    def _hint_at_field(cls, key: str) -> str:
-        return suggest_name(key, {"actions": "actions"}) or super()._hint_at_field(key)
+    def _known_names(cls) -> dict[str, str]:
+        return {**super()._known_names(), "actions": "actions"}
 
     @classmethod
     def _read_fields(cls, data: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from .urls import why_no_target
 from .wire import OpenRequestModel, RequestModel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from .request_fields import AllFields
 
@@ -107,10 +107,9 @@ class JobCreationRequest(OpenRequestModel):
         super().__init__(**fields)
 
     @classmethod
-    def _hint_at_field(cls, key: str) -> str:
-        if key == "actions" or key in RenderOptions.model_fields:
-            return "; put this field into render"
-        return super()._hint_at_field(key)
+    def _hint_at_field(cls, key: str, known: Mapping[str, str]) -> str:
+        is_for_render = key == "actions" or key in RenderOptions.model_fields
+        return "; put this field into render" if is_for_render else super()._hint_at_field(key, known)
 
     @field_validator("targets", mode="before")
     @classmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -18,6 +17,8 @@ from pydantic import (
 )
 from pydantic.functional_validators import ModelWrapValidatorHandler  # noqa: TC002 (pydantic reads it)
 
+from scrape_do_celery.name_hints import suggest_name
+
 from .concerns import GatheredConcerns, note_concerns
 from .fields import Status, Time, assume_utc
 from .ids import same_id
@@ -27,9 +28,8 @@ from .sendable import is_kept, is_said, why_no_json
 from .statuses import FAILURES, JobStatus, is_terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import timedelta
-
-    from pydantic.fields import FieldInfo
 
 _ACRONYMS = {"id": "ID", "ids": "IDs", "url": "URL", "json": "JSON"}
 #: Keys of pages. A page may hold lone surrogates, and is kept unchanged.
@@ -196,25 +196,35 @@ class RequestModel(BaseModel):
 
     @classmethod
     def _read_fields(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """Return the fields that a caller gave, under names that the model has.
+        """Return the fields that a caller gave, under names of the model's fields.
 
         Raises:
             ValueError: the model has no such field.
         """
-        known = cls._named_fields()
-        if unknown := [str(key) for key in data if key not in known]:
-            raise ValueError("; ".join(f"no field {key!r}{cls._hint_at_field(key)}" for key in unknown))
+        cls.refuse_unknown(data)
         return data
 
     @classmethod
-    def _named_fields(cls) -> dict[str, FieldInfo]:
-        """Return the fields under each of their names."""
-        fields = cls.model_fields.items()
-        return {spelt: field for name, field in fields for spelt in (name, str(field.alias))}
+    def refuse_unknown(cls, names: Iterable[Any], options: Iterable[str] = ()) -> None:
+        """Refuse names that no field has. `options` are further names that the caller may write.
+
+        Raises:
+            ValueError: a name is unknown. The text suggests the nearest known name.
+        """
+        known = cls._known_names() | {name: name for name in options}
+        kind = "option" if options else "field"
+        unknown = [str(key) for key in names if key not in known]
+        if unknown:
+            raise ValueError("; ".join(f"no {kind} {key!r}{cls._hint_at_field(key, known)}" for key in unknown))
 
     @classmethod
-    def _hint_at_field(cls, key: str) -> str:
-        return suggest_name(key, {spelt: name for name in cls.model_fields for spelt in (name, wire_name(name))})
+    def _known_names(cls) -> dict[str, str]:
+        """Return each name that a field may be written with, and the name that a hint shows for it."""
+        return {spelt: name for name, field in cls.model_fields.items() for spelt in (name, str(field.alias))}
+
+    @classmethod
+    def _hint_at_field(cls, key: str, known: Mapping[str, str]) -> str:
+        return suggest_name(key, (), others=known)
 
     def find_faults(self) -> Iterator[str]:
         """Yield the faults of several fields together, for which the request is refused."""
@@ -278,13 +288,6 @@ class OpenRequestModel(RequestModel):
         yield from ((name, value) for name, value in super().__repr_args__() if value is not None)
         if self.extra:
             yield "extra", sorted(self.extra)
-
-
-def suggest_name(word: str, known: dict[str, str]) -> str:
-    """Return a hint at the known word that is closest to `word`; empty if none is close."""
-    lower = {key.lower(): name for key, name in known.items()}
-    close = difflib.get_close_matches(word.lower(), lower, n=1)
-    return f", did you mean {str(lower[close[0]])!r}?" if close else ""
 
 
 def _with_ids(data: Any, asked: Mapping[str, str]) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def test_plugin():
     assert "params" in refusal(targets=None, plugin={"key": "k", "params": []})
     assert "key" in refusal(targets=None, plugin={"key": "", "params": [{}]})
     assert "JSON cannot write" in refusal(targets=None, plugin={"key": "k", "params": [{"a": float("nan")}]})
-    assert "did you mean 'params'" in refusal(targets=None, plugin={"key": "k", "param": [{}]})
+    assert "did you mean params" in refusal(targets=None, plugin={"key": "k", "param": [{}]})
 
 
 @pytest.mark.parametrize(
@@ -378,12 +378,12 @@ def test_valid_options_are_accepted(options):
 @pytest.mark.parametrize(
     ("key", "hint"),
     [
-        ("target", "did you mean 'targets'?"),
-        ("geocode", "did you mean 'geo_code'?"),
+        ("target", "did you mean targets?"),
+        ("geocode", "did you mean geo_code?"),
         ("webhook", "no field 'webhook'"),
         ("customwait", "no field 'customwait'"),
         ("custom_wait", "put this field into render"),
-        ("SessionId", "did you mean 'session_id'?"),
+        ("SessionId", "did you mean session_id?"),
         ("actions", "put this field into render"),
         ("zzz", "no field 'zzz' ["),
     ],
