@@ -7,9 +7,9 @@ from .browser_actions import *  # noqa: F403
 from .ids import read_id, same_id
 from .jobs import *  # noqa: F403
 from .parsing import parse_answer
-from .render import Render, RenderOptions
+from .render import Render, RenderFields, RenderOptions
 from .repairs import collect_defaults
-from .request_fields import JobFields, PluginFields, RenderFields, RequestFields
+from .request_fields import JobFields, PluginFields, RequestFields
 from .requests import MAX_TARGETS_PER_JOB, JobCreationRequest, PluginRequest
 from .results import *  # noqa: F403
 from .statuses import STATUS_SPELLINGS, TERMINAL, JobStatus, is_known_status, is_terminal, read_status

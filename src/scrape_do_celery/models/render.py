@@ -6,16 +6,37 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from pydantic import Field, field_validator
+from typing_extensions import TypedDict
 
 from .browser_actions import CheckedAction  # noqa: TC001 (pydantic reads it)
 from .sendable import SendableText, Whole, as_list, show_range
 from .wire import OpenRequestModel
 
 if TYPE_CHECKING:
-    from .request_fields import RenderFields
+    from collections.abc import Sequence
+
+    from .browser_actions import BrowserAction
 
 #: Bounds of `custom_wait`, in milliseconds. The figures are from the peer SDK.
 _WAIT_BOUNDS = (0, 35_000)
+
+
+class RenderFields(TypedDict, total=False, closed=True):
+    """The fields of `RenderOptions`, as keyword arguments or as a dict. A test compares it with the model."""
+
+    block_resources: bool | None
+    wait_until: Literal["domcontentloaded", "networkidle0", "networkidle2", "load"] | None
+    custom_wait: int | None
+    wait_selector: str | None
+    actions: Sequence[BrowserAction | Mapping[str, Any]] | None
+    play_with_browser: Sequence[BrowserAction | Mapping[str, Any]] | None
+    return_json: bool | None
+    show_websocket_requests: bool | None
+    show_frames: bool | None
+    screenshot: bool | None
+    full_screenshot: bool | None
+    particular_screenshot: str | None
+    extra: Mapping[str, Any] | None
 
 
 class RenderOptions(OpenRequestModel):

@@ -11,29 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from typing_extensions import TypedDict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
-    from .browser_actions import BrowserAction
-    from .render import RenderOptions
+    from .render import RenderFields, RenderOptions
     from .requests import PluginRequest
-
-
-class RenderFields(TypedDict, total=False, closed=True):
-    """The fields of `RenderOptions`, as keyword arguments or as a dict."""
-
-    block_resources: bool | None
-    wait_until: Literal["domcontentloaded", "networkidle0", "networkidle2", "load"] | None
-    custom_wait: int | None
-    wait_selector: str | None
-    actions: Sequence[BrowserAction | Mapping[str, Any]] | None
-    play_with_browser: Sequence[BrowserAction | Mapping[str, Any]] | None
-    return_json: bool | None
-    show_websocket_requests: bool | None
-    show_frames: bool | None
-    screenshot: bool | None
-    full_screenshot: bool | None
-    particular_screenshot: str | None
-    extra: Mapping[str, Any] | None
 
 
 class PluginFields(TypedDict, closed=True):

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 from pydantic import Field, JsonValue, ValidationInfo, field_serializer, field_validator
 
 from .render import RenderOptions
-from .request_concerns import find_request_concerns
 from .sendable import (
     SAID,
     HeaderMap,
@@ -18,6 +17,7 @@ from .sendable import (
     as_list,
     is_kept,
     join_faults,
+    show_range,
     why_no_header_value,
     why_no_text,
 )
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 #: Targets of one job at most, a limit of the API. A run with more targets has several jobs.
 MAX_TARGETS_PER_JOB = 1000
 
+#: Bounds of numbers. The vendor says that times have bounds; all figures are from the peer SDK.
+_BOUNDS = {"timeout": (5_000, 120_000), "retry_timeout": (5_000, 55_000), "session_id": (0, 1_000_000)}
+_WITHOUT_BODY = (None, "GET", "HEAD")
 _PLUGIN_CREDITS = 10
 # Credits of a task by (super, render).
 _CREDITS = {(False, False): 1, (False, True): 5, (True, False): 10, (True, True): 25}
@@ -166,8 +169,24 @@ class JobCreationRequest(OpenRequestModel):
             yield "regional_geo_code needs super=True"
 
     def find_concerns(self) -> Iterator[str]:
-        """Yield what the API may refuse or ignore."""
-        return find_request_concerns(self)
+        """Yield what the API may refuse or ignore, by rules that nothing proves on the server."""
+        for name, (low, high) in _BOUNDS.items():
+            unit = "a number" if name == "session_id" else "milliseconds"
+            if concern := show_range(name, getattr(self, name), low, high, unit):
+                yield concern
+        if self.body is not None and self.method in _WITHOUT_BODY:
+            yield (
+                f"body is sent with {self.method or 'GET'}, and most servers ignore it; "
+                "set method='POST' if the server must read the body"
+            )
+        if self.headers and self.set_cookies:
+            yield "set_cookies: the API probably ignores it beside headers; put a Cookie into headers instead"
+        if self.render is not None and self.retry_timeout is not None:
+            yield "retry_timeout: the API probably ignores it beside render; leave it out"
+        if self.geo_code is not None and self.regional_geo_code is not None:
+            yield "geo_code: the API probably follows only one of geo_code and regional_geo_code; keep one of them"
+        if self.geo_code is not None and self.plugin and any(one.get("geocode") for one in self.plugin.params):
+            yield "geo_code: the API probably follows the geocode of a plugin's parameter set instead; keep one of them"
 
     @field_serializer("session_id", when_used="json-unless-none")
     def _session_as_text(self, value: int) -> str:
