@@ -160,6 +160,7 @@ def test_celery_needs_another_server_than_the_cluster(sandbox, tmp_path):
             pipeline.enqueue(["https://a.example/1"])
 
 
+@pytest.mark.long
 def test_a_process_that_only_reads_needs_no_broker(celery_servers, sandbox, tmp_path):
     """Read a run in processes that know only the cluster, by the commands of the package and of Celery."""
     with (

@@ -18,6 +18,7 @@ def lines_about_refusals(pipeline):
     return [line for line in told.stdout.splitlines() if any(word in line for word in REFUSED)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("account", ["", "shop"])
 def test_the_refusal_of_a_replaced_token_is_told_until_workers_have_the_new_one(pipeline, sandbox, eventually, account):
     sandbox.configure(token=GOOD)

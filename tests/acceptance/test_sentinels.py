@@ -202,6 +202,7 @@ def test_a_worker_whose_sentinels_do_not_know_the_name_ends_with_its_reason(grou
         assert [one.strip(":") for one in faults] == [f"SCRAPE_DO_{setting.upper()}"]
 
 
+@pytest.mark.long
 def test_a_wrong_name_is_told_once_for_each_place_that_has_it(group, sandbox, tmp_path):
     """Derive the broker and the results from the store's URL, and name the broker by another URL then."""
     with open_pipeline(group, sandbox, tmp_path) as pipeline:

@@ -322,22 +322,6 @@ def test_run_is_bought_and_fetched_through_the_proxy(pipeline, egress, inspected
     assert PASSWORD not in repr(pipeline.settings) + str(pipeline.settings)
 
 
-def test_dead_proxy_is_named_to_every_reader(pipeline, eventually):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    pipeline.values["proxy"] = f"http://{USERINFO}@127.0.0.1:{port}"
-    pipeline.work()
-    handle, through = pipeline.enqueue(["https://a.example/1"]), f"no answer through the proxy 127.0.0.1:{port}: "
-    waiting_for = eventually(lambda: handle.status.waiting_for)
-    assert (waiting_for.kind, through in waiting_for.text) == ("api_unreachable", True)
-    log, (failed, text) = pipeline.log.read_text(), doctor(pipeline)
-    assert through in log
-    assert "SCRAPE_DO_PROXY: the API at" in failed
-    assert failed.count(f"127.0.0.1:{port}") == 1
-    assert "SCRAPE_DO_API_URL: " not in text
-    assert not any(secret in log + text + waiting_for.text for secret in SECRETS)
-
-
 @pytest.mark.long
 def test_worker_without_its_file_of_authorities_does_not_start(pipeline):
     pipeline.values["ca_file"] = "/no/such/file.pem"
