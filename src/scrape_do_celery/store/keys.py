@@ -209,7 +209,7 @@ class Keys(PrivateValues):
         """Return the key of the purchases that the API rejected -> when to search for their jobs."""
         return f"{self.prefix}:rejected:{account}"
 
-    @holds("hash", retention.BREAKER_TTL)
+    @holds("hash", Expiry.BREAKER)
     def breaker(self, account: str) -> str:
         """Return the key of the breaker: which token is refused and since when, and the time of the next try."""
         return f"{self.prefix}:breaker:{account}"

@@ -27,6 +27,7 @@
   breaker verdict is '' (closed), 'probe' (this claim tries the token), 'over' (the breaker was open for too
   long) or 'other_account' (the part belongs to another account, and must end).
 ]]
+--- @include lib/breaker
 --- @include lib/clock
 --- @include lib/due
 --- @include lib/encryption
@@ -105,10 +106,7 @@ if part.token ~= token then
     redis.call('HSET', part_key, 'held_by', account)
     return {'paused'}
   end
-  if verdict == 'probe' or verdict == 'over' then
-    redis.call('HSET', breaker_key, 'grace', auth_grace)
-    redis.call('EXPIRE', breaker_key, BREAKER_TTL)
-  end
+  if verdict == 'probe' or verdict == 'over' then keep_breaker(breaker_key, auth_grace) end
   -- Readers of the status must not take the refusal of an earlier token for one of this step's.
   local held_by = is_unbound and part.account and part.account ~= account and account or ''
   if (part.held_by or '') ~= held_by then set_or_clear(part_key, 'held_by', held_by) end

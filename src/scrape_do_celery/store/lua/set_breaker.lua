@@ -6,6 +6,7 @@
 
   Returns 1 if that changed something, else 0.
 ]]
+--- @include lib/breaker
 --- @include lib/clock
 --- @include lib/memory
 --- @include lib/watched
@@ -20,6 +21,6 @@ if is_new == 1 then
   local _, most = read_watched(prefix, t)
   redis.call('HSET', breaker_key, 'next', format_time(t + probe_delay), 'watched', format_time(most))
 end
-redis.call('HSET', breaker_key, 'token', token, 'grace', auth_grace)
-redis.call('EXPIRE', breaker_key, BREAKER_TTL)
+redis.call('HSET', breaker_key, 'token', token)
+keep_breaker(breaker_key, auth_grace)
 return is_new
