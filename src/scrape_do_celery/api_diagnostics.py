@@ -125,8 +125,9 @@ def _describe_refusal(refusal: TokenRefusal) -> Finding:
 def _describe_other_token(refusal: TokenRefusal) -> Finding:
     return Finding(
         WARNING,
-        f"workers try another token than that of this process, and the API refuses it{spell_since(refusal.since)} "
-        f"(account {refusal.account}): if that token was replaced, start each worker again with the new one"
+        f"workers lately tried another token than that of this process, and the API refuses it"
+        f"{spell_since(refusal.since)} (account {refusal.account}): if that token was replaced, start each worker that "
+        f"still has it again with the new one"
         f"{describe_grace(refusal.fails_at, refusal.now)}",
     )
 

@@ -39,7 +39,7 @@ def test_the_refusal_of_a_replaced_token_is_told_until_workers_have_the_new_one(
     reader = pipeline.handle(handle.run_id)
     assert "the API refuses another token than that of this process" in reader.status.waiting_for.text
     (line,) = lines_about_refusals(pipeline)
-    assert line.startswith("warning  workers try another token than that of this process")
+    assert line.startswith("warning  workers lately tried another token than that of this process")
 
     old.terminate()
     old.wait(30)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from scrape_do_celery.store.commands.limits import LONGEST_PROBE
 from scrape_do_celery.store.commands.stats import ReadClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from scrape_do_celery.store.client import Store
+
+#: Seconds after which a try that is due has not come: no run waits for the token, or no worker has it any more.
+_LATE: Final = 10.0
 
 
 class TokenRefusal(NamedTuple):
@@ -30,7 +32,7 @@ class TokenRefusal(NamedTuple):
     @property
     def is_tried(self) -> bool:
         """Whether runs wait for the token and a worker still has it: each step that waits tries the token in turn."""
-        return self.now < self.next_try + LONGEST_PROBE
+        return self.now < self.next_try + _LATE
 
 
 def read_refusal(store: Store, account: str) -> TokenRefusal | None:
