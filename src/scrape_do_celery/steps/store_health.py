@@ -117,7 +117,7 @@ class StoreHealth:
         except ResponseError:
             return ""
         if server.get("redis_mode") == "cluster":
-            # The slot may move to a node that syncs no write, and a replica that this node does not count may take over.
+            # The slot may move to a node that syncs no write, and a replica that is not counted here may take over.
             return ""
         # A replica that takes over may lack the last writes, even if the server synced every write. A replica that
         # was cut off may come back within the life of the backlog, and take over before it is counted again.
