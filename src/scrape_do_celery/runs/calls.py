@@ -15,6 +15,7 @@ from scrape_do_celery.runs.context import ONCE_MORE, AppContext
 from scrape_do_celery.runs.drafts import create_draft
 from scrape_do_celery.runs.stand_in_producers import CallProducer, message_options
 from scrape_do_celery.runs.store_guard import check_start
+from scrape_do_celery.store.commands.creation import DisownMessage
 from scrape_do_celery.store.commands.stats import ReadClock
 
 if TYPE_CHECKING:
@@ -141,8 +142,18 @@ class _Draft:
         return {**body, "args": args, "kwargs": kwargs} if isinstance(body, dict) else (args, kwargs, *body[2:])
 
     def ensure_written(self) -> None:
-        """Write the draft if the app has a `send_task` that publishes without Celery's producer."""
+        """Write the draft if the app has a `send_task` that publishes without Celery's producer.
+
+        The message is out, and names a run with the id of the call. Its step waits for the record. If the idempotency
+        key of the call has another run, the step must not wait for ever, nor fail.
+        """
+        if self._arguments is not None:
+            return
+        is_named_by_call = self.run_id is None
         self.prepare_body(((), {}), {})
+        if is_named_by_call and self.run_id not in {None, self._task_id}:
+            with self._app_context.limited_call([self._task_id]):
+                self._app_context.store.run(DisownMessage(self._task_id))
 
     def _write(self, options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         app_context, (args, kwargs) = self._app_context, self._given
