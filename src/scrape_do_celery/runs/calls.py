@@ -15,6 +15,7 @@ from scrape_do_celery.runs.context import ONCE_MORE, AppContext
 from scrape_do_celery.runs.drafts import create_draft
 from scrape_do_celery.runs.stand_in_producers import CallProducer, message_options
 from scrape_do_celery.runs.store_guard import check_start
+from scrape_do_celery.runs.subscriptions import subscribe_in_time
 from scrape_do_celery.store.commands.creation import DisownMessage
 from scrape_do_celery.store.commands.stats import ReadClock
 
@@ -58,11 +59,8 @@ def publish_call(  # noqa: PLR0913 (the arguments of Celery's `apply_async`)
     options |= message_reprs(kwargs.get("run_id", task_id), shown)
     draft = _Draft(app_context, task_id, args, kwargs, dict(options))
     options |= {"producer": CallProducer(_find_producer(app_context, options), draft.prepare_body)}
-    if draft.run_id is None and task.app.current_worker_task is None:
-        # Celery subscribes to the result before it publishes, without a deadline. A store that hangs, often on the same
-        # server, must end the call in time.
-        with app_context.limited_call([task_id]):
-            app_context.store.run(ReadClock())
+    if task.app.current_worker_task is None:
+        _check_servers(app_context, task_id, draft, is_awaited=not options.get("ignore_result", task.ignore_result))
     failure = None
     try:
         # The app's own methods and receivers see the id instead of the request.
@@ -86,6 +84,19 @@ def publish_call(  # noqa: PLR0913 (the arguments of Celery's `apply_async`)
     if failure is not None:
         raise failure
     return task.AsyncResult(task_id)
+
+
+def _check_servers(app_context: AppContext, task_id: str, draft: _Draft, *, is_awaited: bool) -> None:
+    """Try the servers that Celery would wait for without a deadline, before anything is written.
+
+    Raises:
+        StoreUnavailableError: the store or the result backend did not answer in time.
+    """
+    with app_context.limited_call([task_id]) as deadline:
+        if draft.run_id is None:
+            app_context.store.run(ReadClock())
+        if is_awaited:
+            subscribe_in_time(app_context.app, task_id, deadline.left)
 
 
 def _find_producer(app_context: AppContext, options: dict[str, Any]) -> Any:
