@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks for a record, at first and at most.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
-#: Seconds of a wait after another wait was in vain, and seconds for which waits are so short.
-_SHORT_WAIT, _IN_VAIN_FOR = 0.5, 60.0
+#: Seconds of a wait after another wait found no record, and seconds for which waits are that short.
+_SHORT_WAIT, _SHORT_FOR = 0.5, 60.0
 
 
 def start_called_run(task: Task, run_id: str | None, args: tuple[Any, ...], request: dict[str, Any]) -> NoReturn:
@@ -86,7 +86,7 @@ def _park_caller(app_context: AppContext, run_id: str, task_id: str, canvas: dic
 class _LateRecords:
     """The wait for records that are written after their messages, by an app that publishes in its own way.
 
-    If a wait was in vain, the waits of the next minute are short. After a flush of the store, each message names a run
+    If a wait found no record, the waits of the next minute are short. After a flush of the store, each message names a run
     that will never exist, and a pool must not spend hours on such messages.
     """
 
@@ -100,7 +100,7 @@ class _LateRecords:
         pause = _FIRST_PAUSE
         while (accepted := accept()).result is AcceptResult.GONE:
             if (left := until - time.monotonic()) <= 0:
-                self._short_until = time.monotonic() + _IN_VAIN_FOR
+                self._short_until = time.monotonic() + _SHORT_FOR
                 break
             time.sleep(min(pause, left))
             pause = min(2 * pause, _LONGEST_PAUSE)

@@ -303,7 +303,7 @@ def test_a_message_for_a_run_that_is_gone(step_harness, scrape_task, waits):
     assert sum(waits.pauses) == pytest.approx(step_harness.settings.store_timeout)
 
 
-def test_waits_after_a_wait_in_vain_are_short(step_harness, scrape_task, waits):
+def test_waits_after_a_wait_without_a_record_are_short(step_harness, scrape_task, waits):
     for _ in range(3):
         waits.pauses.clear()
         with pytest.raises(RunNotFoundError):
