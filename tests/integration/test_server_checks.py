@@ -54,7 +54,7 @@ async def _is_healthy(url, ask):
 
 HEALTH = {
     "memory": lambda health: health.is_below(BUY_BELOW),
-    "durability": lambda health: health.is_durable(),
+    "durability": lambda health: health.find_durable_process(),
 }
 
 

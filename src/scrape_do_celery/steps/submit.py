@@ -135,7 +135,7 @@ async def _write_intent(
             estimated_credits=request.estimated_credits(),
             marker=marker,
             digests=PartDigests.from_targets(targets_of(request)),
-            durable=await context.health.is_durable(),
+            durable_process=await context.health.find_durable_process(),
             limit=settings.max_active_jobs,
         )
     )

@@ -225,7 +225,7 @@ class Keys(PrivateValues):
     @property
     @holds("hash", Expiry.NEVER)
     def clock(self) -> str:
-        """The key of the watched clock, the server's time at its last advance, and a step back that was noticed."""
+        """The key of the watched clock, the server's time at its last advance, and its last step back."""
         return f"{self.prefix}:clock"
 
     @property

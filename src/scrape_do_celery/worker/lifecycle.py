@@ -43,6 +43,26 @@ class WorkerThreads(NamedTuple):
     notifier: ChangeNotifier
 
 
+class WorkerEnding:
+    """The end of the newest worker of this process: whether a second signal has made it urgent."""
+
+    def __init__(self) -> None:
+        self._signals = 0
+
+    def note_start(self) -> None:
+        """Note that a worker starts."""
+        self._signals = 0
+
+    def note_signal(self) -> None:
+        """Note a request to end the worker."""
+        self._signals += 1
+
+    def is_hurried(self) -> bool:
+        """Return whether the worker must end without waiting."""
+        return self._signals > 1
+
+
+_ending = WorkerEnding()
 _running: list[WorkerThreads] = []
 #: The apps whose store was away when their worker started, and whether their workers consume the queue of scrapes.
 _unchecked: WeakKeyDictionary[Celery, bool] = WeakKeyDictionary()
@@ -161,6 +181,7 @@ def find_store_fault(app_context: AppContext) -> str | None:
 
 
 def _start_threads(sender: Any, **_: Any) -> None:
+    _ending.note_start()
     try:
         _start_dispatcher(sender)
     except Exception as error:
@@ -190,6 +211,7 @@ def _start_dispatcher(sender: Any) -> None:
 
 
 def _shutting_down(**_: Any) -> None:
+    _ending.note_signal()
     for threads in _running:
         for thread in threads:
             thread.stop()
@@ -198,4 +220,4 @@ def _shutting_down(**_: Any) -> None:
 
 def _close_contexts(**_: Any) -> None:
     for app in list(WorkerContext.apps()):
-        WorkerContext.close_for_app(app)
+        WorkerContext.close_for_app(app, _ending.is_hurried)
