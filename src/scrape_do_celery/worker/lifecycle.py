@@ -14,7 +14,7 @@ from scrape_do_celery.client.routes import ssl_context
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.findings import WARNING, WRONG, Finding
 from scrape_do_celery.log_fields import get_logger, log_fields
-from scrape_do_celery.runs import EAGER, AppContext, is_own_app, settings_of
+from scrape_do_celery.runs import EAGER, AppContext, is_own_app, refuse_missing_servers, settings_of
 from scrape_do_celery.sentinel_checks import check_failover, find_unknown_primaries
 from scrape_do_celery.server_checks import check_allowed_plain, check_durability, find_eviction, find_missing_rights
 from scrape_do_celery.steps.context import WorkerContext
@@ -75,6 +75,7 @@ def start(app: Celery) -> None:
     without a token, leaves our queue alone then and does its other work.
     """
     try:
+        refuse_missing_servers(app)
         settings = settings_of(app)
         if settings.api_key is None:
             _stop_consuming(
@@ -90,7 +91,7 @@ def start(app: Celery) -> None:
             _stop_consuming(app, EVENTLET)
             return
         if faults := find_unknown_primaries(app):
-            _stop_consuming(app, "; ".join(faults))
+            _stop_consuming(app, "; ".join(f"{place} {fault}" for place, fault in faults.items()))
             return
         if fault := _why_not_ours(AppContext.for_app(app)):
             _stop_consuming(app, fault)
