@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from . import jobs, results, tasks
+from . import jobs, plugin_results, rendered, results, tasks
 from .ids import read_id, same_id
 from .jobs import *  # noqa: F403
 from .parsing import parse_answer
+from .plugin_results import *  # noqa: F403
 from .render import RenderOptions
+from .rendered import *  # noqa: F403
 from .repairs import collect_defaults
 from .requests import MAX_TARGETS_PER_JOB, JobCreationRequest, PluginRequest, RequestFields
 from .results import *  # noqa: F403
@@ -37,5 +39,7 @@ __all__ = [
 ]
 # `__all__` of each module lists its public names. Star imports repeat none, so a new name is written in one file.
 __all__ += jobs.__all__
+__all__ += plugin_results.__all__
+__all__ += rendered.__all__
 __all__ += results.__all__
 __all__ += tasks.__all__
