@@ -38,13 +38,17 @@ N = TypeVar("N", int, float)
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The result of a task. `text` says whether the body travels as text or as base64."""
+    """The result of a task. `text` says whether the body travels as text or as base64.
+
+    `resolved` is the URL after redirects; empty without one.
+    """
 
     status_code: int
     headers: dict[str, str]
     body: bytes
     text: bool = True
     error: str = ""
+    resolved: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 from pydantic import ConfigDict, Field
 
 from scrape_do_celery.errors import UnreadableContentError
+from scrape_do_celery.local_variables import without_locals
 
 from .fields import Number, Text, Word, list_repair
 from .parsing import clean_json
@@ -143,6 +144,7 @@ class GoogleSearchResults(PluginPart):
     ai_overview: Annotated[AIOverview | None, FieldRepair(_refuse_part)] = None
 
     @classmethod
+    @without_locals
     def from_task(cls, task: TaskDetails) -> Self:
         """Return the results that a task of the plugin holds.
 

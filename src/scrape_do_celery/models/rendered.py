@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard
 
 from scrape_do_celery.errors import UnreadableContentError
+from scrape_do_celery.local_variables import without_locals
 
 from .contents import decode_base64
 from .fields import json_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
 __all__ = [
     "ActionResult",
@@ -130,6 +131,7 @@ class RenderedPage:
     job_id: str
 
     @classmethod
+    @without_locals
     def from_json(cls, data: Any, *, task_id: str, job_id: str) -> RenderedPage:
         """Return the answer that JSON data holds.
 
@@ -168,37 +170,38 @@ class RenderedPage:
         Raises:
             UnreadableContentError: an image is not base64, or is absent without an error.
         """
-        return tuple(self._read_items("screenshots", self._read_screenshot))
+        return self._read_items("screenshots", self._read_screenshot)
 
     @property
     def frames(self) -> tuple[PageFrame, ...]:
         """The frames inside the page; empty without `show_frames=True`."""
-        return tuple(self._read_items("frames", lambda _, item: _read_frame(item)))
+        return self._read_items("frames", lambda _, item: _read_frame(item))
 
     @property
     def network(self) -> NetworkLog:
         """The requests of the page, and the messages of its WebSockets."""
         messages = "websocketresponses" if _find_value(self.data, "websocketresponses") else "websocketrequests"
         return NetworkLog(
-            tuple(self._read_items("networkrequests", lambda _, item: _read_request(item))),
-            tuple(self._read_items(messages, lambda _, item: _read_message(item))),
+            self._read_items("networkrequests", lambda _, item: _read_request(item)),
+            self._read_items(messages, lambda _, item: _read_message(item)),
         )
 
     @property
     def action_results(self) -> tuple[ActionResult, ...]:
         """The results of the actions in `play_with_browser`."""
-        return tuple(self._read_items("actionresults", _read_action))
+        return self._read_items("actionresults", _read_action)
 
-    def _read_items(self, key: str, read: Callable[[int, Mapping[str, Any]], Any]) -> Iterator[Any]:
+    @without_locals
+    def _read_items(self, key: str, read: Callable[[int, Mapping[str, Any]], Any]) -> tuple[Any, ...]:
         items = _find_value(self.data, key)
         if items is None:
-            return
+            return ()
         if not isinstance(items, list):
             raise self._make_error(f"{key} is no list")
         for number, item in enumerate(items):
             if not isinstance(item, dict):
                 raise self._make_error(f"{key}[{number}] is no JSON object")
-            yield read(number, {_plain_key(name): value for name, value in item.items()})
+        return tuple(read(number, _plain_object(item)) for number, item in enumerate(items))
 
     def _read_screenshot(self, number: int, item: Mapping[str, Any]) -> PageScreenshot:
         image, error = item.get("image"), _read_optional(item.get("error"))

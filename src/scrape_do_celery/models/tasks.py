@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 
 from scrape_do_celery.errors import AsyncAPIError, UnreadableContentError
 from scrape_do_celery.errors.base import drop_trailing_nones
+from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.outside_text import redact_answer
 
 from .contents import (
@@ -185,6 +186,7 @@ class TaskDetails(LifecycleModel):
             return self.content
         return decode_page(self.decoded_content() or b"", find_header(self.response_headers, "content-type"))
 
+    @without_locals
     def json_content(self) -> Any:
         """Return the page as JSON data: of a plugin's answer, or of a target that answers in JSON.
 

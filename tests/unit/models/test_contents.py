@@ -50,6 +50,8 @@ def assert_names_the_task(error, expected):
     assert error.__cause__ is None
     assert error.__context__ is None
     assert SECRET not in "".join(traceback.format_exception(error)) + repr(error.args)
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if "/tests/" not in frame.f_code.co_filename]
+    assert SECRET not in repr([frame.f_locals for frame in frames])
 
 
 @pytest.mark.parametrize("content", ["", "<p>grün", "a\ud800b", "\ufeff{}", "YWJj", '<meta charset="koi8-r">ж'])

@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import pickle
+import traceback
 from contextlib import suppress
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scrape_do.models import response as peer
 
 from scrape_do_celery.errors import UnreadableContentError
 from scrape_do_celery.models import (
@@ -203,7 +206,9 @@ def test_an_image_that_is_none_names_the_task(shot, reason):
     with pytest.raises(UnreadableContentError, match=reason) as caught:
         _ = task.screenshots
     assert (caught.value.task_id, caught.value.job_id) == ("t1", "j1")
-    assert "secret-page" not in str(caught.value)
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
+    shown = [frame.f_locals for frame in frames if "/tests/" not in frame.f_code.co_filename]
+    assert "secret-page" not in f"{caught.value} {shown}"
     assert caught.value.__context__ is None
     assert json.loads(task.content)["screenShots"] == [shot]
 
@@ -255,6 +260,67 @@ def test_any_answer_is_read_or_refused_with_the_error(answer):
     for name in PARTS:
         with suppress(UnreadableContentError):
             assert isinstance(getattr(make_task(answer), name), tuple)
+
+
+def as_peer(name, items):
+    """Return the items as the peer's models of the gateway's answer read them."""
+    return [getattr(peer, name).model_validate(item) for item in items]
+
+
+words = st.text(st.characters(codec="utf-8"), max_size=8)
+maps = st.dictionaries(words, words, max_size=3)
+optional = st.none() | words
+requests = st.fixed_dictionaries(
+    {"url": words, "method": words, "status": st.integers(0, 999)},
+    optional={"request_headers": maps, "response_headers": maps, "request_body": optional, "response_body": optional},
+)
+messages = st.builds(
+    lambda kind, name, moment, code, text: {
+        "type": kind,
+        "event": {
+            "requestId": name,
+            "timestamp": moment,
+            "response": {"opcode": code, "mask": False, "payloadData": text},
+        },
+    },
+    words,
+    words,
+    st.floats(0, 1e9),
+    st.integers(0, 15),
+    words,
+)
+results = st.fixed_dictionaries(
+    {"action": words, "index": st.integers(0, 99), "success": st.booleans()},
+    optional={"error": optional.filter(lambda text: text != ""), "response": words | st.dictionaries(words, words)},
+)
+shots = st.builds(
+    lambda kind, raw: {"type": kind, "image": base64.b64encode(raw).decode()}, words, st.binary(min_size=1, max_size=20)
+)
+
+
+@given(st.lists(requests, max_size=3), st.lists(messages, max_size=3), st.lists(results, max_size=3), st.lists(shots))
+def test_the_peer_reads_the_same_values(requests, messages, results, shots):
+    answer = {"networkRequests": requests, "websocketRequests": messages, "actionResults": results}
+    task = make_task({**answer, "screenShots": shots})
+    assert [asdict(one) for one in task.network.requests] == [
+        one.model_dump() for one in as_peer("ScrapeDoNetworkRequest", requests)
+    ]
+    assert [(one.type, one.request_id, one.timestamp, one.opcode, one.payload) for one in task.network.websockets] == [
+        (
+            one.type,
+            one.event.request_id,
+            one.event.timestamp,
+            one.event.response.opcode,
+            one.event.response.payload_data,
+        )
+        for one in as_peer("ScrapeDoWebsocketRequest", messages)
+    ]
+    assert [asdict(one) for one in task.action_results] == [
+        one.model_dump() for one in as_peer("ScrapeDoActionResult", results)
+    ]
+    assert [(one.type, one.image) for one in task.screenshots] == [
+        (one.screenshot_type, one.to_bytes()) for one in as_peer("ScrapeDoScreenshot", shots)
+    ]
 
 
 def test_from_json_needs_no_task():
