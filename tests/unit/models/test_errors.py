@@ -14,7 +14,7 @@ from celery import Celery
 from celery.backends.base import Backend
 from celery.utils.serialization import create_exception_cls
 
-from scrape_do_celery.errors import RunError, ScrapeDoError, rehydrate
+from scrape_do_celery.errors import RunError, ScrapeDoError, UnreadableContentError, rehydrate
 from scrape_do_celery.models import (
     JobCanceledError,
     JobDetails,
@@ -63,6 +63,7 @@ ARGS: dict[type[ScrapeDoError], tuple[Any, ...]] = {
     TaskFailedError: (TASK, "r1"),
     TaskCanceledError: (TASK,),
     RunTimeoutError: ("too late", "r1", 3.5, JOB),
+    UnreadableContentError: ("the content of task t2 is no JSON", "t2", "j1", "JSON", "Expecting value"),
 }
 OURS = [cls for cls in ScrapeDoError.registry.values() if cls.__module__.startswith("scrape_do_celery.")]
 
