@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scrape_do_celery import UnreadableContentError
+from scrape_do_celery import GoogleSearchResults, UnreadableContentError
 
 URL = "https://shop.example/1"
 
@@ -40,7 +40,15 @@ def test_a_page_without_the_option_stays_readable(working):
     assert URL in task.text
 
 
-def test_the_answer_of_a_plugin(working):
-    handle = working.enqueue(plugin={"key": "amazon/pdp", "params": [{"asin": "A1"}]})
-    [task] = handle.result(timeout=150).tasks
-    assert task.json_content()["params"] == {"asin": "A1"}
+def test_the_answers_of_plugins(working):
+    plugins = ("amazon/pdp", {"asin": "A1"}), ("google/search", {"q": "shoes"}), ("walmart/store", {"url": URL})
+    handles = [working.enqueue(plugin={"key": key, "params": [params]}) for key, params in plugins]
+    amazon, google, walmart = [handle.result(timeout=150).tasks[0] for handle in handles]
+    assert amazon.json_content()["params"] == {"asin": "A1"}
+    results = GoogleSearchResults.from_task(google)
+    assert [one.position for one in results.organic_results] == [1, 2, 3]
+    assert results.organic_results[0].sitelinks.expanded[0].title == "More"
+    assert (results.dropped, results.ai_overview_state) == (0, "complete")
+    assert walmart.text.startswith("<!doctype html>")
+    with pytest.raises(UnreadableContentError):
+        GoogleSearchResults.from_task(walmart)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from scrape_do_celery import GoogleSearchResults, UnreadableContentError
 from scrape_do_celery.models import AIOverview, SearchLink, TaskDetails
-from scrape_do_celery.models.plugin_results import describe_answer
+from scrape_do_celery.models.plugin_results import HTML_PLUGINS, TYPED_PLUGINS, describe_answer
 
 ANSWER = {
     "search_parameters": {"q": "shoes"},
@@ -126,3 +128,19 @@ def test_any_object_with_a_known_key_is_read(answer):
 )
 def test_the_other_plugins_are_untyped(key, text):
     assert describe_answer(key) == text
+
+
+def test_the_page_about_results_names_the_same_plugins():
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "results.md").read_text()
+    rows = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in page.splitlines() if "|" in line}
+    for keys, answer in rows.items():
+        if re.fullmatch(r"`[a-z/-]+/[a-z/-]+`(, `[a-z/-]+`)*", keys):
+            assert {describe_answer(key.strip(" `")) for key in keys.split(",")} == {answer}
+    named = {key.strip(" `") for keys in rows for key in keys.split(",")}
+    assert named >= HTML_PLUGINS | TYPED_PLUGINS.keys()
+    assert rows["any other"] == describe_answer("other/plugin")
+
+
+def test_text_blocks_that_are_no_objects_are_left_out():
+    overview = read({"ai_overview": {"state": "complete", "text_blocks": ["x", {"type": "list"}]}}).ai_overview
+    assert (overview.text_blocks, overview.dropped) == ([{"type": "list"}], 1)
