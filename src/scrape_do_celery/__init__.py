@@ -7,19 +7,25 @@ from typing import TYPE_CHECKING, Any
 from scrape_do_celery.config import Settings
 from scrape_do_celery.errors import api as _api
 from scrape_do_celery.errors import base as _base
+from scrape_do_celery.errors import contents as _contents
 from scrape_do_celery.errors import runs as _runs
 from scrape_do_celery.errors.api import *  # noqa: F403
 from scrape_do_celery.errors.base import *  # noqa: F403
+from scrape_do_celery.errors.contents import *  # noqa: F403
 from scrape_do_celery.errors.runs import *  # noqa: F403
 from scrape_do_celery.models import JobCreationRequest, JobStatus, PluginRequest, Render, RenderOptions, RequestWarning
 from scrape_do_celery.models import browser_actions as _browser_actions
 from scrape_do_celery.models import jobs as _jobs
+from scrape_do_celery.models import plugin_results as _plugin_results
 from scrape_do_celery.models import reasons as _reasons
+from scrape_do_celery.models import rendered as _rendered
 from scrape_do_celery.models import results as _results
 from scrape_do_celery.models import tasks as _tasks
 from scrape_do_celery.models.browser_actions import *  # noqa: F403
 from scrape_do_celery.models.jobs import *  # noqa: F403
+from scrape_do_celery.models.plugin_results import *  # noqa: F403
 from scrape_do_celery.models.reasons import *  # noqa: F403
+from scrape_do_celery.models.rendered import *  # noqa: F403
 from scrape_do_celery.models.results import *  # noqa: F403
 from scrape_do_celery.models.tasks import *  # noqa: F403
 from scrape_do_celery.rules.polling import PollingStrategy
@@ -68,10 +74,13 @@ __all__ = [
 # `__all__` of each module lists its public names. Star imports repeat none, so a new name is written in one file.
 __all__ += _api.__all__
 __all__ += _base.__all__
+__all__ += _contents.__all__
 __all__ += _runs.__all__
 __all__ += _browser_actions.__all__
 __all__ += _jobs.__all__
+__all__ += _plugin_results.__all__
 __all__ += _reasons.__all__
+__all__ += _rendered.__all__
 __all__ += _results.__all__
 __all__ += _tasks.__all__
 

@@ -120,11 +120,12 @@ def _encode_headers(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
 
 def _read_page(answer: httpx.Response) -> Page:
     headers = {"-".join(word.capitalize() for word in name.split("-")): value for name, value in answer.headers.items()}
+    resolved = str(answer.url) if answer.history else ""
     kind = answer.headers.get("content-type", "").lower()
     if kind.startswith("text/") or any(word in kind for word in _TEXT):
         try:
             text = answer.content.decode(answer.charset_encoding or "utf-8")
-            return Page(answer.status_code, headers, text.encode())
+            return Page(answer.status_code, headers, text.encode(), resolved=resolved)
         except (UnicodeError, LookupError):
             pass
-    return Page(answer.status_code, headers, answer.content, text=not answer.content)
+    return Page(answer.status_code, headers, answer.content, text=not answer.content, resolved=resolved)

@@ -7,6 +7,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from scrape_do_sandbox.pages import DEFAULT_PAGE, Page, PageOptions, make_page
+from scrape_do_sandbox.renders import wrap_page
 
 if TYPE_CHECKING:
     from scrape_do_sandbox.spec import JobSpec
@@ -71,7 +72,8 @@ class Task:
 
     def page(self) -> Page:
         """Return the page that was fetched; a made-up page is made when it is requested."""
-        return self.fetched or make_page(self.url, self.page_options)
+        page = self.fetched or make_page(self.url, self.page_options)
+        return wrap_page(page, self.url, self.job.spec.options.get("Render"))
 
     def finish_fetch(self, page: Page, now: float) -> None:
         """Store the page of a real fetch, and end the task."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import zlib
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
+from scrape_do_sandbox.plugins import HTML_PLUGINS, make_plugin_answer
 from scrape_do_sandbox.spec import PLUGIN_SITE
 
 if TYPE_CHECKING:
@@ -38,13 +38,17 @@ N = TypeVar("N", int, float)
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The result of a task. `text` says whether the body travels as text or as base64."""
+    """The result of a task. `text` says whether the body travels as text or as base64.
+
+    `resolved` is the URL after redirects; empty without one.
+    """
 
     status_code: int
     headers: dict[str, str]
     body: bytes
     text: bool = True
     error: str = ""
+    resolved: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +98,8 @@ def make_page(url: str, page_options: PageOptions = DEFAULT_PAGE) -> Page:
     if page_options.binary:
         data = random.Random(seed_of(url)).randbytes(page_options.size or 4096)
         return Page(page_options.status, {"Content-Type": "application/octet-stream"}, data, text=False)
-    if url.startswith(PLUGIN_SITE):
-        return Page(page_options.status, {"Content-Type": "application/json"}, _plugin_json(url))
+    if url.startswith(PLUGIN_SITE) and urlsplit(url).path[1:] not in HTML_PLUGINS:
+        return Page(page_options.status, {"Content-Type": "application/json"}, make_plugin_answer(url))
     return Page(page_options.status, {"Content-Type": HTML}, _fill_page(_make_html(url), page_options.size))
 
 
@@ -105,12 +109,6 @@ def _parse_number(kind: Callable[[str], N], text: str | None, low: float, high: 
     except ValueError:
         return None
     return value if low <= value <= high else None
-
-
-def _plugin_json(url: str) -> bytes:
-    parts = urlsplit(url)
-    params = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-    return json.dumps({"plugin": parts.path[1:], "params": params, "sandbox": True}).encode()
 
 
 def _make_html(url: str) -> bytes:

@@ -116,6 +116,7 @@ def _outcome_of(task: Task) -> dict[str, Any]:
             "Request-Cost": str(task.cost),
             "Remaining-Credits": str(task.remaining),
             "Request-Id": f"rq-{task.id[:8]}",
+            **({"Resolved-Url": page.resolved} if page.resolved else {}),
         },
         "Content": page.body.decode() if page.text else base64.b64encode(page.body).decode(),
         "ErrorMessage": page.error,

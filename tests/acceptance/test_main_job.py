@@ -25,6 +25,7 @@ from scrape_do_celery import (
     RunTimeoutError,
     TaskFailedError,
 )
+from scrape_do_celery.models.jobs import MAX_TASKS_IN_ERROR
 
 
 @pytest.fixture
@@ -62,6 +63,17 @@ def test_a_failing_job_raises_its_type_here_and_through_celery(working):
         handle.async_result.get(timeout=150)
     assert there.value.job == here.value.job
     assert [task.error_message for task in handle.iter_tasks()] != [None, None]
+
+
+def test_the_error_of_a_large_job_has_some_tasks_and_the_handle_has_all(working):
+    targets = [f"https://a.example/{n}?sandbox=error" for n in range(30)]
+    handle = working.enqueue(targets)
+    with pytest.raises(JobFailedError) as caught:
+        handle.result(timeout=150)
+    assert len(caught.value.job.tasks) == MAX_TASKS_IN_ERROR
+    assert caught.value.counts == {"failed": 30, "canceled": 0, "total": 30}
+    assert len(handle.job.tasks) == 30
+    assert [task.url for task in handle.iter_tasks()] == targets
 
 
 def test_a_task_that_failed_is_data_unless_asked_otherwise(working):

@@ -12,6 +12,7 @@ from contextlib import closing
 import httpx
 import pytest
 
+from scrape_do_celery.models import TaskDetails
 from scrape_do_sandbox import SandboxThread
 
 TERMINAL = {"success", "error", "canceled"}
@@ -154,6 +155,11 @@ def test_redirects_are_followed_without_cookies_or_not_at_all(api, site):
     assert all("Cookie" not in headers for _, headers, _ in site.seen)
     [task] = scraped(api, f"{site.url}/moved", DisableRedirection=True)
     assert (task["StatusCode"], task["Content"]) == (302, "moved")
+
+
+def test_the_url_after_redirects_is_in_the_telemetry(api, site):
+    moved, plain = (TaskDetails.from_answer(task) for task in scraped(api, f"{site.url}/moved", f"{site.url}/html"))
+    assert (moved.resolved_url, plain.resolved_url) == (f"{site.url}/html", None)
 
 
 def test_failures_of_real_fetches(api, sandbox, site):

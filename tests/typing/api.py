@@ -53,6 +53,25 @@ async def reading(handle: s.RunHandle) -> list[bytes | None]:
     return [task.decoded_content() for task in tasks]
 
 
+def reading_pages(task: s.TaskDetails) -> list[bytes]:
+    text: str | None = task.text
+    url: str | None = task.resolved_url
+    left: float | None = task.remaining_credits
+    status: int | None = task.initial_status_code
+    rendered: s.RenderedPage | None = task.rendered
+    frames: tuple[s.PageFrame, ...] = task.frames
+    network: s.NetworkLog = task.network
+    results: tuple[s.ActionResult, ...] = task.action_results
+    search = s.GoogleSearchResults.from_task(task)
+    overview: s.AIOverview | None = search.ai_overview
+    try:
+        print(text, url, left, status, rendered, frames, network.requests[0].url, results, overview)
+        print(task.json_content(), search.organic_results[0].link)
+    except s.UnreadableContentError as error:
+        print(error.task_id, error.job_id, error.expected, error.reason)
+    return [shot.image for shot in task.screenshots]
+
+
 def failing(handle: s.RunHandle) -> str:
     try:
         handle.result()

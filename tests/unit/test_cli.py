@@ -269,7 +269,7 @@ def test_unreadable_page_does_not_hide_the_others(scrape_do, ended, tmp_path):
     run_id = ended(Content="!", Base64EncodedContent=True)
     answer = scrape_do("result", run_id, "--out", tmp_path)
     assert answer.exit_code == 1
-    assert "not valid base64" in answer.stderr
+    assert "cannot be read as base64" in answer.stderr
     assert len(list(tmp_path.iterdir())) == 1
 
 

@@ -54,7 +54,7 @@ def test_a_producer_loads_neither_the_http_client_nor_the_worker():
 import sys
 import scrape_do_celery
 from scrape_do_celery import enqueue, RunHandle
-heavy = [m for m in sys.modules if m.split(".")[0] in ("httpx", "httpcore")
+heavy = [m for m in sys.modules if m.split(".")[0] in ("httpx", "httpcore", "w3lib")
          or m.startswith(("scrape_do_celery.client", "scrape_do_celery.tasks", "scrape_do_celery.worker"))]
 print(heavy)
 """

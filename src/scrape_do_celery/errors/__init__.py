@@ -22,19 +22,22 @@ ScrapeDoError
 │   ├── JobLifecycleError                 (models.jobs) JobFailedError, JobCanceledError
 │   ├── TaskLifecycleError                (models.tasks) TaskFailedError, TaskCanceledError
 │   └── JobTimeoutError                   the polling budget of a blocking wait ran out
+├── UnreadableContentError (ValueError)   (errors.contents) the content of a task is not what it was read as
 ├── SubmitInDoubtError                    a job may have been bought
 └── RunError                              (errors.runs) an error of one run
 """
 
 from __future__ import annotations
 
-from scrape_do_celery.errors import api, base, runs
+from scrape_do_celery.errors import api, base, contents, runs
 from scrape_do_celery.errors.api import *  # noqa: F403
 from scrape_do_celery.errors.base import *  # noqa: F403
+from scrape_do_celery.errors.contents import *  # noqa: F403
 from scrape_do_celery.errors.runs import *  # noqa: F403
 
 # `__all__` of each module lists its public names. Star imports repeat none, so a new name is written in one file.
 __all__: list[str] = []
 __all__ += api.__all__
 __all__ += base.__all__
+__all__ += contents.__all__
 __all__ += runs.__all__

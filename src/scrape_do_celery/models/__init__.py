@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from . import browser_actions, jobs, results, tasks
+from . import browser_actions, jobs, plugin_results, rendered, results, tasks
 from .browser_actions import *  # noqa: F403
 from .concerns import RequestWarning
 from .ids import read_id, same_id
 from .jobs import *  # noqa: F403
 from .parsing import parse_answer
+from .plugin_results import *  # noqa: F403
 from .render import Render, RenderFields, RenderOptions
+from .rendered import *  # noqa: F403
 from .repairs import collect_defaults
 from .request_fields import JobFields, PluginFields, RequestFields
 from .requests import MAX_TARGETS_PER_JOB, JobCreationRequest, PluginRequest
@@ -46,5 +48,7 @@ __all__ = [
 # `__all__` of each module lists its public names. Star imports repeat none, so a new name is written in one file.
 __all__ += browser_actions.__all__
 __all__ += jobs.__all__
+__all__ += plugin_results.__all__
+__all__ += rendered.__all__
 __all__ += results.__all__
 __all__ += tasks.__all__

@@ -36,6 +36,10 @@ __all__ = [
 ]
 
 
+#: Tasks of a job that the error of a run carries at most: it travels through the broker, Celery's results and logs.
+MAX_TASKS_IN_ERROR: Final = 20
+
+
 class UndetailedTaskResponse(WireModel):
     """A task inside `JobDetails.tasks`."""
 
@@ -126,7 +130,7 @@ class JobDetails(LifecycleModel):
         if self.status == JobStatus.CANCELED:
             raise JobCanceledError(self)
 
-    def cut(self, limit: int = 20) -> Self:
+    def cut(self, limit: int = MAX_TASKS_IN_ERROR) -> Self:
         """Return the same job with at most `limit` tasks, failed and canceled tasks first, and only their ids.
 
         Args:
@@ -200,7 +204,7 @@ class JobLifecycleError(AsyncAPIError):
         super().__init__(*drop_trailing_nones(dump_job(job), run_id, counted, open_job_id, grouped))
 
     @classmethod
-    def cut(cls, job: JobDetails, run_id: str | None = None, limit: int = 20) -> Self:
+    def cut(cls, job: JobDetails, run_id: str | None = None, limit: int = MAX_TASKS_IN_ERROR) -> Self:
         """Return the error with some of the job's tasks, and with the counts of all tasks.
 
         Args:
@@ -212,7 +216,10 @@ class JobLifecycleError(AsyncAPIError):
 
     @property
     def job(self) -> JobDetails | None:
-        """The job; None if the run ended before a job was bought, or without an answer about its job."""
+        """The job; None if the run ended before a job was bought, or without an answer about its job.
+
+        The error of a run has 20 of the job's tasks at most. All are in `RunHandle(run_id).job`.
+        """
         return load_job(self.args[0])
 
     @property
@@ -260,7 +267,12 @@ class JobLifecycleError(AsyncAPIError):
 
 
 class JobFailedError(JobLifecycleError):
-    """The job ended in `error`."""
+    """The job ended in `error`.
+
+    In the error of a run, `.job` is cut to 20 tasks, failed tasks first, and `.counts` counts all tasks. All tasks are
+    in `RunHandle(run_id).job`, and `RunHandle(run_id).iter_tasks()` yields them with their pages. The error of the bare
+    client has the whole job.
+    """
 
 
 class JobCanceledError(JobLifecycleError):

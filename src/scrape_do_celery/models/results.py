@@ -80,7 +80,7 @@ class RunTimeoutError(RunError):
 
     @property
     def job(self) -> JobDetails | None:
-        """The job at the last poll; None if it was never polled."""
+        """The job at the last poll, cut to 20 tasks; None if it was never polled. `RunHandle(run_id).job` has all."""
         return load_job(self.args[3])
 
 

@@ -6,22 +6,31 @@ Celery's JSON as well as pickle.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import math
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Self, TypeAlias
 
 from pydantic import Field, ValidationError
 
-from scrape_do_celery.errors import AsyncAPIError
+from scrape_do_celery.errors import AsyncAPIError, UnreadableContentError
 from scrape_do_celery.errors.base import drop_trailing_nones
+from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.outside_text import redact_answer
 
+from .contents import (
+    MAX_COST,
+    MAX_CREDITS,
+    decode_base64,
+    decode_page,
+    encode_text,
+    find_amount,
+    find_header,
+    find_telemetry,
+    parse_json,
+)
 from .fields import Content, Flag, Headers, Id, Number, Telemetry, Text, Time, Word, assume_utc
 from .parsing import plain_object
+from .rendered import ActionResult, NetworkLog, PageFrame, PageScreenshot, RenderedPage
 from .statuses import JobStatus, is_known_status
 from .wire import LifecycleModel
 
@@ -33,12 +42,7 @@ __all__ = [
     "WebhookPayload",
 ]
 
-_COST_KEYS = frozenset({"request-cost", "scrape.do-request-cost"})
-#: Credits that a task can cost at most; a higher amount is ignored. The price list ends at some hundreds.
-_MAX_COST: Final = 1e6
-_COST: Final = re.compile(r"\s*\+?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
-_DATA_URL: Final = re.compile(r"data:[^,]{0,500};\s*base64\s*,", re.IGNORECASE)
-_URL_SAFE: Final = str.maketrans("-_", "+/")
+_MAX_STATUS: Final = 999
 #: Fields of a task that this package sets, never an answer.
 _OURS: Final = ("gone", "too_large", "unreadable", "given_up")
 
@@ -56,7 +60,7 @@ class TaskDetails(LifecycleModel):
     update_time: Time = None
     #: the time at which the API deletes the content
     expires_at: Time = None
-    #: whether `content` is base64; `decoded_content()` handles both
+    #: whether `content` is base64; `text` and `decoded_content()` handle both
     base64_encoded_content: Flag = False
     #: the target's HTTP status; 0 if the target gave none
     status_code: Number = 0
@@ -124,23 +128,119 @@ class TaskDetails(LifecycleModel):
     @property
     def cost(self) -> float | None:
         """Credits that the task cost; None if the API stated no amount, or an implausible amount."""
-        costs = (_parse_credits(value) for key, value in self.scrape_do_metadata.items() if key.lower() in _COST_KEYS)
-        return next((cost for cost in costs if cost is not None), None)
+        return find_amount(self.scrape_do_metadata, "request-cost", MAX_COST)
+
+    @property
+    def remaining_credits(self) -> float | None:
+        """Credits that the account had left after this task; None if the API stated no amount."""
+        return find_amount(self.scrape_do_metadata, "remaining-credits", MAX_CREDITS)
+
+    @property
+    def initial_status_code(self) -> int | None:
+        """The HTTP status of the target's first answer, before redirects; None if the API stated none."""
+        status = find_amount(self.scrape_do_metadata, "initial-status-code", _MAX_STATUS)
+        return None if status is None else int(status)
+
+    @property
+    def resolved_url(self) -> str | None:
+        """The URL of the page after all redirects; None if neither the telemetry nor a ReturnJSON answer has it."""
+        for url in find_telemetry(self.scrape_do_metadata, "resolved-url"):
+            if url:
+                return url
+        # "e" begins the base64 of an opening brace. Anything else is no JSON object, and not worth a parser's time.
+        if (self.content or "")[:100].lstrip()[:1] != ("e" if self.base64_encoded_content else "{"):
+            return None
+        try:
+            rendered = self.rendered
+        except UnreadableContentError:
+            return None
+        return rendered.resolved_url if rendered else None
 
     def decoded_content(self) -> bytes | None:
         """Return the page as bytes; None if the task has no content.
 
         Raises:
-            ValueError: the content should be base64, but is not.
+            UnreadableContentError: the content should be base64, but is not. The error is a `ValueError`.
         """
         if self.content is None:
             return None
-        if self.base64_encoded_content:
-            return _from_base64(self.content)
+        if not self.base64_encoded_content:
+            return encode_text(self.content)
         try:
-            return self.content.encode()
-        except UnicodeEncodeError:
-            return self.content.encode(errors="surrogatepass")
+            return decode_base64(self.content)
+        except ValueError as error:
+            reason = str(error)
+        raise self._unreadable_as("base64", reason)
+
+    @property
+    def text(self) -> str | None:
+        """The page as text; None if the task has no content.
+
+        Text content comes back unchanged. Of bytes, the byte order mark, the `Content-Type` header or the page's `meta`
+        tag names the encoding, as in a browser.
+
+        Raises:
+            UnreadableContentError: the content should be base64, but is not.
+        """
+        if self.content is None or not self.base64_encoded_content:
+            return self.content
+        return decode_page(self.decoded_content() or b"", find_header(self.response_headers, "content-type"))
+
+    @without_locals
+    def json_content(self) -> Any:
+        """Return the page as JSON data: of a plugin's answer, or of a target that answers in JSON.
+
+        Raises:
+            UnreadableContentError: the task has no content, or content that is no JSON or is nested too deeply.
+        """
+        text = self.text
+        try:
+            if text is not None:
+                return parse_json(text)
+            reason = f"there is no content, and the status is {self.status}"
+        except ValueError as error:
+            reason = str(error)
+        raise self._unreadable_as("JSON", reason)
+
+    @property
+    def rendered(self) -> RenderedPage | None:
+        """The answer to a render with `return_json=True`; None if the task has no content.
+
+        Each access parses the content. So keep the value, if you read several of its parts.
+
+        Raises:
+            UnreadableContentError: the content is another text than such an answer.
+        """
+        if not self.content:
+            return None
+        return RenderedPage.from_json(self.json_content(), task_id=self.task_id, job_id=self.job_id)
+
+    @property
+    def screenshots(self) -> tuple[PageScreenshot, ...]:
+        """The screenshots of a render with `return_json=True`; empty if the task has no content. See `rendered`."""
+        rendered = self.rendered
+        return rendered.screenshots if rendered else ()
+
+    @property
+    def frames(self) -> tuple[PageFrame, ...]:
+        """The frames of a render with `show_frames=True`; empty if the task has no content. See `rendered`."""
+        rendered = self.rendered
+        return rendered.frames if rendered else ()
+
+    @property
+    def network(self) -> NetworkLog:
+        """The traffic of a render with `return_json=True`; empty if the task has no content. See `rendered`."""
+        rendered = self.rendered
+        return rendered.network if rendered else NetworkLog()
+
+    @property
+    def action_results(self) -> tuple[ActionResult, ...]:
+        """The results of `play_with_browser` in a render with `return_json=True`. See `rendered`."""
+        rendered = self.rendered
+        return rendered.action_results if rendered else ()
+
+    def _unreadable_as(self, expected: str, reason: str) -> UnreadableContentError:
+        return UnreadableContentError.about_task(self.task_id, self.job_id, expected, reason)
 
     def raise_for_status(self) -> None:
         """Raise if the task failed or was canceled. Do nothing if it is still running or succeeded.
@@ -193,29 +293,6 @@ class TaskFailedError(TaskLifecycleError):
 
 class TaskCanceledError(TaskLifecycleError):
     """The task was canceled."""
-
-
-def _parse_credits(text: str) -> float | None:
-    """Return the credits that `text` states; None if it states no amount, or more than `_MAX_COST`."""
-    if not _COST.fullmatch(text):
-        return None
-    amount = float(text)
-    return amount if math.isfinite(amount) and amount <= _MAX_COST else None
-
-
-def _from_base64(text: str) -> bytes:
-    """Return the bytes of base64 in either alphabet, with or without padding, line breaks and a `data:` prefix."""
-    compact = "".join(text.split())
-    if prefix := _DATA_URL.match(compact):
-        compact = compact[prefix.end() :]
-    if not compact.endswith("="):
-        compact += "=" * (-len(compact) % 4)
-    try:
-        return base64.b64decode(compact.translate(_URL_SAFE).encode("ascii"), validate=True)
-    except (binascii.Error, UnicodeEncodeError) as error:
-        # Build a new error, because a UnicodeEncodeError would carry the whole page.
-        reason = "the text holds characters outside ASCII" if isinstance(error, UnicodeEncodeError) else str(error)
-        raise ValueError(f"the content is not valid base64: {reason}") from None
 
 
 def _dump_task(task: TaskDetails | Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from celery.utils.serialization import create_exception_cls
 from scrape_do.async_api.exceptions import AsyncScrapeDoErrorMessage as PeerInfo
 
 from scrape_do_celery import AsyncAPIBadRequestError, ErrorInfo
-from scrape_do_celery.errors import RunError, ScrapeDoError, rehydrate
+from scrape_do_celery.errors import RunError, ScrapeDoError, UnreadableContentError, rehydrate
 from scrape_do_celery.models import (
     JobCanceledError,
     JobDetails,
@@ -26,6 +28,8 @@ from scrape_do_celery.models import (
     TaskFailedError,
     TaskLifecycleError,
 )
+from scrape_do_celery.models import UndetailedTaskResponse as TaskSummary
+from scrape_do_celery.models.jobs import MAX_TASKS_IN_ERROR
 
 JOB = JobDetails.model_validate(
     {
@@ -61,6 +65,7 @@ ARGS: dict[type[ScrapeDoError], tuple[Any, ...]] = {
     TaskFailedError: (TASK, "r1"),
     TaskCanceledError: (TASK,),
     RunTimeoutError: ("too late", "r1", 3.5, JOB),
+    UnreadableContentError: ("the content of task t2 is no JSON", "t2", "j1", "JSON", "Expecting value"),
 }
 OURS = [cls for cls in ScrapeDoError.registry.values() if cls.__module__.startswith("scrape_do_celery.")]
 
@@ -119,6 +124,17 @@ def test_job_error():
     assert JobFailedError(JOB).run_id is None
     assert str(JobFailedError({"JobID": "j", "Status": "error"})) == "job j ended as error"
     assert str(JobFailedError(JOB, None, {"failed": 7, "total": 900})) == "job j1 ended as error: 7 of 900 tasks failed"
+
+
+def test_texts_name_the_number_of_tasks_that_an_error_carries():
+    ids = [f"t{number}" for number in range(MAX_TASKS_IN_ERROR + 5)]
+    job = JOB.model_copy(update={"task_ids": ids, "tasks": [TaskSummary(task_id=one, status="error") for one in ids]})
+    assert len(JobFailedError.cut(job).job.tasks) == MAX_TASKS_IN_ERROR
+    assert len(JobFailedError(job).job.tasks) == len(ids)
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    for text in (JobFailedError.__doc__, JobLifecycleError.job.__doc__, RunTimeoutError.job.__doc__, readme):
+        assert f"{MAX_TASKS_IN_ERROR} " in " ".join(text.split())
+        assert re.search(r"`(RunHandle\(run_id\)|handle)\.job`", text)
 
 
 def test_cut_job_error_knows_all_counts():

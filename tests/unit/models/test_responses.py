@@ -284,7 +284,7 @@ def test_decoded_content():
 
 @pytest.mark.parametrize("content", ["YWJjZ", "YWJj*", "YWJjZA=", "=", "grün", "YW=Jj"])
 def test_content_that_is_not_base64(content):
-    with pytest.raises(ValueError, match="not valid base64") as error:
+    with pytest.raises(ValueError, match="cannot be read as base64") as error:
         task(Content=content, Base64EncodedContent=True).decoded_content()
     assert content not in str(error.value)
     assert error.value.__cause__ is None

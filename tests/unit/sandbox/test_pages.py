@@ -47,3 +47,17 @@ def test_binary_content_is_random_but_fixed():
 def test_a_plugin_entry_gives_json():
     page = make_page("https://plugin.sandbox.test/amazon/pdp?asin=A1")
     assert json.loads(page.body) == {"plugin": "amazon/pdp", "params": {"asin": "A1"}, "sandbox": True}
+
+
+@pytest.mark.parametrize("key", ["walmart/store", "lowes/store", "shein"])
+def test_plugins_that_answer_with_html(key):
+    page = make_page(f"https://plugin.sandbox.test/{key}?url=https%3A%2F%2Fa.example%2F")
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert b"<title>" in page.body
+
+
+def test_the_search_plugin_answers_results():
+    answer = json.loads(make_page("https://plugin.sandbox.test/google/search?q=red+shoes").body)
+    assert answer["params"] == {"q": "red shoes"}
+    assert [one["position"] for one in answer["organic_results"]] == [1, 2, 3]
+    assert answer["ai_overview"]["state"] == "complete"

@@ -1,0 +1,41 @@
+"""The answers of plugins: JSON that names the plugin and its parameters. Of Google's search, also made-up results."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import parse_qs, quote_plus, urlsplit
+
+#: Plugins that answer with the HTML of the page.
+HTML_PLUGINS = frozenset({"lowes/store", "shein", "walmart/store"})
+
+
+def make_plugin_answer(url: str) -> bytes:
+    """Make the answer of a plugin; the same URL always gives the same bytes."""
+    parts = urlsplit(url)
+    key = parts.path[1:]
+    params = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    results = _make_search_results(params.get("q", "")) if key == "google/search" else {}
+    return json.dumps({"plugin": key, "params": params, "sandbox": True, **results}).encode()
+
+
+def _make_search_results(query: str) -> dict[str, Any]:
+    found = [
+        {"position": n, "title": f"{query} {n}", "link": f"https://result-{n}.example/?q={quote_plus(query)}"}
+        for n in range(1, 4)
+    ]
+    found[0]["sitelinks"] = {"expanded": [{"title": "More", "link": "https://result-1.example/more"}]}
+    overview = {
+        "state": "complete",
+        "text_blocks": [{"type": "paragraph", "snippet": f"About {query}"}],
+        "references": [{"title": "A source", "link": "https://source.example/", "source": "source.example"}],
+    }
+    return {
+        "organic_results": found,
+        "top_ads": [{"position": 1, "title": f"Buy {query}", "url": "https://ad.example/"}],
+        "bottom_ads": [],
+        "top_stories": [],
+        "related_questions": [{"question": f"What is {query}?"}],
+        "related_searches": [{"query": f"{query} near me"}],
+        "ai_overview": overview,
+    }
