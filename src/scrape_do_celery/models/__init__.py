@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from . import jobs, results, tasks
+from . import jobs, plugins, results, tasks
 from .ids import read_id, same_id
 from .jobs import *  # noqa: F403
 from .parsing import parse_answer
+from .plugins import *  # noqa: F403
 from .render import RenderOptions
 from .repairs import collect_defaults
-from .requests import MAX_TARGETS_PER_JOB, JobCreationRequest, PluginRequest, RequestFields
+from .requests import MAX_TARGETS_PER_JOB, JobCreationRequest, RequestFields
 from .results import *  # noqa: F403
 from .statuses import STATUS_SPELLINGS, TERMINAL, JobStatus, is_known_status, is_terminal, read_status
 from .tasks import *  # noqa: F403
@@ -21,7 +22,6 @@ __all__ = [
     "TERMINAL",
     "JobCreationRequest",
     "JobStatus",
-    "PluginRequest",
     "RenderOptions",
     "RequestFields",
     "RequestModel",
@@ -37,5 +37,6 @@ __all__ = [
 ]
 # `__all__` of each module lists its public names. Star imports repeat none, so a new name is written in one file.
 __all__ += jobs.__all__
+__all__ += plugins.__all__
 __all__ += results.__all__
 __all__ += tasks.__all__

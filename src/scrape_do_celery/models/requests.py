@@ -6,15 +6,22 @@ import json
 import warnings
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict
 
-from pydantic import Field, JsonValue, ValidationInfo, field_serializer, field_validator, model_validator
+from pydantic import (
+    Field,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
+from .plugins.plugin import PluginRequest
 from .render import RenderOptions
 from .sendable import (
     SAID,
     HeaderMap,
     SendableText,
     Whole,
-    as_json_list,
     as_list,
     caller_level,
     is_kept,
@@ -34,24 +41,9 @@ MAX_TARGETS_PER_JOB = 1000
 
 #: Bounds of the API, in milliseconds. Its documentation says that bounds exist; the figures are from the peer SDK.
 _MILLISECONDS = {"timeout": (5_000, 120_000), "retry_timeout": (5_000, 55_000)}
-_PLUGIN_CREDITS = 10
 # Credits of a task by (super, render).
 _CREDITS = {(False, False): 1, (False, True): 5, (True, False): 10, (True, True): 25}
 _WITHOUT_BODY = (None, "GET", "HEAD")
-
-
-class PluginRequest(RequestModel):
-    """A plugin, and one task for each of its parameter sets. The API gets the sets unchanged."""
-
-    #: the plugin, such as `amazon/pdp` or `google/search`
-    key: SendableText = Field(min_length=1)
-    #: one set of parameters for each task
-    params: list[dict[str, JsonValue]] = Field(min_length=1, repr=False)
-
-    @field_validator("params", mode="before")
-    @classmethod
-    def _check_json_list(cls, params: Any) -> Any:
-        return as_json_list(params, "params", "parameter sets")
 
 
 class RequestFields(TypedDict, total=False):
@@ -134,6 +126,14 @@ class JobCreationRequest(RequestModel):
     @classmethod
     def _hint_at_field(cls, key: str) -> str:
         return "; put this field into render" if key in RenderOptions.model_fields else super()._hint_at_field(key)
+
+    @field_validator("plugin", mode="wrap")
+    @classmethod
+    def _read_plugin(cls, plugin: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        if isinstance(plugin, PluginRequest) and not is_said(info):
+            # The caller was warned when the object was made.
+            return PluginRequest.model_validate(plugin, context=SAID)
+        return handler(plugin)
 
     @field_validator("targets", mode="before")
     @classmethod
@@ -284,8 +284,9 @@ class JobCreationRequest(RequestModel):
 
     def estimated_credits(self) -> int:
         """Return the lowest cost in credits if all tasks succeed; some domains cost more."""
-        each = _PLUGIN_CREDITS if self.plugin else _CREDITS[bool(self.super), self.render is not None]
-        return each * self.size
+        if self.plugin is not None:
+            return self.plugin.estimated_credits()
+        return _CREDITS[bool(self.super), self.render is not None] * self.size
 
 
 def _canonical_json(value: Any) -> str:

@@ -16,7 +16,10 @@ from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.store import RunSpec
 from tests.unit.models import odd
 
-pytestmark = pytest.mark.filterwarnings("ignore:body is sent with")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:body is sent with"),
+    pytest.mark.filterwarnings("ignore:plugin.key. this version knows no such plugin"),
+]
 
 
 def accepted(fields: dict[str, Any]) -> JobCreationRequest | None:

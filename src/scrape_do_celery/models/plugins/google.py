@@ -1,0 +1,23 @@
+"""What all plugins for Google share."""
+
+from __future__ import annotations
+
+from scrape_do_celery.models.sendable import SendableText  # noqa: TC001 (pydantic reads it)
+
+from .parameters import PluginParams
+from .plugin import TypedPlugin
+
+
+class GoogleParams(PluginParams):
+    """The parameters that most plugins for Google have."""
+
+    #: the country whose results are shown, in two letters, such as `us`; the request's `geo_code` has no effect
+    gl: SendableText | None = None
+    #: the language of the page, such as `en`
+    hl: SendableText | None = None
+
+
+class GooglePlugin(TypedPlugin):
+    """The base class of the plugins for Google. They use premium proxies, also without the request's `super`."""
+
+    CREDITS = 10
