@@ -110,7 +110,9 @@ def _parse_number(kind: Callable[[str], N], text: str | None, low: float, high: 
 def _plugin_json(url: str) -> bytes:
     parts = urlsplit(url)
     params = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-    return json.dumps({"plugin": parts.path[1:], "params": params, "sandbox": True}).encode()
+    # The vendor's answers of this plugin repeat their parameters.
+    echo = {"search_parameters": params} if parts.path == "/google/search" else {}
+    return json.dumps({"plugin": parts.path[1:], "params": params, "sandbox": True, **echo}).encode()
 
 
 def _make_html(url: str) -> bytes:
