@@ -19,6 +19,7 @@ from tests.unit.models import odd
 pytestmark = [
     pytest.mark.filterwarnings("ignore:body is sent with"),
     pytest.mark.filterwarnings("ignore:plugin.key. this version knows no such plugin"),
+    pytest.mark.filterwarnings("ignore:google/"),
 ]
 
 
