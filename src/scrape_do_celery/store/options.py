@@ -65,13 +65,18 @@ class RunSpec:
 
     @classmethod
     def from_arguments(
-        cls, targets: Iterable[str] | JobCreationRequest | None = None, **options: Unpack[EnqueueOptions]
+        cls,
+        targets: Iterable[str] | JobCreationRequest | None = None,
+        keywords: Iterable[str] = (),
+        /,
+        **options: Unpack[EnqueueOptions],
     ) -> Self:
-        """Return the checked spec of a call that starts a run.
+        """Return the checked spec of a call that starts a run. `keywords` are the other arguments of the call.
 
         Raises:
             ValueError: a field is wrong.
         """
+        JobCreationRequest.refuse_unknown(options, (*RUN_OPTIONS, *keywords))
         fields: dict[str, Any] = dict(options)
         run_options = {name: fields.pop(name) for name in RUN_OPTIONS if name in fields}
         if isinstance(targets, JobCreationRequest):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, get
 from pydantic import AfterValidator, BeforeValidator, GetCoreSchemaHandler, ValidationInfo
 
 from scrape_do_celery.models.sendable import SendableText, Whole, caller_level, is_said
-from scrape_do_celery.models.wire import suggest_name
+from scrape_do_celery.name_hints import suggest_name
 
 if TYPE_CHECKING:
     from pydantic_core import CoreSchema
@@ -46,7 +46,7 @@ class Words:
 
         def check_word(value: Any, info: ValidationInfo) -> Any:
             if value not in words:
-                hint = suggest_name(str(value), {str(word): str(word) for word in words})
+                hint = suggest_name(str(value), map(str, words))
                 text = f"{info.field_name} is not one of {', '.join(map(str, words))}{hint}"
                 if self.proven:
                     raise ValueError(text)

@@ -9,11 +9,12 @@ from pydantic import ConfigDict, Field, JsonValue, ValidationInfo, field_validat
 
 from scrape_do_celery.models.sendable import join_faults, why_no_json
 from scrape_do_celery.models.wire import RequestModel
+from scrape_do_celery.name_hints import suggest_name
 
 from .fields import note_oddity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 class PluginParams(RequestModel):
@@ -36,7 +37,8 @@ class PluginParams(RequestModel):
 
     @classmethod
     @cache
-    def _known_names(cls) -> dict[str, str]:
+    def known_names(cls) -> dict[str, str]:
+        """Return the fields by both of their names."""
         spelt = {field.alias or name: name for name, field in cls.model_fields.items()}
         return {**spelt, **{name: name for name in cls.model_fields}}
 
@@ -45,12 +47,24 @@ class PluginParams(RequestModel):
         """Return the API's name of a parameter."""
         return cls.model_fields[name].alias or name
 
+    @classmethod
+    def refuse_unknown(cls, names: Iterable[Any], options: Iterable[str] = ()) -> None:  # noqa: ARG003 (as the base)
+        """Refuse names that no parameter has. `known_names` is made once, because a run may have 100,000 sets.
+
+        Raises:
+            ValueError: a name is unknown. The text suggests the nearest known name.
+        """
+        known = cls.known_names()
+        if unknown := [str(key) for key in names if key not in known]:
+            hints = (f"no parameter {key!r}{suggest_name(key, (), others=known)}" for key in unknown)
+            raise ValueError("; ".join(hints))
+
     @field_validator("extra", mode="before")
     @classmethod
     def _check_extra(cls, extra: Any) -> Any:
         if not isinstance(extra, dict):
             return extra
-        known = cls._known_names()
+        known = cls.known_names()
         faults = [f"set {known[name]}=... instead of extra[{name!r}]" for name in extra if name in known]
         if fault := why_no_json(extra, "extra"):
             faults.append(fault)

@@ -28,7 +28,8 @@ from scrape_do_celery.models.sendable import (
     is_said,
     join_faults,
 )
-from scrape_do_celery.models.wire import RequestModel, suggest_name
+from scrape_do_celery.models.wire import RequestModel
+from scrape_do_celery.name_hints import suggest_name
 
 from .fields import NOTES
 from .parameters import PluginParams, merge_extra
@@ -83,7 +84,7 @@ class Plugin(RequestModel):
     @model_validator(mode="after")
     def _warn_of_unknown_key(self, info: ValidationInfo) -> Self:
         if self.key not in PLUGINS and not is_said(info):
-            hint = suggest_name(self.key, {one: one for one in PLUGINS})
+            hint = suggest_name(self.key, PLUGINS)
             text = f"plugin.key: this version knows no such plugin{hint}; its parameters are sent unchecked"
             warnings.warn(text, UserWarning, stacklevel=caller_level())
         return self
@@ -178,10 +179,10 @@ def _read_set(wanted: type[PluginParams], one: Any, path: str, context: dict[str
         raise ValueError(f"{path}: {type(one).__name__} is for another plugin; use {wanted.__name__}")  # noqa: TRY004
     fields = one if isinstance(one, PluginParams) else _plain_set(one)
     if isinstance(fields, dict):
-        known = wanted._known_names()  # noqa: SLF001
+        known = wanted.known_names()
         unknown = [key for key in fields if key not in known]
         if unknown:
-            hints = (f"{path}.{key}: no such parameter{suggest_name(str(key), known)}" for key in unknown)
+            hints = (f"{path}.{key}: no such parameter{suggest_name(str(key), (), others=known)}" for key in unknown)
             raise ValueError("; ".join(hints))
     return wanted.model_validate(fields, context=context).to_record()
 

@@ -177,6 +177,24 @@ class ReserveKey(Command[Created]):
 
 
 @dataclass(frozen=True, slots=True)
+class FindRun(Command[Created | None]):
+    """Find the run that a request to create this id would meet; None if the id is free."""
+
+    run_id: str
+    digest: str
+
+    def encode(self, keys: Keys) -> Encoded:
+        return Encoded(("HMGET", keys.run(self.run_id), "forgotten", "digest"))
+
+    def decode(self, keys: Keys, reply: Any) -> Created | None:
+        forgotten, digest = reply
+        if forgotten is None and digest is None:
+            return None
+        result = CreateResult.EXISTS if forgotten is None else CreateResult.FORGOTTEN
+        return Created(self.run_id, self.digest if digest is None else digest.decode(), result)
+
+
+@dataclass(frozen=True, slots=True)
 class AssignTick(Command[str]):
     """Assign a tick to a message that names none. The result is the tick that was first assigned to it."""
 
