@@ -11,12 +11,14 @@ from scrape_do_celery.errors import runs as _runs
 from scrape_do_celery.errors.api import *  # noqa: F403
 from scrape_do_celery.errors.base import *  # noqa: F403
 from scrape_do_celery.errors.runs import *  # noqa: F403
-from scrape_do_celery.models import JobCreationRequest, JobStatus, RenderOptions
+from scrape_do_celery.models import JobCreationRequest, JobStatus, Render, RenderOptions
+from scrape_do_celery.models import browser_actions as _browser_actions
 from scrape_do_celery.models import jobs as _jobs
 from scrape_do_celery.models import plugins as _plugins
 from scrape_do_celery.models import reasons as _reasons
 from scrape_do_celery.models import results as _results
 from scrape_do_celery.models import tasks as _tasks
+from scrape_do_celery.models.browser_actions import *  # noqa: F403
 from scrape_do_celery.models.jobs import *  # noqa: F403
 from scrape_do_celery.models.plugins import *  # noqa: F403
 from scrape_do_celery.models.reasons import *  # noqa: F403
@@ -47,6 +49,7 @@ __all__ = [
     "JobStatus",
     "PollingStrategy",
     "Progress",
+    "Render",
     "RenderOptions",
     "RunHandle",
     "RunState",
@@ -66,6 +69,7 @@ __all__ = [
 __all__ += _api.__all__
 __all__ += _base.__all__
 __all__ += _runs.__all__
+__all__ += _browser_actions.__all__
 __all__ += _jobs.__all__
 __all__ += _plugins.__all__
 __all__ += _reasons.__all__

@@ -45,6 +45,8 @@ def request_summary(fields: Mapping[str, Any], *, hosts: bool = True) -> dict[st
     if fields.get("render") is not None:
         found["render"] = True
     found |= {name: _short_value(value) for name in _SHOWN if (value := fields.get(name)) not in (None, False)}
+    if isinstance(extra := fields.get("extra"), dict) and extra:
+        found["extra"] = _short_value(", ".join(sorted(map(str, extra))))
     return found | {name: REDACTED for name in _HIDDEN if fields.get(name)}
 
 
@@ -135,6 +137,8 @@ def _private_values(request: JobCreationRequest) -> Iterator[str]:
             cookies += [value] if name.lower() == "cookie" else []
     yield request.body or ""
     yield from _body_values(request.body or "")
+    # Nobody knows yet which new fields are secret.
+    yield from _inner_texts(request.extra)
     yield from cookies
     yield from (pair.partition("=")[2].strip() for text in cookies for pair in text.split(";"))
 
@@ -142,13 +146,17 @@ def _private_values(request: JobCreationRequest) -> Iterator[str]:
 def _body_values(body: str) -> Iterator[str]:
     """Return the values of a body: the texts of JSON, or the values of a form, both encoded and decoded."""
     try:
-        inner = [json.loads(body)]
+        yield from _inner_texts(json.loads(body))
     except (ValueError, RecursionError):
         for pair in body.split("&"):
             value = pair.partition("=")[2]
             yield value
             yield unquote_plus(value)
-        return
+
+
+def _inner_texts(value: Any) -> Iterator[str]:
+    """Return the texts of a JSON value."""
+    inner = [value]
     while inner:
         one = inner.pop()
         if isinstance(one, str):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from scrape_do_celery.client.asynchronous import AsyncScrapeDoAsyncAPIClient
-from scrape_do_celery.client.endpoints import Endpoint, JobFilters
+from scrape_do_celery.client.endpoints import Endpoint
+from scrape_do_celery.client.job_filters import JobFilters
 from scrape_do_celery.client.responses import parse_response, retry_after
 from scrape_do_celery.client.results import build_result, gone_task
 from scrape_do_celery.client.sync import ScrapeDoAsyncAPIClient

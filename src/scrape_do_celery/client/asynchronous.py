@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from tenacity import AsyncRetrying
 
@@ -26,10 +26,12 @@ from scrape_do_celery.local_variables import without_locals
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from scrape_do_celery.client.job_filters import JobFilters
     from scrape_do_celery.models import (
         JobCreationRequest,
         JobCreationResponse,
         JobDetails,
+        JobFields,
         JobResult,
         JobsListResponse,
         TaskDetails,
@@ -70,7 +72,7 @@ class AsyncScrapeDoAsyncAPIClient(AsyncioDriver):
         *,
         before_send: Callable[[], Awaitable[None]] | None = None,
         timeout: float | None = None,
-        **fields: Any,
+        **fields: Unpack[JobFields],
     ) -> JobCreationResponse:
         """Buy a job.
 
@@ -78,7 +80,7 @@ class AsyncScrapeDoAsyncAPIClient(AsyncioDriver):
             request: the request of the job. Give either this or `fields`.
             before_send: called in each attempt, right before the first byte leaves. If it raises, nothing was sent.
             timeout: deadline of each HTTP request in seconds, above 0 and up to 3,600. None takes the client's.
-            **fields: the fields of a `JobCreationRequest`.
+            **fields: the fields of a `JobCreationRequest` beside `timeout`.
 
         Returns:
             The id of the job and the ids of its tasks.
@@ -114,27 +116,25 @@ class AsyncScrapeDoAsyncAPIClient(AsyncioDriver):
         """
         return await self._call_endpoint(endpoints.get_task(job_id, task_id), timeout)
 
-    async def list_jobs(
-        self, *, timeout: float | None = None, **filters: Unpack[endpoints.JobFilters]
-    ) -> JobsListResponse:
+    async def list_jobs(self, *, timeout: float | None = None, **filters: Unpack[JobFilters]) -> JobsListResponse:
         """Fetch a page of the job list.
 
         Args:
             timeout: deadline of the HTTP request in seconds, above 0 and up to 3,600. None takes the client's.
-            **filters: `page` from 1, `page_size` from 1 to 100, `status`, `start_from`, `start_to` and `sort`. A naive
-                datetime is UTC.
+            **filters: `page` from 1, `page_size` from 1 to 100, `status`, `start_from`, `start_to` and `sort`. Times
+                are datetimes or ISO 8601 texts, and UTC unless they name a zone.
 
         Returns:
             The jobs of the page, and the totals of the list.
 
         Raises:
-            ValueError: `page` or `page_size` is out of bounds.
+            ValueError: a filter has a value that the API does not know.
             TypeError: the API has no such filter.
         """
         return await self._call_endpoint(endpoints.list_jobs(filters), timeout)
 
     async def iter_jobs(
-        self, *, timeout: float | None = None, **filters: Unpack[endpoints.JobFilters]
+        self, *, timeout: float | None = None, **filters: Unpack[JobFilters]
     ) -> AsyncIterator[JobDetails]:
         """Walk through the job list from `page` on.
 
@@ -197,7 +197,7 @@ class AsyncScrapeDoAsyncAPIClient(AsyncioDriver):
         request: JobCreationRequest | None = None,
         strategy: Poller | None = None,
         timeout: float | None = None,
-        **fields: Any,
+        **fields: Unpack[JobFields],
     ) -> JobResult:
         """Buy a job, wait until it has ended, and fetch its tasks.
 
@@ -205,7 +205,7 @@ class AsyncScrapeDoAsyncAPIClient(AsyncioDriver):
             request: the request of the job. Give either this or `fields`.
             strategy: the time between two polls, and the budget of the wait. None takes the client's.
             timeout: deadline of each HTTP request in seconds, above 0 and up to 3,600. None takes the client's.
-            **fields: the fields of a `JobCreationRequest`.
+            **fields: the fields of a `JobCreationRequest` beside `timeout`.
 
         Returns:
             The job and its tasks with their contents, in the order of the input.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from urllib.parse import quote
 
+from scrape_do_celery.client.job_filters import write_filters
 from scrape_do_celery.models import (
     MAX_TARGETS_PER_JOB,
     JobCreationRequest,
@@ -26,10 +26,11 @@ from scrape_do_celery.models.wire import AnswerModel, wire_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping
 
+    from scrape_do_celery.client.job_filters import JobFilters
+
 T = TypeVar("T")
 M = TypeVar("M", bound=AnswerModel)
 
-MAX_PAGE_SIZE: Final = 100
 _JOBS: Final = "/api/v1/jobs"
 
 
@@ -53,17 +54,6 @@ class Endpoint(Generic[T]):
     def __repr__(self) -> str:
         body = "" if self.body is None else f", body of {len(self.body)} bytes"
         return f"Endpoint({self.method} {self.path}{body})"
-
-
-class JobFilters(TypedDict, total=False):
-    """Filters of the job list. A naive datetime is UTC; fractions of a second are cut off."""
-
-    page_size: int
-    page: int
-    status: str
-    start_from: datetime
-    start_to: datetime
-    sort: Literal["start_time_desc", "start_time_asc"]
 
 
 def create_job(request: JobCreationRequest) -> Endpoint[JobCreationResponse]:
@@ -104,14 +94,10 @@ def list_jobs(filters: JobFilters) -> Endpoint[JobsListResponse]:
     """Return the request for a page of the job list. Only the given filters are sent.
 
     Raises:
-        ValueError: the page is below 1, or the page size is outside 1 to 100.
+        ValueError: a filter has a value that the API does not know.
         TypeError: the API has no such filter.
     """
-    unknown = set(filters) - set(_PARAMS)
-    if unknown:
-        raise TypeError(f"unknown filter of the job list: {', '.join(sorted(unknown))}; known are {', '.join(_PARAMS)}")
-    params = {name: _PARAMS[name](value) for name, value in filters.items() if value is not None}
-    return Endpoint(method="GET", path=_JOBS, reader=_make_reader(JobsListResponse), params=params)
+    return Endpoint(method="GET", path=_JOBS, reader=_make_reader(JobsListResponse), params=write_filters(filters))
 
 
 def cancel_job(job_id: str) -> Endpoint[JobDetails]:
@@ -192,29 +178,3 @@ def _quote_id(identifier: str) -> str:
         return quote(read_id(identifier), safe="")
     except ValueError as error:
         raise ValueError(f"{ascii(identifier)[:100]} is not an id: {error}") from None
-
-
-def _make_int_renderer(name: str, low: int, high: float = float("inf")) -> Callable[[Any], str]:
-    def render(value: Any) -> str:
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise ValueError(
-                f"{name} must be a whole number from {low}" + (f" to {high}" if high < float("inf") else "")
-            )
-        return str(value)
-
-    return render
-
-
-def _render_time(value: datetime) -> str:
-    aware = value if value.tzinfo else value.replace(tzinfo=UTC)
-    return aware.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-_PARAMS: Final[dict[str, Callable[[Any], str]]] = {
-    "page_size": _make_int_renderer("page_size", 1, MAX_PAGE_SIZE),
-    "page": _make_int_renderer("page", 1),
-    "status": str,
-    "start_from": _render_time,
-    "start_to": _render_time,
-    "sort": str,
-}

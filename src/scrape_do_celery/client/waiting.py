@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from scrape_do_celery.client.endpoints import MAX_PAGE_SIZE, JobFilters
+from scrape_do_celery.client.job_filters import MAX_PAGE_SIZE, JobFilters
 from scrape_do_celery.errors import AsyncAPINotFoundError, ScrapeDoError
 from scrape_do_celery.models import JobDetails
 from scrape_do_celery.rules.polling import NOT_FOUND_GRACE, job_not_found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from scrape_do_celery.errors.base import ScrapeDoError
 
@@ -20,6 +20,7 @@ __all__ = [
     "AsyncAPIServerError",
     "AsyncAPITooLargeError",
     "AsyncAPIUnparsableResponseError",
+    "ErrorInfo",
     "JobTimeoutError",
     "SubmitInDoubtError",
 ]
@@ -44,6 +45,15 @@ class APIConnectionError(ScrapeDoError):
 
 class AsyncAPIError(ScrapeDoError):
     """The base class of errors about an answer of the Async API."""
+
+
+class ErrorInfo(NamedTuple):
+    """The error body of the API."""
+
+    #: the text of `Error`; None if the body has none
+    error: str | None
+    #: the number of `Code`, which repeats the HTTP status; None if the body has none
+    code: int | None
 
 
 class AsyncAPIResponseError(AsyncAPIError):
@@ -76,9 +86,9 @@ class AsyncAPIResponseError(AsyncAPIError):
         return self.status_code
 
     @property
-    def error_info(self) -> tuple[str | None, int | None] | None:
-        """`Error` and `Code` of the body; None if the body has neither."""
-        return None if self.args[2] is None and self.args[3] is None else (self.args[2], self.args[3])
+    def error_info(self) -> ErrorInfo | None:
+        """`Error` and `Code` of the body, as `error` and `code`; None if the body has neither."""
+        return None if self.args[2] is None and self.args[3] is None else ErrorInfo(self.args[2], self.args[3])
 
     @property
     def is_api_error(self) -> bool:

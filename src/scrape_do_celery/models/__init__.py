@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from . import jobs, plugins, results, tasks
+from . import browser_actions, jobs, plugins, results, tasks
+from .browser_actions import *  # noqa: F403
 from .ids import read_id, same_id
 from .jobs import *  # noqa: F403
 from .parsing import parse_answer
 from .plugins import *  # noqa: F403
-from .render import RenderOptions
+from .render import Render, RenderFields, RenderOptions
 from .repairs import collect_defaults
-from .requests import MAX_TARGETS_PER_JOB, JobCreationRequest, RequestFields
+from .request_fields import JobFields, PluginFields, RequestFields
+from .requests import MAX_TARGETS_PER_JOB, JobCreationRequest
 from .results import *  # noqa: F403
 from .statuses import STATUS_SPELLINGS, TERMINAL, JobStatus, is_known_status, is_terminal, read_status
 from .tasks import *  # noqa: F403
@@ -21,7 +23,11 @@ __all__ = [
     "STATUS_SPELLINGS",
     "TERMINAL",
     "JobCreationRequest",
+    "JobFields",
     "JobStatus",
+    "PluginFields",
+    "Render",
+    "RenderFields",
     "RenderOptions",
     "RequestFields",
     "RequestModel",
@@ -36,6 +42,7 @@ __all__ = [
     "same_id",
 ]
 # `__all__` of each module lists its public names. Star imports repeat none, so a new name is written in one file.
+__all__ += browser_actions.__all__
 __all__ += jobs.__all__
 __all__ += plugins.__all__
 __all__ += results.__all__

@@ -1,44 +1,61 @@
-"""The options and the actions of browser rendering."""
+"""The options of browser rendering."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
-from pydantic import Field, JsonValue, field_validator, model_validator
+from pydantic import Field, field_validator
+from typing_extensions import TypedDict
 
-from scrape_do_celery.name_hints import suggest_name
+from .browser_actions import CheckedAction  # noqa: TC001 (pydantic reads it)
+from .sendable import SendableText, Whole, as_list, show_range
+from .wire import OpenRequestModel
 
-from .sendable import SendableText, Whole, as_json_list
-from .wire import RequestModel
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-# The required keys of each action.
-_ACTIONS: dict[str, tuple[str, ...]] = {
-    "Click": ("Selector",),
-    "Wait": ("Timeout",),
-    "WaitSelector": ("WaitSelector",),
-    "ScrollX": ("Value",),
-    "ScrollY": ("Value",),
-    "ScrollTo": ("Selector",),
-    "Fill": ("Selector", "Value"),
-    "Execute": ("Execute",),
-    "ScreenShot": (),
-    "WaitForRequestCompletion": ("UrlPattern", "Timeout"),
-}
+    from .browser_actions import BrowserAction
+
+#: Bounds of `custom_wait`, in milliseconds. The figures are from the peer SDK.
+_WAIT_BOUNDS = (0, 35_000)
 
 
-class RenderOptions(RequestModel):
-    """Options of the headless browser that loads each target. Times are in milliseconds."""
+class RenderFields(TypedDict, total=False, closed=True):
+    """The fields of `RenderOptions`, as keyword arguments or as a dict. A test compares it with the model."""
 
-    #: do not load resources of the page; excludes `play_with_browser` and screenshots
+    block_resources: bool | None
+    wait_until: Literal["domcontentloaded", "networkidle0", "networkidle2", "load"] | None
+    custom_wait: int | None
+    wait_selector: str | None
+    actions: Sequence[BrowserAction | Mapping[str, Any]] | None
+    play_with_browser: Sequence[BrowserAction | Mapping[str, Any]] | None
+    return_json: bool | None
+    show_websocket_requests: bool | None
+    show_frames: bool | None
+    screenshot: bool | None
+    full_screenshot: bool | None
+    particular_screenshot: str | None
+    extra: Mapping[str, Any] | None
+
+
+class RenderOptions(OpenRequestModel):
+    """Options of the headless browser that loads each target. Times are in milliseconds.
+
+    `Render` is another name of this class: `Render(actions=[Click("#more"), Wait(2000)])`.
+    """
+
+    #: do not load resources of the page; actions and screenshots need them
     block_resources: bool | None = None
     #: the event of the browser that ends the loading of a page
     wait_until: Literal["domcontentloaded", "networkidle0", "networkidle2", "load"] | None = None
     #: milliseconds to wait after loading, at most 35,000
-    custom_wait: Whole | None = Field(default=None, ge=0, le=35_000)
+    custom_wait: Whole | None = None
     #: a CSS selector to wait for
     wait_selector: SendableText | None = None
-    #: actions of the browser, in the API's form: `{"Action": "Click", "Selector": "#more"}`
-    play_with_browser: list[dict[str, JsonValue]] | None = Field(default=None, repr=False)
+    #: actions of the browser, such as `Click("#more")`, or dicts in the API's form: `{"Action": "Wait", "Timeout": 5}`.
+    #: The argument `actions` is another name of this field.
+    play_with_browser: list[CheckedAction] | None = Field(default=None, repr=False)
     #: return a JSON envelope in place of the page
     return_json: bool | None = None
     #: include captured WebSocket requests; needs `return_json`
@@ -52,51 +69,58 @@ class RenderOptions(RequestModel):
     #: a CSS selector of the element for a screenshot; needs `return_json`
     particular_screenshot: SendableText | None = None
 
+    def __init__(self, **fields: Unpack[RenderFields]) -> None:
+        super().__init__(**fields)
+
+    @classmethod
+    def _known_names(cls) -> dict[str, str]:
+        return {**super()._known_names(), "actions": "actions"}
+
+    @classmethod
+    def _read_fields(cls, data: dict[str, Any]) -> dict[str, Any]:
+        data = super()._read_fields(data)
+        if "actions" not in data:
+            return data
+        if "play_with_browser" in data or "PlayWithBrowser" in data:
+            raise ValueError("actions and play_with_browser are the same field: give only one of them")
+        return {("play_with_browser" if name == "actions" else name): value for name, value in data.items()}
+
     @field_validator("play_with_browser", mode="before")
     @classmethod
-    def _check_json_list(cls, actions: Any) -> Any:
-        return as_json_list(actions, "play_with_browser", "actions")
+    def _check_list(cls, actions: Any) -> Any:
+        if isinstance(actions, Mapping):
+            raise ValueError("play_with_browser must be a list of actions, not one action")  # noqa: TRY004
+        return as_list(actions, "play_with_browser", "actions")
 
-    @field_validator("play_with_browser")
-    @classmethod
-    def _known_actions(cls, actions: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
-        for position, action in enumerate(actions or ()):
-            if fault := _action_fault(action):
-                raise ValueError(f"play_with_browser[{position}]: {fault}")
-        return actions
-
-    @model_validator(mode="after")
-    def _check_consistency(self) -> Self:
+    def find_concerns(self) -> Iterator[str]:
+        """Yield what the API may refuse or ignore."""
+        if concern := show_range("custom_wait", self.custom_wait, *_WAIT_BOUNDS):
+            yield concern
         shots = self._given_options("screenshot", "full_screenshot", "particular_screenshot")
         if len(shots) > 1:
-            raise ValueError(f"a page has at most one screenshot: {' and '.join(shots)} exclude each other")
-        if shots and self.block_resources:
-            raise ValueError(f"{shots[0]} needs the page's resources: block_resources must not be true")
+            yield f"{' and '.join(shots)}: the API probably takes only one screenshot of a page; keep one of them"
+        for name in [*shots, "actions"] if self.play_with_browser else shots:
+            if self.block_resources:
+                yield f"{name}: the API probably needs the page's resources; leave block_resources out"
         in_json = shots + self._given_options("show_frames", "show_websocket_requests")
         if in_json and not self.return_json:
-            raise ValueError(f"{' and '.join(in_json)} need return_json=True")
+            yield f"{' and '.join(in_json)}: the API probably ignores this without return_json; set return_json=True"
         if self.particular_screenshot is not None and self.play_with_browser is not None:
-            raise ValueError(
-                "particular_screenshot and play_with_browser exclude each other: use a ScreenShot action instead"
+            yield (
+                "particular_screenshot: the API probably takes it only without actions; use the action "
+                "ScreenShot(particular=...) instead"
             )
-        return self
 
     def _given_options(self, *names: str) -> list[str]:
         return [name for name in names if getattr(self, name)]
 
+    def to_wire(self) -> dict[str, Any]:
+        """Return the JSON object that the API takes, with the fields of each `extra`."""
+        wire = super().to_wire()
+        if self.play_with_browser is not None:
+            wire["PlayWithBrowser"] = [action.to_wire() for action in self.play_with_browser]
+        return wire
 
-def _action_fault(action: dict[str, Any]) -> str | None:
-    name = action.get("Action")
-    if not isinstance(name, str):
-        return "has no Action"
-    if name not in _ACTIONS:
-        return f"no such Action{suggest_name(name, _ACTIONS)}"
-    missing = [key for key in _ACTIONS[name] if action.get(key) in (None, "")]
-    # `Fill` may enter an empty text.
-    if name == "Fill" and action.get("Value") == "":
-        missing.remove("Value")
-    if missing:
-        return f"{name} needs {' and '.join(missing)}"
-    if action.get("fullScreenShot") and action.get("particularScreenShot"):
-        return "fullScreenShot and particularScreenShot exclude each other"
-    return None
+
+#: The short name of `RenderOptions`.
+Render = RenderOptions

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import warnings
-from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from pydantic import (
     Field,
@@ -12,7 +11,6 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     field_serializer,
     field_validator,
-    model_validator,
 )
 
 from .plugins.plugin import PluginRequest
@@ -23,58 +21,32 @@ from .sendable import (
     SendableText,
     Whole,
     as_list,
-    caller_level,
     is_kept,
     is_said,
     join_faults,
+    show_range,
     why_no_header_value,
     why_no_text,
 )
 from .urls import why_no_target
-from .wire import RequestModel, wire_name
+from .wire import OpenRequestModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from .request_fields import AllFields
+
 #: Targets of one job at most, a limit of the API. A run with more targets has several jobs.
 MAX_TARGETS_PER_JOB = 1000
 
-#: Bounds of the API, in milliseconds. Its documentation says that bounds exist; the figures are from the peer SDK.
-_MILLISECONDS = {"timeout": (5_000, 120_000), "retry_timeout": (5_000, 55_000)}
+#: Bounds of numbers. The vendor says that times have bounds; all figures are from the peer SDK.
+_BOUNDS = {"timeout": (5_000, 120_000), "retry_timeout": (5_000, 55_000), "session_id": (0, 1_000_000)}
+_WITHOUT_BODY = (None, "GET", "HEAD")
 # Credits of a task by (super, render).
 _CREDITS = {(False, False): 1, (False, True): 5, (True, False): 10, (True, True): 25}
-_WITHOUT_BODY = (None, "GET", "HEAD")
 
 
-class RequestFields(TypedDict, total=False):
-    """The fields of `JobCreationRequest` beside `targets`, as keyword arguments of the functions that start a run.
-
-    Editors and type checkers read this class. A test compares it with the model, which describes the fields.
-    """
-
-    plugin: PluginRequest | dict[str, Any] | None
-    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"] | None
-    body: str | None
-    headers: dict[str, str] | None
-    forward_headers: bool | None
-    set_cookies: str | None
-    geo_code: str | None
-    regional_geo_code: Literal["europe", "asia", "africa", "oceania", "northamerica", "southamerica"] | None
-    super: bool | None
-    session_id: int | None
-    device: Literal["desktop", "mobile", "tablet"] | None
-    timeout: int | None
-    retry_timeout: int | None
-    disable_retry: bool | None
-    transparent_response: bool | None
-    disable_redirection: bool | None
-    output: Literal["raw", "markdown"] | None
-    render: RenderOptions | dict[str, Any] | None
-    webhook_url: str | None
-    webhook_headers: dict[str, str] | None
-
-
-class JobCreationRequest(RequestModel):
+class JobCreationRequest(OpenRequestModel):
     """A request to scrape targets, or to run a plugin. Unset options have the API's defaults.
 
     The number of targets is not limited: `split` divides them into jobs. Times are in milliseconds.
@@ -100,8 +72,8 @@ class JobCreationRequest(RequestModel):
     regional_geo_code: Literal["europe", "asia", "africa", "oceania", "northamerica", "southamerica"] | None = None
     #: use residential and mobile proxies
     super: bool | None = None
-    #: the id of a session; requests of one session share an IP address
-    session_id: Whole | None = Field(default=None, ge=0, le=1_000_000)
+    #: the id of a session, from 0 to 1,000,000; requests of one session share an IP address
+    session_id: Whole | None = None
     #: the kind of device that the API imitates
     device: Literal["desktop", "mobile", "tablet"] | None = None
     #: milliseconds for the whole request to a target, from 5,000 to 120,000
@@ -123,9 +95,15 @@ class JobCreationRequest(RequestModel):
     #: headers of the calls to `webhook_url`
     webhook_headers: HeaderMap | None = Field(default=None, repr=False)
 
+    # A signature takes the fields of a request, and a whole request would arrive as a dict of targets.
+    __json__ = None  # type: ignore[assignment]
+
+    def __init__(self, **fields: Unpack[AllFields]) -> None:
+        super().__init__(**fields)
+
     @classmethod
     def _hint_at_field(cls, key: str, known: Mapping[str, str]) -> str:
-        is_for_render = key in RenderOptions.model_fields
+        is_for_render = key == "actions" or key in RenderOptions.model_fields
         return "; put this field into render" if is_for_render else super()._hint_at_field(key, known)
 
     @field_validator("plugin", mode="wrap")
@@ -162,14 +140,6 @@ class JobCreationRequest(RequestModel):
             )
         return render
 
-    @field_validator("timeout", "retry_timeout")
-    @classmethod
-    def _check_milliseconds(cls, value: int | None, info: ValidationInfo) -> int | None:
-        low, high = _MILLISECONDS[info.field_name or ""]
-        if value is not None and not low <= value <= high:
-            raise ValueError(f"{info.field_name} is in milliseconds, from {low} to {high}")
-        return value
-
     @field_validator("webhook_url")
     @classmethod
     def _good_webhook(cls, url: str | None, info: ValidationInfo) -> str | None:
@@ -191,39 +161,32 @@ class JobCreationRequest(RequestModel):
             raise ValueError("geo_code must be two letters, such as 'us'")
         return code and code.lower()
 
-    @model_validator(mode="after")
-    def _check_consistency(self) -> Self:
-        if faults := list(self._find_contradictions()):
-            raise ValueError("; ".join(faults))
-        return self
+    def find_faults(self) -> Iterator[str]:
+        """Yield the faults for which the request is refused."""
+        if (self.targets is None) == (self.plugin is None):
+            yield "exactly one of targets and plugin must be set"
+        if self.regional_geo_code is not None and not self.super:
+            yield "regional_geo_code needs super=True"
 
-    @model_validator(mode="after")
-    def _warn_of_ignored_body(self, info: ValidationInfo) -> Self:
-        if self.body is not None and self.method in _WITHOUT_BODY and not is_said(info):
-            text = (
+    def find_concerns(self) -> Iterator[str]:
+        """Yield what the API may refuse or ignore, by rules that nothing proves on the server."""
+        for name, (low, high) in _BOUNDS.items():
+            unit = "a number" if name == "session_id" else "milliseconds"
+            if concern := show_range(name, getattr(self, name), low, high, unit):
+                yield concern
+        if self.body is not None and self.method in _WITHOUT_BODY:
+            yield (
                 f"body is sent with {self.method or 'GET'}, and most servers ignore it; "
                 "set method='POST' if the server must read the body"
             )
-            warnings.warn(text, UserWarning, stacklevel=caller_level())
-        return self
-
-    def _find_contradictions(self) -> Iterator[str]:
-        if (self.targets is None) == (self.plugin is None):
-            yield "exactly one of targets and plugin must be set"
         if self.headers and self.set_cookies:
-            yield "headers and set_cookies exclude each other: put a Cookie into headers"
+            yield "set_cookies: the API probably ignores it beside headers; put a Cookie into headers instead"
         if self.render is not None and self.retry_timeout is not None:
-            yield "render and retry_timeout exclude each other"
+            yield "retry_timeout: the API probably ignores it beside render; leave it out"
         if self.geo_code is not None and self.regional_geo_code is not None:
-            yield "geo_code and regional_geo_code exclude each other"
-        if self.regional_geo_code is not None and not self.super:
-            yield "regional_geo_code needs super=True"
-        if (
-            self.geo_code is not None
-            and self.plugin
-            and any(one.get("geocode") is not None for one in self.plugin.params)
-        ):
-            yield "geo_code and a geocode in plugin params exclude each other"
+            yield "geo_code: the API probably follows only one of geo_code and regional_geo_code; keep one of them"
+        if self.geo_code is not None and self.plugin and any(one.get("geocode") for one in self.plugin.params):
+            yield "geo_code: the API probably follows the geocode of a plugin's parameter set instead; keep one of them"
 
     @field_serializer("session_id", when_used="json-unless-none")
     def _session_as_text(self, value: int) -> str:
@@ -231,7 +194,7 @@ class JobCreationRequest(RequestModel):
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         yield "size", self.size
-        yield from ((name, value) for name, value in super().__repr_args__() if value is not None)
+        yield from super().__repr_args__()
 
     @property
     def size(self) -> int:
@@ -270,17 +233,26 @@ class JobCreationRequest(RequestModel):
             return self.model_copy(update={"plugin": self.plugin.model_copy(update={"params": params})})
         return self.model_copy(update={"targets": (self.targets or [])[start:stop]})
 
+    def to_wire(self) -> dict[str, Any]:
+        """Return the JSON object that the API takes, with the fields of each `extra`."""
+        wire = super().to_wire()
+        if self.render is not None:
+            wire["Render"] = self.render.to_wire()
+        if self.plugin is not None:
+            wire["Plugin"] = self.plugin.to_wire()
+        return wire
+
     def canonical(self) -> str:
         """Return canonical JSON, which is equal for two requests exactly if the API would get the same."""
         return _canonical_json(self.to_wire())
 
     def differing_fields(self, other: JobCreationRequest) -> tuple[str, ...]:
         """Return the names of the fields in which this request and `other` differ."""
-        mine, theirs = self.to_wire(), other.to_wire()
+        mine, theirs = self.to_record(), other.to_record()
         return tuple(
             name
-            for name in type(self).model_fields
-            if _canonical_json(mine.get(wire_name(name))) != _canonical_json(theirs.get(wire_name(name)))
+            for name, field in type(self).model_fields.items()
+            if _canonical_json(mine.get(str(field.alias))) != _canonical_json(theirs.get(str(field.alias)))
         )
 
     def estimated_credits(self) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from pydantic import BeforeValidator, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,6 +145,13 @@ def as_json_list(value: Any, field: str, items: str) -> Any:
     return found
 
 
+def show_range(name: str, value: int | None, low: int, high: int, unit: str = "milliseconds") -> str | None:
+    """Return a concern about a number that may be out of the API's bounds; None for a good number and for None."""
+    if value is None or low <= value <= high:
+        return None
+    return f"{name}={value}: the API probably refuses the job; give {unit} from {low:,} to {high:,}"
+
+
 def join_faults(faults: list[str]) -> str:
     """Return the first five faults in one text, and the number of the other faults."""
     more = f"; and {len(faults) - _SHOWN_FAULTS} more" if len(faults) > _SHOWN_FAULTS else ""
@@ -204,6 +211,12 @@ def _check_whole_number(value: Any, info: ValidationInfo) -> Any:
     return value
 
 
+def _check_size(value: int, info: ValidationInfo) -> int:
+    if fault := _why_no_scalar(value):
+        raise ValueError(f"{info.field_name} {fault}")
+    return value
+
+
 def _header_map(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, Mapping):
         return value
@@ -217,6 +230,6 @@ def _header_map(value: Any, info: ValidationInfo) -> Any:
 #: Text that JSON can carry: no bytes, no lone surrogates.
 SendableText = Annotated[str, BeforeValidator(_check_text)]
 #: A whole number, but not True or False.
-Whole = Annotated[int, BeforeValidator(_check_whole_number)]
+Whole = Annotated[int, BeforeValidator(_check_whole_number), AfterValidator(_check_size)]
 #: Headers by name. Two names must differ in more than case.
 HeaderMap = Annotated[dict[str, str], BeforeValidator(_header_map)]

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from scrape_do_celery.local_variables import without_locals
+from scrape_do_celery.models.concerns import CallerLine, KnownLine
 from scrape_do_celery.runs.celery_app import find_user_app, lent_app
 from scrape_do_celery.runs.hooks import hooks
 from scrape_do_celery.runs.start_calls import StartCall
@@ -98,8 +99,11 @@ async def aenqueue_many(  # noqa: PLR0913 (one argument for each thing that a ca
 
 
 async def _carry_out(make_call: Callable[[], StartCall]) -> list[RunHandle]:
-    """Make all steps of a call in threads that see the caller's Celery app. Return the handles."""
-    lend, call_as_caller = partial(_call_with_app, find_user_app()), hooks().call_from_async
+    """Make all steps of a call in threads that see the caller's Celery app. Return the handles.
+
+    Warnings name the caller's line.
+    """
+    lend, call_as_caller = partial(_call_with_app, find_user_app(), CallerLine.find()), hooks().call_from_async
     if call_as_caller is None:
         handles: list[RunHandle] = await call_in_thread(partial(lend, lambda: make_call().carry_out()))
         return handles
@@ -124,6 +128,6 @@ def _write_apart(call: StartCall) -> None:
         hooks().close_connections()
 
 
-def _call_with_app(app: Any, function: Callable[[], T]) -> T:
-    with lent_app(app):
+def _call_with_app(app: Any, line: CallerLine, function: Callable[[], T]) -> T:
+    with lent_app(app), KnownLine(line):
         return function()

@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.models import JobCreationRequest
+from scrape_do_celery.models.concerns import GatheredConcerns
 from scrape_do_celery.models.sendable import as_list
 from scrape_do_celery.store import RunSpec
 from scrape_do_celery.store.options import RUN_OPTIONS
@@ -44,9 +45,10 @@ def read_specs(requests: Any, keywords: Sequence[str], options: EnqueueOptions) 
     JobCreationRequest.refuse_unknown(options, (*RUN_OPTIONS, *keywords))
     specs: list[RunSpec] = []
     # Read the requests one by one: a list of a hundred thousand would hold all of them in memory at once.
-    for index, request in enumerate(requests):
-        try:
-            specs.append(RunSpec.from_arguments(request, keywords, **options))
-        except ValueError as error:
-            raise ValueError(f"request {index}: {error}") from None
+    with GatheredConcerns():
+        for index, request in enumerate(requests):
+            try:
+                specs.append(RunSpec.from_arguments(request, keywords, **options))
+            except ValueError as error:
+                raise ValueError(f"request {index}: {error}") from None
     return specs

@@ -7,7 +7,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from scrape_do_celery import routing
-from scrape_do_celery.client.endpoints import MAX_PAGE_SIZE
+from scrape_do_celery.client.job_filters import MAX_PAGE_SIZE
 from scrape_do_celery.errors import ScrapeDoError, StoreUnavailableError
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.models.statuses import RUNNING

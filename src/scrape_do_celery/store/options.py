@@ -8,7 +8,9 @@ import sys
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, Final, Self, Unpack, cast
+
+from typing_extensions import TypedDict
 
 from scrape_do_celery.models import MAX_TARGETS_PER_JOB, JobCreationRequest, RequestFields
 from scrape_do_celery.models.sendable import KEPT, SAID
@@ -41,7 +43,7 @@ class RunOptions(TypedDict, total=False):
 RUN_OPTIONS: Final = tuple(RunOptions.__annotations__)
 
 
-class EnqueueOptions(RunOptions, RequestFields, total=False):
+class EnqueueOptions(RunOptions, RequestFields, total=False, closed=True):
     """The keyword arguments that describe a run: its options, and the fields of its request."""
 
 
@@ -122,7 +124,7 @@ class RunSpec:
     def packed(self) -> tuple[bytes, list[bytes]]:
         """Pack the spec for the record: one field for the options, and one field for the targets of each part."""
         options = {
-            "request": _without_inputs(self.request.to_wire()),
+            "request": _without_inputs(self.request.to_record()),
             # Options without effect are left out, because a hundred thousand runs may wait in the store.
             **{name: value for name, value in self.run_options.items() if value is not None and value is not False},
         }

@@ -105,10 +105,28 @@ jsons = st.recursive(
 jsons |= st.sampled_from([60, 63, 64, 200, 254, 300]).map(nested)
 keys = st.sampled_from(["q", "geocode", "ü", "\ud800"]) | texts
 values = st.dictionaries(keys, jsons, max_size=3) | st.dictionaries(keys, odd, max_size=3)
-actions = st.fixed_dictionaries(
-    {"Action": st.sampled_from(["Click", "Fill", "Wait", Word.GET]) | scalars},
-    optional={"Selector": scalars, "Value": odd, "Timeout": scalars},
+selectors = st.sampled_from(["#a", ".b", ""]) | scalars
+waits = st.sampled_from([0, 5, -1, "5", "soon"]) | scalars
+#: Fields of each action in the API's form: the required ones, and the others.
+action_fields: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "Click": ({"Selector": selectors}, {}),
+    "Wait": ({"Timeout": waits}, {}),
+    "WaitSelector": ({"WaitSelector": selectors}, {"Timeout": waits}),
+    "ScrollX": ({"Value": waits}, {}),
+    "ScrollY": ({"Value": waits}, {}),
+    "ScrollTo": ({"Selector": selectors}, {}),
+    "Fill": ({"Selector": selectors, "Value": texts}, {}),
+    "Execute": ({"Execute": texts}, {}),
+    "ScreenShot": ({}, {"fullScreenShot": st.booleans() | scalars, "particularScreenShot": selectors}),
+    "WaitForRequestCompletion": ({"UrlPattern": texts}, {"Timeout": waits}),
+}
+extras = st.dictionaries(st.sampled_from(["New", "Zip", "Super", "ü"]) | texts, jsons, max_size=2)
+actions = st.sampled_from(sorted(action_fields)).flatmap(
+    lambda name: st.fixed_dictionaries(
+        {"Action": st.just(name), **action_fields[name][0]}, optional={**action_fields[name][1], "extra": extras}
+    )
 )
+actions |= st.fixed_dictionaries({"Action": scalars}, optional={"Selector": scalars, "Value": odd})
 typed_plugins = st.fixed_dictionaries(
     {
         "key": st.sampled_from(["google/search", "google/hotels", "google/news"]),
@@ -145,6 +163,7 @@ fitting: dict[str, st.SearchStrategy[Any]] = {
     "wait_selector": texts,
     "particular_screenshot": texts,
     "play_with_browser": st.lists(actions, max_size=3),
+    "extra": extras,
 }
 
 

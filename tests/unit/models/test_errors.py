@@ -11,7 +11,9 @@ import pytest
 from celery import Celery
 from celery.backends.base import Backend
 from celery.utils.serialization import create_exception_cls
+from scrape_do.async_api.exceptions import AsyncScrapeDoErrorMessage as PeerInfo
 
+from scrape_do_celery import AsyncAPIBadRequestError, ErrorInfo
 from scrape_do_celery.errors import RunError, ScrapeDoError, rehydrate
 from scrape_do_celery.models import (
     JobCanceledError,
@@ -156,6 +158,17 @@ def test_unreadable_error_is_kept():
     assert JobFailedError({"Odd": 1}).args == ({"Odd": 1},)
     assert TaskFailedError({"Odd": 1, "Content": "page"}).args == ({"Odd": 1},)
     assert str(JobFailedError({"Odd": 1})) == "job None ended as None"
+
+
+def test_error_info_is_named_in_each_process(backend):
+    error = AsyncAPIBadRequestError("400 no", 400, "no targets", None)
+    stored = backend.decode(backend.encode(backend.prepare_exception(error, "json")))
+    for other in (error, pickle.loads(pickle.dumps(error)), backend.exception_to_python(stored)):
+        assert other.error_info == ErrorInfo(error="no targets", code=None)
+        assert (other.error_info.error, other.error_info.code) == ("no targets", None)
+        assert json.loads(json.dumps(other.args)) == list(error.args)
+    assert set(ErrorInfo._fields) == set(PeerInfo.model_fields)
+    assert AsyncAPIBadRequestError("400", 400).error_info is None
 
 
 def test_run_timeout():

@@ -141,10 +141,11 @@ def test_extra_sends_newer_parameters():
 @pytest.mark.parametrize(
     ("extra", "named"),
     [
-        ({"gl": "us"}, r"set gl=\.\.\. instead of extra\['gl'\]"),
+        ({"gl": "us"}, r"set gl=\.\.\. instead of 'gl'"),
         ({"a": float("nan")}, r"extra\['a'\] is a number that JSON cannot write"),
-        ([], "valid dictionary"),
-        ("a", "valid dictionary"),
+        ([], "extra must be a dict"),
+        ("a", "extra must be a dict"),
+        ({"udm": None}, "which is never sent"),
     ],
 )
 def test_extra_takes_only_what_is_unknown(extra, named):
@@ -152,7 +153,7 @@ def test_extra_takes_only_what_is_unknown(extra, named):
         SearchParams(q="a", extra=extra)
     with pytest.raises(ValidationError, match=r"plugin\.params\[0\]\.extra"):
         JobCreationRequest(plugin={"key": "google/search", "params": [{"q": "a", "extra": extra}]})
-    with pytest.raises(ValidationError, match=r"set depart_city=\.\.\. instead of extra\['departCity'\]"):
+    with pytest.raises(ValidationError, match=r"set depart_city=\.\.\. instead of 'departCity'"):
         TripSearchParams(
             depart_city="LON", arrive_city="BER", depart_date="2027-03-01", country="gb", extra={"departCity": "a"}
         )

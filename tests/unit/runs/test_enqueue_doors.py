@@ -21,11 +21,7 @@ from tests.unit.models import odd
 if TYPE_CHECKING:
     from scrape_do_celery.store import RunSpec
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:body is sent with"),
-    pytest.mark.filterwarnings("ignore:plugin.key. this version knows no such plugin"),
-    pytest.mark.filterwarnings("ignore:google/"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 SECRET = {"headers", "set_cookies", "webhook_headers", "body"}
 
 

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import ast
+import collections.abc
 import inspect
 import typing
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 import scrape_do_celery
-from scrape_do_celery import enqueue, enqueue_many, scheduled_run
-from scrape_do_celery.models import JobCreationRequest, PluginRequest, RenderOptions, RequestFields
+from scrape_do_celery import enqueue, enqueue_many, models, scheduled_run
+from scrape_do_celery.models import (
+    BrowserAction,
+    JobCreationRequest,
+    JobFields,
+    PluginFields,
+    PluginRequest,
+    RenderFields,
+    RenderOptions,
+    RequestFields,
+)
 from scrape_do_celery.redaction import request_summary
 from scrape_do_celery.store import RunSpec
 from scrape_do_celery.store.options import RUN_OPTIONS, EnqueueOptions, RunOptions
@@ -21,15 +32,35 @@ SOURCE = Path(scrape_do_celery.__file__).parent
 REQUEST = JobCreationRequest(targets=["https://a.example/"])
 
 
+def hints(cls):
+    """Return the types of the fields of a model or a dict."""
+    names = cls.__annotations__ if isinstance(cls, type(RequestFields)) else cls.model_fields
+    found = typing.get_type_hints(cls, localns={**vars(models), **vars(collections.abc)})
+    return {name: found[name] for name in names}
+
+
 def test_request_fields_are_those_of_the_model_with_their_types():
-    declared = typing.get_type_hints(RequestFields)
-    model = typing.get_type_hints(JobCreationRequest)
-    expected = {name: model[name] for name in JobCreationRequest.model_fields if name != "targets"}
-    # A caller may write a dict in place of a model.
-    for name, kind in (("plugin", PluginRequest), ("render", RenderOptions)):
-        assert expected[name] == kind | None
-        expected[name] = kind | dict[str, typing.Any] | None
-    assert declared == expected
+    expected = {name: kind for name, kind in hints(JobCreationRequest).items() if name != "targets"}
+    # A caller may write a dict in place of a model, and any mapping in place of a dict.
+    wider = {
+        "plugin": PluginRequest | PluginFields | None,
+        "render": RenderOptions | RenderFields | None,
+        **dict.fromkeys(("headers", "webhook_headers"), Mapping[str, str] | None),
+        "extra": Mapping[str, typing.Any] | None,
+    }
+    assert hints(RequestFields) == expected | wider
+    del expected["timeout"]
+    assert hints(JobFields) == expected | wider | {"targets": Iterable[str] | None}
+
+
+def test_render_fields_are_those_of_the_model_with_their_types():
+    actions = Sequence[BrowserAction | Mapping[str, typing.Any]] | None
+    wider = {"actions": actions, "play_with_browser": actions, "extra": Mapping[str, typing.Any] | None}
+    assert hints(RenderFields) == hints(RenderOptions) | wider
+
+
+def test_plugin_fields_are_those_of_the_model():
+    assert PluginFields.__annotations__.keys() == PluginRequest.model_fields.keys()
 
 
 def test_spec_has_the_run_options_with_their_types():

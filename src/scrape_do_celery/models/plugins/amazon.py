@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from scrape_do_celery.models.sendable import SendableText  # noqa: TC001 (pydantic reads it)
-
-from .fields import Ordinal  # noqa: TC001 (as above)
+from .fields import Ordinal, ParamText  # noqa: TC001 (pydantic reads it)
 from .parameters import PluginParams
 from .plugin import TypedPlugin
 
@@ -22,11 +20,11 @@ class _AmazonParams(PluginParams):
     """The parameters that all plugins for Amazon have."""
 
     #: the country of the marketplace in two letters, such as `us`
-    geocode: SendableText
+    geocode: ParamText
     #: the postal code of the delivery, in the form of the country
-    zipcode: SendableText
+    zipcode: ParamText
     #: the language in two capital letters, such as `EN`; each marketplace has its own list
-    language: SendableText | None = None
+    language: ParamText | None = None
     #: use residential and mobile proxies
     super: bool | None = None
     #: return the HTML too
@@ -37,14 +35,14 @@ class AmazonProductParams(_AmazonParams):
     """Parameters of `amazon/pdp` and `amazon/offer-listing`."""
 
     #: the product's ASIN
-    asin: SendableText
+    asin: ParamText
 
 
 class AmazonSearchParams(_AmazonParams):
     """Parameters of `amazon/search`."""
 
     #: the words to search for
-    keyword: SendableText
+    keyword: ParamText
     #: the number of the page, from 1
     page: Ordinal | None = None
 

@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict
 
-from scrape_do_celery.models.sendable import SendableText  # noqa: TC001 (pydantic reads it)
-
-from .fields import LongestText, Words
+from .fields import LongestText, ParamText, Words
 from .parameters import PluginParams
 from .plugin import TypedPlugin
 
@@ -26,11 +24,11 @@ class ChatParams(PluginParams):
     model_config = ConfigDict(alias_generator=_spell_name)
 
     #: the prompt, of at most 1,024 characters
-    q: Annotated[SendableText, LongestText(1_024)]
+    q: Annotated[ParamText, LongestText(1_024)]
     #: the name of a model
-    model: SendableText | None = None
+    model: ParamText | None = None
     #: a country in two letters; ChatGPT answers in its language
-    geo_code: SendableText | None = None
+    geo_code: ParamText | None = None
     #: 1 returns the raw events too
     raw_sse: Annotated[Literal[0, 1], Words()] | None = None
 

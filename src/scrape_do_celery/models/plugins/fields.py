@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, get_args
 
 from pydantic import AfterValidator, BeforeValidator, GetCoreSchemaHandler, ValidationInfo
 
-from scrape_do_celery.models.sendable import SendableText, Whole, caller_level, is_said
+from scrape_do_celery.models.concerns import note_concerns
+from scrape_do_celery.models.sendable import SendableText, Whole, is_said
 from scrape_do_celery.name_hints import suggest_name
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ NOTES: Final = "notes"
 
 
 def note_oddity(info: ValidationInfo, text: str) -> None:
-    """Warn of a value that is sent although the peer SDK refuses it, unless the caller was warned before."""
+    """Note a value that is sent although the peer SDK refuses it, unless the caller was warned before."""
     if is_said(info):
         return
     notes: list[str] | None = (info.context or {}).get(NOTES)
     if notes is None:
-        warnings.warn(text, UserWarning, stacklevel=caller_level())
+        note_concerns([text])
     else:
         notes.append(text)
 
@@ -140,15 +140,28 @@ def _is_day(text: str) -> bool:
         return False
 
 
-#: A day; another text is refused.
-Day: TypeAlias = Annotated[str | date, CalendarDay()]
-#: A day; another text is sent with a warning.
-LooseDay: TypeAlias = Annotated[str | date, CalendarDay(loose=True)]
-#: A whole number of at least 0, or of at least 1.
-Count: TypeAlias = Annotated[Whole, Bounds(0)]
-Ordinal: TypeAlias = Annotated[Whole, Bounds(1)]
-#: The milliseconds of a request to a target.
-Milliseconds: TypeAlias = Annotated[Whole, Bounds(5_000, 120_000)]
+if TYPE_CHECKING:
+    # Some type checkers take any value for a type that has a validator.
+    ParamText: TypeAlias = str
+    ParamNumber: TypeAlias = int
+    Day: TypeAlias = str | date
+    LooseDay: TypeAlias = str | date
+    Count: TypeAlias = int
+    Ordinal: TypeAlias = int
+    Milliseconds: TypeAlias = int
+else:
+    #: A text, and a whole number.
+    ParamText = SendableText
+    ParamNumber = Whole
+    #: A day. Another text is refused.
+    Day = Annotated[str | date, CalendarDay()]
+    #: A day. Another text is sent with a warning.
+    LooseDay = Annotated[str | date, CalendarDay(loose=True)]
+    #: A whole number of at least 0, or of at least 1.
+    Count = Annotated[Whole, Bounds(0)]
+    Ordinal = Annotated[Whole, Bounds(1)]
+    #: The milliseconds of a request to a target.
+    Milliseconds = Annotated[Whole, Bounds(5_000, 120_000)]
 #: The kind of device that Google sees.
 DeviceWord: TypeAlias = Annotated[Literal["desktop", "mobile"], Words(proven=True)]
 #: The state of Google's SafeSearch.

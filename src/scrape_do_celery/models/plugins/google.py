@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from scrape_do_celery.models.sendable import SendableText  # noqa: TC001 (pydantic reads it)
-
+from .fields import ParamText  # noqa: TC001 (pydantic reads it)
 from .parameters import PluginParams
 from .plugin import TypedPlugin
 
@@ -12,9 +11,9 @@ class GoogleParams(PluginParams):
     """The parameters that most plugins for Google have."""
 
     #: the country whose results are shown, in two letters, such as `us`; the request's `geo_code` has no effect
-    gl: SendableText | None = None
+    gl: ParamText | None = None
     #: the language of the page, such as `en`
-    hl: SendableText | None = None
+    hl: ParamText | None = None
 
 
 class GooglePlugin(TypedPlugin):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from scrape_do_celery.models.sendable import SendableText, Whole  # noqa: TC001 (pydantic reads it)
-
-from .fields import DeviceWord, Words
+from .fields import DeviceWord, ParamNumber, ParamText, Words
 from .google import GoogleParams, GooglePlugin
 from .parameters import PluginParams
 
@@ -23,17 +21,17 @@ class NewsParams(GoogleParams):
     EXCLUSIVE = ONE_OF
 
     #: the words to search for
-    q: SendableText | None = None
+    q: ParamText | None = None
     #: the token of a topic
-    topic_token: SendableText | None = None
+    topic_token: ParamText | None = None
     #: the token of a section of a topic
-    section_token: SendableText | None = None
+    section_token: ParamText | None = None
     #: the token of a story
-    story_token: SendableText | None = None
+    story_token: ParamText | None = None
     #: the token of a publication
-    publication_token: SendableText | None = None
+    publication_token: ParamText | None = None
     #: the id of a thing in Google's Knowledge Graph, such as `/m/02_286`
-    kgmid: SendableText | None = None
+    kgmid: ParamText | None = None
     #: "0" by relevance, "1" by date; with `q` or `kgmid`
     so: Annotated[Literal["0", "1"], Words()] | None = None
 
@@ -46,21 +44,21 @@ class TrendsParams(PluginParams):
     """Parameters of `google/trends`."""
 
     #: the words whose trend is shown; several with commas between them
-    q: SendableText
+    q: ParamText
     #: a place, such as `US` or `US-CA`
-    geo: SendableText | None = None
+    geo: ParamText | None = None
     #: the language of the page, such as `en`
-    hl: SendableText | None = None
+    hl: ParamText | None = None
     #: the time range, such as `today 12-m`
-    date: SendableText | None = None
+    date: ParamText | None = None
     #: the time zone, in minutes from UTC
-    tz: Whole | None = None
+    tz: ParamNumber | None = None
     #: the part of the page
     data_type: (
         Annotated[Literal["TIMESERIES", "GEO_MAP", "GEO_MAP_0", "RELATED_QUERIES", "RELATED_TOPICS"], Words()] | None
     ) = None
     #: the id of a category
-    cat: SendableText | None = None
+    cat: ParamText | None = None
     #: the service of Google whose searches count
     gprop: Annotated[Literal["web", "images", "news", "youtube", "froogle"], Words()] | None = None
     #: the size of the places; with `data_type` GEO_MAP or GEO_MAP_0
@@ -71,13 +69,13 @@ class TrendingParams(PluginParams):
     """Parameters of `google/trending`."""
 
     #: the country, such as `US`
-    geo: SendableText
+    geo: ParamText
     #: the language of the page, such as `en`
-    hl: SendableText | None = None
+    hl: ParamText | None = None
     #: the number of hours that count
     hours: Annotated[Literal[4, 24, 48, 168], Words()] | None = None
     #: the id of a category; 0 for all
-    cat: Whole | None = None
+    cat: ParamNumber | None = None
     #: the order of the searches
     sort: Annotated[Literal["relevance", "search_volume", "recency", "title"], Words()] | None = None
     #: all searches, or those that still rise
@@ -88,11 +86,11 @@ class YouTubeParams(GoogleParams):
     """Parameters of `google/youtube`."""
 
     #: the words to search for
-    search_query: SendableText
+    search_query: ParamText
     #: the kind of device that YouTube sees
     device: DeviceWord | None = None
     #: YouTube's token of a filter, or of the next page
-    sp: SendableText | None = None
+    sp: ParamText | None = None
 
 
 class GoogleNews(GooglePlugin):

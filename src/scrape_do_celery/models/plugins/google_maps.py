@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from scrape_do_celery.models.sendable import SendableText, Whole  # noqa: TC001 (pydantic reads it)
-
-from .fields import Bounds, Count, Words
+from .fields import Bounds, Count, ParamNumber, ParamText, Words
 from .google import GoogleParams, GooglePlugin
 
 if TYPE_CHECKING:
@@ -19,13 +17,13 @@ class MapsSearchParams(GoogleParams):
     """Parameters of `google/maps/search`."""
 
     #: the words to search for
-    q: SendableText
+    q: ParamText
     #: the place and zoom of the map: `@40.7455,-74.0083,14z`
-    ll: SendableText | None = None
+    ll: ParamText | None = None
     #: the number of results to skip, a multiple of 20
     start: Count | None = None
     #: the domain of Google, such as `google.de`
-    google_domain: SendableText | None = None
+    google_domain: ParamText | None = None
 
 
 class MapsPlaceParams(GoogleParams):
@@ -35,11 +33,11 @@ class MapsPlaceParams(GoogleParams):
     EXCLUSIVE = ONE_OF
 
     #: the id of the place, `ChIJ...`
-    place_id: SendableText | None = None
+    place_id: ParamText | None = None
     #: the numeric CID of the place
-    data_cid: SendableText | None = None
+    data_cid: ParamText | None = None
     #: the domain of Google, such as `google.de`
-    google_domain: SendableText | None = None
+    google_domain: ParamText | None = None
 
 
 class MapsReviewsParams(GoogleParams):
@@ -49,19 +47,19 @@ class MapsReviewsParams(GoogleParams):
     EXCLUSIVE = ONE_OF
 
     #: the id of the place, `0x...:0x...`
-    data_id: SendableText | None = None
+    data_id: ParamText | None = None
     #: the id of the place, `ChIJ...`
-    place_id: SendableText | None = None
+    place_id: ParamText | None = None
     #: the number of reviews, from 1 to 20
-    num: Annotated[Whole, Bounds(1, 20)] | None = None
+    num: Annotated[ParamNumber, Bounds(1, 20)] | None = None
     #: the order of the reviews
     sort_by: Annotated[Literal["newestFirst", "ratingHigh", "ratingLow"], Words()] | None = None
     #: only reviews with this topic
-    topic_id: SendableText | None = None
+    topic_id: ParamText | None = None
     #: only reviews with these words; in place of `topic_id`
-    query: SendableText | None = None
+    query: ParamText | None = None
     #: the `pagination.next_page_token` of an earlier answer
-    next_page_token: SendableText | None = None
+    next_page_token: ParamText | None = None
 
     def _find_oddities(self) -> Iterator[str]:
         if self.topic_id is not None and self.query is not None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from scrape_do_celery.models.sendable import SendableText, Whole  # noqa: TC001 (pydantic reads it)
-
-from .fields import Bounds, Words
+from .fields import Bounds, ParamNumber, ParamText, Words
 from .google import GoogleParams, GooglePlugin
 
 if TYPE_CHECKING:
@@ -21,15 +19,15 @@ class PlayStoreParams(GoogleParams):
     ONE_OF = ("q", "apps_category", "chart")
 
     #: the words to search for
-    q: SendableText | None = None
+    q: ParamText | None = None
     #: a category, such as `GAME`
-    apps_category: SendableText | None = None
+    apps_category: ParamText | None = None
     #: a list of the most popular apps
     chart: Annotated[Literal["topselling_free", "topselling_paid", "topgrossing"], Words()] | None = None
     #: the number of apps, from 1 to 50
-    num: Annotated[Whole, Bounds(1, 50)] | None = None
+    num: Annotated[ParamNumber, Bounds(1, 50)] | None = None
     #: the token of the next page, from an earlier answer
-    next_page_token: SendableText | None = None
+    next_page_token: ParamText | None = None
     #: the kind of device
     store_device: Annotated[Literal["phone", "tablet", "tv", "chromebook", "watch", "car"], Words()] | None = None
     #: the ages of children: up to 5, 6 to 8, from 9; with `apps_category` FAMILY
@@ -44,16 +42,16 @@ class PlayStoreProductParams(GoogleParams):
     """Parameters of `google/play-store/product`."""
 
     #: the id of the app, such as `org.example.app`
-    product_id: SendableText
+    product_id: ParamText
 
 
 class PlayStoreReviewsParams(PlayStoreProductParams):
     """Parameters of `google/play-store/reviews`."""
 
     #: the order of the reviews; only 1 has an effect
-    sort_by: Whole | None = None
+    sort_by: ParamNumber | None = None
     #: the token of the next page, from an earlier answer
-    next_page_token: SendableText | None = None
+    next_page_token: ParamText | None = None
 
 
 class GooglePlayStore(GooglePlugin):

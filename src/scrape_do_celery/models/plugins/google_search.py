@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from scrape_do_celery.models.sendable import SendableText  # noqa: TC001 (pydantic reads it)
-
-from .fields import Count, DeviceWord, SafeWord, Words
+from .fields import Count, DeviceWord, ParamText, SafeWord, Words
 from .google import GoogleParams, GooglePlugin
 
 if TYPE_CHECKING:
@@ -17,15 +15,15 @@ class AiOverviewParams(GoogleParams):
     """Parameters of `google/search/ai-overview`."""
 
     #: the words to search for
-    q: SendableText
+    q: ParamText
     #: the domain of Google, such as `google.de`
-    google_domain: SendableText | None = None
+    google_domain: ParamText | None = None
     #: the kind of device that Google sees
     device: DeviceWord | None = None
     #: a place in words, such as `New York,New York,United States`
-    location: SendableText | None = None
+    location: ParamText | None = None
     #: a place as Google's token; it wins over `location`
-    uule: SendableText | None = None
+    uule: ParamText | None = None
     #: the state of SafeSearch
     safe: SafeWord | None = None
 
@@ -43,15 +41,15 @@ class SearchParams(AiModeParams):
     #: the number of results to skip
     start: Count | None = None
     #: only results from a country, such as `countryUS`
-    cr: SendableText | None = None
+    cr: ParamText | None = None
     #: only results in a language, such as `lang_en`
-    lr: SendableText | None = None
+    lr: ParamText | None = None
     #: only results of the last hour, day, week, month or year
     time_period: Annotated[Literal["last_hour", "last_day", "last_week", "last_month", "last_year"], Words()] | None = (
         None
     )
     #: Google's filter of similar results
-    filter: SendableText | None = None
+    filter: ParamText | None = None
     #: 1 turns the correction of the spelling off
     nfpr: Annotated[Literal[0, 1], Words()] | None = None
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from scrape_do_celery.models.sendable import SendableText  # noqa: TC001 (pydantic reads it)
-
-from .fields import Count, DeviceWord, Words
+from .fields import Count, DeviceWord, ParamText, Words
 from .google import GoogleParams, GooglePlugin
 from .parameters import PluginParams
 
@@ -20,18 +18,18 @@ class _ShopParams(GoogleParams):
     """The parameters that the searches and products of Google Shopping share."""
 
     #: the domain of Google, such as `google.de`
-    google_domain: SendableText | None = None
+    google_domain: ParamText | None = None
     #: a place in words
-    location: SendableText | None = None
+    location: ParamText | None = None
     #: a place as Google's token
-    uule: SendableText | None = None
+    uule: ParamText | None = None
 
 
 class ShoppingParams(_ShopParams):
     """Parameters of `google/shopping`."""
 
     #: the words to search for
-    q: SendableText
+    q: ParamText
     #: the lowest price
     min_price: Count | None = None
     #: the highest price
@@ -43,7 +41,7 @@ class ShoppingParams(_ShopParams):
     #: only offers with a reduced price
     on_sale: bool | None = None
     #: the token of a filter, from an earlier answer
-    shoprs: SendableText | None = None
+    shoprs: ParamText | None = None
     #: the kind of device that Google sees
     device: DeviceWord | None = None
     #: the number of results to skip
@@ -56,13 +54,13 @@ class ShoppingProductParams(_ShopParams):
     ONE_OF = ("catalog_id", "immersive_product_page_token", "product_id")
 
     #: the lasting id of the product in Google's catalog of a country; needs `q`
-    catalog_id: SendableText | None = None
+    catalog_id: ParamText | None = None
     #: the words of the search that found `catalog_id`
-    q: SendableText | None = None
+    q: ParamText | None = None
     #: the token of a product, valid for some hours
-    immersive_product_page_token: SendableText | None = None
+    immersive_product_page_token: ParamText | None = None
     #: the id of the product; the answer has fewer details
-    product_id: SendableText | None = None
+    product_id: ParamText | None = None
     #: the kind of device that Google sees
     device: Annotated[Literal["desktop", "mobile", "tablet"], Words()] | None = None
     #: the order of the offers
@@ -81,9 +79,9 @@ class ShoppingStoresParams(PluginParams):
     """Parameters of `google/shopping/product/stores`."""
 
     #: the id of the product in Google's catalog, the same as in the token
-    catalog_id: SendableText
+    catalog_id: ParamText
     #: the `stores_next_page_token` of an answer of `google/shopping/product`
-    next_page_token: SendableText
+    next_page_token: ParamText
 
 
 class GoogleShopping(GooglePlugin):

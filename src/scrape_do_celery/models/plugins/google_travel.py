@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from scrape_do_celery.models.sendable import SendableText, Whole  # noqa: TC001 (pydantic reads it)
-
-from .fields import Bounds, Count, Day, LooseDay, Words
+from .fields import Bounds, Count, Day, LooseDay, ParamNumber, ParamText, Words
 from .google import GoogleParams, GooglePlugin
 
 if TYPE_CHECKING:
@@ -19,7 +17,7 @@ class _TravelParams(GoogleParams):
     """The parameters that flights and hotels share."""
 
     #: the currency of the prices, such as `EUR`
-    currency: SendableText | None = None
+    currency: ParamText | None = None
 
 
 class FlightsParams(_TravelParams):
@@ -28,9 +26,9 @@ class FlightsParams(_TravelParams):
     EXCLUSIVE = ("include_airlines", "exclude_airlines")
 
     #: the IATA codes of the airports of departure, with commas between them
-    departure_id: SendableText
+    departure_id: ParamText
     #: the IATA codes of the airports of arrival, with commas between them
-    arrival_id: SendableText
+    arrival_id: ParamText
     #: the day of the flight
     outbound_date: LooseDay
     #: the day of the flight back
@@ -38,13 +36,13 @@ class FlightsParams(_TravelParams):
     #: 1 both ways, 2 one way; the API refuses 3
     type: Annotated[Literal[1, 2], Words(proven=True)] | None = None
     #: the number of adults, from 1 to 9
-    adults: Annotated[Whole, Bounds(1, 9)] | None = None
+    adults: Annotated[ParamNumber, Bounds(1, 9)] | None = None
     #: the number of children, from 0 to 9
-    children: Annotated[Whole, Bounds(0, 9)] | None = None
+    children: Annotated[ParamNumber, Bounds(0, 9)] | None = None
     #: the number of infants with a seat, from 0 to 4
-    infants_in_seat: Annotated[Whole, Bounds(0, 4)] | None = None
+    infants_in_seat: Annotated[ParamNumber, Bounds(0, 4)] | None = None
     #: the number of infants without a seat, from 0 to 4
-    infants_on_lap: Annotated[Whole, Bounds(0, 4)] | None = None
+    infants_on_lap: Annotated[ParamNumber, Bounds(0, 4)] | None = None
     #: 1 economy, 2 premium economy, 3 business, 4 first
     travel_class: Annotated[Literal[1, 2, 3, 4], Words(proven=True)] | None = None
     #: 0 any, 1 none, 2 at most one, 3 at most two
@@ -52,9 +50,9 @@ class FlightsParams(_TravelParams):
     #: 1 best, 2 price, 3 departure, 4 arrival, 5 duration, 6 emissions
     sort_by: Annotated[Literal[1, 2, 3, 4, 5, 6], Words(proven=True)] | None = None
     #: only these airlines: their codes with commas between them
-    include_airlines: SendableText | None = None
+    include_airlines: ParamText | None = None
     #: not these airlines; in place of `include_airlines`
-    exclude_airlines: SendableText | None = None
+    exclude_airlines: ParamText | None = None
 
 
 class _StayParams(_TravelParams):
@@ -74,7 +72,7 @@ class HotelsParams(_StayParams):
     """Parameters of `google/hotels`. The prices are for two adults."""
 
     #: the words to search for, best of the form `Paris hotels`
-    q: SendableText
+    q: ParamText
     #: 3 price, 8 rating, 13 number of reviews
     sort_by: Annotated[Literal[3, 8, 13], Words(proven=True)] | None = None
     #: the lowest price of a night
@@ -84,13 +82,13 @@ class HotelsParams(_StayParams):
     #: 7 from 3.5, 8 from 4.0, 9 from 4.5
     rating: Annotated[Literal[7, 8, 9], Words(proven=True)] | None = None
     #: the stars, from 2 to 5, with commas between them
-    hotel_class: SendableText | None = None
+    hotel_class: ParamText | None = None
     #: the codes of brands, with commas between them
-    brands: SendableText | None = None
+    brands: ParamText | None = None
     #: the codes of amenities, with commas between them
-    amenities: SendableText | None = None
+    amenities: ParamText | None = None
     #: the codes of kinds of houses, with commas between them; 12 for holiday homes
-    property_types: SendableText | None = None
+    property_types: ParamText | None = None
     #: only offers that can be canceled for free
     free_cancellation: bool | None = None
     #: only houses with a certificate
@@ -98,9 +96,9 @@ class HotelsParams(_StayParams):
     #: only houses with special offers
     special_offers: bool | None = None
     #: the `next_page_token` of an earlier answer
-    next_page_token: SendableText | None = None
+    next_page_token: ParamText | None = None
     #: the number of houses, from 1 to 20
-    limit: Annotated[Whole, Bounds(1, 20)] | None = None
+    limit: Annotated[ParamNumber, Bounds(1, 20)] | None = None
 
     def _find_oddities(self) -> Iterator[str]:
         yield from super()._find_oddities()
@@ -112,7 +110,7 @@ class HotelsDetailParams(_StayParams):
     """Parameters of `google/hotels/detail`."""
 
     #: the `detail_token` of a house in an answer of `google/hotels`
-    detail_token: SendableText
+    detail_token: ParamText
 
 
 class GoogleFlights(GooglePlugin):

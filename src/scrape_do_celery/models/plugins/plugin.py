@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Final, Self, TypeAlias, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Final, TypeAlias, TypeVar
 
 from pydantic import (
     ConfigDict,
     Field,
-    FieldSerializationInfo,
     JsonValue,
     ValidationError,
     ValidationInfo,
-    field_serializer,
     field_validator,
     model_validator,
 )
 
+from scrape_do_celery.models.concerns import note_concerns
 from scrape_do_celery.models.sendable import (
     SAID,
     SendableText,
     as_json_list,
     as_list,
-    caller_level,
     is_kept,
     is_said,
     join_faults,
@@ -57,9 +54,6 @@ class Plugin(RequestModel):
     def __init__(self, key: str, params: ParamSets[PluginParams]) -> None:
         super().__init__(key=key, params=params)  # type: ignore[call-arg]
 
-    # Pydantic then validates dicts itself. Through `__init__`, the context of the validation would be lost.
-    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
-
     @model_validator(mode="before")
     @classmethod
     def _read_object(cls, data: Any) -> Any:
@@ -81,20 +75,18 @@ class Plugin(RequestModel):
             sets = [_plain_set(one) for one in sets]
         return as_json_list(sets, "params", "parameter sets")
 
-    @model_validator(mode="after")
-    def _warn_of_unknown_key(self, info: ValidationInfo) -> Self:
-        if self.key not in PLUGINS and not is_said(info):
+    def find_concerns(self) -> Iterator[str]:
+        """Yield what the API may refuse or ignore."""
+        if self.key not in PLUGINS:
             hint = suggest_name(self.key, PLUGINS)
-            text = f"plugin.key: this version knows no such plugin{hint}; its parameters are sent unchecked"
-            warnings.warn(text, UserWarning, stacklevel=caller_level())
-        return self
+            yield f"plugin.key: this version knows no such plugin{hint}; its parameters are sent unchecked"
 
-    @field_serializer("params")
-    def _write_params(self, params: list[dict[str, Any]], info: FieldSerializationInfo) -> list[dict[str, Any]]:
-        # Only the API gets `extra` merged. From a record or a schedule, the sets must be read again.
-        if info.by_alias and self.key in PLUGINS:
-            return [merge_extra(one) for one in params]
-        return params
+    def to_wire(self) -> dict[str, Any]:
+        """Return the JSON object that the API takes, with the parameters of each `extra`."""
+        wire = super().to_wire()
+        if self.key in PLUGINS:
+            wire["Params"] = [merge_extra(one) for one in wire["Params"]]
+        return wire
 
     def estimated_credits(self) -> int:
         """Return the lowest cost in credits if all tasks succeed. A task of a plugin without known price counts 1."""
@@ -127,8 +119,6 @@ class TypedPlugin(Plugin):
 
     def __init__(self, params: ParamSets[Any]) -> None:
         super().__init__(self.KEY, params)
-
-    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
@@ -170,7 +160,7 @@ def check_sets(plugin: type[TypedPlugin], sets: list[Any], info: ValidationInfo)
     if faults:
         raise ValueError(join_faults(faults))
     if oddities:
-        warnings.warn(f"{plugin.KEY}: {join_faults(oddities)}", UserWarning, stacklevel=caller_level())
+        note_concerns([f"{plugin.KEY}: {join_faults(oddities)}"])
     return found
 
 

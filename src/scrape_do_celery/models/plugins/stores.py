@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import ConfigDict
 
-from scrape_do_celery.models.sendable import SendableText, Whole  # noqa: TC001 (pydantic reads it)
-
-from .fields import Milliseconds, WebsiteOf
+from .fields import Milliseconds, ParamNumber, ParamText, WebsiteOf
 from .parameters import PluginParams
 from .plugin import TypedPlugin
 
@@ -40,11 +38,11 @@ class WalmartParams(_StoreParams):
     """Parameters of `walmart/store`."""
 
     #: a page of walmart.com
-    url: Annotated[SendableText, WebsiteOf("walmart.com")]
+    url: Annotated[ParamText, WebsiteOf("walmart.com")]
     #: the postal code of the store; with `store_id`. Without both, the API chooses a store.
-    zipcode: SendableText | None = None
+    zipcode: ParamText | None = None
     #: the number of the store; with `zipcode`
-    store_id: Whole | None = None
+    store_id: ParamNumber | None = None
 
     def _find_oddities(self) -> Iterator[str]:
         if (self.zipcode is None) != (self.store_id is None):
@@ -55,11 +53,11 @@ class LowesParams(_StoreParams):
     """Parameters of `lowes/store`."""
 
     #: a page of lowes.com
-    url: Annotated[SendableText, WebsiteOf("lowes.com")]
+    url: Annotated[ParamText, WebsiteOf("lowes.com")]
     #: the postal code of the store
-    zipcode: SendableText
+    zipcode: ParamText
     #: the number of the store, as text
-    store_id: SendableText
+    store_id: ParamText
 
     def _find_oddities(self) -> Iterator[str]:
         for name in ("zipcode", "store_id"):
@@ -71,7 +69,7 @@ class SheinParams(PluginParams):
     """Parameters of `shein`."""
 
     #: a page of shein.com
-    url: Annotated[SendableText, WebsiteOf("shein.com")]
+    url: Annotated[ParamText, WebsiteOf("shein.com")]
     #: milliseconds for the request to the target, from 5,000 to 120,000
     timeout: Milliseconds | None = None
 

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict
 from pydantic.alias_generators import to_camel
 
-from scrape_do_celery.models.sendable import SendableText  # noqa: TC001 (pydantic reads it)
-
-from .fields import Count, LooseDay, Ordinal, Words
+from .fields import Count, LooseDay, Ordinal, ParamText, Words
 from .parameters import PluginParams
 from .plugin import TypedPlugin
 
@@ -23,9 +21,9 @@ class _TripParams(PluginParams):
     model_config = ConfigDict(alias_generator=to_camel)
 
     #: the country in two lower-case letters
-    country: SendableText
+    country: ParamText
     #: the currency of the prices, such as `EUR`
-    currency: SendableText | None = None
+    currency: ParamText | None = None
     #: the number of adults, at least 1
     adults: Ordinal | None = None
     #: the number of children
@@ -38,32 +36,32 @@ class TripSearchParams(_TripParams):
     """Parameters of `trip/search`."""
 
     #: the IATA code of the city of departure
-    depart_city: SendableText
+    depart_city: ParamText
     #: the IATA code of the city of arrival
-    arrive_city: SendableText
+    arrive_city: ParamText
     #: the day of the flight
     depart_date: LooseDay
     #: the day of the flight back
     return_date: LooseDay | None = None
     #: the IATA code of the airport of departure
-    depart_airport: SendableText | None = None
+    depart_airport: ParamText | None = None
     #: the IATA code of the airport of arrival
-    arrive_airport: SendableText | None = None
+    arrive_airport: ParamText | None = None
     #: Y economy, S premium economy, C business, F first
     cabin_class: Annotated[Literal["Y", "S", "C", "F"], Words()] | None = None
     #: the order of the flights
-    sort_by: SendableText | None = None
+    sort_by: ParamText | None = None
 
 
 class TripDetailParams(_TripParams):
     """Parameters of `trip/detail`."""
 
     #: the long id of an offer, from an answer of `trip/search`
-    policy_id: SendableText
+    policy_id: ParamText
     #: the short id of the same offer
-    short_policy_id: SendableText
+    short_policy_id: ParamText
     #: the id of a product
-    product_id: SendableText | None = None
+    product_id: ParamText | None = None
 
 
 class TripSearch(TypedPlugin):
