@@ -106,7 +106,7 @@ def back(spec):
         JobCreationRequest(targets=["https://a.example/"], set_cookies="a=1; b=2", output="markdown", timeout=5000),
         JobCreationRequest(
             plugin=PluginRequest(
-                key="google/search", params=[{"q": "a", "start": 1}, {"q": "b", "extra": {"deep": [1.5], "x": None}}]
+                key="google/search", params=[{"q": "a", "start": 1}, {"q": "b", "extra": {"deep": [1.5, None]}}]
             )
         ),
     ],
