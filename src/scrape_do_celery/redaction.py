@@ -139,6 +139,11 @@ def _private_values(request: JobCreationRequest) -> Iterator[str]:
     yield from _body_values(request.body or "")
     # Nobody knows yet which new fields are secret.
     yield from _inner_texts(request.extra)
+    if request.render is not None:
+        yield from _inner_texts(request.render.extra)
+        # The text of `Fill` may be a password.
+        actions = [action.to_wire() for action in request.render.play_with_browser or ()]
+        yield from (text for one in actions if one.get("Action") == "Fill" for text in _inner_texts(one.get("Value")))
     yield from cookies
     yield from (pair.partition("=")[2].strip() for text in cookies for pair in text.split(";"))
 

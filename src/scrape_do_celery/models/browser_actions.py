@@ -206,6 +206,10 @@ class KeptAction(RootModel[dict[str, JsonValue]]):
         """Return the JSON object of the action."""
         return dict(self.root)
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        # A value may be a password.
+        yield "keys", sorted(self.root)
+
 
 #: Any of the ten actions.
 BrowserAction: TypeAlias = (

@@ -235,6 +235,7 @@ def test_record_of_an_older_version_is_sent_as_it_is():
     assert kept.to_wire() == kept.to_record() == record
     assert [type(action) for action in kept.render.play_with_browser] == [*[KeptAction] * 4, Click]
     assert RunSpec.unpacked(*RunSpec(kept).packed()).request == kept
+    assert repr(kept.render.play_with_browser[0]) == "KeptAction(keys=['Action', 'Timeout'])"
     assert JobCreationRequest.model_validate(kept, context=SAID) == kept
     # A new purchase of the same request is checked.
     with pytest.raises(ValidationError, match=r"Wait\.timeout"):

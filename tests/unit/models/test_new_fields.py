@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from scrape_do_celery import Click, JobCreationRequest, PluginRequest, Render
+from scrape_do_celery import Click, Fill, JobCreationRequest, PluginRequest, Render
 from scrape_do_celery.models.sendable import KEPT
 from scrape_do_celery.redaction import call_summary, redact_texts
 from scrape_do_celery.runs.schedules import scheduled_run
@@ -110,6 +110,8 @@ def test_logs_and_reprs_show_names_only():
     assert call_summary(([URL],), {"extra": {"Zip": "s3cret", "Age": 5}})["extra"] == "Age, Zip"
     assert "extra" not in call_summary(([URL],), {"extra": "nonsense"})
     assert redact_texts(["the API read s3cret-value"], one) == ["the API read ***"]
+    typed = request(None, render=Render(actions=[Fill("#pw", "s3cret-value")], extra={"Width": "s3cret-width"}))
+    assert redact_texts(["typed s3cret-value and s3cret-width"], typed) == ["typed *** and ***"]
 
 
 def test_a_schedule_holds_new_fields():
