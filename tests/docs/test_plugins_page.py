@@ -125,8 +125,8 @@ def example_of(plugin: Any) -> str:
     call = f"{plugin.__name__}([{plugin.PARAMS.__name__}({fields})])"
     if len(call) <= 100:
         return call
-    lines = "".join(f"        {name}={python(value)},\n" for name, value in plugin.EXAMPLE.items())
-    return f"{plugin.__name__}([\n    {plugin.PARAMS.__name__}(\n{lines}    ),\n])"
+    lines = "".join(f"    {name}={python(value)},\n" for name, value in plugin.EXAMPLE.items())
+    return f"params = {plugin.PARAMS.__name__}(\n{lines})\n{plugin.__name__}([params])"
 
 
 def python(value: Any) -> str:
@@ -178,8 +178,10 @@ def test_the_page_is_that_of_the_classes():
 @pytest.mark.parametrize("key", PLUGINS)
 def test_the_page_shows_each_parameter_and_an_example_that_can_be_sent(key):
     plugin = PLUGINS[key]
-    made = eval(example_of(plugin), {name: getattr(public, name) for name in public.__all__})
-    assert made == plugin([plugin.EXAMPLE])
+    statements, _, call = example_of(plugin).rpartition("\n")
+    names = {name: getattr(public, name) for name in public.__all__}
+    exec(statements, names)
+    assert eval(call, names) == plugin([plugin.EXAMPLE])
     text = section(key, plugin)
     for name in names_of(plugin.PARAMS):
         assert f"`{plugin.PARAMS.spell_name(name)}`" in text

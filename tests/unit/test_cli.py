@@ -130,7 +130,6 @@ def test_enqueue_reads_files(scrape_do, app_context, tmp_path):
         (["enqueue"], 2, "no URL was given: pass URLs, --from or --request"),
         (["enqueue", "ftp://a.example"], 1, "targets[0] is not an absolute http or https URL"),
         (["enqueue", "https://a.example", "--geo-code", "usa"], 1, "geo_code must be two letters"),
-        (["enqueue", "https://a.example", "--regional-geo-code", "europe"], 1, "regional_geo_code needs super=True"),
         (["enqueue", "https://a.example", "--max-wait", "0"], 1, "max_wait must be a positive"),
         (["status", "nope"], 1, "RunNotFoundError: the store has no run nope"),
         (["result", "nope"], 1, "RunNotFoundError: the store has no run nope"),
