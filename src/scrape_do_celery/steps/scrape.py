@@ -86,8 +86,8 @@ def _park_caller(app_context: AppContext, run_id: str, task_id: str, canvas: dic
 class _LateRecords:
     """The wait for records that are written after their messages, by an app that publishes in its own way.
 
-    If a wait found no record, the waits of the next minute are short. After a flush of the store, each message names a run
-    that will never exist, and a pool must not spend hours on such messages.
+    If a wait found no record, the waits of the next minute are short. After a flush of the store, each message names a
+    run that will never exist, and a pool must not spend hours on such messages.
     """
 
     def __init__(self) -> None:
