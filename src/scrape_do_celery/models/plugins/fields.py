@@ -47,10 +47,10 @@ class Words:
         def check_word(value: Any, info: ValidationInfo) -> Any:
             if value not in words:
                 hint = suggest_name(str(value), map(str, words))
-                text = f"{info.field_name} is not one of {', '.join(map(str, words))}{hint}"
+                text = f"{info.field_name} is not one of {', '.join(map(str, words))}"
                 if self.proven:
-                    raise ValueError(text)
-                note_oddity(info, f"{text}; it is sent as it is")
+                    raise ValueError(f"{text}{hint}")
+                note_oddity(info, f"{text}, and is sent as it is{hint}")
             return value
 
         kind: Any = SendableText if isinstance(words[0], str) else Whole

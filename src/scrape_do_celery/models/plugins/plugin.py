@@ -78,8 +78,8 @@ class Plugin(RequestModel):
     def find_concerns(self) -> Iterator[str]:
         """Yield what the API may refuse or ignore."""
         if self.key not in PLUGINS:
-            hint = suggest_name(self.key, PLUGINS)
-            yield f"plugin.key: this version knows no such plugin{hint}; its parameters are sent unchecked"
+            text = "plugin.key: this version knows no such plugin, so its parameters are sent unchecked"
+            yield f"{text}{suggest_name(self.key, PLUGINS)}"
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON object that the API takes, with the parameters of each `extra`."""
