@@ -11,7 +11,7 @@ from scrape_do_celery.errors import runs as _runs
 from scrape_do_celery.errors.api import *  # noqa: F403
 from scrape_do_celery.errors.base import *  # noqa: F403
 from scrape_do_celery.errors.runs import *  # noqa: F403
-from scrape_do_celery.models import JobCreationRequest, JobStatus, Render, RenderOptions
+from scrape_do_celery.models import JobCreationRequest, JobStatus, Render, RenderOptions, RequestWarning
 from scrape_do_celery.models import browser_actions as _browser_actions
 from scrape_do_celery.models import jobs as _jobs
 from scrape_do_celery.models import plugins as _plugins
@@ -51,6 +51,7 @@ __all__ = [
     "Progress",
     "Render",
     "RenderOptions",
+    "RequestWarning",
     "RunHandle",
     "RunState",
     "RunStatus",

@@ -130,6 +130,7 @@ def test_enqueue_reads_files(scrape_do, app_context, tmp_path):
         (["enqueue"], 2, "no URL was given: pass URLs, --from or --request"),
         (["enqueue", "ftp://a.example"], 1, "targets[0] is not an absolute http or https URL"),
         (["enqueue", "https://a.example", "--geo-code", "usa"], 1, "geo_code must be two letters"),
+        (["enqueue", "https://a.example", "--device", "watch"], 2, "device"),
         (["enqueue", "https://a.example", "--max-wait", "0"], 1, "max_wait must be a positive"),
         (["status", "nope"], 1, "RunNotFoundError: the store has no run nope"),
         (["result", "nope"], 1, "RunNotFoundError: the store has no run nope"),
@@ -341,6 +342,17 @@ def test_settings_warning_is_one_line_without_a_traceback():
     )
     assert "Error: the store at redis://127.0.0.1:1/0: Error 111" in done.stderr
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+
+
+def test_request_warning_is_one_line():
+    code = "from scrape_do_celery.cli import main\nmain(['enqueue', 'https://a.example', '--timeout', '1'])"
+    env = {"SCRAPE_DO_REDIS_URL": "redis://127.0.0.1:1/0", "PATH": "", "PYTHONPATH": SOURCE}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    warning, error = done.stderr.splitlines()
+    assert warning == "Warning: timeout=1: the API probably refuses the job; give milliseconds from 5,000 to 120,000"
+    assert error.startswith("Error: the store at redis://127.0.0.1:1/0")
 
 
 def test_other_warnings_look_as_always(scrape_do, monkeypatch):

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from scrape_do_celery.cli.output import printable
 from scrape_do_celery.config import SettingsWarning
 from scrape_do_celery.errors import ResultNotReadyError, ScrapeDoError, StoreUnavailableError
+from scrape_do_celery.models import RequestWarning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,11 +71,12 @@ def _fault_text(item: Any) -> str:
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Show a warning about settings on one line, without the line of code."""
+    """Show a warning about settings or a request on one line, without the line of code."""
     before = warnings.formatwarning
 
     def format_plainly(message: Warning | str, category: type[Warning], *rest: Any) -> str:
-        return f"Warning: {message}\n" if issubclass(category, SettingsWarning) else before(message, category, *rest)
+        is_plain = issubclass(category, SettingsWarning | RequestWarning)
+        return f"Warning: {printable(str(message))}\n" if is_plain else before(message, category, *rest)
 
     warnings.formatwarning = format_plainly  # type: ignore[assignment]
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import browser_actions, jobs, plugins, results, tasks
 from .browser_actions import *  # noqa: F403
+from .concerns import RequestWarning
 from .ids import read_id, same_id
 from .jobs import *  # noqa: F403
 from .parsing import parse_answer
@@ -31,6 +32,7 @@ __all__ = [
     "RenderOptions",
     "RequestFields",
     "RequestModel",
+    "RequestWarning",
     "WireModel",
     "collect_defaults",
     "is_known_status",

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     Concerns = dict[str, None]
 
 
+class RequestWarning(UserWarning):
+    """A request may be wrong, by a rule that nothing proves on the server. It is sent as it is."""
+
+
 class CallerLine(NamedTuple):
     """The line of a caller, and the registry in which Python notes the warnings of this line."""
 
@@ -84,6 +88,6 @@ def note_concerns(texts: Iterable[str]) -> None:
 
 def _say_concern(text: str) -> None:
     if (line := _line.get()) is None:
-        warnings.warn(text, UserWarning, stacklevel=caller_level())
+        warnings.warn(text, RequestWarning, stacklevel=caller_level())
     else:
-        warnings.warn_explicit(text, UserWarning, line.filename, line.number, line.module, line.registry)
+        warnings.warn_explicit(text, RequestWarning, line.filename, line.number, line.module, line.registry)

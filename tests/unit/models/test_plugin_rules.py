@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 from pydantic import ValidationError
 
-from scrape_do_celery.models import JobCreationRequest
+from scrape_do_celery.models import JobCreationRequest, RequestWarning
 from scrape_do_celery.models.plugins.plugin import PLUGINS
 from tests.support import peer_plugins
 from tests.support.peer_plugins import KEYS, PEERS, our_wire, peer_params, peer_wire, wire_example
@@ -195,7 +195,7 @@ def changed(one: Difference) -> dict[str, Any]:
 def test_rule_of_the_peer_alone_warns_once_and_is_sent(one):
     assert peer_wire(one.key, changed(one)) is None
     sent = {name: value for name, value in changed(one).items() if value is not None}
-    with pytest.warns(UserWarning, match="sent as") as caught:
+    with pytest.warns(RequestWarning, match="sent as") as caught:
         assert our_wire(one.key, changed(one)) == [sent]
     assert [str(warning.message) for warning in caught if one.named not in str(warning.message)] == []
     assert len(caught) == 1

@@ -20,6 +20,7 @@ from scrape_do_celery.models import (
     NewsParams,
     Plugin,
     PluginRequest,
+    RequestWarning,
     SearchParams,
     TripSearch,
     TripSearchParams,
@@ -92,7 +93,7 @@ def test_a_refusal_names_the_position_and_the_parameter_meant():
 
 
 def test_a_warning_names_the_line_that_made_the_set():
-    with pytest.warns(UserWarning, match="num is outside of 1 to 20") as caught:
+    with pytest.warns(RequestWarning, match="num is outside of 1 to 20") as caught:
         params = MapsReviewsParams(place_id="a", num=30)
     assert (len(caught), caught[0].filename) == (1, __file__)
     with warnings.catch_warnings():
@@ -102,7 +103,7 @@ def test_a_warning_names_the_line_that_made_the_set():
         request = JobCreationRequest(plugin=plugin)
         RunSpec.from_arguments(request)
         RunSpec.unpacked(*RunSpec(request).packed())
-    with pytest.warns(UserWarning, match="start is outside") as caught:
+    with pytest.warns(RequestWarning, match="start is outside") as caught:
         JobCreationRequest(plugin=GoogleSearch([{"q": "a", "start": -1}] * 9))
     assert len(caught) == 1
     assert "plugin.params[4]" in str(caught[0].message)
@@ -111,7 +112,7 @@ def test_a_warning_names_the_line_that_made_the_set():
 
 def test_a_day_of_flight_may_have_another_form():
     flight = {"departure_id": "JFK", "arrival_id": "CDG"}
-    with pytest.warns(UserWarning, match="outbound_date is not a day of the form YYYY-MM-DD"):
+    with pytest.warns(RequestWarning, match="outbound_date is not a day of the form YYYY-MM-DD"):
         assert FlightsParams(**flight, outbound_date="1 March").to_wire()["outbound_date"] == "1 March"
     assert FlightsParams(**flight, outbound_date=date(2027, 3, 1)).outbound_date == "2027-03-01"
     with pytest.raises(ValidationError, match="must be a day, not a datetime"):
@@ -161,7 +162,7 @@ def test_extra_takes_only_what_is_unknown(extra, named):
 
 def test_a_plugin_that_is_newer_is_sent_unchecked_with_a_warning():
     sets = [{"anything": [1, None], "extra": {"a": 1}}]
-    with pytest.warns(UserWarning, match="sent unchecked; did you mean google/search") as caught:
+    with pytest.warns(RequestWarning, match="sent unchecked; did you mean google/search") as caught:
         plugin = Plugin("google/searches", sets)
     assert (len(caught), caught[0].filename) == (1, __file__)
     with warnings.catch_warnings():
@@ -169,7 +170,7 @@ def test_a_plugin_that_is_newer_is_sent_unchecked_with_a_warning():
         request = JobCreationRequest(plugin=plugin)
     assert request.to_wire() == {"Plugin": {"Key": "google/searches", "Params": sets}}
     assert request.estimated_credits() == 1
-    with pytest.warns(UserWarning, match="plugin.key: this version knows no such plugin, so"):
+    with pytest.warns(RequestWarning, match="plugin.key: this version knows no such plugin, so"):
         assert Plugin("new", [SearchParams(q="a", extra={"b": 1})]).params == [{"q": "a", "b": 1}]
 
 

@@ -14,7 +14,7 @@ import pytest
 from pydantic import ValidationError
 from scrape_do.async_api import models as peer
 
-from scrape_do_celery.models import JobCreationRequest
+from scrape_do_celery.models import JobCreationRequest, RequestWarning
 
 URL = "https://shop.example/p/1"
 ONLY_THE_PEERS = "only the peer has this rule"
@@ -144,7 +144,7 @@ def judge(model: Any, options: dict[str, Any]) -> tuple[str, list[str]]:
             model.model_validate({"targets": [URL], **options})
         except ValidationError:
             return "refuse", []
-    assert all(one.filename == __file__ and one.category is UserWarning for one in said)
+    assert all(one.filename == __file__ and one.category is RequestWarning for one in said)
     return ("warn" if said else "accept"), [str(one.message) for one in said]
 
 

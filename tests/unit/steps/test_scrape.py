@@ -255,7 +255,7 @@ def run_as(scrape_task, **kwargs):
         {"targets": []},
         {"targets": "x"},
         {"no_such": 1},
-        {"targets": [URL], "timeout": "60"},
+        {"targets": [URL], "timeout": "soon"},
         {"targets": [URL], "max_wait": 0},
     ],
 )
