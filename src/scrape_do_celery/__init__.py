@@ -13,10 +13,11 @@ from scrape_do_celery.errors.api import *  # noqa: F403
 from scrape_do_celery.errors.base import *  # noqa: F403
 from scrape_do_celery.errors.contents import *  # noqa: F403
 from scrape_do_celery.errors.runs import *  # noqa: F403
-from scrape_do_celery.models import JobCreationRequest, JobStatus, PluginRequest, Render, RenderOptions, RequestWarning
+from scrape_do_celery.models import JobCreationRequest, JobStatus, Render, RenderOptions, RequestWarning
 from scrape_do_celery.models import browser_actions as _browser_actions
 from scrape_do_celery.models import jobs as _jobs
 from scrape_do_celery.models import plugin_results as _plugin_results
+from scrape_do_celery.models import plugins as _plugins
 from scrape_do_celery.models import reasons as _reasons
 from scrape_do_celery.models import rendered as _rendered
 from scrape_do_celery.models import results as _results
@@ -24,6 +25,7 @@ from scrape_do_celery.models import tasks as _tasks
 from scrape_do_celery.models.browser_actions import *  # noqa: F403
 from scrape_do_celery.models.jobs import *  # noqa: F403
 from scrape_do_celery.models.plugin_results import *  # noqa: F403
+from scrape_do_celery.models.plugins import *  # noqa: F403
 from scrape_do_celery.models.reasons import *  # noqa: F403
 from scrape_do_celery.models.rendered import *  # noqa: F403
 from scrape_do_celery.models.results import *  # noqa: F403
@@ -51,7 +53,6 @@ __all__ = [
     "AsyncScrapeDoAsyncAPIClient",
     "JobCreationRequest",
     "JobStatus",
-    "PluginRequest",
     "PollingStrategy",
     "Progress",
     "Render",
@@ -79,6 +80,7 @@ __all__ += _runs.__all__
 __all__ += _browser_actions.__all__
 __all__ += _jobs.__all__
 __all__ += _plugin_results.__all__
+__all__ += _plugins.__all__
 __all__ += _reasons.__all__
 __all__ += _rendered.__all__
 __all__ += _results.__all__

@@ -15,11 +15,12 @@ def make_plugin_answer(url: str) -> bytes:
     parts = urlsplit(url)
     key = parts.path[1:]
     params = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-    results = _make_search_results(params.get("q", "")) if key == "google/search" else {}
+    results = _make_search_results(params) if key == "google/search" else {}
     return json.dumps({"plugin": key, "params": params, "sandbox": True, **results}).encode()
 
 
-def _make_search_results(query: str) -> dict[str, Any]:
+def _make_search_results(params: dict[str, str]) -> dict[str, Any]:
+    query = params.get("q", "")
     found = [
         {"position": n, "title": f"{query} {n}", "link": f"https://result-{n}.example/?q={quote_plus(query)}"}
         for n in range(1, 4)
@@ -31,6 +32,8 @@ def _make_search_results(query: str) -> dict[str, Any]:
         "references": [{"title": "A source", "link": "https://source.example/", "source": "source.example"}],
     }
     return {
+        # The vendor's answers of this plugin repeat their parameters.
+        "search_parameters": params,
         "organic_results": found,
         "top_ads": [{"position": 1, "title": f"Buy {query}", "url": "https://ad.example/"}],
         "bottom_ads": [],

@@ -16,7 +16,7 @@ MAX_TARGETS = 1000
 PLUGIN_SITE = "https://plugin.sandbox.test"
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 _REGIONS = ("europe", "asia", "africa", "oceania", "northamerica", "southamerica")
-_SECRET = frozenset({"Targets", "Plugin", "Headers", "SetCookies", "Body", "WebhookHeaders"})
+_SECRET = frozenset({"Targets", "Headers", "SetCookies", "Body", "WebhookHeaders"})
 
 
 class ApiError(Exception):
@@ -41,12 +41,14 @@ class JobSpec:
 
     @property
     def cost(self) -> int:
-        """Base credits of one successful task."""
+        """Base credits of one successful task. Of a plugin, this is the price of Google's plugins."""
+        if "Plugin" in self.options:
+            return 10
         render, premium = self.options.get("Render") is not None, bool(self.options.get("Super"))
         return {(False, False): 1, (True, False): 5, (False, True): 10, (True, True): 25}[render, premium]
 
     def show_fields(self) -> dict[str, Any]:
-        """Return the options, except options that may hold a secret."""
+        """Return the options, except options that may hold a secret. Targets are logged beside them."""
         return {name: value for name, value in self.options.items() if name not in _SECRET}
 
 

@@ -13,6 +13,8 @@ from scrape_do_celery.tasks import scrape
 def producing() -> s.RunHandle:
     request = s.JobCreationRequest(targets=["https://a.example/"], geo_code="us", render=s.RenderOptions())
     plugin = s.JobCreationRequest(plugin=s.PluginRequest(key="google/search", params=[{"q": "x"}]))
+    s.enqueue(plugin=s.GoogleSearch([s.SearchParams(q="x"), {"q": "y"}]))
+    s.enqueue(plugin=s.Plugin("new/key", [{"q": "y"}]))
     s.enqueue(["https://a.example/"], geo_code="us")
     s.enqueue(plugin, settings=s.Settings(redis_url="redis://localhost/3"))
     scrape.delay(targets=["https://a.example/"])
@@ -36,6 +38,12 @@ def refused_by_type_checkers(urls: list[str]) -> None:
     s.enqueue_many([urls], timeout="60")  # type: ignore[arg-type]
     s.scheduled_run("prices", 60, urls, early="yes")  # type: ignore[arg-type]
     s.scheduled_run("prices", 60, urls, if_run="skip")  # type: ignore[call-arg]
+
+
+def refused_plugins() -> None:
+    s.GoogleSearch([s.NewsParams(q="x")])  # type: ignore[list-item]
+    s.SearchParams(q="x", geocod="us")  # type: ignore[call-arg]
+    s.Plugin("new/key")  # type: ignore[call-arg]
 
 
 async def reading(handle: s.RunHandle) -> list[bytes | None]:

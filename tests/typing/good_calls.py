@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import scrape_do_celery as s
 from scrape_do_celery.models import JobFields, PluginFields, RenderFields, RequestFields
 
 URLS = ["https://a.example/"]
+DAY = date(2027, 2, 28)
 
 
 def acting() -> list[s.BrowserAction]:
@@ -53,6 +54,14 @@ def starting(targets: Iterable[str], key: str | None) -> None:
     s.enqueue(URLS, render=s.Render(actions=[s.Click("#more"), s.Wait(2000)]), idempotency_key=key)
     s.enqueue(URLS, render={"wait_until": "networkidle2", "actions": [{"Action": "Click", "Selector": "#x"}]})
     s.enqueue(plugin={"key": "google/search", "params": [{"q": "x"}]}, max_wait=60, early=True)
+    s.enqueue(plugin=s.GoogleSearch([s.SearchParams(q="x", device="mobile", extra={"udm": 50}), {"q": "y"}]))
+    s.enqueue(plugin=s.TripSearch({"departCity": city} for city in ("LON", "BER")))
+    s.enqueue(plugin={"key": "google/search", "params": [s.SearchParams(q="x")]})
+    s.enqueue(plugin=s.Plugin("new/key", [{"q": "y"}]))
+    s.enqueue(
+        plugin=s.GoogleHotels([s.HotelsParams(q="x", check_in_date=date(2027, 2, 28), check_out_date="2027-03-01")])
+    )
+    s.retry_failed("run", trust_order=True)
     s.enqueue(requesting(URLS), raise_on_task_failure=True, max_wait=None)
     s.enqueue_many([URLS, requesting(URLS)], timeout=60_000, retry_timeout=20_000, output="markdown")
     s.enqueue_many((URLS for _ in range(5)), idempotency_keys=[None], regional_geo_code="europe", extra={"New": 1})

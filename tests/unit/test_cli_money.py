@@ -342,7 +342,7 @@ def test_a_part_older_than_the_stores_present_life_counts(scrape_do, step_harnes
 
 def test_plugin_purchase_may_own_any_job_of_its_size(scrape_do, step_harness, buy, sandbox):
     sandbox.configure(task_seconds=60)
-    plugin = {"key": "amazon", "params": [{"asin": "A"}, {"asin": "B"}]}
+    plugin = {"key": "google/search", "params": [{"q": "a"}, {"q": "b"}]}
     step_harness.run(CreateRun("r", RunSpec(JobCreationRequest(plugin=plugin))))
     intend(step_harness, "r")
     two, three = buy(None, plugin=plugin), buy(urls(3))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from . import browser_actions, jobs, plugin_results, rendered, results, tasks
+from . import browser_actions, jobs, plugin_results, plugins, rendered, results, tasks
 from .browser_actions import *  # noqa: F403
 from .concerns import RequestWarning
 from .ids import read_id, same_id
 from .jobs import *  # noqa: F403
 from .parsing import parse_answer
 from .plugin_results import *  # noqa: F403
+from .plugins import *  # noqa: F403
 from .render import Render, RenderFields, RenderOptions
 from .rendered import *  # noqa: F403
 from .repairs import collect_defaults
 from .request_fields import JobFields, PluginFields, RequestFields
-from .requests import MAX_TARGETS_PER_JOB, JobCreationRequest, PluginRequest
+from .requests import MAX_TARGETS_PER_JOB, JobCreationRequest
 from .results import *  # noqa: F403
 from .statuses import STATUS_SPELLINGS, TERMINAL, JobStatus, is_known_status, is_terminal, read_status
 from .tasks import *  # noqa: F403
@@ -28,7 +29,6 @@ __all__ = [
     "JobFields",
     "JobStatus",
     "PluginFields",
-    "PluginRequest",
     "Render",
     "RenderFields",
     "RenderOptions",
@@ -49,6 +49,7 @@ __all__ = [
 __all__ += browser_actions.__all__
 __all__ += jobs.__all__
 __all__ += plugin_results.__all__
+__all__ += plugins.__all__
 __all__ += rendered.__all__
 __all__ += results.__all__
 __all__ += tasks.__all__

@@ -13,15 +13,16 @@ from typing_extensions import TypedDict
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from .plugins.parameters import PluginParams
+    from .plugins.plugin import PluginRequest
     from .render import RenderFields, RenderOptions
-    from .requests import PluginRequest
 
 
 class PluginFields(TypedDict, closed=True):
     """The fields of a plugin's request, as a dict."""
 
     key: str
-    params: Iterable[Mapping[str, Any]]
+    params: Iterable[PluginParams | Mapping[str, Any]]
 
 
 class OptionFields(TypedDict, total=False):

@@ -5,24 +5,31 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
-from pydantic import Field, JsonValue, ValidationInfo, field_serializer, field_validator
+from pydantic import (
+    Field,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_serializer,
+    field_validator,
+)
 
+from .plugins.plugin import PluginRequest
 from .render import RenderOptions
 from .sendable import (
     SAID,
     HeaderMap,
     SendableText,
     Whole,
-    as_json_list,
     as_list,
     is_kept,
+    is_said,
     join_faults,
     show_range,
     why_no_header_value,
     why_no_text,
 )
 from .urls import why_no_target
-from .wire import OpenRequestModel, RequestModel
+from .wire import OpenRequestModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -35,23 +42,8 @@ MAX_TARGETS_PER_JOB = 1000
 #: Bounds of numbers. The vendor says that times have bounds; all figures are from the peer SDK.
 _BOUNDS = {"timeout": (5_000, 120_000), "retry_timeout": (5_000, 55_000), "session_id": (0, 1_000_000)}
 _WITHOUT_BODY = (None, "GET", "HEAD")
-_PLUGIN_CREDITS = 10
 # Credits of a task by (super, render).
 _CREDITS = {(False, False): 1, (False, True): 5, (True, False): 10, (True, True): 25}
-
-
-class PluginRequest(RequestModel):
-    """A plugin, and one task for each of its parameter sets. The API gets the sets unchanged."""
-
-    #: the plugin, such as `amazon/pdp` or `google/search`
-    key: SendableText = Field(min_length=1)
-    #: one set of parameters for each task
-    params: list[dict[str, JsonValue]] = Field(min_length=1, repr=False)
-
-    @field_validator("params", mode="before")
-    @classmethod
-    def _check_json_list(cls, params: Any) -> Any:
-        return as_json_list(params, "params", "parameter sets")
 
 
 class JobCreationRequest(OpenRequestModel):
@@ -113,6 +105,14 @@ class JobCreationRequest(OpenRequestModel):
     def _hint_at_field(cls, key: str, known: Mapping[str, str]) -> str:
         is_for_render = key == "actions" or key in RenderOptions.model_fields
         return "; put this field into render" if is_for_render else super()._hint_at_field(key, known)
+
+    @field_validator("plugin", mode="wrap")
+    @classmethod
+    def _read_plugin(cls, plugin: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        if isinstance(plugin, PluginRequest) and not is_said(info):
+            # The caller was warned when the object was made.
+            return PluginRequest.model_validate(plugin, context=SAID)
+        return handler(plugin)
 
     @field_validator("targets", mode="before")
     @classmethod
@@ -238,6 +238,8 @@ class JobCreationRequest(OpenRequestModel):
         wire = super().to_wire()
         if self.render is not None:
             wire["Render"] = self.render.to_wire()
+        if self.plugin is not None:
+            wire["Plugin"] = self.plugin.to_wire()
         return wire
 
     def canonical(self) -> str:
@@ -255,8 +257,9 @@ class JobCreationRequest(OpenRequestModel):
 
     def estimated_credits(self) -> int:
         """Return the lowest cost in credits if all tasks succeed; some domains cost more."""
-        each = _PLUGIN_CREDITS if self.plugin else _CREDITS[bool(self.super), self.render is not None]
-        return each * self.size
+        if self.plugin is not None:
+            return self.plugin.estimated_credits()
+        return _CREDITS[bool(self.super), self.render is not None] * self.size
 
 
 def _canonical_json(value: Any) -> str:

@@ -41,7 +41,7 @@ class PartReader:
             ResultExpiredError: tasks were stored, and have expired.
         """
         positions, _ = self._decide_order({})
-        for _, task in self._read_stored(store, positions):
+        for _, task in self.read_stored(store, positions):
             yield task
 
     def read_tasks(self, store: Store) -> tuple[list[TaskDetails], bool]:
@@ -50,7 +50,7 @@ class PartReader:
         Raises:
             ResultExpiredError: as `tasks`.
         """
-        tasks = dict(self._read_stored(store, range(len(self.named))))
+        tasks = dict(self.read_stored(store, range(len(self.named))))
         positions, proven = self._decide_order({at: task.url for at, task in tasks.items() if not task.gone})
         return [tasks[at] for at in positions if at in tasks], proven
 
@@ -62,7 +62,7 @@ class PartReader:
         """
         own: dict[int, str] = {}
         pages: set[int] = set()
-        for at, task in self._read_stored(store, range(len(self.named))):
+        for at, task in self.read_stored(store, range(len(self.named))):
             if not task.gone:
                 own[at] = task.url
             if task.has_page:
@@ -75,7 +75,12 @@ class PartReader:
             return list(range(len(self.named))), False
         return decide_order(self.targets, self.named, own)
 
-    def _read_stored(self, store: Store, positions: Sequence[int]) -> Iterator[tuple[int, TaskDetails]]:
+    def read_stored(self, store: Store, positions: Sequence[int]) -> Iterator[tuple[int, TaskDetails]]:
+        """Yield the stored tasks at some positions, each with its position, in this order.
+
+        Raises:
+            ResultExpiredError: fewer tasks were found than were stored.
+        """
         found: set[int] = set()
         for start in range(0, len(positions), _CHUNK):
             chunk = positions[start : start + _CHUNK]

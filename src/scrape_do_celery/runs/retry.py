@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.errors import ResultNotReadyError, RunError
 from scrape_do_celery.local_variables import without_locals
@@ -10,23 +10,29 @@ from scrape_do_celery.rules.outcomes import may_have_bought
 from scrape_do_celery.runs import results
 from scrape_do_celery.runs.context import AppContext
 from scrape_do_celery.runs.enqueue import enqueue
+from scrape_do_celery.runs.plugin_answers import answered_indexes
 from scrape_do_celery.store.commands.runs import ReadRun, ReadSpec
-from scrape_do_celery.store.options import targets_of
+from scrape_do_celery.store.options import inputs_of
 
 if TYPE_CHECKING:
     from scrape_do_celery.config import Settings
+    from scrape_do_celery.models import JobCreationRequest
     from scrape_do_celery.runs.handle import RunHandle
     from scrape_do_celery.store import RunRecord, RunSpec, Store
 
 
 @without_locals
-def retry_failed(run_id: str, *, settings: Settings | None = None) -> RunHandle:
+def retry_failed(run_id: str, *, trust_order: bool = False, settings: Settings | None = None) -> RunHandle:
     """Start a run for the targets of an ended run that have no page, with the same options.
 
-    A second call for the same run returns the same new run.
+    A second call for the same run returns the same new run. Tasks of a plugin show no URL. So a run of a plugin is
+    retried only if the answers show to which parameter set each belongs: if all or none succeeded, or if each answer
+    repeats its parameters, as those of `google/search` do.
 
     Args:
         run_id: the run that has ended.
+        trust_order: for a run of a plugin, take the order of the job's tasks as that of the parameter sets. The API
+            does not document it. If the order is another, you pay twice for some answers and never get others.
         settings: settings of this call. None takes those of the framework or of the environment.
 
     Returns:
@@ -34,8 +40,8 @@ def retry_failed(run_id: str, *, settings: Settings | None = None) -> RunHandle:
 
     Raises:
         ResultNotReadyError: the run has not ended.
-        RunError: every target has its page; or a purchase is in doubt and could be paid again; or the run is of a
-            plugin; or the tasks do not show which target they belong to.
+        RunError: every target has its page; or a purchase is in doubt and could be paid again; or the tasks do not show
+            which target or parameter set they belong to.
         RunNotFoundError: the store has no record of the run (any more).
         ResultExpiredError: the pages of the run have expired.
     """
@@ -57,40 +63,57 @@ def retry_failed(run_id: str, *, settings: Settings | None = None) -> RunHandle:
             "job list, also ended jobs, before you enqueue the targets yourself",
             run_id,
         )
-    if spec.request.plugin is not None:
-        raise RunError(
-            f"run {run_id} used a plugin, and its tasks do not show which parameters failed; enqueue these parameters "
-            "yourself",
-            run_id,
-        )
-    targets = without_page(store, record, spec)
-    if not targets:
+    missing = without_page(store, record, spec, trust_order=trust_order)
+    if not missing:
         raise RunError(
             f"run {run_id} has an answer for each target, so nothing is bought again; fetch pages over the limit with "
             "`scrape-do refetch`",
             run_id,
         )
     return enqueue(
-        spec.request.with_targets(targets),
+        _with_inputs(spec.request, missing),
         idempotency_key=f"retry of {run_id}",
         settings=settings,
         **spec.run_options,
     )
 
 
-def without_page(store: Store, record: RunRecord, spec: RunSpec) -> list[str]:
-    """Return the targets of a run for which no answer contained a page, in input order."""
+def without_page(store: Store, record: RunRecord, spec: RunSpec, *, trust_order: bool = False) -> list[Any]:
+    """Return the targets or parameter sets of a run for which no answer contained a page, in input order."""
     readers = {reader.part_id.part: reader for reader in results.part_readers(store, record)}
-    missing: list[str] = []
+    missing: list[Any] = []
     for number, part in enumerate(spec.parts()):
-        targets = targets_of(part)
+        inputs = inputs_of(part)
         reader = readers.get(number)
-        successful = reader.successful_indexes(store) if reader else set()
+        if reader is None:
+            successful: set[int] | None = set()
+        elif part.plugin is not None:
+            successful = answered_indexes(reader, store, inputs, trust_order=trust_order)
+        else:
+            successful = reader.successful_indexes(store)
         if successful is None:
-            raise RunError(
-                f"run {record.run_id}: its tasks cannot be matched to its targets; `enqueue` buys ALL targets again; "
-                "stored pages stay readable",
-                record.run_id,
-            )
-        missing += [target for index, target in enumerate(targets) if index not in successful]
+            raise _unmatched_error(record.run_id, part)
+        missing += [one for index, one in enumerate(inputs) if index not in successful]
     return missing
+
+
+def _unmatched_error(run_id: str, part: JobCreationRequest) -> RunError:
+    if part.plugin is None:
+        return RunError(
+            f"run {run_id}: its tasks cannot be matched to its targets; `enqueue` buys ALL targets again; stored pages "
+            "stay readable",
+            run_id,
+        )
+    return RunError(
+        f"run {run_id} used the plugin {part.plugin.key}, and its answers do not show which parameter sets failed; "
+        "compare them and enqueue these sets yourself; if you are sure that the job has a task for each set, in the "
+        "same order, call retry_failed(..., trust_order=True)",
+        run_id,
+    )
+
+
+def _with_inputs(request: JobCreationRequest, inputs: list[Any]) -> JobCreationRequest:
+    if request.plugin is None:
+        return request.with_targets(inputs)
+    # `enqueue` checks the copy.
+    return request.model_copy(update={"plugin": request.plugin.model_copy(update={"params": inputs})})

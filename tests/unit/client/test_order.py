@@ -44,5 +44,5 @@ def test_a_gone_task_stands_where_the_job_names_it():
 
 
 def test_the_order_of_a_plugin_is_not_verified():
-    request = JobCreationRequest(plugin={"key": "k", "params": [{"q": "a"}, {"q": "b"}]})
+    request = JobCreationRequest(plugin={"key": "google/search", "params": [{"q": "a"}, {"q": "b"}]})
     assert not build_result(request, job(A, B), tasks(A, B)).order_verified

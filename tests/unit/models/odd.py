@@ -127,9 +127,29 @@ actions = st.sampled_from(sorted(action_fields)).flatmap(
     )
 )
 actions |= st.fixed_dictionaries({"Action": scalars}, optional={"Selector": scalars, "Value": odd})
+typed_plugins = st.fixed_dictionaries(
+    {
+        "key": st.sampled_from(["google/search", "google/hotels", "google/news"]),
+        "params": st.lists(
+            st.fixed_dictionaries(
+                {"q": texts | scalars},
+                optional={
+                    "gl": texts | st.none(),
+                    "start": numbers,
+                    "device": st.sampled_from(["desktop", "tv"]) | odd,
+                    "check_in_date": st.sampled_from(["2027-03-01", "20270301"]),
+                    "check_out_date": st.sampled_from(["2027-03-02", "2027-03-01"]),
+                },
+            ),
+            min_size=1,
+            max_size=2,
+        ),
+    }
+)
 fitting: dict[str, st.SearchStrategy[Any]] = {
     "targets": st.lists(urls, max_size=3) | st.lists(good_urls, max_size=3).map(tuple),
-    "plugin": st.fixed_dictionaries({"key": st.just("k") | texts, "params": st.lists(values, min_size=1, max_size=2)}),
+    "plugin": typed_plugins
+    | st.fixed_dictionaries({"key": st.just("k") | texts, "params": st.lists(values, min_size=1, max_size=2)}),
     "body": texts,
     "geo_code": st.sampled_from(["us", "DE", "u1"]),
     "headers": maps,

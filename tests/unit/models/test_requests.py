@@ -13,6 +13,8 @@ from pydantic import ValidationError
 from scrape_do_celery.models import MAX_TARGETS_PER_JOB, JobCreationRequest, PluginRequest, RenderOptions
 
 URL = "https://shop.example/p/1"
+# Rules that hold for any plugin are tested with a plugin that no version knows.
+pytestmark = pytest.mark.filterwarnings("ignore:plugin.key. this version knows no such plugin")
 
 
 def request(**options: Any) -> JobCreationRequest:
@@ -105,11 +107,11 @@ def test_wire_names_are_accepted_and_round_trip():
 
 def test_plugin():
     params = [{"asin": "B0", "geocode": "us", "super": None}]
-    plugin = JobCreationRequest(plugin=PluginRequest(key="amazon/pdp", params=params))
-    assert plugin.to_wire() == {"Plugin": {"Key": "amazon/pdp", "Params": params}}
+    plugin = JobCreationRequest(plugin=PluginRequest(key="k", params=params))
+    assert plugin.to_wire() == {"Plugin": {"Key": "k", "Params": params}}
     assert JobCreationRequest.model_validate(plugin.to_wire()) == plugin
     assert plugin.plugin.to_wire() == plugin.to_wire()["Plugin"]
-    assert (plugin.size, plugin.estimated_credits()) == (1, 10)
+    assert (plugin.size, plugin.estimated_credits()) == (1, 1)
     assert "params" in refusal(targets=None, plugin={"key": "k", "params": []})
     assert "key" in refusal(targets=None, plugin={"key": "", "params": [{}]})
     assert "JSON cannot write" in refusal(targets=None, plugin={"key": "k", "params": [{"a": float("nan")}]})

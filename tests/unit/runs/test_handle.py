@@ -285,7 +285,7 @@ def test_one_task_for_equal_targets_comes_at_each_of_them(step_harness, finish, 
 
 
 def test_the_order_of_a_plugin_is_that_of_the_job(step_harness, finish):
-    request = JobCreationRequest(plugin={"key": "k", "params": [{"q": "a"}, {"q": "b"}]})
+    request = JobCreationRequest(plugin={"key": "google/search", "params": [{"q": "a"}, {"q": "b"}]})
     step_harness.run(CreateRun("r", RunSpec(request)))
     finish()
     result = RunHandle("r", app_context=step_harness.app_context).result()

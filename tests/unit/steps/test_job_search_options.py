@@ -18,7 +18,7 @@ from scrape_do_celery.store.commands.runs import RequestStop
 from tests.unit.steps.test_job_search import LEASE, intend, job_of, look_until_resolved, lose_answer, search, shows
 
 A, B, C = (f"https://a.example/{n}" for n in "abc")
-PLUGIN = {"plugin": {"key": "amazon/pdp", "params": [{"asin": "B0"}]}}
+PLUGIN = {"plugin": {"key": "amazon/pdp", "params": [{"asin": "B0", "geocode": "us", "zipcode": "10001"}]}}
 
 
 def gone():

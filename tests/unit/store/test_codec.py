@@ -105,7 +105,9 @@ def back(spec):
         JobCreationRequest(targets=["https://a.example/"], render=RenderOptions()),
         JobCreationRequest(targets=["https://a.example/"], set_cookies="a=1; b=2", output="markdown", timeout=5000),
         JobCreationRequest(
-            plugin=PluginRequest(key="amazon/pdp", params=[{"asin": "B0", "n": 1, "x": None}, {"deep": [1.5]}])
+            plugin=PluginRequest(
+                key="google/search", params=[{"q": "a", "start": 1}, {"q": "b", "extra": {"deep": [1.5, None]}}]
+            )
         ),
     ],
     ids=["plain", "headers", "render", "cookies", "plugin"],
@@ -136,9 +138,11 @@ def test_a_plugin_is_split_and_comes_back_too():
 
 
 def test_inputs_serve_as_a_fingerprint():
-    plugin = JobCreationRequest(plugin=PluginRequest(key="k", params=[{"b": 1, "a": 2}]))
-    assert inputs_of(plugin) == [{"b": 1, "a": 2}]
-    assert targets_of(plugin) == ['{"a": 2, "b": 1}']
+    plugin = JobCreationRequest(
+        plugin=PluginRequest(key="shein", params=[{"url": "https://shein.com/", "timeout": 5000}])
+    )
+    assert inputs_of(plugin) == [{"url": "https://shein.com/", "timeout": 5000}]
+    assert targets_of(plugin) == ['{"timeout": 5000, "url": "https://shein.com/"}']
     assert targets_of(JobCreationRequest(targets=["http://a.example"])) == ["http://a.example"]
 
 

@@ -1,0 +1,193 @@
+"""A plugin and its parameter sets, and the check of the sets by the typed class of the plugin's key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Final, TypeAlias, TypeVar
+
+from pydantic import (
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from scrape_do_celery.models.concerns import note_concerns
+from scrape_do_celery.models.sendable import (
+    SAID,
+    SendableText,
+    as_json_list,
+    as_list,
+    is_kept,
+    is_said,
+    join_faults,
+)
+from scrape_do_celery.models.wire import RequestModel
+from scrape_do_celery.name_hints import suggest_name
+
+from .fields import NOTES
+from .parameters import PluginParams, merge_extra
+
+P = TypeVar("P", bound=PluginParams)
+#: Parameter sets: objects of one class, or dicts.
+ParamSets: TypeAlias = Iterable[P | Mapping[str, Any]]
+#: Credits of a task whose plugin has no known price: no successful request costs less.
+_LEAST_CREDITS: Final = 1
+#: The typed classes of the known plugins, by key.
+PLUGINS: dict[str, type[TypedPlugin]] = {}
+
+
+class Plugin(RequestModel):
+    """A plugin, and one task for each of its parameter sets.
+
+    The typed class of a known key checks the sets. The sets of another key are sent unchecked, with a warning.
+    """
+
+    #: the plugin, such as `amazon/pdp` or `google/search`
+    key: SendableText = Field(min_length=1)
+    #: one set of parameters for each task, under the API's names
+    params: list[dict[str, JsonValue]] = Field(min_length=1, repr=False)
+
+    def __init__(self, key: str, params: ParamSets[PluginParams]) -> None:
+        super().__init__(key=key, params=params)  # type: ignore[call-arg]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_object(cls, data: Any) -> Any:
+        """Read the plugin object of another library by its shape: a key, and objects that dump themselves."""
+        if isinstance(data, Mapping | Plugin) or not (hasattr(data, "key") and hasattr(data, "params")):
+            return data
+        return {"key": data.key, "params": data.params}
+
+    @field_validator("params", mode="before")
+    @classmethod
+    def _check_params(cls, params: Any, info: ValidationInfo) -> Any:
+        sets = as_list(params, "params", "parameter sets")
+        if is_kept(info) or sets is None:
+            return as_json_list(sets, "params", "parameter sets")
+        key = info.data.get("key")
+        if (plugin := PLUGINS.get(key) if isinstance(key, str) else None) is not None:
+            sets = check_sets(plugin, sets, info)
+        else:
+            sets = [_plain_set(one) for one in sets]
+        return as_json_list(sets, "params", "parameter sets")
+
+    def find_concerns(self) -> Iterator[str]:
+        """Yield what the API may refuse or ignore."""
+        if self.key not in PLUGINS:
+            text = "plugin.key: this version knows no such plugin, so its parameters are sent unchecked"
+            yield f"{text}{suggest_name(self.key, PLUGINS)}"
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the JSON object that the API takes, with the parameters of each `extra`."""
+        wire = super().to_wire()
+        if self.key in PLUGINS:
+            wire["Params"] = [merge_extra(one) for one in wire["Params"]]
+        return wire
+
+    def estimated_credits(self) -> int:
+        """Return the lowest cost in credits if all tasks succeed. A task of a plugin without known price counts 1."""
+        plugin = PLUGINS.get(self.key)
+        known = (plugin.credits_of(one) if plugin else None for one in self.params)
+        return sum(one or _LEAST_CREDITS for one in known)
+
+
+#: The name of `Plugin` in earlier versions.
+PluginRequest = Plugin
+
+
+class TypedPlugin(Plugin):
+    """The base class of the known plugins.
+
+    Each plugin repeats the signature of `__init__` with its own parameter sets, because type checkers make one for each
+    model.
+    """
+
+    model_config = ConfigDict(defer_build=True)
+
+    #: The plugin's key.
+    KEY: ClassVar[str]
+    #: The class of its parameter sets.
+    PARAMS: ClassVar[type[PluginParams]]
+    #: Credits of one successful task; None if no source names them.
+    CREDITS: ClassVar[int | None] = None
+    #: A parameter set that can be sent.
+    EXAMPLE: ClassVar[dict[str, Any]]
+
+    def __init__(self, params: ParamSets[Any]) -> None:
+        super().__init__(self.KEY, params)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Register the plugin under its key. A base class of several plugins has no key."""
+        if "KEY" in vars(cls):
+            PLUGINS[cls.KEY] = cls
+
+    @classmethod
+    def credits_of(cls, params: Mapping[str, Any]) -> int | None:  # noqa: ARG003
+        """Return the credits of one successful task; None if no source names them.
+
+        Args:
+            params: the parameter set of the task.
+        """
+        return cls.CREDITS
+
+
+def check_sets(plugin: type[TypedPlugin], sets: list[Any], info: ValidationInfo) -> list[dict[str, Any]]:
+    """Return the parameter sets of a known plugin under the API's names, and warn once of all odd values.
+
+    Raises:
+        ValueError: a set has a wrong structure. The message names the positions of the first faults.
+    """
+    found: list[dict[str, Any]] = []
+    faults: list[str] = []
+    oddities: list[str] = []
+    for position, one in enumerate(sets):
+        path = f"plugin.params[{position}]"
+        notes: list[str] = []
+        # The caller was warned when the set was made.
+        said = SAID if is_said(info) or isinstance(one, PluginParams) else {}
+        try:
+            found.append(_read_set(plugin.PARAMS, one, path, {NOTES: notes, **said}))
+        except ValidationError as error:
+            faults += _describe_faults(error, path)
+        except ValueError as error:
+            faults.append(str(error))
+        oddities += [f"{path}: {note}" for note in notes]
+    if faults:
+        raise ValueError(join_faults(faults))
+    if oddities:
+        note_concerns([f"{plugin.KEY}: {join_faults(oddities)}"])
+    return found
+
+
+def _read_set(wanted: type[PluginParams], one: Any, path: str, context: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(one, PluginParams) and not isinstance(one, wanted):
+        raise ValueError(f"{path}: {type(one).__name__} is for another plugin; use {wanted.__name__}")  # noqa: TRY004
+    fields = one if isinstance(one, PluginParams) else _plain_set(one)
+    if isinstance(fields, dict):
+        known = wanted.known_names()
+        unknown = [key for key in fields if key not in known]
+        if unknown:
+            hints = (f"{path}.{key}: no such parameter{suggest_name(str(key), (), others=known)}" for key in unknown)
+            raise ValueError("; ".join(hints))
+    return wanted.model_validate(fields, context=context).to_record()
+
+
+def _plain_set(one: Any) -> Any:
+    """Return a parameter set as a dict: the set of another library dumps itself under the API's names."""
+    if isinstance(one, PluginParams):
+        return one.to_wire()
+    if callable(dump := getattr(one, "model_dump", None)):
+        return dump(mode="json", by_alias=True, exclude_none=True)
+    return dict(one) if isinstance(one, Mapping) else one
+
+
+def _describe_faults(error: ValidationError, path: str) -> list[str]:
+    return [
+        f"{'.'.join([path, *map(str, fault['loc'])])}: {fault['msg'].removeprefix('Value error, ')}"
+        for fault in error.errors(include_url=False, include_input=False)
+    ]

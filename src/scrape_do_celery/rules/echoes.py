@@ -1,0 +1,81 @@
+"""Match the answers of a plugin with its parameter sets, by the parameters that an answer repeats.
+
+The order of the tasks of a plugin's job is not documented. If the wrong set were bought again, the user would pay twice
+for one answer and never get the other one. So a match counts only if no other set could have the same answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any, Final
+
+from scrape_do_celery.models import parse_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+#: The key of an answer that holds its parameters. Answers of `google/search` are known to have it.
+_ECHO: Final = "search_parameters"
+
+
+def read_echo(page: bytes | None) -> dict[str, str] | None:
+    """Return the parameters that an answer repeats, in a form for comparison; None if it repeats none."""
+    try:
+        answer = parse_answer(page or b"")
+    except ValueError:
+        return None
+    echo = answer.get(_ECHO) if isinstance(answer, dict) else None
+    if not isinstance(echo, dict):
+        return None
+    return {name: _loose_form(value) for name, value in echo.items()}
+
+
+def prove_answered(sets: Sequence[Mapping[str, Any]], echoes: Iterable[dict[str, str] | None]) -> set[int] | None:
+    """Return the indexes of the sets that have an answer; None if the echoes of the answers do not prove them.
+
+    An answer belongs to a set if it repeats at least one of its parameters, and none with another value. Each answer
+    must belong to one set, or to equal sets, and no set may get more answers than it asked for.
+    """
+    equal_sets: dict[str, list[int]] = defaultdict(list)
+    for index, one in enumerate(sets):
+        equal_sets[json.dumps(one, sort_keys=True)].append(index)
+    first_sets = [indexes[0] for indexes in equal_sets.values()]
+    holders = _index_values(sets, first_sets)
+    answers: Counter[int] = Counter()
+    for echo in echoes:
+        matches = _find_matches(holders, echo or {})
+        if len(matches) != 1:
+            return None
+        answers.update(matches)
+    equal_to = {indexes[0]: indexes for indexes in equal_sets.values()}
+    if any(count > len(equal_to[first]) for first, count in answers.items()):
+        return None
+    return {index for first, count in answers.items() for index in equal_to[first][:count]}
+
+
+def _index_values(sets: Sequence[Mapping[str, Any]], indexes: list[int]) -> dict[str, dict[str, set[int]]]:
+    """Return the sets that have a parameter, by its name and its value."""
+    found: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
+    for index in indexes:
+        for name, value in sets[index].items():
+            found[name][_loose_form(value)].add(index)
+    return found
+
+
+def _find_matches(holders: Mapping[str, Mapping[str, set[int]]], echo: Mapping[str, str]) -> set[int]:
+    alike: set[int] = set()
+    unlike: set[int] = set()
+    for name, value in echo.items():
+        for held, indexes in holders.get(name, {}).items():
+            if held == value:
+                alike |= indexes
+            else:
+                unlike |= indexes
+    return alike - unlike
+
+
+def _loose_form(value: Any) -> str:
+    """Return one text for all spellings of a value that a server may use. Other spellings make no other set."""
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return " ".join(text.split()).casefold()
