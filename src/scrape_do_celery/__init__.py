@@ -11,7 +11,7 @@ from scrape_do_celery.errors import runs as _runs
 from scrape_do_celery.errors.api import *  # noqa: F403
 from scrape_do_celery.errors.base import *  # noqa: F403
 from scrape_do_celery.errors.runs import *  # noqa: F403
-from scrape_do_celery.models import JobCreationRequest, JobStatus, PluginRequest, RenderOptions
+from scrape_do_celery.models import JobCreationRequest, JobStatus, PluginRequest, RenderOptions, Target
 from scrape_do_celery.models import jobs as _jobs
 from scrape_do_celery.models import reasons as _reasons
 from scrape_do_celery.models import results as _results
@@ -52,6 +52,7 @@ __all__ = [
     "RunStatus",
     "ScrapeDoAsyncAPIClient",
     "Settings",
+    "Target",
     "WaitKind",
     "WaitingFor",
     "aenqueue",

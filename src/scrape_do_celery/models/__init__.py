@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import jobs, results, tasks
+from . import jobs, results, targets, tasks
 from .ids import read_id, same_id
 from .jobs import *  # noqa: F403
 from .parsing import parse_answer
@@ -11,6 +11,7 @@ from .repairs import collect_defaults
 from .requests import MAX_TARGETS_PER_JOB, JobCreationRequest, PluginRequest, RequestFields
 from .results import *  # noqa: F403
 from .statuses import STATUS_SPELLINGS, TERMINAL, JobStatus, is_known_status, is_terminal, read_status
+from .targets import *  # noqa: F403
 from .tasks import *  # noqa: F403
 from .urls import match_targets
 from .wire import RequestModel, WireModel
@@ -38,4 +39,5 @@ __all__ = [
 # `__all__` of each module lists its public names. Star imports repeat none, so a new name is written in one file.
 __all__ += jobs.__all__
 __all__ += results.__all__
+__all__ += targets.__all__
 __all__ += tasks.__all__

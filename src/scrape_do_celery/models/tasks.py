@@ -10,7 +10,7 @@ import base64
 import binascii
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Self, TypeAlias
 
@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 
 from scrape_do_celery.errors import AsyncAPIError
 from scrape_do_celery.errors.base import drop_trailing_nones
-from scrape_do_celery.outside_text import redact_answer
+from scrape_do_celery.outside_text import REDACTED, redact_answer
 
 from .fields import Content, Flag, Headers, Id, Number, Telemetry, Text, Time, Word, assume_utc
 from .parsing import plain_object
@@ -41,6 +41,8 @@ _DATA_URL: Final = re.compile(r"data:[^,]{0,500};\s*base64\s*,", re.IGNORECASE)
 _URL_SAFE: Final = str.maketrans("-_", "+/")
 #: Fields of a task that this package sets, never an answer.
 _OURS: Final = ("gone", "too_large", "unreadable", "given_up")
+#: Keys of a task's JSON object that no error keeps.
+_PRIVATE: Final = frozenset({"Content", "content", "Meta", "meta"})
 
 
 class TaskDetails(LifecycleModel):
@@ -84,13 +86,16 @@ class TaskDetails(LifecycleModel):
     unreadable: Flag = False
     #: set by this package, never by the API: the task did not end in time, and `content` is that of its last answer
     given_up: Flag = False
+    #: set by this package, never by the API: the `meta` of the task's `Target`, as a copy of its own; None without a
+    #: `meta`, and if the URLs of the answers do not prove that the task belongs to that target
+    meta: Any = Field(default=None, repr=False)
 
     @classmethod
     def from_answer(cls, raw: str | bytes | Mapping[str, Any], *, job_id: str = "", task_id: str = "") -> Self:
         """Return the task of an answer's body.
 
         An answer without ids is about the requested task. The model has the ids in the requested spelling. `Gone`,
-        `TooLarge`, `Unreadable` and `GivenUp` of an answer are ignored, because only this package sets these fields.
+        `TooLarge`, `Unreadable`, `GivenUp` and `Meta` of an answer are ignored: only this package sets these fields.
 
         Args:
             raw: the body, or its JSON object.
@@ -101,9 +106,14 @@ class TaskDetails(LifecycleModel):
             ValueError: the body is no JSON object, is about another task, or lacks an id or a state.
         """
         task = cls._of_answer(raw, job_id=job_id, task_id=task_id)
-        if any(getattr(task, name) for name in _OURS):
-            return task.model_copy(update=dict.fromkeys(_OURS, False))
+        if task.meta is not None or any(getattr(task, name) for name in _OURS):
+            return task.model_copy(update={**dict.fromkeys(_OURS, False), "meta": None})
         return task
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        yield from super().__repr_args__()
+        if self.meta is not None:
+            yield "meta", REDACTED
 
     @property
     def has_page(self) -> bool:
@@ -160,7 +170,7 @@ WebhookPayload: TypeAlias = TaskDetails
 
 
 class TaskLifecycleError(AsyncAPIError):
-    """A task did not end in success. The error is built from the task, or from its JSON object, without the page.
+    """A task did not end in success. The error is built from the task, or its JSON object, without page and `meta`.
 
     The error travels through Celery and logs. So secrets in URLs, headers and texts of its task are replaced by `***`.
     """
@@ -220,9 +230,9 @@ def _from_base64(text: str) -> bytes:
 
 def _dump_task(task: TaskDetails | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(task, Mapping):
-        kept = {key: value for key, value in task.items() if key not in {"Content", "content"}}
+        kept = {key: value for key, value in task.items() if key not in _PRIVATE}
         try:
             task = TaskDetails.model_validate(kept)
         except ValidationError:
             return redact_answer(plain_object(kept))  # type: ignore[no-any-return]
-    return redact_answer(task.model_dump(mode="json", by_alias=True, exclude={"content"}))  # type: ignore[no-any-return]
+    return redact_answer(task.model_dump(mode="json", by_alias=True, exclude={"content", "meta"}))  # type: ignore[no-any-return]

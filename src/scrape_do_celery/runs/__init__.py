@@ -6,7 +6,7 @@ from scrape_do_celery.rules.waits import WaitingFor, WaitKind
 from scrape_do_celery.runs.async_enqueue import aenqueue, aenqueue_many
 from scrape_do_celery.runs.celery_app import EAGER, is_own_app, make_app, settings_of
 from scrape_do_celery.runs.context import BATCH, AppContext, StepMessage, batched, ensure_default_app
-from scrape_do_celery.runs.enqueue import enqueue, enqueue_many
+from scrape_do_celery.runs.enqueue import enqueue, enqueue_many, start_run
 from scrape_do_celery.runs.handle import Progress, RunHandle
 from scrape_do_celery.runs.retry import retry_failed
 from scrape_do_celery.runs.schedules import scheduled_run
@@ -33,4 +33,5 @@ __all__ = [
     "retry_failed",
     "scheduled_run",
     "settings_of",
+    "start_run",
 ]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.config import Settings
     from scrape_do_celery.models import JobCreationRequest
+    from scrape_do_celery.models.targets import TargetInput
     from scrape_do_celery.store.commands.creation import Created
     from scrape_do_celery.store.options import EnqueueOptions
 
@@ -38,7 +39,7 @@ log = get_logger(__name__)
 
 @without_locals
 def enqueue(  # noqa: PLR0913 (one argument for each thing that a caller says)
-    targets: Iterable[str] | JobCreationRequest | None = None,
+    targets: Iterable[TargetInput] | JobCreationRequest | None = None,
     *,
     idempotency_key: str | None = None,
     run_id: str | None = None,
@@ -53,7 +54,8 @@ def enqueue(  # noqa: PLR0913 (one argument for each thing that a caller says)
     In a transaction of Django, the record is written at the commit, and not at all after a rollback.
 
     Args:
-        targets: absolute http or https URLs, or a whole `JobCreationRequest`. None if `options` has a `plugin`.
+        targets: absolute http or https URLs, or a whole `JobCreationRequest`. None if `options` has a `plugin`. A
+            `Target` has a URL and data of yours, which comes back as `meta` of the task and is never sent.
         idempotency_key: up to 1,000 characters, not blank. A second call with this key and an equal request returns the
             run of the first call, in any state. The callbacks of the first call stand.
         run_id: the `run_id` of a `StoreUnavailableError`, to repeat the call that raised it; or a new UUID. Repeat its
@@ -75,7 +77,27 @@ def enqueue(  # noqa: PLR0913 (one argument for each thing that a caller says)
         StoreUnavailableError: Redis did not answer within `SCRAPE_DO_STORE_TIMEOUT`, or refused. To repeat the call
             without a second purchase, add the error's `run_id` to its arguments.
     """
-    spec = RunSpec.from_arguments(targets, **options)
+    return start_run(
+        RunSpec.from_arguments(targets, **options),
+        idempotency_key=idempotency_key,
+        run_id=run_id,
+        on_success=on_success,
+        on_failure=on_failure,
+        settings=settings,
+    )
+
+
+@without_locals
+def start_run(  # noqa: PLR0913 (the arguments of `enqueue`)
+    spec: RunSpec,
+    *,
+    idempotency_key: str | None = None,
+    run_id: str | None = None,
+    on_success: Signature | None = None,
+    on_failure: Signature | None = None,
+    settings: Settings | None = None,
+) -> RunHandle:
+    """Start the run of a checked spec, as `enqueue` does."""
     key, canvas = check_key(idempotency_key), callback_canvas(on_success, on_failure)
     new_run = NewRun(spec, key, canvas, check_run_id(run_id))
     return _start_runs(AppContext.for_app(settings=settings), [new_run])[0]
@@ -83,7 +105,7 @@ def enqueue(  # noqa: PLR0913 (one argument for each thing that a caller says)
 
 @without_locals
 def enqueue_many(  # noqa: PLR0913 (one argument for each thing that a caller says)
-    requests: Iterable[Iterable[str] | JobCreationRequest],
+    requests: Iterable[Iterable[TargetInput] | JobCreationRequest],
     *,
     idempotency_keys: Iterable[str | None] | None = None,
     run_ids: Iterable[str | None] | None = None,
@@ -97,7 +119,7 @@ def enqueue_many(  # noqa: PLR0913 (one argument for each thing that a caller sa
     All requests are checked before the first run is written. The other arguments hold for each run, as in `enqueue`.
 
     Args:
-        requests: for each run its URLs, or a `JobCreationRequest`.
+        requests: for each run its URLs or `Target` objects, or a `JobCreationRequest`.
         idempotency_keys: a key or None for each request, in the same order. None for no keys at all.
         run_ids: the `run_ids` of a `StoreUnavailableError`, to repeat the call that raised it, with its keys. None
             makes new ids.

@@ -9,9 +9,8 @@ from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.rules.outcomes import may_have_bought
 from scrape_do_celery.runs import results
 from scrape_do_celery.runs.context import AppContext
-from scrape_do_celery.runs.enqueue import enqueue
+from scrape_do_celery.runs.enqueue import start_run
 from scrape_do_celery.store.commands.runs import ReadRun, ReadSpec
-from scrape_do_celery.store.options import targets_of
 
 if TYPE_CHECKING:
     from scrape_do_celery.config import Settings
@@ -21,9 +20,10 @@ if TYPE_CHECKING:
 
 @without_locals
 def retry_failed(run_id: str, *, settings: Settings | None = None) -> RunHandle:
-    """Start a run for the targets of an ended run that have no page, with the same options.
+    """Start a run for the targets of an ended run that have no page, with the same options and the same `meta`.
 
-    A second call for the same run returns the same new run.
+    With `dedupe`, each of these targets is bought once, and the new run has an entry for each of their inputs. A second
+    call for the same run returns the same new run.
 
     Args:
         run_id: the run that has ended.
@@ -63,27 +63,22 @@ def retry_failed(run_id: str, *, settings: Settings | None = None) -> RunHandle:
             "yourself",
             run_id,
         )
-    targets = without_page(store, record, spec)
-    if not targets:
+    missing = find_missing(store, record, spec)
+    if not missing:
         raise RunError(
             f"run {run_id} has an answer for each target, so nothing is bought again; fetch pages over the limit with "
             "`scrape-do refetch`",
             run_id,
         )
-    return enqueue(
-        spec.request.with_targets(targets),
-        idempotency_key=f"retry of {run_id}",
-        settings=settings,
-        **spec.run_options,
-    )
+    return start_run(spec.select_targets(missing), idempotency_key=f"retry of {run_id}", settings=settings)
 
 
-def without_page(store: Store, record: RunRecord, spec: RunSpec) -> list[str]:
-    """Return the targets of a run for which no answer contained a page, in input order."""
+def find_missing(store: Store, record: RunRecord, spec: RunSpec) -> list[int]:
+    """Return the indexes of the targets for which no answer contained a page."""
     readers = {reader.part_id.part: reader for reader in results.part_readers(store, record)}
-    missing: list[str] = []
+    missing: list[int] = []
+    first = 0
     for number, part in enumerate(spec.parts()):
-        targets = targets_of(part)
         reader = readers.get(number)
         successful = reader.successful_indexes(store) if reader else set()
         if successful is None:
@@ -92,5 +87,6 @@ def without_page(store: Store, record: RunRecord, spec: RunSpec) -> list[str]:
                 "stored pages stay readable",
                 record.run_id,
             )
-        missing += [target for index, target in enumerate(targets) if index not in successful]
+        missing += [first + index for index in range(part.size) if index not in successful]
+        first += part.size
     return missing
