@@ -82,7 +82,7 @@ bench: $(READY) ## Compare floor, usual canvas and this package; CASE="A B", FUL
 rest: $(READY) ## Run lint-lua, the long tests, and the tests with a browser or RabbitMQ; installs programs on Debian
 	@$(BIN)/python tests/support/debian_packages.py
 	$(BIN)/python tests/support/lint_lua.py
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'browser or rabbitmq or long'
+	$(BIN)/python -m pytest -q -n 3 --dist worksteal -m 'browser or rabbitmq or long'
 
 newest: $(READY) ## Test the examples with the newest packages; NEWEST=python3.13
 	EXAMPLES_PYTHON=$(or $(NEWEST),python3) $(BIN)/python -m pytest -q -n 2 tests/acceptance/test_django.py tests/acceptance/test_flask.py

@@ -50,6 +50,7 @@ def read_events(client, path):
                 yield json.loads(line.removeprefix("data: "))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["api", "site"])
 def test_progress_comes_as_events_while_the_run_goes_on(name, request):
     project, prefix = request.getfixturevalue(name), {"api": "", "site": "/api"}[name]

@@ -86,7 +86,7 @@ def slots(pipeline):
     return sorted(job["created"] // EVERY for job in pipeline.sandbox.jobs())
 
 
-@pytest.mark.parametrize("scheduler", [OWN, REDBEAT])
+@pytest.mark.parametrize("scheduler", [OWN, pytest.param(REDBEAT, marks=pytest.mark.long)])
 def test_two_beats_make_one_run_a_tick(pipeline, beats, eventually, scheduler):
     environment = own_servers(pipeline)
     pipeline.work(app="app_with_schedule", **environment)
@@ -95,6 +95,7 @@ def test_two_beats_make_one_run_a_tick(pipeline, beats, eventually, scheduler):
     _one_run_a_tick(pipeline, eventually, started)
 
 
+@pytest.mark.long
 def test_two_beats_of_django_make_one_run_a_tick(pipeline, beats, eventually, project):
     pipeline.work(app="config", **project)
     for _ in range(2):

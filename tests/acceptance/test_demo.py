@@ -106,6 +106,7 @@ def test_the_whole_demo(demo):
     assert run.left() == []
 
 
+@pytest.mark.long
 def test_two_demos_with_other_urls_share_a_server(demo, server_url):
     own = demo(URLS="https://a.example/ https://a.example/x?status=404")
     given = demo(URLS="https://b.example/", SCRAPE_DO_REDIS_URL=server_url)
@@ -137,6 +138,7 @@ def test_an_interrupt_leaves_nothing_running(demo, mark):
     assert run.left() == []
 
 
+@pytest.mark.long
 def test_dead_worker_fails_the_demo_with_its_log(demo):
     run = demo()
     run.until("submitted 6 targets")

@@ -277,6 +277,7 @@ print(json.dumps(out.getvalue()))
 """
 
 
+@pytest.mark.long
 def test_commands(project, eventually):
     project.work("config")
     printed = project.manage("scrape_do_enqueue", "https://a.example/", "--geo-code", "us")
@@ -288,6 +289,7 @@ def test_commands(project, eventually):
     assert "geo" in project.manage("scrape_do_enqueue", "https://a.example/", "--geo-code", "usa", code=1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", [("manage.py", "scrape_do"), ("-m", "celery", "-A", "config", "scrape-do")])
 def test_each_form_of_the_commands_uses_the_settings_of_the_project(project, eventually, words):
     """Check both forms with an environment that names another store, and the sandbox's only account."""
@@ -345,7 +347,7 @@ def test_check_names_a_wrong_key(project):
     settings = project.folder / "config" / "settings.py"
     settings.write_text(settings.read_text() + '\nSCRAPE_DO |= {"REDIS_ULR": "x", "queue": "q", "LEASE_SECONDS": -1}\n')
     said = project.manage("check", code=1)
-    assert "SCRAPE_DO['REDIS_ULR']: unknown argument; did you mean redis_url?" in said
+    assert "SCRAPE_DO['REDIS_ULR']: unknown key; did you mean REDIS_URL?" in said
     assert "SCRAPE_DO['queue']: write the key in capitals: QUEUE" in said
     assert "SCRAPE_DO['LEASE_SECONDS']" in said
 
@@ -381,6 +383,7 @@ print(json.dumps([mixed.run_id, enqueue(["https://c.example/?seconds=600"]).run_
 """
 
 
+@pytest.mark.long
 def test_the_admin_filters_cancels_retries_and_downloads(project, eventually):
     project.work("config")
     given = {"DJANGO_SUPERUSER_PASSWORD": "of-green-gables"}
@@ -440,6 +443,7 @@ def test_a_worker_of_an_earlier_version_can_write_rows(project):
     assert project.shell(OLD_ROW) == [None, None]
 
 
+@pytest.mark.long
 def test_the_admin_says_what_a_run_waits_for(project, eventually):
     """Read the reason from the store: without a worker, no announcement reaches the table."""
     project.pipeline.sandbox.configure(token="another-token")

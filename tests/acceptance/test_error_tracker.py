@@ -15,7 +15,7 @@ SECRETS = {
     name: f"{name.lower()}-5ecret-that-is-private"
     for name in ("TOKEN", "HEADER", "COOKIE", "BODY", "HOOK", "PROXY_PASSWORD", "REDIS_PASSWORD")
 }
-CALLS = 11
+CALLS = 14
 CALLER_STEPS = ("scrape_do.scrape", "scrape_do.scheduled_run")
 
 

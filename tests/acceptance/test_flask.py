@@ -89,4 +89,4 @@ def test_a_wrong_key_is_named(shop):
     code = shop.folder / "shop" / "__init__.py"
     code.write_text(code.read_text().replace('{"REDIS_URL"', '{"REDIS_ULR": 1, "REDIS_URL"'))
     said = shop.run("-m", "flask", "routes", code=1)
-    assert "SCRAPE_DO['REDIS_ULR']: unknown argument; did you mean redis_url?" in said
+    assert "SCRAPE_DO['REDIS_ULR']: unknown key; did you mean REDIS_URL?" in said

@@ -106,6 +106,7 @@ def test_without_a_token_all_else_is_served(pipeline, serving):
         assert page("credits_left") is None
 
 
+@pytest.mark.long
 def test_a_store_that_hangs_is_told_before_prometheus_gives_up(serving, tmp_path, eventually):
     # Prometheus gives a page as much time as config/prometheus.yml says.
     with (

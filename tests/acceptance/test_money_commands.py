@@ -91,6 +91,7 @@ def test_orphan_is_canceled_and_owned_job_is_kept(pipeline, scrape_do, client, e
     assert handle.state is RunState.RUNNING
 
 
+@pytest.mark.long
 def test_a_job_in_doubt_is_left_to_its_run(pipeline, scrape_do, client, eventually):
     pipeline.values["submit_visibility_grace"] = 60  # the run decides nothing until the list shows jobs again
     pipeline.sandbox.fault("reset_after", kind="create_job", times=1)
@@ -125,6 +126,7 @@ def test_a_job_in_doubt_is_left_to_its_run(pipeline, scrape_do, client, eventual
     assert canceled(pipeline) == {in_doubt: False, stray: True}
 
 
+@pytest.mark.long
 def test_a_job_whose_run_ended_without_it(pipeline, scrape_do, eventually):
     pipeline.values["cancel_grace"] = 1
     pipeline.sandbox.fault("status", kind="cancel_job", status=503)
@@ -143,6 +145,7 @@ def test_a_job_whose_run_ended_without_it(pipeline, scrape_do, eventually):
     assert canceled(pipeline) == {job_id: True}
 
 
+@pytest.mark.long
 def test_a_job_that_is_being_bought_is_never_an_orphan(pipeline, client, eventually):
     # The answer is slow: the job exists already, and no record has its id.
     pipeline.sandbox.fault("slow", kind="create_job", seconds=1.5)
@@ -221,6 +224,7 @@ def test_without_a_token_or_with_a_wrong_one(pipeline, scrape_do):
     assert pipeline.settings.api_key.get_secret_value() not in answer.stderr
 
 
+@pytest.mark.long
 def test_the_ledger_of_a_purchase_whose_answer_was_lost(pipeline, scrape_do):
     assert scrape_do("ledger").stdout == "no purchase in the last 7 days\n"
     pipeline.sandbox.fault("reset_after", kind="create_job", times=1)

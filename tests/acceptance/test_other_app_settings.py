@@ -96,6 +96,7 @@ def test_settings_of_a_user_s_app(pipeline, shop, settings):
     assert pipeline.posts() == len(expected) - 1
 
 
+@pytest.mark.long
 def test_time_limits_of_the_app_apply_to_its_own_tasks(pipeline, shop):
     """Run steps that take longer than the app's task limits: none is cut off."""
     environment = shop(task_time_limit=2, task_soft_time_limit=1)

@@ -103,6 +103,7 @@ def test_job_without_task_ids_uses_its_summaries_or_waits(pipeline, fields, even
         assert len(handle.result(timeout=150).succeeded) == 1
 
 
+@pytest.mark.long
 def test_result_reaches_a_backend_that_was_away(server_url, sandbox, tmp_path, eventually):
     """Deliver until the backend has the result: Celery ends a step even if its backend took nothing."""
     with embedded.ensure(tmp_path / "results", tie_to_parent=True) as results:
@@ -119,6 +120,7 @@ def test_result_reaches_a_backend_that_was_away(server_url, sandbox, tmp_path, e
             assert handle.async_result.get(timeout=10)["outcome"] == "succeeded"
 
 
+@pytest.mark.long
 def test_posts_wait_for_a_connection_before_their_deadline(pipeline):
     """Buy thirty jobs with fewer connections, although each `POST` takes most of its deadline."""
     pipeline.sandbox.fault("slow", kind="create_job", seconds=1.5)

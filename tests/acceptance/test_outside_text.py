@@ -23,6 +23,7 @@ def run_command(pipeline, *arguments):
     return done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_refusal_of_the_api_forges_no_line(pipeline):
     body = json.dumps({"Error": HOSTILE, "Code": 400})
     pipeline.sandbox.fault("status", kind="create_job", target="refused.example", status=400, body=body)

@@ -149,6 +149,7 @@ def play(pipeline):
     return play_tests
 
 
+@pytest.mark.long
 def test_django_test_runner(users_python, pipeline, eventually):
     settings = {"DJANGO_SETTINGS_MODULE": "config.settings", "DJANGO_DATABASE": "db.sqlite3"}
     with ExampleProject("django", users_python, pipeline, **settings) as project:
@@ -169,6 +170,7 @@ def test_pytest(play, pipeline, tmp_path):
     assert [key for key in pipeline.stored_keys() if ":run:" in key] == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arguments", "runner"),
     [(("-m", "unittest", "-q", "test_shop"), "unittest"), (("test_shop.py",), "Flask's TESTING")],

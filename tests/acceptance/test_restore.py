@@ -14,6 +14,7 @@ from scrape_do_celery.store.codec import pack
 NEWER = pack({"request": {"GeoCode": 5}})
 
 
+@pytest.mark.long
 def test_purchase_after_the_backup_is_found_again(sandbox, tmp_path):
     data = tmp_path / "redis" / "appendonlydir"
     with embedded.ensure(tmp_path / "redis", tie_to_parent=True, appendfsync="always") as server:

@@ -187,6 +187,7 @@ def test_runs_under_load_are_bought_once_through_two_failovers(group, sandbox, t
         assert max(targets.values()) == 1, "nothing is bought twice"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("setting", ["redis_url", "broker_url", "result_backend"])
 def test_a_worker_whose_sentinels_do_not_know_the_name_ends_with_its_reason(group, sandbox, tmp_path, setting):
     with open_pipeline(group, sandbox, tmp_path) as pipeline:
@@ -214,6 +215,7 @@ app.conf.update(
 """
 
 
+@pytest.mark.long
 def test_an_app_that_is_configured_as_celery_says_works_and_shows_no_password(group, sandbox, tmp_path):
     """Give all servers a user with a password, and the app its names in the transport options."""
     for server in group.servers:

@@ -53,6 +53,7 @@ def test_a_worker_that_consumes_another_queue_does_not_count(pipeline, eventuall
     handle.result(timeout=90)
 
 
+@pytest.mark.long
 def test_a_store_that_was_just_restarted_misses_no_worker(tmp_path, sandbox, eventually):
     """Lose the lease of the worker with the restart: the worker renews it only after seconds."""
     with (

@@ -29,6 +29,7 @@ def python(tmp_path_factory):
     return install_wheel(tmp_path_factory.mktemp("wheel"))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_the_wheel_alone(python, pipeline):
     environment = {k: v for k, v in pipeline.environment.items() if k != "PYTHONPATH" and "COVERAGE" not in k}

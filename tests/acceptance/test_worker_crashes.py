@@ -33,9 +33,13 @@ POINTS = [
     "before acknowledge_delivery",
     "after acknowledge_delivery",
 ]
+#: The points at which money or a page may be lost.
+CRITICAL = {"after write_intent", "after POST job", "before store_content", "after finish_part"}
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize(
+    "point", [point if point in CRITICAL else pytest.param(point, marks=pytest.mark.long) for point in POINTS]
+)
 def test_a_run_survives(pipeline, point):
     doomed = pipeline.work(app="app_kills_itself", DIE=point)
     handle = pipeline.enqueue(TARGETS)
@@ -47,7 +51,14 @@ def test_a_run_survives(pipeline, point):
     assert handle.async_result.get(timeout=150)["counts"]["succeeded"] == 3
 
 
-@pytest.mark.parametrize("point", ["before accept_run", "after accept_run", "before publish scrape_do.submit_jobs"])
+@pytest.mark.parametrize(
+    "point",
+    [
+        "after accept_run",
+        pytest.param("before accept_run", marks=pytest.mark.long),
+        pytest.param("before publish scrape_do.submit_jobs", marks=pytest.mark.long),
+    ],
+)
 def test_a_scrape_survives(pipeline, point):
     doomed = pipeline.work(app="app_kills_itself", DIE=point)
     result = pipeline.scrape(targets=TARGETS)
@@ -57,6 +68,7 @@ def test_a_scrape_survives(pipeline, point):
     assert pipeline.posts() == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("point", ["before DELETE job", "after DELETE job"])
 def test_a_cancel_survives(pipeline, point, eventually):
     doomed = pipeline.work(app="app_kills_itself", DIE=point)
@@ -90,6 +102,7 @@ def test_page_that_kills_its_worker_poisons_only_its_run(pipeline, eventually):
     assert (deaths, pipeline.posts()) == (pipeline.values["poison_after"], 13)
 
 
+@pytest.mark.long
 def test_progress_resets_the_poison_count(pipeline, eventually):
     """Kill the worker after every few pages, several times: each page counts as progress."""
     pipeline.values["poison_after"] = 2

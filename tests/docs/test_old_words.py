@@ -48,6 +48,7 @@ class OldWord:
         return found + [text.count("\n", 0, hit.start()) + 1 for hit in self.pattern.finditer(text)]
 
 
+@cache
 def split_words(text):
     """Split identifiers at underscores and camel case, so that each of their words is found. Lines stay as they are."""
     return _HUMP.sub(" ", text)

@@ -47,7 +47,7 @@ def mutated_scripts(what: str) -> dict[str, str]:
     Raises:
         ValueError: the script no longer contains the text to replace.
     """
-    texts = load_scripts()
+    texts = dict(load_scripts())
     for name, found, instead in MUTANTS[what]:
         texts[name], times = re.subn(found, instead, texts[name], flags=re.DOTALL)
         if times != 1:

@@ -1,4 +1,4 @@
-"""Test a small run of the fault lab: fifty trials of `make faults`."""
+"""Test small runs of the fault lab, as `make faults` plays large ones."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from tests.faults.trials import with_query
 SEED = os.environ.get("FAULTS_SEED", "1")
 
 
-@pytest.mark.timeout(400)
-def test_fifty_trials(capsys):
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("trials", [20, pytest.param(100, marks=pytest.mark.long)])
+def test_trials_break_no_promise(capsys, trials):
     with capsys.disabled():
         session = Session(SEED, window=25, log=print)
-        session.run_all(50)
+        session.run_all(trials)
     report = session.report
     assert report.passed, report.text()
-    assert report.counted >= 50
+    assert report.counted >= trials
     assert report.most_purchases == 1
-    assert sum(report.kills.values()) >= 20
+    assert sum(report.kills.values()) >= trials // 4
 
 
 def test_trials_cover_all_writers_and_differing_targets():

@@ -231,6 +231,7 @@ def test_a_run_with_a_forged_request_can_be_freed(encrypted, eventually):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 def test_encryption_is_turned_on_while_runs_go_on(encrypted, eventually):
     del encrypted.values["encryption_key"]
     plain_worker = encrypted.work(app="app_with_tasks")
@@ -250,7 +251,8 @@ def test_encryption_is_turned_on_while_runs_go_on(encrypted, eventually):
 
     # Then the workers. Both kinds run for a moment.
     encrypted.work(app="app_with_tasks")
-    assert len(new.result(timeout=90).tasks) == 1
+    # Each step that the first worker takes makes the run wait for 30 s.
+    assert len(new.result(timeout=300).tasks) == 1
     plain_worker.terminate()
     plain_worker.wait(30)
     assert len(encrypted.handle(going_on.run_id).result(timeout=90).tasks) == 1

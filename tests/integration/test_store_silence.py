@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import subprocess
 import sys
 import textwrap
 import time
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -212,6 +215,43 @@ def test_the_command_names_the_option_that_repeats_it(store):
     store.heal()
     for _ in range(2):
         assert call(advice, run_id).stdout.strip() == run_id
+    assert len(list(store.server.open_client().scan_iter("scrape_do:run:*"))) == 1
+
+
+COUNTED = """
+import os, time
+import scrape_do_celery
+from scrape_do_celery import enqueue
+def note_and_enqueue(urls, **options):
+    print("attempt", time.monotonic(), options["run_id"], flush=True)
+    return enqueue(urls, **options)
+scrape_do_celery.enqueue = note_and_enqueue
+scope = {"urls": ["https://a.example/1"]}
+exec(os.environ["SNIPPET"], scope)
+print("run", scope["handle"].run_id)
+"""
+
+
+def test_the_loop_of_the_docs_pauses_and_makes_one_run(store):
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "redis.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    [snippet] = [block for block in blocks if "StoreUnavailableError" in block]
+    environment = {"SCRAPE_DO_REDIS_URL": store.settings.redis_url, "SCRAPE_DO_STORE_TIMEOUT": "0.5"}
+    store.silence("stopped")
+    with subprocess.Popen(
+        [sys.executable, "-c", COUNTED],
+        env={**os.environ, **environment, "SCRAPE_DO_BROKER_URL": "memory://", "SNIPPET": snippet},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as loop:
+        lines = [loop.stdout.readline().split() for _ in range(2)]
+        store.heal()
+        rest, _ = loop.communicate(timeout=60)
+    *later, [_, run_id] = [line.split() for line in rest.splitlines()]
+    times = [float(line[1]) for line in (*lines, *later)]
+    # Each attempt takes the setting, and the least pause is a second.
+    assert min(after - before for before, after in pairwise(times)) >= 0.5 + 1
+    assert [line[2] for line in (*lines, *later)] == ["None", *[run_id] * (len(times) - 1)]
     assert len(list(store.server.open_client().scan_iter("scrape_do:run:*"))) == 1
 
 

@@ -16,6 +16,8 @@ from scrape_do_celery import (
     JobCreationRequest,
     ScrapeDoAsyncAPIClient,
     Settings,
+    aenqueue,
+    aenqueue_many,
     enqueue,
     enqueue_many,
 )
@@ -65,6 +67,9 @@ CALLS = {
     "enqueue": lambda: enqueue([URL], **fields(), settings=Settings(**DOWN)),
     "enqueue_wrong": lambda: enqueue(["ftp://a"], **fields(), settings=Settings(**DOWN)),
     "enqueue_many": lambda: enqueue_many([[URL], [URL]], **fields(), settings=Settings(**DOWN)),
+    "aenqueue": lambda: asyncio.run(aenqueue([URL], **fields(), settings=Settings(**DOWN))),
+    "aenqueue_wrong": lambda: asyncio.run(aenqueue(["ftp://a"], **fields(), settings=Settings(**DOWN))),
+    "aenqueue_many": lambda: asyncio.run(aenqueue_many([[URL], [URL]], **fields(), settings=Settings(**DOWN))),
     "scrape": lambda: scrape.delay(targets=[URL], **fields()),
     "client": lambda: client().create_job(targets=[URL], **fields()),
     "client_wrong": lambda: client().create_job(targets=[URL], **fields(), output="wrong"),

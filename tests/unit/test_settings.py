@@ -233,6 +233,7 @@ def test_a_longer_life_of_pages_lengthens_those_that_it_needs():
 
 def test_unknown_argument_names_the_nearest():
     assert problems(reslt_ttl=60) == {"reslt_ttl": "unknown argument; did you mean result_ttl?"}
+    assert problems(tokn="x") == {"tokn": "unknown argument; did you mean api_key?"}
     assert problems(zzzz=1) == {"zzzz": "unknown argument"}
 
 
@@ -272,11 +273,13 @@ def test_unknown_variables_name_the_nearest():
         "scrape_do_queue": "x",
         "SCRAPE_DO_DATA_DIR": "x",
         "SCRAPE_DO_REDIS_ULR": "redis://:sesame@h",
+        "SCRAPE_DO_TOKN": "sesame",
         "SCRAPE_DO_XYZZY": "sesame",
         "OTHER": "x",
     }
     assert unknown_variables(environ, Settings.model_fields) == [
         "SCRAPE_DO_REDIS_ULR is not a setting and has no effect; did you mean SCRAPE_DO_REDIS_URL?",
+        "SCRAPE_DO_TOKN is not a setting and has no effect; did you mean SCRAPE_DO_API_KEY?",
         "SCRAPE_DO_XYZZY is not a setting and has no effect",
     ]
 

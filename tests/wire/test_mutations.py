@@ -14,7 +14,7 @@ from tests.wire.scenarios import SCENARIOS, run_scenario
 
 _SEED, _PAIRS = 1, 500
 #: Every `_SHARE`th case is played, spread over `_TESTS` tests.
-_SHARE, _TESTS = 40, 4
+_SHARE, _TESTS = 80, 4
 #: The whole lab in two tests, for two cores.
 _HALVES = 2
 _PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "answers.md"

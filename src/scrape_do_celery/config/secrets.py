@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 
 from scrape_do_celery.models.sendable import why_no_name
+from scrape_do_celery.name_hints import suggest_name
 
 _KEY_BYTES: Final = 32
 _KEY_FORMAT: Final = (
@@ -106,6 +107,7 @@ def with_credentials(credentials: SecretStr | None, name: str | None, options: d
     if name not in known:
         raise ValueError(
             f"credentials: {name!r} is not in SCRAPE_DO_CREDENTIALS, which has {', '.join(sorted(known)) or 'none'}"
+            f"{suggest_name(name, known)}"
         )
     given = known[name].model_dump(exclude_none=True)
     if twice := sorted(given.keys() & options.keys()):

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from scrape_do_celery.config import secrets, urls
-from scrape_do_celery.config.variables import PREFIX, env_name, suggest_name, warn_exposed, warn_unknown
+from scrape_do_celery.config.variables import PREFIX, env_name, suggest_setting, warn_exposed, warn_unknown
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.local_variables import without_locals
 
@@ -273,7 +273,7 @@ def _find_problems(error: ValidationError) -> dict[str, str]:
     for item in error.errors(include_url=False, include_input=False, include_context=False):
         name = str(item["loc"][0]) if item["loc"] else "settings"
         if item["type"] == "extra_forbidden":
-            found[name] = "unknown argument" + suggest_name(name, Settings.model_fields)
+            found[name] = "unknown argument" + suggest_setting(name, Settings.model_fields)
         else:
             found[env_name(name)] = item["msg"].removeprefix("Value error, ")
     return found

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from typing import TYPE_CHECKING
 
 from scrape_do_celery.config import urls
 from scrape_do_celery.models.sendable import caller_level
+from scrape_do_celery.name_hints import suggest_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 PREFIX = "SCRAPE_DO_"
 #: Variables of this package that are not settings: the data directory of the embedded server, the store of tests.
 _NO_SETTINGS = frozenset({"SCRAPE_DO_DATA_DIR", "SCRAPE_DO_TEST_REDIS_URL"})
+
+#: Words that users write for a setting, and that no spelling of its name is near to.
+_OTHER_WORDS = {"token": "api_key", "api_token": "api_key"}
 
 _warned: set[str] = set()
 
@@ -34,7 +37,7 @@ def unknown_variables(environ: Mapping[str, str], fields: Iterable[str]) -> list
     strangers = sorted(name for name in environ if name.upper().startswith(PREFIX) and name.upper() not in known)
     rests = [other.removeprefix(PREFIX) for other in known]
     return [
-        f"{name} is not a setting and has no effect{suggest_name(name.upper().removeprefix(PREFIX), rests, PREFIX)}"
+        f"{name} is not a setting and has no effect{suggest_setting(name.upper().removeprefix(PREFIX), rests, PREFIX)}"
         for name in strangers
     ]
 
@@ -57,7 +60,8 @@ def _warn_once(message: str) -> None:
         warnings.warn(message, SettingsWarning, stacklevel=caller_level())
 
 
-def suggest_name(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """Return the end of a message that suggests the known name nearest to `name`; empty without a near name."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {prefix}{close[0]}?" if close else ""
+def suggest_setting(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """Return the end of a message that suggests the setting nearest to `name`, in capitals if `name` has them."""
+    spell = str.upper if name.isupper() else str.lower
+    others = {word: spell(one) for word, one in _OTHER_WORDS.items()}
+    return suggest_name(name, map(spell, known), prefix, others=others)

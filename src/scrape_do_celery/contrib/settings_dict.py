@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.config import Settings
 from scrape_do_celery.config.settings import SettingsError
-from scrape_do_celery.config.variables import PREFIX
+from scrape_do_celery.config.variables import PREFIX, suggest_setting
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -30,7 +30,7 @@ def problems_of(found: object, framework_keys: Collection[str] = ()) -> dict[str
     """Return the faults by key. A fault of the dict itself stands under an empty key."""
     if not isinstance(found, dict):
         return {"": 'the value must be a dict, such as {"REDIS_URL": "redis://localhost:6379/0"}'}
-    problems = {str(key): what for key in found if (what := _case_fault(key))}
+    problems = {str(key): what for key in found if (what := _key_fault(key, framework_keys))}
     try:
         Settings(**_settings_values(found, framework_keys))
     except SettingsError as error:
@@ -44,11 +44,15 @@ def name_of_key(key: str) -> str:
 
 
 def _settings_values(found: Any, framework_keys: Collection[str]) -> dict[str, Any]:
-    return {key.lower(): value for key, value in found.items() if not _case_fault(key) and key not in framework_keys}
+    ours = [key for key in found if key not in framework_keys and not _key_fault(key, framework_keys)]
+    return {key.lower(): found[key] for key in ours}
 
 
-def _case_fault(key: object) -> str:
+def _key_fault(key: object, framework_keys: Collection[str]) -> str:
     """Return the fault in the spelling of a key; empty if the spelling is right."""
     if not isinstance(key, str):
         return "each key must be a str"
-    return "" if key == key.upper() else f"write the key in capitals: {key.upper()}"
+    if key != key.upper():
+        return f"write the key in capitals: {key.upper()}"
+    known = [*Settings.model_fields, *(one.lower() for one in framework_keys)]
+    return "" if key.lower() in known else f"unknown key{suggest_setting(key, known)}"

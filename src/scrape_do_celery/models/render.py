@@ -6,8 +6,10 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
+from scrape_do_celery.name_hints import suggest_name
+
 from .sendable import SendableText, Whole, as_json_list
-from .wire import RequestModel, suggest_name
+from .wire import RequestModel
 
 # The required keys of each action.
 _ACTIONS: dict[str, tuple[str, ...]] = {
@@ -88,7 +90,7 @@ def _action_fault(action: dict[str, Any]) -> str | None:
     if not isinstance(name, str):
         return "has no Action"
     if name not in _ACTIONS:
-        return f"no such Action{suggest_name(name, {known: known for known in _ACTIONS})}"
+        return f"no such Action{suggest_name(name, _ACTIONS)}"
     missing = [key for key in _ACTIONS[name] if action.get(key) in (None, "")]
     # `Fill` may enter an empty text.
     if name == "Fill" and action.get("Value") == "":

@@ -27,7 +27,7 @@ from .urls import why_no_target
 from .wire import RequestModel, wire_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 #: Targets of one job at most, a limit of the API. A run with more targets has several jobs.
 MAX_TARGETS_PER_JOB = 1000
@@ -132,8 +132,9 @@ class JobCreationRequest(RequestModel):
     webhook_headers: HeaderMap | None = Field(default=None, repr=False)
 
     @classmethod
-    def _hint_at_field(cls, key: str) -> str:
-        return "; put this field into render" if key in RenderOptions.model_fields else super()._hint_at_field(key)
+    def _hint_at_field(cls, key: str, known: Mapping[str, str]) -> str:
+        is_for_render = key in RenderOptions.model_fields
+        return "; put this field into render" if is_for_render else super()._hint_at_field(key, known)
 
     @field_validator("targets", mode="before")
     @classmethod

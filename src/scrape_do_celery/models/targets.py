@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NotRequired, TypeAlias, TypedDict
 
+from scrape_do_celery.name_hints import suggest_name
 from scrape_do_celery.outside_text import REDACTED
 
 from .sendable import join_faults, why_no_json
-from .wire import suggest_name
 
 __all__ = ["MAX_META_BYTES", "Target", "TargetFields", "TargetInput"]
 
 #: Bytes of the JSON of one `meta` at most.
 MAX_META_BYTES: Final = 1024
-_FIELDS: Final = {"url": "url", "meta": "meta"}
+_FIELDS: Final = ("url", "meta")
 
 
 @dataclass(frozen=True, slots=True, repr=False)

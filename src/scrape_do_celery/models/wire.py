@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.functional_validators import ModelWrapValidatorHandler  # noqa: TC002 (pydantic reads it)
+
+from scrape_do_celery.name_hints import suggest_name
 
 from .fields import Status, Time, assume_utc
 from .ids import same_id
@@ -16,6 +17,7 @@ from .repairs import read_tolerantly
 from .statuses import FAILURES, JobStatus, is_terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import timedelta
 
 _ACRONYMS = {"id": "ID", "ids": "IDs", "url": "URL", "json": "JSON"}
@@ -165,30 +167,30 @@ class RequestModel(BaseModel):
     @classmethod
     def _known_fields(cls, data: Any) -> Any:
         if isinstance(data, dict):
-            known = cls._known_names()
-            unknown = [str(key) for key in data if key not in known]
-            if unknown:
-                raise ValueError("; ".join(f"no field {key!r}{cls._hint_at_field(key)}" for key in unknown))
+            cls.refuse_unknown(data)
         return data
 
     @classmethod
-    def _known_names(cls) -> dict[str, str]:
-        return {spelt: name for name in cls.model_fields for spelt in (name, wire_name(name))}
+    def refuse_unknown(cls, names: Iterable[Any], options: Iterable[str] = ()) -> None:
+        """Refuse names that no field has. `options` are further names that the caller may write.
+
+        Raises:
+            ValueError: a name is unknown. The text suggests the nearest known name.
+        """
+        known = {spelt: name for name in cls.model_fields for spelt in (name, wire_name(name))}
+        known |= {name: name for name in options}
+        kind = "option" if options else "field"
+        unknown = [str(key) for key in names if key not in known]
+        if unknown:
+            raise ValueError("; ".join(f"no {kind} {key!r}{cls._hint_at_field(key, known)}" for key in unknown))
 
     @classmethod
-    def _hint_at_field(cls, key: str) -> str:
-        return suggest_name(key, cls._known_names())
+    def _hint_at_field(cls, key: str, known: Mapping[str, str]) -> str:
+        return suggest_name(key, (), others=known)
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON object that the API takes, under its names and without unset fields."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
-
-
-def suggest_name(word: str, known: dict[str, str]) -> str:
-    """Return a hint at the known word that is closest to `word`; empty if none is close."""
-    lower = {key.lower(): name for key, name in known.items()}
-    close = difflib.get_close_matches(word.lower(), lower, n=1)
-    return f", did you mean {lower[close[0]]!r}?" if close else ""
 
 
 def _with_ids(data: Any, asked: Mapping[str, str]) -> dict[str, Any]:

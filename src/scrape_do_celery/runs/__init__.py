@@ -6,10 +6,11 @@ from scrape_do_celery.rules.waits import WaitingFor, WaitKind
 from scrape_do_celery.runs.async_enqueue import aenqueue, aenqueue_many
 from scrape_do_celery.runs.celery_app import EAGER, is_own_app, make_app, settings_of
 from scrape_do_celery.runs.context import BATCH, AppContext, StepMessage, batched, ensure_default_app
-from scrape_do_celery.runs.enqueue import enqueue, enqueue_many, start_run
+from scrape_do_celery.runs.enqueue import enqueue, enqueue_many
 from scrape_do_celery.runs.handle import Progress, RunHandle
 from scrape_do_celery.runs.retry import retry_failed
 from scrape_do_celery.runs.schedules import scheduled_run
+from scrape_do_celery.runs.start_calls import start_run
 from scrape_do_celery.runs.status import RunStatus
 
 __all__ = [

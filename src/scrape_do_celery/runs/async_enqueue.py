@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
+from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.runs.celery_app import find_user_app, lent_app
-from scrape_do_celery.runs.enqueue import enqueue, enqueue_many
 from scrape_do_celery.runs.hooks import hooks
+from scrape_do_celery.runs.start_calls import StartCall
+from scrape_do_celery.runs.threads import call_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+@without_locals
 async def aenqueue(  # noqa: PLR0913 (one argument for each thing that a caller says)
     targets: Iterable[TargetInput] | JobCreationRequest | None = None,
     *,
@@ -55,11 +59,11 @@ async def aenqueue(  # noqa: PLR0913 (one argument for each thing that a caller 
         ValueError: as from `enqueue`.
         ScrapeDoError: the errors of `enqueue`.
     """
-    ids: dict[str, Any] = {"idempotency_key": idempotency_key, "run_id": run_id}
-    callbacks: dict[str, Any] = {"on_success": on_success, "on_failure": on_failure}
-    return await _call_from_async(partial(enqueue, targets, settings=settings, **ids, **callbacks, **options))
+    ids, callbacks = (idempotency_key, run_id), (on_success, on_failure)
+    return (await _carry_out(partial(StartCall.for_one, targets, ids, callbacks, settings, options)))[0]
 
 
+@without_locals
 async def aenqueue_many(  # noqa: PLR0913 (one argument for each thing that a caller says)
     requests: Iterable[Iterable[TargetInput] | JobCreationRequest],
     *,
@@ -90,15 +94,35 @@ async def aenqueue_many(  # noqa: PLR0913 (one argument for each thing that a ca
         ValueError: as from `enqueue_many`.
         ScrapeDoError: the errors of `enqueue_many`.
     """
-    ids: dict[str, Any] = {"idempotency_keys": idempotency_keys, "run_ids": run_ids}
-    callbacks: dict[str, Any] = {"on_success": on_success, "on_failure": on_failure}
-    return await _call_from_async(partial(enqueue_many, requests, settings=settings, **ids, **callbacks, **options))
+    ids, callbacks = (idempotency_keys, run_ids), (on_success, on_failure)
+    return await _carry_out(partial(StartCall.for_many, requests, ids, callbacks, settings, options))
 
 
-async def _call_from_async(function: Callable[[], T]) -> T:
-    """Call a function in a thread that sees the caller's Celery app and its transaction."""
-    result: T = await hooks().call_from_async(partial(_call_with_app, find_user_app(), function))
-    return result
+async def _carry_out(make_call: Callable[[], StartCall]) -> list[RunHandle]:
+    """Make all steps of a call in threads that see the caller's Celery app. Return the handles."""
+    lend, call_as_caller = partial(_call_with_app, find_user_app()), hooks().call_from_async
+    if call_as_caller is None:
+        handles: list[RunHandle] = await call_in_thread(partial(lend, lambda: make_call().carry_out()))
+        return handles
+    # Only the short steps belong on the caller's thread: with a silent store, each task would wait for all before it.
+    context = copy_context()
+    call: StartCall = await call_in_thread(partial(lend, make_call), context)
+    await call_as_caller(partial(lend, call.prepare))
+    try:
+        await call_in_thread(partial(lend, partial(_write_apart, call)), context)
+    finally:
+        if call.has_news:
+            await call_as_caller(partial(lend, call.announce))
+    return call.handles
+
+
+def _write_apart(call: StartCall) -> None:
+    """Write the runs in a thread without requests. A receiver of Celery's signals may open connections in it."""
+    hooks().close_connections()
+    try:
+        call.write()
+    finally:
+        hooks().close_connections()
 
 
 def _call_with_app(app: Any, function: Callable[[], T]) -> T:

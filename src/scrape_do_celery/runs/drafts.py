@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from celery.utils.time import maybe_make_aware
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from scrape_do_celery.runs.context import AppContext
+
+#: The arguments of a scrape beside the options, which a wrong name may mean.
+_KEYWORDS: Final = ("targets", "idempotency_key", "credentials")
 
 
 def create_draft(
@@ -42,7 +45,7 @@ def create_draft(
         raise ValueError("pass targets once, as the only positional argument; pass all other arguments by name")
     key = check_key(options.pop("idempotency_key", None))
     options = with_credentials(app_context.settings.credentials, options.pop("credentials", None), options)
-    spec = RunSpec.from_arguments(*args, **options)
+    spec = RunSpec.from_arguments(args[0] if args else None, _KEYWORDS, **options)
     start_delay, expires = seconds_until_due(app_context.app, canvas), seconds_until_expiry(app_context.app, canvas)
     delivery = delivery_signature(app_context, task_id, task_id, canvas)
     store, options = app_context.store, {"start_delay": start_delay, "expires": expires}

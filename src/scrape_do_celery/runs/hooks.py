@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.config import Settings
-from scrape_do_celery.runs.threads import call_in_thread
 from scrape_do_celery.runs.timing import ProcessTiming
 
 if TYPE_CHECKING:
@@ -34,9 +33,10 @@ class FrameworkHooks:
     settings: Callable[[], Settings] = Settings
     #: In a transaction, returns a function that defers an action to the commit. A rollback drops the action.
     after_commit: Callable[[], Callable[[Callable[[], object]], object] | None] = _in_no_transaction
-    #: Carries out a call of an async caller in a thread that sees the caller's transaction.
-    call_from_async: Callable[[Callable[[], Any]], Awaitable[Any]] = call_in_thread
-    #: Called before and after a thread without requests announces runs: its database connections may idle for long.
+    #: Makes a short call of an async caller on the thread that has the caller's transaction. All tasks of a request, or
+    #: of the process, share this thread, so no call may wait on it. None: no thread has a transaction.
+    call_from_async: Callable[[Callable[[], Any]], Awaitable[Any]] | None = None
+    #: Called before and after work in a thread without requests: its database connections may idle for long.
     close_connections: Callable[[], object] = _do_nothing
     #: Returns the name of the framework's test runner if it runs tests in this process, else an empty text.
     test_runner: Callable[[], str] = _find_no_runner

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.models.sendable import as_list
 from scrape_do_celery.store import RunSpec
+from scrape_do_celery.store.options import RUN_OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,8 +31,8 @@ def one_for_each(specs: Sequence[RunSpec], given: Any, name: str, what: str) -> 
     return [None] * len(specs) if values is None else values
 
 
-def read_specs(requests: Any, options: EnqueueOptions) -> list[RunSpec]:
-    """Return the checked spec of each request.
+def read_specs(requests: Any, keywords: Sequence[str], options: EnqueueOptions) -> list[RunSpec]:
+    """Return the checked spec of each request. `keywords` are the other arguments of the call.
 
     Raises:
         ValueError: a request is wrong, or `requests` is one request or has no order.
@@ -40,11 +41,12 @@ def read_specs(requests: Any, options: EnqueueOptions) -> list[RunSpec]:
         requests, Iterable
     ):
         raise ValueError(f"requests must be a list of requests, not {type(requests).__name__}")  # noqa: TRY004
+    JobCreationRequest.refuse_unknown(options, (*RUN_OPTIONS, *keywords))
     specs: list[RunSpec] = []
     # Read the requests one by one: a list of a hundred thousand would hold all of them in memory at once.
     for index, request in enumerate(requests):
         try:
-            specs.append(RunSpec.from_arguments(request, **options))
+            specs.append(RunSpec.from_arguments(request, keywords, **options))
         except ValueError as error:
             raise ValueError(f"request {index}: {error}") from None
     return specs

@@ -1,4 +1,4 @@
-"""Write the records of new runs, publish their first step messages, and announce them."""
+"""Write the records of new runs, publish their first step messages, and announce the runs."""
 
 from __future__ import annotations
 
@@ -49,6 +49,8 @@ class NewRun:
     message: dict[str, Any] = field(default_factory=dict, repr=False)
     #: whether the key had no run when a transaction reserved its id
     free: bool = False
+    #: whether the caller has named the id, as for a call that is repeated
+    has_given_id: bool = False
 
     def delivery_to(self, app_context: AppContext, waiter: str) -> str:
         """Return the message that will deliver the outcome to a waiter; empty if a plain message delivers it."""
@@ -61,8 +63,8 @@ class NewRun:
         return CreateRun(self.run_id, self.spec, key=self.key, signature=delivery, trace=self.trace)
 
 
-def create_runs(app_context: AppContext, new_runs: Sequence[NewRun]) -> list[Created]:
-    """Write the runs, publish their submit steps and announce them. Return the results in input order.
+def create_runs(app_context: AppContext, new_runs: Sequence[NewRun]) -> tuple[list[Created], list[str]]:
+    """Write the runs and publish their submit steps. Return the results in input order, and the ids of live runs.
 
     If the key or id of a run belongs to another request, nothing is published for the run.
     """
@@ -79,9 +81,7 @@ def create_runs(app_context: AppContext, new_runs: Sequence[NewRun]) -> list[Cre
         app_context.publish_all([_submit_message(run_id, count) for run_id, count in parts.items()])
         results += created_runs
         started += parts
-    if run_changed.receivers:
-        _send_created_signals(app_context, started)
-    return results
+    return results, started
 
 
 def _write_records(app_context: AppContext, batch: Sequence[NewRun]) -> list[Created]:
@@ -129,11 +129,12 @@ def _create_records(app_context: AppContext, batch: Sequence[NewRun]) -> list[Cr
     return results
 
 
-def _send_created_signals(app_context: AppContext, run_ids: Sequence[str]) -> None:
+def read_statuses(app_context: AppContext, run_ids: Sequence[str]) -> list[RunStatus]:
+    """Return the statuses of new runs for the receivers of `run_changed`; none without a receiver."""
+    if not run_changed.receivers:
+        return []
     try:
-        for record in app_context.store.run_all([ReadRun(run_id) for run_id in run_ids]):
-            if record is not None and not record.lacks_key:
-                run_changed.send(sender=app_context.app, status=RunStatus.from_record(record))
+        records = app_context.store.run_all([ReadRun(run_id) for run_id in run_ids])
     except RedisError as error:
         # The runs are stored: a caller who sees an error would pay again. A worker announces the runs.
         log.warning(
@@ -141,6 +142,14 @@ def _send_created_signals(app_context: AppContext, run_ids: Sequence[str]) -> No
             describe_error(error),
             extra=log_fields("runs_not_announced"),
         )
+        return []
+    return [RunStatus.from_record(record) for record in records if record is not None and not record.lacks_key]
+
+
+def announce_runs(app_context: AppContext, statuses: Sequence[RunStatus]) -> None:
+    """Send `run_changed` for new runs."""
+    for status in statuses:
+        run_changed.send(sender=app_context.app, status=status)
 
 
 def publish_submit(app_context: AppContext, run_id: str, parts: int) -> None:

@@ -9,7 +9,7 @@ from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.rules.outcomes import may_have_bought
 from scrape_do_celery.runs import results
 from scrape_do_celery.runs.context import AppContext
-from scrape_do_celery.runs.enqueue import start_run
+from scrape_do_celery.runs.start_calls import start_run
 from scrape_do_celery.store.commands.runs import ReadRun, ReadSpec
 
 if TYPE_CHECKING:

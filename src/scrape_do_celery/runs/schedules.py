@@ -13,6 +13,7 @@ from kombu.utils.json import dumps
 from scrape_do_celery import routing
 from scrape_do_celery.models.sendable import caller_level, why_no_name
 from scrape_do_celery.models.wire import wire_name
+from scrape_do_celery.name_hints import suggest_name
 from scrape_do_celery.redaction import schedule_summary
 from scrape_do_celery.rules.schedules import schedule_rule, tick
 from scrape_do_celery.runs.canvas import callback_canvas
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 IfRunning = Literal["skip", "queue", "cancel_previous"]
 #: Fields that a schedule must not hold: beat stores its entries, and brokers carry them.
 _SECRET: Final = ("headers", "set_cookies", "webhook_headers", "body")
+
+#: The arguments of `scheduled_run` beside the options, which a wrong name may mean.
+_KEYWORDS: Final = ("name", "schedule", "if_running", "credentials", "on_success", "on_failure")
 
 _HOURS: Final = 24
 _MINUTES: Final = 60
@@ -77,7 +81,8 @@ def scheduled_run(  # noqa: PLR0913 (one argument for each option of a schedule)
     if not isinstance(name, str) or not name.strip():
         raise ValueError("name must be a str that is not blank, because it identifies the schedule")
     if if_running not in get_args(IfRunning):
-        raise ValueError(f"if_running must be one of {', '.join(get_args(IfRunning))}: {if_running!r}")
+        hint = suggest_name(str(if_running), get_args(IfRunning))
+        raise ValueError(f"if_running must be one of {', '.join(get_args(IfRunning))}: {if_running!r}{hint}")
     if fault := why_no_name(name):
         raise ValueError(f"name {fault}")
     if credentials is not None and (fault := why_no_name(credentials)):
@@ -86,7 +91,7 @@ def scheduled_run(  # noqa: PLR0913 (one argument for each option of a schedule)
         raise ValueError(f'{", ".join(secret)}: beat stores a schedule in plain text; use credentials="..."')
     _warn_of_each_minute(name, schedule)
     # JSON values of the checked request: beat's JSON does not preserve every value that pydantic reads.
-    spec = RunSpec.from_arguments(targets, **options)
+    spec = RunSpec.from_arguments(targets, _KEYWORDS, **options)
     checked = spec.request.model_dump(mode="json", exclude_none=True) | spec.given_inputs()
     given = {name: options.get(name) for name in RUN_OPTIONS} | {"credentials": credentials}
     request = checked | {name: value for name, value in given.items() if value is not None}

@@ -14,6 +14,7 @@ from scrape_do_celery.store.deadlines import note_wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import Context
 
 T = TypeVar("T")
 
@@ -22,13 +23,14 @@ _THREADS: Final = 32
 _executor: ThreadPoolExecutor | None = None
 
 
-async def call_in_thread(function: Callable[[], T]) -> T:
-    """Call a function in a thread of this package, with the caller's context variables.
+async def call_in_thread(function: Callable[[], T], context: Context | None = None) -> T:
+    """Call a function in a thread of this package, with the caller's context variables, or in this context.
 
     The default threads of an event loop also resolve names and serve the application. If the store hangs, calls to the
-    store must not occupy all of them. If all threads are busy, the wait for one counts as time of the call.
+    store must not occupy all of them. If all threads are busy, the wait for one counts as time of the call. Calls with
+    one context share the time.
     """
-    work = partial(copy_context().run, _work, function, time.monotonic())
+    work = partial((context or copy_context()).run, _work, function, time.monotonic())
     return await asyncio.get_running_loop().run_in_executor(find_executor(), work)
 
 

@@ -77,7 +77,7 @@ _waited: ContextVar[float] = ContextVar("scrape_do_waited", default=0.0)
 
 def note_wait(seconds: float) -> None:
     """Take the time for which a caller waited for a thread off the total time of the calls in this context."""
-    _waited.set(seconds)
+    _waited.set(_waited.get() + seconds)
 
 
 @contextmanager
@@ -92,6 +92,17 @@ def limited_time(seconds: float, *, by_progress: bool = False) -> Iterator[CallD
     token = _deadline.set(CallDeadline(seconds, by_progress=by_progress))
     try:
         yield _deadline.get() or CallDeadline(seconds)
+    finally:
+        _deadline.reset(token)
+
+
+@contextmanager
+def shortened_time(seconds: float) -> Iterator[None]:
+    """Limit the calls to the store in this block to `seconds`, also inside another block that has more time."""
+    outer = _deadline.get()
+    token = _deadline.set(CallDeadline(seconds if outer is None else min(seconds, outer.left)))
+    try:
+        yield
     finally:
         _deadline.reset(token)
 

@@ -104,6 +104,12 @@ class RunInputs:
         )
 
 
+def inputs_field(part: int) -> str:
+    """Return the name of the field of a run that has the inputs of a part."""
+    # `read_run.lua` leaves out the fields that begin as those of targets do, also the script of an older version.
+    return f"targets:{part}:inputs"
+
+
 def _describe_item(item: Any) -> str:
     # Only equal texts are surely one page. Of two spellings of a URL, a server may get both, and answer differently.
     return item if isinstance(item, str) else json.dumps(item, sort_keys=True)

@@ -91,13 +91,18 @@ class RunSpec:
 
     @classmethod
     def from_arguments(
-        cls, targets: Iterable[TargetInput] | JobCreationRequest | None = None, **options: Unpack[EnqueueOptions]
+        cls,
+        targets: Iterable[TargetInput] | JobCreationRequest | None = None,
+        keywords: Iterable[str] = (),
+        /,
+        **options: Unpack[EnqueueOptions],
     ) -> Self:
-        """Return the checked spec of a call that starts a run.
+        """Return the checked spec of a call that starts a run. `keywords` are the other arguments of the call.
 
         Raises:
             ValueError: a field is wrong.
         """
+        JobCreationRequest.refuse_unknown(options, (*RUN_OPTIONS, *keywords))
         fields: dict[str, Any] = dict(options)
         run_options = {name: fields.pop(name) for name in RUN_OPTIONS if name in fields}
         if isinstance(targets, JobCreationRequest):
@@ -245,12 +250,6 @@ def _with_items(request: JobCreationRequest, items: Sequence[Any]) -> JobCreatio
     if request.plugin is None:
         return request.model_copy(update={"targets": list(items)})
     return request.model_copy(update={"plugin": request.plugin.model_copy(update={"params": list(items)})})
-
-
-def inputs_field(part: int) -> str:
-    """Return the name of the field of a run that has the inputs of a part."""
-    # `read_run.lua` leaves out the fields that begin as those of targets do, also the script of an older version.
-    return f"targets:{part}:inputs"
 
 
 def targets_of(request: JobCreationRequest) -> list[str]:

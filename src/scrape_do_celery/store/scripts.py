@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from functools import lru_cache
 from importlib import resources
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.commands.core import AsyncScript, Script
@@ -14,7 +16,7 @@ from redis.exceptions import NoScriptError
 from scrape_do_celery.store.retention import SCRIPT_CONSTANTS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from importlib.resources.abc import Traversable
 
 _INCLUDE: Final = re.compile(r"^--- @include (\S+)$", re.MULTILINE)
@@ -63,7 +65,9 @@ class LoadedAsyncScript(AsyncScript):
 _SLOT_PROBE: Final = "redis.call('EXISTS', {first}, {second})\n"
 
 
-def load_scripts(clock_offset_key: str = "", cluster_prefix: str = "") -> dict[str, str]:
+# Each store of a process has the same scripts, and their preparation takes 50 ms.
+@lru_cache(maxsize=8)
+def load_scripts(clock_offset_key: str = "", cluster_prefix: str = "") -> Mapping[str, str]:
     """Return the text of each script by its name: its constants, each included library once, then the script.
 
     With `clock_offset_key`, the scripts add the seconds in this key of the server to the server's time. With
@@ -75,10 +79,12 @@ def load_scripts(clock_offset_key: str = "", cluster_prefix: str = "") -> dict[s
     moved_clock = _MOVED_CLOCK.format(key=clock_offset_key) if clock_offset_key else ""
     root = resources.files(__package__) / "lua"
     files = {file.name.removesuffix(".lua"): file for file in root.iterdir() if file.name.endswith(".lua")}
-    return {
-        name: probe + _add_constants(_shorten_script(_read_script(root, file, set(), moved_clock)))
-        for name, file in files.items()
-    }
+    return MappingProxyType(
+        {
+            name: probe + _add_constants(_shorten_script(_read_script(root, file, set(), moved_clock)))
+            for name, file in files.items()
+        }
+    )
 
 
 def _read_script(root: Traversable, file: Traversable, loaded: set[str], moved_clock: str) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
+from scrape_do_celery.name_hints import suggest_name
 from scrape_do_sandbox.faults import Action
 
 #: Options of every fault: a text in the targets, the number of times, and the number of requests that pass first.
@@ -126,13 +126,9 @@ def rule_of(name: str, options: dict[str, Any]) -> dict[str, Any]:
     if fault is None:
         if name in get_args(Action):
             return {"action": name, **options}
-        raise ValueError(f"no fault is called {name!r}{_nearest(name)}; there are {', '.join(sorted(FAULTS))}")
+        hint = suggest_name(name, FAULTS)
+        raise ValueError(f"no fault is called {name!r}{hint}; there are {', '.join(sorted(FAULTS))}")
     if wrong := sorted(options.keys() - {*COMMON, *fault.options}):
         known = ", ".join((*fault.options, *COMMON))
         raise ValueError(f"the fault {name} takes no {', '.join(wrong)}; it takes {known}")
     return {**fault.rule, **options, **fault.required}
-
-
-def _nearest(name: str) -> str:
-    close = difflib.get_close_matches(name, FAULTS, n=1)
-    return f"; did you mean {close[0]}?" if close else ""

@@ -97,7 +97,7 @@ def test_inputs_without_meta_have_no_texts():
         (Target(URL, (1, 2)), "targets[1].meta is of type tuple"),
         (Target(URL, "x" * MAX_META_BYTES), "targets[1].meta has 1,026 bytes of JSON; use at most 1,024"),
         (Target(URL, "ü" * 512), "targets[1].meta has 1,026 bytes of JSON"),
-        ({"url": URL, "mete": 1}, "targets[1] has no field 'mete', did you mean 'meta'?"),
+        ({"url": URL, "mete": 1}, "targets[1] has no field 'mete'; did you mean meta?"),
         ({"meta": 1}, "targets[1] has no url"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

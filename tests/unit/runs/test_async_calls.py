@@ -5,21 +5,31 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from celery import Celery, _state
 
 from scrape_do_celery import aenqueue, aenqueue_many
-from scrape_do_celery.errors import ResultExpiredError, ResultNotReadyError, RunNotFoundError, StoreUnavailableError
+from scrape_do_celery.errors import (
+    IdempotencyConflictError,
+    ResultExpiredError,
+    ResultNotReadyError,
+    RunNotFoundError,
+    StoreUnavailableError,
+)
 from scrape_do_celery.runs import RunHandle, threads
 from scrape_do_celery.runs.async_handle import AsyncRunMethods
 from scrape_do_celery.runs.celery_app import find_user_app, lent_app
+from scrape_do_celery.runs.hooks import override_hooks
+from scrape_do_celery.signals import run_changed
 from scrape_do_celery.store import PartState, RunState
 from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
 from scrape_do_celery.store.commands.runs import RecordOutcome
-from scrape_do_celery.store.deadlines import note_wait
+from scrape_do_celery.store.deadlines import limited_time, note_wait
 
 
 async def gather(iterator):
@@ -38,6 +48,89 @@ def test_runs_are_started_as_by_the_blocking_calls(start_run, make, step_harness
     assert many[1] == one
     assert many[0] != one
     assert (status, status.total) == (one.status, 2)
+
+
+@pytest.fixture
+def callers_thread(start_run):
+    """Provide the thread of a host that has the caller's transaction. The actions at its commit are in `commits`."""
+    with ThreadPoolExecutor(1, thread_name_prefix="caller") as executor:
+        host = SimpleNamespace(steps=[], is_in_transaction=False, commits=[], tidied=[])
+
+        async def call(function):
+            host.steps.append(function.args[-1].__name__)
+            return await asyncio.get_running_loop().run_in_executor(executor, copy_context().run, function)
+
+        hook = {
+            "call_from_async": call,
+            "after_commit": lambda: host.commits.append if host.is_in_transaction else None,
+            "close_connections": lambda: host.tidied.append(threading.current_thread().name.split("_")[0]),
+        }
+        with override_hooks(lambda hooks: replace(hooks, **hook)):
+            yield host
+
+
+def test_store_is_not_asked_on_the_caller_s_thread(callers_thread, step_harness, make, monkeypatch):
+    seen, told = set(), []
+    exchange = step_harness.app_context.store._exchange
+
+    def note_thread(*args):
+        seen.add(threading.current_thread().name.split("_")[0])
+        return exchange(*args)
+
+    def hear(status, **_):
+        told.append((status.run_id, threading.current_thread().name.split("_")[0]))
+
+    monkeypatch.setattr(step_harness.app_context.store, "_exchange", note_thread)
+    run_changed.connect(hear, weak=False)
+    try:
+        handle = asyncio.run(aenqueue(make.urls(1), run_id="order-1"))
+        assert callers_thread.steps == ["prepare", "announce"]
+        assert told == [(handle.run_id, "caller")]
+        with pytest.raises(IdempotencyConflictError):
+            asyncio.run(aenqueue(make.urls(2), run_id="order-1"))
+    finally:
+        run_changed.disconnect(hear)
+    assert asyncio.run(aenqueue_many([make.urls(1)], run_ids=["order-1"])) == [handle]
+    assert callers_thread.steps == ["prepare", "announce", "prepare", "prepare"]
+    callers_thread.is_in_transaction = True
+    asyncio.run(aenqueue(make.urls(1), idempotency_key="k", run_id="order-2"))
+    with pytest.raises(IdempotencyConflictError):
+        asyncio.run(aenqueue(make.urls(2), run_id="order-1"))
+    assert seen == set(callers_thread.tidied) == {"scrape-do-async"}
+    assert step_harness.run_ids() == {"order-1"}
+    for act in callers_thread.commits:
+        act()
+    assert step_harness.run_ids() == {"order-1", "order-2"}
+
+
+@pytest.mark.parametrize("ends", ["commits", "rolls back"])
+def test_transaction_that_ends_before_the_call_decides(callers_thread, step_harness, make, monkeypatch, ends):
+    """Another task may end the transaction while this call waits for the store."""
+    callers_thread.is_in_transaction = True
+    exchange = step_harness.app_context.store._exchange
+
+    def end_before(*args):
+        if ends == "commits":
+            while callers_thread.commits:
+                callers_thread.commits.pop()()
+        return exchange(*args)
+
+    monkeypatch.setattr(step_harness.app_context.store, "_exchange", end_before)
+    handle = asyncio.run(aenqueue(make.urls(1), idempotency_key="k"))
+    assert step_harness.run_ids() == ({handle.run_id} if ends == "commits" else set())
+
+
+def test_calls_of_one_context_share_their_time_of_waiting(step_harness):
+    context = copy_context()
+    for _ in range(2):
+        context.run(note_wait, 4.0)
+
+    def left():
+        with limited_time(10.0) as deadline:
+            return deadline.left
+
+    assert context.run(left) <= 2.0
+    assert copy_context().run(left) > 9.0
 
 
 def test_canceled_run_and_unknown_run(step_harness):

@@ -399,7 +399,8 @@ def test_each_reservation_lasts_its_full_time(step_harness, transactions, start_
 def test_unsendable_callback_raises_before_the_commit(step_harness, transactions):
     with pytest.raises(TypeError):
         transactions.enqueue("a", [URL], on_success=signature("after", args=(object(),)))
-    assert transactions == {"a": []}
+    transactions.commit("a")
+    assert step_harness.redis.keys() == step_harness.sent == []
 
 
 def test_key_forgotten_before_the_commit_is_named(step_harness, transactions, start_run, caplog):
@@ -447,6 +448,45 @@ def test_each_run_of_a_commit_is_announced(step_harness, transactions, start_run
     assert caplog.text.count("committed too late") == 1
     for handle in (handles[0], handles[2]):
         assert '"after"' in "".join(step_harness.read_run(handle.run_id).waiters.values())
+
+
+def test_an_id_with_another_request_raises_in_the_transaction(step_harness, transactions, start_run):
+    """At the commit nobody could catch the error: it would only be in a log."""
+    start_run([URL], run_id="order-1")
+    step_harness.sent.clear()
+    with pytest.raises(IdempotencyConflictError, match=r"the id belongs to run order-1, .* differ in geo_code"):
+        transactions.enqueue("a", [URL], run_id="order-1", geo_code="us")
+    with pytest.raises(IdempotencyConflictError, match="the id belongs to run order-1"):
+        transactions.enqueue("a", [URL], run_id="order-1", geo_code="us", idempotency_key="k")
+    assert transactions.enqueue("a", [URL], run_id="order-1").run_id == "order-1"
+    assert transactions.enqueue("a", [URL], run_id="order-2").run_id == "order-2"
+    assert step_harness.run_ids() == {"order-1"}
+    transactions.commit("a")
+    assert step_harness.run_ids() == {"order-1", "order-2"}
+
+
+def test_a_forgotten_id_raises_in_the_transaction(step_harness, transactions, start_run):
+    handle = start_run([URL], run_id="order-1")
+    step_harness.redis.hset(step_harness.keys.run("order-1"), "forgotten", 1)
+    with pytest.raises(RunNotFoundError, match="order-1 has ended and was forgotten"):
+        transactions.enqueue("a", [URL], run_id=handle.run_id)
+
+
+def test_a_store_that_is_away_leaves_a_given_id_to_the_commit(step_harness, transactions, monkeypatch):
+    def refuse(commands):
+        raise StoreUnavailableError("away", "LOADING")
+
+    # Without this context, `undo` would also take back the recorder of messages.
+    with monkeypatch.context() as patched:
+        patched.setattr(step_harness.app_context.store, "run_all", refuse)
+        assert transactions.enqueue("a", [URL], run_id="order-1").run_id == "order-1"
+    transactions.commit("a")
+    assert step_harness.run_ids() == {"order-1"}
+
+
+def test_a_new_id_costs_no_command_in_the_transaction(step_harness, transactions, monkeypatch):
+    monkeypatch.setattr(step_harness.app_context.store, "_exchange", None)
+    transactions.enqueue("a", [URL])
 
 
 def test_a_repeat_at_a_commit_with_another_request_names_the_id(transactions, start_run, caplog):

@@ -52,7 +52,7 @@ def test_many_runs_go_in_several_batches_and_messages(step_harness):
     [
         ([urls(0), []], {}, r"request 1: .*targets"),
         ([urls(0), "https://shop.example/"], {}, r"request 1: .*targets"),
-        ([urls(0)], {"geocode": "us"}, r"request 0: .*geocode"),
+        ([urls(0)], {"geocode": "us"}, r"^no option 'geocode'; did you mean geo_code\?"),
         ([urls(0)], {"max_wait": 0}, "request 0: .*max_wait"),
         ([urls(0)], {"idempotency_keys": [""]}, "idempotency_key"),
         ([urls(0), urls(1)], {"idempotency_keys": "ab"}, "idempotency_keys must be a list of keys, not one string"),

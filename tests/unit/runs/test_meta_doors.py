@@ -70,7 +70,7 @@ def test_doors_take_meta(step_harness, door, form):
         (Target(A, "x" * 2000), r"targets\[1\]\.meta has 2,002 bytes of JSON; use at most 1,024"),
         (Target("ftp://a.example/", 1), r"targets\[1\] "),
         (Target(None, 1), r"targets\[1\] must be text"),
-        ({"uri": A}, r"targets\[1\] has no field 'uri', did you mean 'url'"),
+        ({"uri": A}, r"targets\[1\] has no field 'uri'; did you mean url"),
     ],
 )
 def test_fault_names_the_position_and_writes_nothing(step_harness, door, wrong, fault):

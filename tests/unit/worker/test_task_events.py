@@ -13,7 +13,7 @@ from kombu.exceptions import OperationalError
 
 from scrape_do_celery.errors import JobLostError
 from scrape_do_celery.runs.hooks import override_hooks
-from scrape_do_celery.runs.new_runs import _send_created_signals
+from scrape_do_celery.runs.new_runs import announce_runs, read_statuses
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.signals import run_changed
 from scrape_do_celery.store import CANCEL
@@ -207,7 +207,7 @@ def test_connections_are_closed_around_notifications_only(step_harness, clock):
             ChangeNotifier(step_harness.app_context).notify_once()
             assert order == ["tidied", "told", "tidied"]
             order.clear()
-            _send_created_signals(step_harness.app_context, ["r"])
+            announce_runs(step_harness.app_context, read_statuses(step_harness.app_context, ["r"]))
             assert order == ["told"]
     finally:
         run_changed.disconnect(hear)

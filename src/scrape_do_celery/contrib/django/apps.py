@@ -81,7 +81,7 @@ def _refuse_coroutine() -> None:
 
 
 def call_from_async(function: Callable[[], Any]) -> Awaitable[Any]:
-    """Call a function on the thread whose database connection the caller's other queries use."""
+    """Call a short function on the thread whose database connection the caller's other queries use."""
     return sync_to_async(function, thread_sensitive=True)()
 
 

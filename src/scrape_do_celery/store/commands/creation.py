@@ -15,7 +15,8 @@ from scrape_do_celery.store.command import Command, Encoded
 from scrape_do_celery.store.commands.arguments import flatten_fields
 from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
 from scrape_do_celery.store.encryption import encryption_key_name
-from scrape_do_celery.store.options import RunSpec, inputs_field, targets_of
+from scrape_do_celery.store.inputs import inputs_field
+from scrape_do_celery.store.options import RunSpec, targets_of
 from scrape_do_celery.store.records import VERSION
 from scrape_do_celery.store.retention import MARK_TTL
 
@@ -175,6 +176,24 @@ class ReserveKey(Command[Created]):
 
     def decode(self, keys: Keys, reply: Any) -> Created:
         return Created.parse(reply, self.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class FindRun(Command[Created | None]):
+    """Find the run that a request to create this id would meet; None if the id is free."""
+
+    run_id: str
+    digest: str
+
+    def encode(self, keys: Keys) -> Encoded:
+        return Encoded(("HMGET", keys.run(self.run_id), "forgotten", "digest"))
+
+    def decode(self, keys: Keys, reply: Any) -> Created | None:
+        forgotten, digest = reply
+        if forgotten is None and digest is None:
+            return None
+        result = CreateResult.EXISTS if forgotten is None else CreateResult.FORGOTTEN
+        return Created(self.run_id, self.digest if digest is None else digest.decode(), result)
 
 
 @dataclass(frozen=True, slots=True)

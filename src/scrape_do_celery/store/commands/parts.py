@@ -16,7 +16,8 @@ from scrape_do_celery.store.command import Command, Encoded
 from scrape_do_celery.store.commands.arguments import flatten_fields
 from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
 from scrape_do_celery.store.commands.limits import LONGEST_PROBE, PROBE
-from scrape_do_celery.store.options import RunSpec, decrypt_spec, inputs_field
+from scrape_do_celery.store.inputs import inputs_field
+from scrape_do_celery.store.options import RunSpec, decrypt_spec
 from scrape_do_celery.store.records import PartRecord
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from scrape_do_celery.store.command import Command, Encoded
 from scrape_do_celery.store.commands.arguments import flatten_fields
 from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
 from scrape_do_celery.store.encryption import encryption_key_name
+from scrape_do_celery.store.inputs import inputs_field
 from scrape_do_celery.store.keys import PartId
-from scrape_do_celery.store.options import RunSpec, decrypt_spec, inputs_field
+from scrape_do_celery.store.options import RunSpec, decrypt_spec
 from scrape_do_celery.store.records import RunRecord
 from scrape_do_celery.store.waits import read_wait
 
