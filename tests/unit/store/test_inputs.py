@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from scrape_do_celery import RefusedValueError, Target
 from scrape_do_celery.models import JobCreationRequest
-from scrape_do_celery.store import Keys, PartId, RunSpec
+from scrape_do_celery.store import Keys, PartId, Retention, RunSpec
 from scrape_do_celery.store.codec import unpack
 from scrape_do_celery.store.commands.creation import CreateRun
 from scrape_do_celery.store.commands.parts import ReadPartInputs, ReadPartSpec
-from scrape_do_celery.store.commands.runs import ReadRun, ReadSpec
+from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, ForgetRun, ReadRun, ReadSpec, RecordOutcome
 from scrape_do_celery.store.encryption import ENCRYPTED_PREFIX, Encryptor
 from scrape_do_celery.store.inputs import RunInputs
 
@@ -194,3 +194,20 @@ def test_repr_shows_no_value():
 def test_request_of_a_caller_is_deduped():
     spec = RunSpec.from_arguments(JobCreationRequest(targets=[A, A]), dedupe=True)
     assert spec.request.targets == [A]
+
+
+def test_forgotten_run_keeps_no_meta(store):
+    store.run(CreateRun("r", make(Target(A, "secret"))))
+    store.finish_part()
+    store.run(RecordOutcome("r", "succeeded", {}))
+    store.run(AcknowledgeDelivery("r", "r", Retention(1, 2, 3)))
+    store.run(ForgetRun("r"))
+    assert set(store.run_fields()) == {"forgotten"}
+
+
+@pytest.mark.parametrize("broken", ["targets:0", "targets:0:inputs"])
+def test_part_without_a_field_is_read_as_far_as_it_goes(store, broken):
+    store.run(CreateRun("r", make(Target(A, 1))))
+    store.redis.hdel(store.keys.run("r"), broken)
+    found = store.run(ReadPartInputs(PartId("r", 0)))
+    assert (found and found.inputs) is None
