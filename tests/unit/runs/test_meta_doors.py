@@ -119,12 +119,12 @@ def test_api_never_gets_meta(step_harness, make):
 def test_search_for_a_job_does_not_compare_meta(step_harness):
     """Two runs of the same targets and options are alike for a search, whatever their `meta` is."""
     first, second = enqueue([Target(A, 1), B]).run_id, enqueue([Target(A, 2), B, A, B], dedupe=True).run_id
-    other = enqueue([A, B], max_wait=60).run_id
     claims = [step_harness.claim_part(run_id) for run_id in (first, second)]
     assert digest_claim(claims[0]) == digest_claim(claims[1])
-    for claim in claims:
-        _, conflicting = step_harness.run(ScanConflictingParts(claim, digest_claim(claim)))
-        assert conflicting == f"{other}:0", "only another option makes a conflict"
+    scans = [ScanConflictingParts(claim, digest_claim(claim)) for claim in claims]
+    assert [step_harness.run(scan)[1] for scan in scans] == ["", ""]
+    other = enqueue([A, B], max_wait=60).run_id
+    assert [step_harness.run(scan)[1] for scan in scans] == [f"{other}:0"] * 2, "another option makes a conflict"
 
 
 def test_step_called_by_name_takes_objects(step_harness, scrape_task):
