@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from celery import Task
@@ -19,15 +18,18 @@ from scrape_do_celery.config.urls import redis_location, why_exposed
 from scrape_do_celery.config.variables import env_name, unknown_variables
 from scrape_do_celery.errors import ConfigurationError, StoreUnavailableError
 from scrape_do_celery.findings import OK, WARNING, WRONG, Finding
+from scrape_do_celery.rules.waits import spell_since
+from scrape_do_celery.runs.celery_app import is_own_app, refuse_missing_servers
 from scrape_do_celery.runs.stand_in_producers import has_reply_queues
 from scrape_do_celery.sentinel_checks import check_broker_retry, check_failover, find_unknown_primaries
 from scrape_do_celery.server_checks import check_durability, check_rights, find_eviction, read_info
 from scrape_do_celery.store.commands.stats import ReadClock, ReadEncryptionKeys
-from scrape_do_celery.store.scans import count_parts_by_account, find_open_breakers
+from scrape_do_celery.store.scans import count_parts_by_account
 from scrape_do_celery.store.server_kinds import find_slot, refuse_unfit_server
+from scrape_do_celery.store.token_refusals import read_refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from celery import Celery
 
@@ -106,7 +108,7 @@ def check_celery_app(app: Celery) -> Iterator[Finding]:
     for name, safe, effect in _SAFE_CELERY:
         if getattr(conf, name) != safe:
             yield Finding(WARNING, f"{name} is {getattr(conf, name)!r}: {effect}; set it to {safe!r}")
-    if not conf.result_backend:
+    if not conf.result_backend and not is_own_app(app):
         text = "result_backend is not set: AsyncResult cannot show how a run ended; set it, or use RunHandle.result()"
         yield Finding(WARNING, text)
     timeout = conf.broker_transport_options.get("visibility_timeout", 3600)
@@ -157,8 +159,13 @@ def _check_task_options(app: Celery) -> Iterator[Finding]:
         yield Finding(WARNING, text)
 
 
-def check_broker(app: Celery) -> Iterator[Finding]:
-    """Check that messages can be sent and results can be read."""
+def check_broker(app: Celery, told: Collection[str] = ()) -> Iterator[Finding]:
+    """Check that messages can be sent and results can be read. A fault of a setting in `told` is not told again."""
+    try:
+        refuse_missing_servers(app)
+    except ConfigurationError as error:
+        yield Finding(WRONG, str(error))
+        return
     for name, check in (("broker_url", check_broker_parameters), ("result_backend", check_backend_parameters)):
         try:
             check(str(getattr(app.conf, name) or ""))
@@ -167,7 +174,7 @@ def check_broker(app: Celery) -> Iterator[Finding]:
             yield Finding(WRONG, f"{name} {error}")
             return
     if faults := find_unknown_primaries(app):
-        yield from (Finding(WRONG, fault) for fault in faults)
+        yield from (Finding(WRONG, f"{place} {fault}") for place, fault in faults.items() if place not in told)
         return
     try:
         with app.connection_for_write(connect_timeout=_TIMEOUT) as connection:
@@ -188,8 +195,8 @@ def check_workers(app: Celery, queue: str) -> Iterator[Finding]:
     try:
         with app.connection_for_write(connect_timeout=_TIMEOUT) as connection:
             answers = app.control.inspect(timeout=1.0, connection=connection).active_queues() or {}
-    except (KombuError, RedisError, OSError, TypeError, ValueError, KeyError):
-        # The broker is away, or kombu cannot read its URL: `check_broker` says so.
+    except (KombuError, RedisError, OSError, TypeError, ValueError, KeyError, ConfigurationError):
+        # The broker is missing or away, or kombu cannot read its URL: `check_broker` says so.
         return
     # A node that answers without queues is no worker.
     names = sorted(name for name, queues in answers.items() if queue in {one["name"] for one in queues or ()})
@@ -233,13 +240,10 @@ def check_store(store: Store, account: str = "") -> Iterator[Finding]:
     if eviction := find_eviction(store):
         yield Finding(WRONG, eviction)
     try:
-        yield from _check_breakers(store)
         if account:
             yield from _check_other_accounts(store, account)
     except NoPermissionError as error:
-        yield Finding(
-            WARNING, f"tokens that are refused and jobs of other accounts cannot be found: allow +scan ({error})"
-        )
+        yield Finding(WARNING, f"jobs of other accounts cannot be found: allow +scan ({error})")
 
 
 def _describe_outage(store: Store, error: RedisError) -> str:
@@ -262,26 +266,17 @@ def check_encryption_keys(store: Store, record_ttl: float) -> Iterator[Finding]:
             )
 
 
-def _check_breakers(store: Store) -> Iterator[Finding]:
-    for refused_since in find_open_breakers(store):
-        since = datetime.fromtimestamp(refused_since, UTC)
-        yield Finding(
-            WRONG,
-            f"the API has refused the token since {since:%Y-%m-%d %H:%M:%S} UTC: runs of this account wait; "
-            "check its credits and SCRAPE_DO_API_KEY; a new token takes bought jobs along only if SCRAPE_DO_ACCOUNT "
-            "was set when they were bought",
-        )
-
-
 def _check_other_accounts(store: Store, mine: str) -> Iterator[Finding]:
     """Find parts that wait for a worker of another account, among the parts that are due next."""
     others = count_parts_by_account(store, _CHECKED_ENTRIES)
     del others[mine]
     for account, count in others.items():
+        refusal = read_refusal(store, account)
+        refused = f"; the API has refused that token{spell_since(refusal.since)}" if refusal else ""
         yield Finding(
             WARNING,
             f"{count} job(s) were bought with the token of another account ({account}; this one is {mine}): the jobs "
-            "wait; start a worker with that token, and keep the token valid until they end",
+            f"wait; start a worker with that token, and keep the token valid until they end{refused}",
         )
 
 

@@ -8,7 +8,9 @@ from redis.exceptions import RedisError, ResponseError
 
 from scrape_do_celery.config.celery_sentinels import limit_sentinels
 from scrape_do_celery.config.sentinel_urls import is_sentinel_url, read_sentinel_url
+from scrape_do_celery.config.variables import env_name
 from scrape_do_celery.findings import WARNING, Finding
+from scrape_do_celery.runs.celery_app import is_own_app, settings_of
 from scrape_do_celery.store.sentinels import SentinelClients, UnknownPrimaryError, is_watched, open_sentinels
 
 if TYPE_CHECKING:
@@ -25,13 +27,26 @@ _SERVERS: Final = {
 }
 
 
-def find_unknown_primaries(app: Celery) -> list[str]:
-    """Return a sentence for the broker and for the results, if their sentinels do not know their server by its name.
+def find_unknown_primaries(app: Celery) -> dict[str, str]:
+    """Return each setting that names a server of Celery wrongly, with a sentence: its sentinels do not know the name.
 
-    Sentinels that do not answer may know it.
+    One setting may name both servers. Sentinels that do not answer may know the name.
     """
-    found = [_find_unknown_primary(app, *names) for names in _SERVERS.items()]
-    return [one for one in found if one]
+    found: dict[str, str] = {}
+    for name, options_name in _SERVERS.items():
+        if fault := _find_unknown_primary(app, name, options_name):
+            found.setdefault(*fault)
+    return found
+
+
+def _find_place(app: Celery, name: str, options_name: str) -> str:
+    """Return the setting in which the user wrote the name of the servers."""
+    if not is_own_app(app):
+        return options_name
+    settings = settings_of(app)
+    url: str = getattr(settings, name)
+    is_given = name in settings.model_fields_set and read_sentinel_url(url).master_name
+    return env_name(name if is_given else "redis_url")
 
 
 def check_broker_retry(app: Celery) -> Iterator[Finding]:
@@ -45,7 +60,7 @@ def check_broker_retry(app: Celery) -> Iterator[Finding]:
         )
 
 
-def _find_unknown_primary(app: Celery, name: str, options_name: str) -> str | None:
+def _find_unknown_primary(app: Celery, name: str, options_name: str) -> tuple[str, str] | None:
     url = str((app.conf.broker_write_url if name == "broker_url" else app.conf.result_backend) or "")
     if not is_sentinel_url(url):
         return None
@@ -53,14 +68,14 @@ def _find_unknown_primary(app: Celery, name: str, options_name: str) -> str | No
     try:
         group = read_sentinel_url(url)
     except ValueError as error:
-        return f"{name} {error}"
+        return name, str(error)
     if not options.get("master_name"):
-        return f"{options_name} has no master_name: add the name under which the sentinels watch the servers"
+        return options_name, "has no master_name: add the name under which the sentinels watch the servers"
     clients = open_sentinels(group, limit_sentinels(options.get("sentinel_kwargs") or {}))
     try:
         clients.discover_master(options["master_name"])
     except UnknownPrimaryError as error:
-        return f"{options_name}: {error}"
+        return _find_place(app, name, options_name), f"names no primary: {error}"
     except RedisError:
         return None  # Celery tries again, and `doctor` says that the server does not answer
     finally:

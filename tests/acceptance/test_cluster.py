@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -152,9 +154,56 @@ def test_celery_needs_another_server_than_the_cluster(sandbox, tmp_path):
         worker = pipeline.work()
         assert worker.wait(30) != 0
         message = "SCRAPE_DO_BROKER_URL and SCRAPE_DO_RESULT_BACKEND must be set"
-        assert message in pipeline.log.read_text()
+        log = pipeline.log.read_text()
+        assert (message in log, "Traceback" in log) == (True, False)
         with pytest.raises(ConfigurationError, match=message):
             pipeline.enqueue(["https://a.example/1"])
+
+
+@pytest.mark.long
+def test_a_process_that_only_reads_needs_no_broker(celery_servers, sandbox, tmp_path):
+    """Read a run in processes that know only the cluster, by the commands of the package and of Celery."""
+    with (
+        RedisCluster(tmp_path / "cluster") as cluster,
+        Pipeline(cluster.url, sandbox, tmp_path, PREFIX, **celery_servers) as pipeline,
+    ):
+        pipeline.work()
+        run_id = pipeline.enqueue(["https://a.example/1"]).run_id
+        pipeline.handle(run_id).result(timeout=60)
+        for name in ("broker_url", "result_backend"):
+            del pipeline.values[name]
+        reader = pipeline.handle(run_id)
+        assert (reader.status.state, len(reader.result(timeout=5).succeeded)) == ("succeeded", 1)
+        for command in (["status", run_id], ["result", run_id], ["ledger"]):
+            told = pipeline.run_tool(*command)
+            assert (told.returncode, run_id in told.stdout) == (0, True), told.stderr
+        message = "SCRAPE_DO_BROKER_URL and SCRAPE_DO_RESULT_BACKEND must be set"
+        for command in (["enqueue", "https://a.example/2"], ["cancel", run_id]):
+            told = pipeline.run_tool(*command)
+            assert (told.returncode, told.stderr.count("\n")) == (1, 1), told.stderr
+            assert told.stderr.startswith(f"Error: ConfigurationError: {message}")
+        told = pipeline.run_tool("doctor")
+        assert (told.returncode, told.stdout.count("wrong "), told.stdout.count(message)) == (1, 1, 1), told.stdout
+        for command, code in (["scrape-do", "status", run_id], 0), (["inspect", "ping"], 1), (["beat"], 1):
+            told = run_celery(pipeline, *command)
+            assert (told.returncode, "Traceback" in told.stderr) == (code, False), told.stderr
+            assert (run_id in told.stdout) if code == 0 else (f"scrape-do-celery: {message}" in told.stderr)
+        pipeline.values["redis_url"] = "ftp://a"
+        told = run_celery(pipeline, "scrape-do", "status", run_id)
+        assert (told.returncode, told.stderr.startswith("scrape-do-celery: SCRAPE_DO_REDIS_URL: ")) == (1, True)
+
+
+def run_celery(pipeline, *command):
+    """Run a command of Celery with the app of the package."""
+    return subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "scrape_do_celery.worker", *command],
+        env=pipeline.environment,
+        cwd=pipeline.folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def test_doctor_tells_the_slot_and_a_missing_hash_tag(celery_servers, sandbox, tmp_path):

@@ -199,7 +199,23 @@ def test_a_worker_whose_sentinels_do_not_know_the_name_ends_with_its_reason(grou
         assert "watch no primary named other; they watch mymaster: correct master_name" in pipeline.log.read_text()
         told = pipeline.run_tool("doctor")
         assert told.returncode == 1
-        assert "watch no primary named other; they watch mymaster: correct master_name" in told.stdout
+        faults = [line.split()[1] for line in told.stdout.splitlines() if "no primary named other" in line]
+        assert [one.strip(":") for one in faults] == [f"SCRAPE_DO_{setting.upper()}"]
+
+
+@pytest.mark.long
+def test_a_wrong_name_is_told_once_for_each_place_that_has_it(group, sandbox, tmp_path):
+    """Derive the broker and the results from the store's URL, and name the broker by another URL then."""
+    with open_pipeline(group, sandbox, tmp_path) as pipeline:
+        pipeline.values["redis_url"] = f"{group.url()}?master_name=other"
+        places = ["SCRAPE_DO_REDIS_URL:"]
+        for broker in ("", f"{group.url(1)}?master_name=third", group.url(1)):
+            pipeline.values["broker_url"] = broker
+            lines = pipeline.run_tool("doctor").stdout.splitlines()
+            wrong = [line.split()[1] for line in lines if line.startswith("wrong ")]
+            assert wrong == [*places, *["SCRAPE_DO_BROKER_URL"] * ("third" in broker)]
+        assert pipeline.work().wait(30) != 0
+        assert pipeline.log.read_text().count("watch no primary named other") == 1
 
 
 APP = """

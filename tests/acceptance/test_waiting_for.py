@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 
 import pytest
 from pipeline import TOKEN, Pipeline
@@ -110,6 +111,24 @@ def test_an_api_that_cannot_be_reached_is_named_with_its_error(server_url, sandb
         proxy.switch(int(sandbox.url.rpartition(":")[2]))
         handle.result(timeout=90)
         assert pipeline.posts() == 1
+
+
+@pytest.mark.long
+def test_a_dead_proxy_is_named_to_every_reader(pipeline, eventually):
+    """Give the proxy a password, which nothing may show."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        place = f"127.0.0.1:{listener.getsockname()[1]}"
+    pipeline.values["proxy"] = f"http://worker:password-of-proxy@{place}"
+    pipeline.work()
+    handle, through = pipeline.enqueue([URL]), f"no answer through the proxy {place}: "
+    waiting_for = eventually(lambda: handle.status.waiting_for)
+    assert (waiting_for.kind, through in waiting_for.text) == (WaitKind.API_UNREACHABLE, True)
+    log, told = pipeline.log.read_text(), pipeline.run_tool("doctor").stdout
+    assert through in log
+    (line,) = [line for line in told.splitlines() if "the API at" in line]
+    assert line.startswith("wrong    SCRAPE_DO_PROXY: the API at ")
+    assert (line.count(place), through in line) == (1, True)
+    assert "password-of-proxy" not in log + told + waiting_for.text
 
 
 def test_a_429_is_named_with_its_end(pipeline, sandbox, eventually):

@@ -208,7 +208,7 @@ def test_refused_password_is_named_and_not_shown(kind, egress, inspected):
 def test_proxy_that_is_not_there_is_a_failed_connection(kind, inspected):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    with pytest.raises(APIConnectionError) as caught:
+    with pytest.raises(APIConnectionError, match=f": no answer through the proxy 127.0.0.1:{port}: ") as caught:
         call(kind, lambda c: c.get_user_info(), inspected.url, f"http://{USERINFO}@127.0.0.1:{port}", inspected.ca_file)
     assert classify_submit_error(caught.value) is SubmitFailure.NOT_SENT
     assert not any(secret in shown(caught.value) for secret in SECRETS)
@@ -284,7 +284,7 @@ def test_client_with_its_own_transport_takes_no_route():
 def doctor(pipeline, **variables):
     done = pipeline.run_tool("doctor", patience=90, **variables)
     text = done.stdout + done.stderr
-    return next((line for line in text.splitlines() if "SCRAPE_DO_API_URL: the API" in line), ""), text
+    return next((line for line in text.splitlines() if ": the API at" in line), ""), text
 
 
 @pytest.mark.long
@@ -294,13 +294,14 @@ def test_doctor_names_the_route_and_hints_at_it(pipeline, egress, inspected):
     private = {"SCRAPE_DO_CA_FILE": str(inspected.ca_file)}
     failed, text = doctor(pipeline, **through, **private)
     assert failed == ""
-    assert f"requests to the API go through the proxy http://127.0.0.1:{egress.port}, and trust" in text
+    assert f"requests to the API go through the proxy 127.0.0.1:{egress.port}, and trust" in text
     assert "accepts the token" in text
     assert not any(secret in text for secret in SECRETS)
     assert "if your network inspects TLS, SCRAPE_DO_CA_FILE should name" in doctor(pipeline, SCRAPE_DO_API_URL=url)[0]
     failed, text = doctor(pipeline, **through | {"SCRAPE_DO_PROXY": address(egress, "a:wrong-one")}, **private)
-    assert "407" in failed
-    assert "check its address, user and password" in failed
+    assert "SCRAPE_DO_PROXY: the API at" in failed
+    assert f"no answer through the proxy 127.0.0.1:{egress.port}: 407" in failed
+    assert "check the address, user and password of the proxy" in failed
     assert "wrong-one" not in text
     failed, text = doctor(pipeline, SCRAPE_DO_API_URL="https://127.0.0.1:9", HTTPS_PROXY="http://proxy.example:3128")
     assert "go directly, without a proxy" in text

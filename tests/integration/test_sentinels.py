@@ -273,4 +273,4 @@ def test_a_server_that_was_demoted_and_promoted_again_may_have_lost_an_intent(bi
 
 def write_intent(store):
     claim = store.run(ClaimPart(PartId("r", 0), uuid.uuid4().hex, seconds=30.0, states=PartState, account="a"))
-    return store.run(WriteIntent(claim, "nonce", 30.0, account="a", durable=False))[0]
+    return store.run(WriteIntent(claim, "nonce", 30.0, account="a"))[0]

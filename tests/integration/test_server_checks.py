@@ -17,11 +17,11 @@ from scrape_do_celery.store.plain_values import find_plain_runs
 from scrape_do_celery.store.register import find_neighbours, register_store
 from scrape_do_celery.store.scans import (
     count_parts_by_account,
-    find_open_breakers,
     list_due_entries,
     read_waiting_part,
 )
 from scrape_do_celery.store.server_kinds import refuse_unfit_server
+from scrape_do_celery.store.token_refusals import find_refusals
 from tests.support.redis_servers import BINARIES, RedisServer, wait_until
 from tests.support.tcp_proxies import TcpProxy
 
@@ -29,7 +29,7 @@ from tests.support.tcp_proxies import TcpProxy
 LIMIT, SLACK = 0.75, 1.0
 #: Name -> a search of keys or a register; a replica without its primary refuses them.
 SEARCHES = {
-    "breakers": lambda store: list(find_open_breakers(store)),
+    "refused tokens": lambda store: list(find_refusals(store)),
     "accounts": lambda store: count_parts_by_account(store, 10),
     "due entries": lambda store: list(list_due_entries(store)),
     "waiting part": lambda store: read_waiting_part(store, PartId("r", 0)),
@@ -54,7 +54,7 @@ async def _is_healthy(url, ask):
 
 HEALTH = {
     "memory": lambda health: health.is_below(BUY_BELOW),
-    "durability": lambda health: health.is_durable(),
+    "durability": lambda health: health.find_durable_process(),
 }
 
 

@@ -10,15 +10,17 @@ import pytest
 from scrape_do_celery import embedded
 from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.models import JobCreationRequest, JobDetails, TaskDetails
+from scrape_do_celery.rules.targets import PartDigests
 from scrape_do_celery.store import PartId, PartState, Retention, RunSpec, Store
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands.contents import StoreContent
 from scrape_do_celery.store.commands.creation import AcceptRun, CreateRun
 from scrape_do_celery.store.commands.dispatch import ClaimDue, ClaimNamespace
 from scrape_do_celery.store.commands.limits import AllocateRequests, OpenBreaker, PauseAPI
+from scrape_do_celery.store.commands.ownership import ReadUnresolvedPurchases, ScanUnresolvedParts
 from scrape_do_celery.store.commands.parts import ClaimPart, FinishPart, PoisonPolicy, RenewLease, UpdatePart
 from scrape_do_celery.store.commands.polling import AcquireListPoll, FinishListPoll, MarkStillRunning, PlanPolling
-from scrape_do_celery.store.commands.purchases import WriteIntent
+from scrape_do_celery.store.commands.purchases import NoteRejected, RejectedPurchase, TakeRejected, WriteIntent
 from scrape_do_celery.store.commands.runs import (
     AcknowledgeDelivery,
     CountDecisionAttempt,
@@ -174,3 +176,25 @@ def test_full_store_takes_no_intent(store):
     )
     with pytest.raises(StoreUnavailableError):
         store.run(WriteIntent(claim, "n", 30.0, account=ACCOUNT))
+
+
+def test_rejected_purchase_is_noted_and_ended(store):
+    """Otherwise the part would be searched for as in doubt, and its rejected request sent again."""
+    rejected = RejectedPurchase.of(PART_ID, 1.0, PartDigests.from_targets(["https://a.example/1"]))
+    assert store.run(NoteRejected(ACCOUNT, rejected, 0.0)) == 1
+    assert store.run(FinishPart(take(store, seconds=30), "failed")) == 0
+    assert [found.part_id for found in store.run(TakeRejected(ACCOUNT))] == [PART_ID]
+
+
+@pytest.mark.parametrize("ask", ["unresolved", "scan"])
+def test_job_of_a_purchase_in_doubt_is_searched_for_after_a_restart(store, ask):
+    """The first script after a restart writes the store epoch."""
+    store.client.config_set("maxmemory", 0)
+    store.client.set(store.keys.epoch, "old 0 old 0")
+    store.client.config_set("maxmemory", int(store.client.info("memory")["used_memory"]) // 2)
+    claim, digests = take(store, seconds=30), PartDigests.from_targets(["https://a.example/1"])
+    if ask == "unresolved":
+        assert store.run(ReadUnresolvedPurchases(claim, ACCOUNT, digests, 0)).equal == ()
+    else:
+        assert store.run(ScanUnresolvedParts()) == ("0", [])
+    assert not store.client.get(store.keys.epoch).startswith(b"old ")

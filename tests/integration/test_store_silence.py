@@ -302,6 +302,39 @@ def test_a_result_backend_that_goes_silent_ends_forget_in_time(store):
         assert caught.value.run_id == handle.run_id
 
 
+@pytest.mark.parametrize("how", ["from the start", "after a call"])
+def test_a_result_backend_that_goes_silent_ends_a_call_in_time(store, how):
+    """Celery subscribes to the result before it publishes, by a connection of its own."""
+    with TcpProxy(store.server.port) as results:
+        store = Store(store.server, store.proxy, result_backend=f"redis://127.0.0.1:{results.port}/1")
+        # When a result is dropped, Celery ends its subscription, without a deadline.
+        kept = [store.scrape.delay(URLS)] if how == "after a call" else []
+        results.silence()
+        results.cut()
+        refused = {}
+        for task_id in ("first", "second", "third"):
+            began = time.monotonic()
+            try:
+                # A closed connection takes the first command, so this call may succeed.
+                kept.append(store.scrape.apply_async((URLS,), task_id=task_id))
+            except StoreUnavailableError as error:
+                refused[task_id] = error
+            assert time.monotonic() - began < LIMIT + SLACK
+        for task_id, error in refused.items():
+            assert "result backend did not answer" in str(error)
+            assert (error.run_id, error.may_be_written) == (task_id, False)
+            assert store.server.open_client().exists(f"scrape_do:run:{task_id}") == 0
+        assert {"second", "third"} <= refused.keys()
+        # A caller that does not wait for the result needs no subscription.
+        kept.append(store.scrape.apply_async((URLS,), task_id="unawaited", ignore_result=True))
+        results.speak()
+        results.cut()
+        fresh = Store(store.server, store.proxy, result_backend=f"redis://127.0.0.1:{results.port}/1")
+        kept.append(fresh.scrape.apply_async((URLS,), task_id="third"))
+        assert store.server.open_client().exists("scrape_do:run:third") == 1
+        kept.clear()
+
+
 @pytest.mark.skipif(os.getuid() != 0 or not shutil.which("unshare"), reason="needs a resolver of its own")
 def test_a_name_server_that_never_answers_counts(tmp_path):
     """Resolve the store's name in a mount namespace whose name server takes each question and answers none."""

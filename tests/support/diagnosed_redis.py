@@ -15,8 +15,6 @@ class DiagnosedRedis:
         self.facts = {**FACTS, **facts}
         self.connection_pool = fakeredis.FakeRedis().connection_pool
         self.config, self.encryption_keys = {"appendfsync": "always"}, []
-        #: The key of each open breaker -> since when the API refuses the token.
-        self.open_breakers = {}
 
     def info(self, section=None):
         return {"cluster_enabled": self.facts.get("cluster_enabled", 0)} if section == "cluster" else self.facts
@@ -27,10 +25,10 @@ class DiagnosedRedis:
         return {name: self.config[name]}
 
     def scan_iter(self, match):
-        return list(self.open_breakers)
+        return []
 
-    def hget(self, key, field):
-        return {"since": self.open_breakers.get(key)}[field]
+    def hgetall(self, key):
+        return {}
 
     def smembers(self, key):
         return set()

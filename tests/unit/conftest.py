@@ -353,8 +353,8 @@ class FakeStoreHealth:
 
     durable, used, refusals = True, 0.0, 0
 
-    async def is_durable(self):
-        return self.durable
+    async def find_durable_process(self):
+        return "0123456789abcdef" if self.durable else ""
 
     async def is_below(self, below):
         return self.used < below
@@ -481,14 +481,30 @@ def refusal(status, retry_after=None):
     return kind(f"GET /x: {status}", status, "no", None, retry_after, "no")
 
 
+#: The facts of a server process that has read its append-only file, by the section of `INFO`.
+SERVER_INFO = {
+    b"server": b"run_id:0123456789abcdef\r\n",
+    b"replication": b"role:master\r\nconnected_slaves:0\r\nmaster_replid2:0000\r\nrepl_backlog_active:0\r\n",
+    b"persistence": b"aof_enabled:1\r\naof_rewrite_in_progress:0\r\naof_last_rewrite_time_sec:-1\r\n",
+}
+
+
 @fake_command((), (bytes,))
 def info(self, *sections):
-    """Return the section of `INFO` that identifies the server process, which fakeredis leaves out."""
-    return b"# Server\r\nrun_id:0123456789abcdef\r\n"
+    """Return a section of `INFO`, which fakeredis leaves out."""
+    return SERVER_INFO.get(sections[0].lower(), b"") if sections else b"".join(SERVER_INFO.values())
 
 
 # Set permanently, because fakeredis reads a command's signature at its declaration.
 fake_server.ServerCommandsMixin.info = info
+
+
+@pytest.fixture
+def server_info(monkeypatch):
+    """Return the sections of `INFO` of the in-memory server. A test may change them."""
+    for section, text in SERVER_INFO.items():
+        monkeypatch.setitem(SERVER_INFO, section, text)
+    return SERVER_INFO
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from scrape_do_celery import JobDetails, JobFailedError, RunHandle, Settings, Ta
 from scrape_do_celery.cli import celery_plugin, doctor, main, output
 from scrape_do_celery.cli.pages import file_name, write_page
 from scrape_do_celery.errors import AsyncAPIGoneError, EncryptionKeyError
+from scrape_do_celery.rules.waits import WaitKind
 from scrape_do_celery.runs import AppContext, make_app
 from scrape_do_celery.store import PartId, Store
 from scrape_do_celery.store.codec import pack
@@ -212,6 +213,20 @@ def test_status_tells_what_a_run_waits_for(scrape_do, app_context):
     assert "waiting for" not in shown
 
 
+def test_status_labels_a_refused_value_by_its_kind(scrape_do, app_context):
+    """Show the error once, and not as one of the API. A part that waits for something else shows it beside the wait."""
+    run_id = scrape_do("enqueue", *URLS).output.strip()
+    part = app_context.store.keys.part(PartId(run_id, 0))
+    fields = {"api_failures": 2, "api_error": "run r: the field spec is refused", "trouble": WaitKind.VALUE_REFUSED}
+    app_context.store.client.hset(part, mapping=fields)
+    app_context.store.client.set(app_context.store.keys.namespace_owner, "app")
+    shown = scrape_do("status", run_id).output
+    assert "waiting for  run r: the field spec is refused\n" in shown
+    assert ("API error" in shown, shown.count("the field spec")) == (False, 1)
+    app_context.store.client.delete(app_context.store.keys.namespace_owner)
+    assert "refused value  run r: the field spec is refused\n" in scrape_do("status", run_id).output
+
+
 def test_status_shows_words_that_this_version_does_not_know(scrape_do, app_context):
     run_id = scrape_do("enqueue", *URLS).output.strip()
     assert "unknown statuses" not in scrape_do("status", run_id).output
@@ -386,7 +401,7 @@ def healthy(app_context, monkeypatch):
     made = Store(DiagnosedRedis(), app_context.store.keys, app_context.store.where)
     monkeypatch.setattr(app_context, "store", made)
     monkeypatch.setattr(diagnostics, "check_workers", lambda *_: [])
-    monkeypatch.setattr(doctor, "check_api", lambda _: [])
+    monkeypatch.setattr(doctor, "check_api", lambda *_: [])
     return app_context.store.client
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 from importlib import import_module
 
 import fakeredis
@@ -13,8 +12,6 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, ResponseError
 
 from scrape_do_celery import Settings, diagnostics, runs
-from scrape_do_celery.api_diagnostics import check_api
-from scrape_do_celery.client import ScrapeDoAsyncAPIClient
 from scrape_do_celery.diagnostics import (
     OK,
     WARNING,
@@ -227,15 +224,6 @@ def test_store_findings_have_their_levels(store, facts, config, expected, text):
     assert text in found[-1].text
 
 
-def test_an_account_that_is_held_back_is_named(store):
-    store.client = DiagnosedRedis()
-    since = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
-    store.client.open_breakers = {b"p:breaker:x": f"{since.timestamp():.4f}".encode()}
-    found = list(check_store(store))
-    assert levels(found) == [OK, WRONG]
-    assert "has refused the token since 2026-03-04 05:06:07 UTC" in found[-1].text
-
-
 def test_runs_that_another_account_bought_are_counted(store, monkeypatch):
     monkeypatch.setattr(store.client, "info", lambda *_: {**FACTS, "cluster_enabled": 0})
     monkeypatch.setattr(store.client, "config_get", lambda name: {name: "always"})
@@ -252,29 +240,6 @@ def test_runs_that_another_account_bought_are_counted(store, monkeypatch):
     found = list(check_store(store, "mine"))
     assert levels(found) == [OK, WARNING]
     assert "2 job(s) were bought with the token of another account (another; this one is mine)" in found[-1].text
-
-
-def test_an_api_that_answers_and_one_that_does_not(app_context, shared_sandbox):
-    here = app_context.settings.model_copy(update={"api_url": shared_sandbox.url})
-    route, found = check_api(here)
-    assert route == ("", "requests to the API go directly, without a proxy, and trust the public authorities")
-    assert (found.level, "accepts the token" in found.text) == (OK, True)
-    _, found = check_api(here.model_copy(update={"api_url": "http://127.0.0.1:1"}))
-    assert (found.level, "does not answer" in found.text, SECRET in found.text) == (WRONG, True, False)
-    assert not list(check_api(here.model_copy(update={"api_key": None})))
-
-
-@pytest.mark.parametrize("status", [401, 403])
-def test_refused_token_is_not_blamed_on_the_url(clean_environment, monkeypatch, make, status):
-    monkeypatch.setattr(ScrapeDoAsyncAPIClient, "get_user_info", lambda _: raise_error(make.refusal(status)))
-    *_, found = check_api(Settings(api_key=SECRET))
-    assert found.level == WRONG
-    assert found.text.startswith("SCRAPE_DO_API_KEY: the API at ")
-    assert "refuses the token, or the account has no credits" in found.text
-
-
-def raise_error(error):
-    raise error
 
 
 def test_a_store_that_is_away(store, monkeypatch):

@@ -119,7 +119,7 @@ def test_settings_of_an_app_without_a_name_are_found(conf, said):
     app.conf.update({"broker_url": "memory://", **conf})
     found = find_unknown_primaries(app)
     assert bool(found) == bool(said)
-    assert said in "".join(found)
+    assert said in "".join(f"{place} {fault}" for place, fault in found.items())
 
 
 def test_a_worker_that_a_failover_would_end_is_found():

@@ -11,7 +11,7 @@ import click
 from redis.exceptions import RedisError
 
 from scrape_do_celery import diagnostics
-from scrape_do_celery.api_diagnostics import check_api
+from scrape_do_celery.api_diagnostics import check_api, check_refusals
 from scrape_do_celery.cli.output import printable
 from scrape_do_celery.config import SettingsWarning
 from scrape_do_celery.config.urls import masked
@@ -20,11 +20,13 @@ from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.findings import OK, WARNING, WRONG, Finding
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.server_checks import check_plain_values, check_shared_account
+from scrape_do_celery.store.token_refusals import read_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from scrape_do_celery.config import Settings
+    from scrape_do_celery.store.token_refusals import TokenRefusal
 
 _COLOURS = {OK: "green", WARNING: "yellow", WRONG: "red"}
 
@@ -59,14 +61,19 @@ def _run_checks() -> Iterator[Finding]:
     yield from _list_settings(settings)
     yield from diagnostics.check_token(settings)
     account = settings.account_id if settings.api_key or settings.account else ""
-    yield from diagnostics.check_store(app_context.store, account)
+    of_store = list(diagnostics.check_store(app_context.store, account))
+    yield from of_store
+    refusal: TokenRefusal | None = None
     # If the store does not answer, a finding has already said so.
     with suppress(RedisError):
+        refusal = read_refusal(app_context.store, settings.account_id)
+        yield from check_refusals(app_context.store, settings)
         yield from diagnostics.check_encryption_keys(app_context.store, settings.record_ttl)
         yield from check_plain_values(app_context.store, settings)
         yield from check_shared_account(app_context.store, settings)
-    yield from check_api(settings)
-    yield from diagnostics.check_broker(app_context.app)
+    yield from check_api(settings, refusal)
+    told = {env_name("redis_url")} if WRONG in {finding.level for finding in of_store} else set[str]()
+    yield from diagnostics.check_broker(app_context.app, told)
     yield from diagnostics.check_workers(app_context.app, settings.queue)
     yield from diagnostics.check_server_urls(settings)
     yield from diagnostics.check_celery_app(app_context.app)

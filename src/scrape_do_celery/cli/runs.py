@@ -17,6 +17,7 @@ from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError, StoreUnav
 from scrape_do_celery.figures import format_figure
 from scrape_do_celery.models.reasons import join_reasons, reasons_from_json
 from scrape_do_celery.rules.outcomes import may_have_bought
+from scrape_do_celery.rules.waits import WaitKind
 from scrape_do_celery.store import PartState, RunSpec
 from scrape_do_celery.store.commands.runs import ReadRun
 from scrape_do_celery.store.options import RUN_OPTIONS
@@ -89,7 +90,7 @@ def print_status(run_id: str) -> None:
             *([] if status.waiting_for is None else [("waiting for", str(status.waiting_for))]),
             ("tasks", f"{status.done:,} done, {status.failed:,} failed, {status.total:,} in all"),
             *_job_facts(handle),
-            *(("API error", printable(one)) for one in _api_errors(record)),
+            *_trouble_facts(record, str(status.waiting_for)),
             *_unknown_words(record),
             *_error_facts(record),
         ]
@@ -166,9 +167,17 @@ def _wait_for_end(run_id: str, wait: float) -> RunRecord:
     return record
 
 
-def _api_errors(record: RunRecord) -> list[str]:
-    """Return the last API error of each unfinished part whose call waits for a retry."""
-    return [part.api_error for part in record.parts if part.api_error and part.state is not PartState.DONE]
+def _trouble_facts(record: RunRecord, shown: str) -> list[tuple[str, str]]:
+    """Return the last error of each unfinished part that waits for a retry, under a label of its kind.
+
+    `shown` is the text of the wait. A refused value is not shown twice.
+    """
+    troubled = [part for part in record.parts if part.api_error and part.state is not PartState.DONE]
+    facts = [
+        ("refused value" if part.trouble == WaitKind.VALUE_REFUSED else "API error", printable(str(part.api_error)))
+        for part in troubled
+    ]
+    return [(label, text) for label, text in facts if label == "API error" or text not in shown]
 
 
 def _unknown_words(record: RunRecord) -> list[tuple[str, str]]:

@@ -53,8 +53,10 @@ def precedes_first_byte(event: str, details: Any) -> bool:
 class Attempt(Generic[T]):
     """The state of one call over all its resends."""
 
-    def __init__(self, endpoint: Endpoint[T], *, secret: str, retries: int, random: Callable[[], float]) -> None:
-        self.endpoint = endpoint
+    def __init__(
+        self, endpoint: Endpoint[T], *, secret: str, retries: int, random: Callable[[], float], proxy: str = ""
+    ) -> None:
+        self.endpoint, self._proxy = endpoint, proxy
         self._secret = secret
         self._retries = retries
         self._random = random
@@ -89,7 +91,8 @@ class Attempt(Generic[T]):
         if isinstance(self._stopped, Exception):
             # Raise it even if the transport wrapped it or failed again during cleanup: nothing more may be sent.
             raise self._stopped
-        broken = connection_error(self.endpoint, error, bytes_sent=self._bytes_sent, secret=self._secret)
+        sent, secret = self._bytes_sent, self._secret
+        broken = connection_error(self.endpoint, error, bytes_sent=sent, secret=secret, proxy=self._proxy)
         # A peer may echo the token, and httpx may quote it. Then drop the cause, so that no traceback shows the token.
         broken.__cause__ = None if self._secret in str(error) else error
         self._raise_typed(broken)
@@ -115,8 +118,10 @@ class Attempt(Generic[T]):
         return resend_delay(error, state.attempt_number - 1, self._random)
 
 
-def connection_error(endpoint: Endpoint[Any], error: Exception, *, bytes_sent: bool, secret: str) -> APIConnectionError:
-    """Return the typed form of a transport's failure. `bytes_sent`: bytes may have left."""
+def connection_error(
+    endpoint: Endpoint[Any], error: Exception, *, bytes_sent: bool, secret: str, proxy: str = ""
+) -> APIConnectionError:
+    """Return the typed form of a transport's failure. `bytes_sent`: bytes may have left. `proxy` is its place."""
     kind = _failure_kind(error)
     if not bytes_sent and kind not in NOT_SENT:
         kind = BEFORE_SEND
@@ -124,8 +129,9 @@ def connection_error(endpoint: Endpoint[Any], error: Exception, *, bytes_sent: b
         # The request holds the token in its headers, and an error may end up in logs and other processes.
         error.request = httpx.Request(endpoint.method, endpoint.path)
     detail = redact_secret(str(error), secret)[:EXCERPT] or type(error).__name__
+    through = f" through the proxy {proxy}" if proxy else ""
     return APIConnectionError(
-        f"{endpoint.method} {endpoint.path}: no answer: {detail}", endpoint.method, endpoint.path, kind
+        f"{endpoint.method} {endpoint.path}: no answer{through}: {detail}", endpoint.method, endpoint.path, kind
     )
 
 

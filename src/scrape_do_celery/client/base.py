@@ -40,6 +40,9 @@ _log = get_logger("scrape_do_celery.client")
 class BaseClient:
     """The settings of a client and the bookkeeping around each attempt."""
 
+    #: host and port of the proxy in force; empty without a proxy, and for a transport of the user that tells none
+    _proxy_place: str = ""
+
     def __init__(  # noqa: PLR0913 (the settings of a client)
         self,
         api_key: str | SecretStr | None,
@@ -84,7 +87,8 @@ class BaseClient:
         )
 
     def _new_attempt(self, endpoint: endpoints.Endpoint[T]) -> Attempt[T]:
-        return Attempt(endpoint, secret=self._token.get_secret_value(), retries=self._retries, random=self._random)
+        secret, proxy = self._token.get_secret_value(), self._proxy_place
+        return Attempt(endpoint, secret=secret, retries=self._retries, random=self._random, proxy=proxy)
 
     def _build_request(self, endpoint: endpoints.Endpoint[Any], limit: float, trace: Any) -> httpx.Request:
         return httpx.Request(

@@ -76,6 +76,7 @@ class BlockingDriver(BaseClient):
             raise ValueError(OWN_TRANSPORT)
         self._traced = transport is None or isinstance(transport, httpx.HTTPTransport)
         self._http = transport or DeadlineTransport(self._connection_limits(), read_route(proxy, ca_file))
+        self._proxy_place = getattr(self._http, "proxy_place", "")
 
     def __enter__(self) -> Self:
         return self
@@ -177,6 +178,7 @@ class AsyncioDriver(BaseClient):
             raise ValueError(OWN_TRANSPORT)
         self._traced = transport is None or isinstance(transport, httpx.AsyncHTTPTransport)
         self._http = transport or SubmitTransport(self._connection_limits(), read_route(proxy, ca_file))
+        self._proxy_place = getattr(self._http, "proxy_place", "")
 
     async def __aenter__(self) -> Self:
         return self

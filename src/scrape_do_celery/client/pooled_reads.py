@@ -44,6 +44,7 @@ class PooledReadTransport(httpx.AsyncBaseTransport):
         # Read the file of authorities now: a fault of the file must end the start, and not each read.
         self._ssl_context, self._proxy_headers = route.ssl_context(), route.proxy_headers
         self._session: aiohttp.ClientSession | None = None
+        self.proxy_place = route.proxy_place
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request. Return the answer, whose body is not read yet.

@@ -23,6 +23,7 @@ CA_VARIABLE: Final = "SCRAPE_DO_CA_FILE"
 OWN_TRANSPORT: Final = "give proxy and ca_file to the transport: a client with a transport of yours does not use them"
 #: Variables by which other programs find their proxy. No client of this package reads them.
 FOREIGN_VARIABLES: Final = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+_PORTS: Final = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,15 @@ class NetworkRoute:
         """The proxy without user and password, safe for logs; empty if requests go directly."""
         proxy = self.httpx_proxy()
         return "" if proxy is None else str(proxy.url)
+
+    @property
+    def proxy_place(self) -> str:
+        """The host and the port of the proxy, for errors; empty if requests go directly."""
+        proxy = self.httpx_proxy()
+        if proxy is None:
+            return ""
+        host = f"[{proxy.url.host}]" if ":" in proxy.url.host else proxy.url.host
+        return f"{host}:{proxy.url.port or _PORTS[proxy.url.scheme]}"
 
     @property
     def proxy_headers(self) -> dict[str, str]:

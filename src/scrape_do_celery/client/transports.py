@@ -39,7 +39,7 @@ class DeadlineTransport(httpx.BaseTransport):
             "keepalive_expiry": limits.keepalive_expiry,
             "network_backend": _DeadlineBackend(),
         }
-        proxy = route.httpx_proxy()
+        proxy, self.proxy_place = route.httpx_proxy(), route.proxy_place
         if proxy is None:
             self._pool = httpcore.ConnectionPool(**options)
         else:
@@ -173,6 +173,7 @@ class SubmitTransport(httpx.AsyncHTTPTransport):
 
     def __init__(self, limits: httpx.Limits, route: NetworkRoute = DIRECT) -> None:
         super().__init__(route.ssl_context(), trust_env=False, limits=limits, proxy=route.httpx_proxy())
+        self.proxy_place = route.proxy_place
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request. Return the answer, whose body is not read yet."""

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.config.celery_sentinels import override_for_sentinels
 from scrape_do_celery.config.variables import env_name
-from scrape_do_celery.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from scrape_do_celery.config.settings import Settings
@@ -15,15 +14,8 @@ if TYPE_CHECKING:
 def celery_config(settings: Settings) -> dict[str, Any]:
     """Return the configuration of a Celery app of this package.
 
-    Raises:
-        ConfigurationError: the store is on a cluster, and no other server is named for the broker and the results.
+    For a store on a cluster, the addresses of the broker and the results may be missing: readers need neither.
     """
-    missing = [name for name in ("broker_url", "result_backend") if not getattr(settings, name)]
-    if missing:
-        raise ConfigurationError(
-            f"{' and '.join(map(env_name, missing))} must be set, because SCRAPE_DO_KEY_PREFIX has a hash tag, as on "
-            "Redis Cluster: Celery's broker and results do not work there. Name another server, such as redis://host:6379/0"
-        )
     config = {
         "broker_url": settings.broker_url,
         "result_backend": settings.result_backend,
@@ -58,6 +50,17 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         **_redis_options(settings),
     }
     return override_for_sentinels(config, settings.redis_url)
+
+
+def find_missing_servers(settings: Settings) -> str | None:
+    """Return a sentence about a broker or results that no setting names, as for a store on a cluster."""
+    missing = [name for name in ("broker_url", "result_backend") if not getattr(settings, name)]
+    if not missing:
+        return None
+    return (
+        f"{' and '.join(map(env_name, missing))} must be set, because SCRAPE_DO_KEY_PREFIX has a hash tag, as on "
+        "Redis Cluster: Celery's broker and results do not work there. Name another server, such as redis://host:6379/0"
+    )
 
 
 def _redis_options(settings: Settings) -> dict[str, Any]:

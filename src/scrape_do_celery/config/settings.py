@@ -148,7 +148,11 @@ class Settings(BaseSettings):
         description="A name for the Scrape.do account. With a name, runs outlive a change of the token.",
     )
     auth_grace: float = Field(
-        default=900.0, ge=0, description="Time for which runs wait while the API refuses the token. Then they fail."
+        default=900.0,
+        ge=0,
+        description="Time for which runs wait while the API refuses the token; time without a worker does not count. "
+        "Within a minute after it, each run that still waits fails with `AsyncAPIAuthError`. Its job at Scrape.do goes "
+        "on, and `scrape-do orphans` lists it.",
     )
     request_timeout: float = Field(default=60.0, gt=0, description="Total time for any other request to the API.")
     max_page_bytes: int = Field(
@@ -261,11 +265,20 @@ class Settings(BaseSettings):
         """The account's id in the store: a keyed fingerprint of its name, else of the token. It reveals no token."""
         token = "" if self.api_key is None else self.api_key.get_secret_value()
         text = f"name {self.account}" if self.account else f"token {token}"
-        return hashlib.blake2b(text.encode(), key=b"scrape-do-celery", digest_size=8).hexdigest()
+        return _fingerprint(text)
+
+    @property
+    def token_id(self) -> str:
+        """A keyed fingerprint of the token, which reveals no token; empty without one."""
+        return "" if self.api_key is None else _fingerprint(f"token {self.api_key.get_secret_value()}")
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
             yield name, urls.masked(value) if isinstance(value, str) else value
+
+
+def _fingerprint(text: str) -> str:
+    return hashlib.blake2b(text.encode(), key=b"scrape-do-celery", digest_size=8).hexdigest()
 
 
 def _find_problems(error: ValidationError) -> dict[str, str]:

@@ -24,6 +24,13 @@ NO_EVICTION: Final = "noeviction"
 #: Step messages for a part without a claim, after which no worker seems to take them. The third one comes 15 to 20
 #: seconds after the first. In a backlog, fewer messages are published, and the time without a claim counts.
 _UNTAKEN, _UNTAKEN_FOR = 3, 60.0
+#: The text of an error that is encrypted with a key that the reader lacks.
+_UNREAD_ERROR: Final = "the error cannot be read with SCRAPE_DO_ENCRYPTION_KEY of this process"
+#: The text of a refused value whose error is encrypted with a key that the reader lacks.
+_UNREAD_REFUSAL: Final = (
+    "a value of the run in the store is refused as plain or forged; to see which, repeat this with "
+    "SCRAPE_DO_ENCRYPTION_KEY of the workers, or read their log (event value_refused)"
+)
 
 
 class WaitKind(StrEnum):
@@ -110,6 +117,9 @@ class PartFacts:
     is_locked: bool = False
     #: since when the API refuses the token of the part's account
     refused_since: float | None = None
+    #: when the runs of that account fail, if the token is still refused; whether the reader has another token
+    fails_at: float | None = None
+    has_other_token: bool = False
     #: parts before this one that wait for a job slot, and since when the part waits
     ahead: int | None = None
     in_line_since: float | None = None
@@ -148,15 +158,15 @@ def _waits_of(part: PartFacts, store: StoreFacts | None) -> Iterator[WaitingFor]
     if _is_untaken(part, store):
         since = _time(part.untaken_since)
         text = (
-            f"no worker has taken the next step{_since(since)}; workers are busy, do not consume the queue, or lack "
-            "the token or the encryption key of the run"
+            f"no worker has taken the next step{spell_since(since)}; workers are busy, do not consume the queue, or "
+            "lack the token or the encryption key of the run"
         )
         yield WaitingFor(WaitKind.STEP_NOT_TAKEN, text, since)
     if part.trouble is not None and (wait := _wait_after_error(part, store)) is not None:
         yield wait
     if part.state is PartState.RECONCILING:
         since, why = _time(part.in_doubt_since), _clean(part.submit_error) or "the step died"
-        text = f"a job may have been bought{_since(since)}, and the search for the job goes on: {why}"
+        text = f"a job may have been bought{spell_since(since)}, and the search for the job goes on: {why}"
         yield WaitingFor(WaitKind.RECONCILING, text, since)
     if part.ahead is not None:
         text = f"{part.ahead:,} parts wait before it for a job slot (SCRAPE_DO_MAX_ACTIVE_JOBS)"
@@ -175,7 +185,7 @@ def _is_untaken(part: PartFacts, store: StoreFacts | None) -> bool:
 def _waits_of_all(part: PartFacts, store: StoreFacts) -> Iterator[WaitingFor]:
     """Yield the waits that hold back every part in this state, not only the part whose call failed."""
     if part.refused_since is not None:
-        yield _refused(part.refused_since)
+        yield _refused(part, store)
     if part.state is PartState.QUEUED and store.policy != NO_EVICTION:
         text = f"maxmemory-policy of the store is {store.policy}: no job is bought until it is {NO_EVICTION}"
         yield WaitingFor(WaitKind.STORE_FULL, text)
@@ -189,23 +199,40 @@ def _waits_of_all(part: PartFacts, store: StoreFacts) -> Iterator[WaitingFor]:
 
 
 def _wait_after_error(part: PartFacts, store: StoreFacts | None) -> WaitingFor | None:
-    since, error = _time(part.trouble_since), _clean(part.error) or "its text cannot be read here"
-    if part.trouble == WaitKind.TOKEN_REFUSED and part.trouble_since is not None:
-        return _refused(part.trouble_since)
+    since, error = _time(part.trouble_since), _clean(part.error) or _UNREAD_ERROR
+    if part.trouble == WaitKind.TOKEN_REFUSED:
+        # The step that notes a refusal notes it for the account first. Since then, a token was accepted.
+        return None
     if part.trouble == WaitKind.VALUE_REFUSED:
-        return WaitingFor(WaitKind.VALUE_REFUSED, error, since)
+        return WaitingFor(WaitKind.VALUE_REFUSED, _clean(part.error) or _UNREAD_REFUSAL, since)
     if part.trouble == WaitKind.RATE_LIMITED:
         is_over = part.due_at is None or (store is not None and part.due_at <= store.now)
         return None if is_over or part.due_at is None else _limited(part.due_at)
     if part.trouble == WaitKind.API_UNREACHABLE:
-        return WaitingFor(WaitKind.API_UNREACHABLE, f"the API is unreachable{_since(since)}: {error}", since)
-    return WaitingFor(WaitKind.API_ERROR, f"a call of the API fails{_since(since)}, and is repeated: {error}", since)
+        return WaitingFor(WaitKind.API_UNREACHABLE, f"the API is unreachable{spell_since(since)}: {error}", since)
+    return WaitingFor(
+        WaitKind.API_ERROR, f"a call of the API fails{spell_since(since)}, and is repeated: {error}", since
+    )
 
 
-def _refused(at: float) -> WaitingFor:
-    since = _time(at)
-    text = f"the API refuses the token{_since(since)}; check SCRAPE_DO_API_KEY and the credits of the account"
-    return WaitingFor(WaitKind.TOKEN_REFUSED, text, since)
+def _refused(part: PartFacts, store: StoreFacts) -> WaitingFor:
+    since, until = _time(part.refused_since), _time(part.fails_at)
+    which, todo = (
+        ("another token than that of this process", "start the workers again with this one")
+        if part.has_other_token
+        else ("the token", "check SCRAPE_DO_API_KEY and the credits of the account")
+    )
+    text = f"the API refuses {which}{spell_since(since)}; {todo}{describe_grace(part.fails_at, store.now)}"
+    return WaitingFor(WaitKind.TOKEN_REFUSED, text, since, until)
+
+
+def describe_grace(fails_at: float | None, now: float) -> str:
+    """Return the end of a sentence about a refused token: when the runs that wait for the token fail."""
+    if fails_at is None:
+        return ""
+    if fails_at <= now:
+        return "; SCRAPE_DO_AUTH_GRACE is over: if the next try is refused too, the run fails"
+    return f"; at {_time(fails_at):%Y-%m-%d %H:%M:%S} UTC, runs that still wait fail (SCRAPE_DO_AUTH_GRACE)"
 
 
 def _limited(at: float) -> WaitingFor:
@@ -223,5 +250,7 @@ def _time(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
-def _since(moment: datetime | None) -> str:
-    return "" if moment is None else f" since {moment:%Y-%m-%d %H:%M:%S} UTC"
+def spell_since(moment: datetime | float | None) -> str:
+    """Return the words that tell since when, with a space before them; empty if no time is known."""
+    found = _time(moment) if isinstance(moment, float) else moment
+    return "" if found is None else f" since {found:%Y-%m-%d %H:%M:%S} UTC"

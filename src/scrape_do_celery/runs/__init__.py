@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scrape_do_celery.rules.waits import WaitingFor, WaitKind
 from scrape_do_celery.runs.async_enqueue import aenqueue, aenqueue_many
-from scrape_do_celery.runs.celery_app import EAGER, is_own_app, make_app, settings_of
+from scrape_do_celery.runs.celery_app import EAGER, is_own_app, make_app, refuse_missing_servers, settings_of
 from scrape_do_celery.runs.context import BATCH, AppContext, StepMessage, batched, ensure_default_app
 from scrape_do_celery.runs.enqueue import enqueue, enqueue_many
 from scrape_do_celery.runs.handle import Progress, RunHandle
@@ -31,6 +31,7 @@ __all__ = [
     "ensure_default_app",
     "is_own_app",
     "make_app",
+    "refuse_missing_servers",
     "retry_failed",
     "scheduled_run",
     "settings_of",

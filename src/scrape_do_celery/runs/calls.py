@@ -15,6 +15,8 @@ from scrape_do_celery.runs.context import ONCE_MORE, AppContext
 from scrape_do_celery.runs.drafts import create_draft
 from scrape_do_celery.runs.stand_in_producers import CallProducer, message_options
 from scrape_do_celery.runs.store_guard import check_start
+from scrape_do_celery.runs.subscriptions import subscribe_in_time
+from scrape_do_celery.store.commands.creation import DisownMessage
 from scrape_do_celery.store.commands.stats import ReadClock
 
 if TYPE_CHECKING:
@@ -57,11 +59,8 @@ def publish_call(  # noqa: PLR0913 (the arguments of Celery's `apply_async`)
     options |= message_reprs(kwargs.get("run_id", task_id), shown)
     draft = _Draft(app_context, task_id, args, kwargs, dict(options))
     options |= {"producer": CallProducer(_find_producer(app_context, options), draft.prepare_body)}
-    if draft.run_id is None and task.app.current_worker_task is None:
-        # Celery subscribes to the result before it publishes, without a deadline. A store that hangs, often on the same
-        # server, must end the call in time.
-        with app_context.limited_call([task_id]):
-            app_context.store.run(ReadClock())
+    if task.app.current_worker_task is None:
+        _check_servers(app_context, task_id, draft, is_awaited=not options.get("ignore_result", task.ignore_result))
     failure = None
     try:
         # The app's own methods and receivers see the id instead of the request.
@@ -85,6 +84,19 @@ def publish_call(  # noqa: PLR0913 (the arguments of Celery's `apply_async`)
     if failure is not None:
         raise failure
     return task.AsyncResult(task_id)
+
+
+def _check_servers(app_context: AppContext, task_id: str, draft: _Draft, *, is_awaited: bool) -> None:
+    """Try the servers that Celery would wait for without a deadline, before anything is written.
+
+    Raises:
+        StoreUnavailableError: the store or the result backend did not answer in time.
+    """
+    with app_context.limited_call([task_id]) as deadline:
+        if draft.run_id is None:
+            app_context.store.run(ReadClock())
+        if is_awaited:
+            subscribe_in_time(app_context.app, task_id, deadline.left)
 
 
 def _find_producer(app_context: AppContext, options: dict[str, Any]) -> Any:
@@ -141,8 +153,18 @@ class _Draft:
         return {**body, "args": args, "kwargs": kwargs} if isinstance(body, dict) else (args, kwargs, *body[2:])
 
     def ensure_written(self) -> None:
-        """Write the draft if the app has a `send_task` that publishes without Celery's producer."""
+        """Write the draft if the app has a `send_task` that publishes without Celery's producer.
+
+        The message is out, and names a run with the id of the call. Its step waits for the record. If the idempotency
+        key of the call has another run, the step must not wait for ever, nor fail.
+        """
+        if self._arguments is not None:
+            return
+        is_named_by_call = self.run_id is None
         self.prepare_body(((), {}), {})
+        if is_named_by_call and self.run_id not in {None, self._task_id}:
+            with self._app_context.limited_call([self._task_id]):
+                self._app_context.store.run(DisownMessage(self._task_id))
 
     def _write(self, options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         app_context, (args, kwargs) = self._app_context, self._given

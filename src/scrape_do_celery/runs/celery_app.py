@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import click
 from celery import Celery, _state
 
 from scrape_do_celery import routing
-from scrape_do_celery.config.celery import celery_config
+from scrape_do_celery.config.celery import celery_config, find_missing_servers
 from scrape_do_celery.config.sentinel_urls import spell_address
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.runs.hooks import hooks
@@ -28,9 +29,50 @@ EAGER = (
 _own_apps: dict[Settings, Celery] = {}
 
 
+class OwnApp(Celery):  # type: ignore[misc]
+    """An app of ours. On a cluster its broker may be missing: Celery would take the RabbitMQ of this machine."""
+
+    def connection_for_write(self, url: Any = None, *args: Any, **options: Any) -> Any:
+        """Return a connection to the broker.
+
+        Raises:
+            ConfigurationError: no setting names a broker.
+        """
+        _refuse_without_broker(self, url)
+        return super().connection_for_write(url, *args, **options)
+
+    def connection_for_read(self, url: Any = None, *args: Any, **options: Any) -> Any:
+        """Return a connection to the broker.
+
+        Raises:
+            ConfigurationError: no setting names a broker.
+        """
+        _refuse_without_broker(self, url)
+        return super().connection_for_read(url, *args, **options)
+
+
+def _refuse_without_broker(app: Celery, url: Any) -> None:
+    """Refuse to connect if neither the caller nor the settings name a broker. Celery's commands end with one line."""
+    if url:
+        return
+    try:
+        refuse_missing_servers(app)
+    except ConfigurationError as error:
+        end_celery_command(error)
+        raise
+
+
+def end_celery_command(error: ConfigurationError) -> None:
+    """End a command of Celery, such as `worker`, with one line: it would print a traceback. Else do nothing."""
+    context = click.get_current_context(silent=True)
+    main = None if context is None else context.find_root().command.callback
+    if getattr(main, "__module__", "") == "celery.bin.celery":
+        raise SystemExit(f"scrape-do-celery: {error}") from None
+
+
 def make_app(settings: Settings, name: str = "scrape_do") -> Celery:
     """Make a Celery app of ours, without making it the current app."""
-    app = Celery(name, set_as_current=False, include=[routing.STEPS_MODULE])
+    app = OwnApp(name, set_as_current=False, include=[routing.STEPS_MODULE])
     app.conf.update(celery_config(settings))
     app.__dict__[_SETTINGS] = settings
     app.__dict__[_OWN_APP] = True
@@ -96,6 +138,16 @@ def refuse_eager(app: Celery) -> None:
     """
     if app.conf.task_always_eager:
         raise ConfigurationError(EAGER)
+
+
+def refuse_missing_servers(app: Celery) -> None:
+    """Refuse an app of ours that cannot send messages. A process that only reads the store needs neither server.
+
+    Raises:
+        ConfigurationError: no setting names the broker or the results, and the store's server has neither.
+    """
+    if is_own_app(app) and (missing := find_missing_servers(settings_of(app))):
+        raise ConfigurationError(missing)
 
 
 def find_user_app() -> Celery | None:

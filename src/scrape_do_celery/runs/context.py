@@ -15,7 +15,14 @@ from scrape_do_celery.config.urls import masked
 from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.runs.application import name_application
-from scrape_do_celery.runs.celery_app import find_app, find_user_app, forget_own_app, settings_of, swap_settings
+from scrape_do_celery.runs.celery_app import (
+    find_app,
+    find_user_app,
+    forget_own_app,
+    refuse_missing_servers,
+    settings_of,
+    swap_settings,
+)
 from scrape_do_celery.runs.hooks import hooks
 from scrape_do_celery.runs.publishing import DeadlineProducer
 from scrape_do_celery.runs.timing import ProcessTiming
@@ -69,7 +76,12 @@ class AppContext:
 
     @property
     def application(self) -> str:
-        """The name of this process's application, made of where its messages and its results are."""
+        """The name of this process's application, made of where its messages and its results are.
+
+        Raises:
+            ConfigurationError: on a cluster, no setting names the broker and the results.
+        """
+        refuse_missing_servers(self.app)
         return name_application(self.app)
 
     @contextmanager
@@ -128,7 +140,11 @@ class AppContext:
         """Write the stop request of a run (`CANCEL`, `DEADLINE`). Publish step messages for its running parts.
 
         Return these parts, or None if the run has ended or does not exist.
+
+        Raises:
+            ConfigurationError: on a cluster, no setting names the broker.
         """
+        refuse_missing_servers(self.app)
         part_ids = self.store.run(RequestStop(run_id, reason))
         if part_ids:
             self.publish(routing.CANCEL_RUN, part_ids)

@@ -94,8 +94,8 @@ class RunHandle(AsyncRunMethods):
     @_limited
     def status(self) -> RunStatus:
         """The state, figures and times of the run, without pages."""
-        store, account = self._app_context.store, self._app_context.settings.account_id
-        status = RunStatus.read(store, self.run_id, account)
+        store, settings = self._app_context.store, self._app_context.settings
+        status = RunStatus.read(store, self.run_id, settings.account_id, settings.token_id)
         if status is None:
             raise results.run_not_found_error(store, self.run_id)
         return status

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from scrape_do_celery.runs.context import AppContext
 
 _ATTRIBUTE = "scrape_do_captured_task"
+#: The positional arguments, the named arguments, and the canvas.
+_BODY_PARTS = 3
+#: The argument by which a step ignores a message that was only made for its headers. An app whose `send_task` does not
+#: use the producer that it is given publishes such a message.
+CAPTURED = "captured"
 
 
 class _StandInProducer:
@@ -31,7 +36,6 @@ class _StandInProducer:
 
     def __init__(self, producer: Any) -> None:
         self._producer = producer
-        self._body: Any = None
 
     @property
     def connection(self) -> Any:
@@ -44,12 +48,11 @@ class _StandInProducer:
         return _QuietChannel(self._producer)
 
     def publish(self, body: Any, **options: Any) -> Any:
-        """Publish as kombu's producer does. Celery may repeat the publication of the message, with the same body."""
-        if self._body is None:
-            self._body = body
-        if body is not self._body:
-            return self._publish_event(body, options)
-        return self._publish_message(body, options)
+        """Publish as kombu's producer does. Celery may repeat the publication of the message.
+
+        An app that wraps the producer may publish a body of its own before the message, or a copy of the message.
+        """
+        return self._publish_message(body, options) if _is_message(body) else self._publish_event(body, options)
 
     def revive(self, channel: Any) -> None:
         """Do nothing: each publication takes a producer with a live channel."""
@@ -59,6 +62,11 @@ class _StandInProducer:
 
     def _publish_message(self, body: Any, options: dict[str, Any]) -> Any:
         raise NotImplementedError
+
+
+def _is_message(body: Any) -> bool:
+    """Return whether a body is that of a task, in either version of Celery's messages, and not that of an event."""
+    return "task" in body if isinstance(body, dict) else isinstance(body, tuple | list) and len(body) == _BODY_PARTS
 
 
 class CallProducer(_StandInProducer):
@@ -185,7 +193,8 @@ class MessageCapture:
             **message_reprs(run_id, {}),
         }
         # Instrumentation of Celery may leave its span attached. The copied context keeps that span away.
-        copy_context().run(self._task.apply_async, (), {"run_id": run_id}, task_id=run_id, **options)
+        arguments = {"run_id": run_id, CAPTURED: True}
+        copy_context().run(self._task.apply_async, (), arguments, task_id=run_id, **options)
         return message_options(app_context.app, producer.options.get("headers"), producer.options.get("reply_to"))
 
 

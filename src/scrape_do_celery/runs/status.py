@@ -51,9 +51,9 @@ class RunStatus:
     waiting_for: WaitingFor | None = None
 
     @classmethod
-    def read(cls, store: Store, run_id: str, account: str) -> RunStatus | None:
+    def read(cls, store: Store, run_id: str, account: str, token_id: str = "") -> RunStatus | None:
         """Return the status of a run, read in one round trip; None if the run does not exist."""
-        found = store.run(ReadRunWait(run_id, account))
+        found = store.run(ReadRunWait(run_id, account, token_id))
         return None if found is None else cls.from_record(*found)
 
     @classmethod

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from scrape_do_celery.config.urls import masked
 from scrape_do_celery.errors import ConfigurationError
-from scrape_do_celery.runs.celery_app import refuse_eager
+from scrape_do_celery.runs.celery_app import refuse_eager, refuse_missing_servers
 from scrape_do_celery.runs.hooks import hooks
 
 if TYPE_CHECKING:
@@ -23,9 +23,11 @@ def check_start(app_context: AppContext) -> None:
     """Check that this process may start runs.
 
     Raises:
-        ConfigurationError: the app has `task_always_eager`; or this is a test run, and nobody gave it this store.
+        ConfigurationError: the app has `task_always_eager` or no broker; or this is a test run, and nobody gave it this
+            store.
     """
     refuse_eager(app_context.app)
+    refuse_missing_servers(app_context.app)
     runner = find_test_runner()
     if runner and not _is_given(app_context):
         raise ConfigurationError(

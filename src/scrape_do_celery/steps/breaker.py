@@ -21,14 +21,16 @@ log = get_logger(__name__)
 async def hold_account(context: WorkerContext, error: ScrapeDoError) -> None:
     """Hold all runs of the account back, because its token was refused. Log the refusal once."""
     settings = context.settings
-    if await context.write(OpenBreaker(settings.account_id)):
+    if await context.write(OpenBreaker(settings.account_id, settings.token_id, settings.auth_grace)):
         log.error(
-            "%s refuses the token: %s; runs wait, and workers try the token at least every %.0f s; check "
-            "the account's credits and SCRAPE_DO_API_KEY; a new token takes bought jobs along only if "
-            "SCRAPE_DO_ACCOUNT was set when they were bought",
+            "%s refuses the token: %s; runs wait, and workers try the token at least every %.0f s; if it is still "
+            "refused after %.0f s (SCRAPE_DO_AUTH_GRACE), the runs fail; check the account's credits and "
+            "SCRAPE_DO_API_KEY; a new token takes bought jobs along only if SCRAPE_DO_ACCOUNT was set when they were "
+            "bought",
             settings.api_url,
             error,
             limits.LONGEST_PROBE,
+            settings.auth_grace,
             extra=log_fields("token_refused", account=settings.account_id),
         )
 

@@ -155,12 +155,12 @@ class WorkerContext:
         return [app for app in _state._get_active_apps() if _ATTRIBUTE in app.__dict__]  # noqa: SLF001
 
     @staticmethod
-    def close_for_app(app: Celery) -> None:
-        """Close the context of this process, if it has one."""
+    def close_for_app(app: Celery, is_hurried: Callable[[], bool] = lambda: False) -> None:
+        """Close the context of this process, if it has one. `is_hurried` is as in `close`."""
         with _lock:
             found: WorkerContext | None = app.__dict__.pop(_ATTRIBUTE, None)
         if found is not None and found.pid == os.getpid():
-            found.close()
+            found.close(is_hurried)
 
     async def call(self, method: Callable[..., Awaitable[T]], *args: Any, **named: Any) -> T:
         """Call a method of the client. Wait for a request slot first; the timeout of the call begins after that."""
@@ -210,12 +210,18 @@ class WorkerContext:
         """Make the loop read its time again, because a test has moved that time."""
         self._loop.wake()
 
-    def close(self) -> None:
-        """Close the clients, the store and the loop."""
-        self._loop.run(self._close())
+    def close(self, is_hurried: Callable[[], bool] = lambda: False) -> None:
+        """Close the clients, the store and the loop, once the answers to purchases are stored.
+
+        A step that has lost its part does not wait for the answer, so the answer may come after all steps have ended. A
+        purchase that does not end in its own time, or after `is_hurried` is true, is left to a search.
+        """
+        self._loop.run(self._close(is_hurried))
         self._loop.close()
 
-    async def _close(self) -> None:
+    async def _close(self, is_hurried: Callable[[], bool]) -> None:
+        longest = self.settings.submit_deadline + self.settings.submit_visibility_grace
+        await self.sent_purchases.wait_for_all(longest, is_hurried)
         await self.rate_limiter.aclose()
         await self.client.aclose()
         await self.submit_client.aclose()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from celery.exceptions import Ignore
@@ -15,7 +17,7 @@ from scrape_do_celery.runs.canvas import delivery_signature
 from scrape_do_celery.runs.context import AppContext
 from scrape_do_celery.runs.drafts import create_draft
 from scrape_do_celery.runs.new_runs import publish_submit
-from scrape_do_celery.runs.stand_in_producers import message_options
+from scrape_do_celery.runs.stand_in_producers import CAPTURED, message_options
 from scrape_do_celery.steps.celery_results import read_state
 from scrape_do_celery.steps.requeue import requeue_on_outage
 from scrape_do_celery.store import CANCEL
@@ -23,7 +25,16 @@ from scrape_do_celery.store.commands.creation import AcceptResult, AcceptRun
 from scrape_do_celery.store.commands.runs import ReadOutcome, ReadRun, RequestStop
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from celery import Task
+
+    from scrape_do_celery.store.commands.creation import Accepted
+
+#: Seconds between two looks for a record, at first and at most.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+#: Seconds of a wait after another wait found no record, and seconds for which waits are that short.
+_SHORT_WAIT, _SHORT_FOR = 0.5, 60.0
 
 
 def start_called_run(task: Task, run_id: str | None, args: tuple[Any, ...], request: dict[str, Any]) -> NoReturn:
@@ -42,6 +53,8 @@ def start_called_run(task: Task, run_id: str | None, args: tuple[Any, ...], requ
         Reject: the store does not answer, so the message is requeued, and nothing has happened.
     """
     app_context, task_id = AppContext.for_app(task.app), task.request.id
+    if run_id is not None and request.get(CAPTURED):
+        raise Ignore
     canvas = task.request.as_execution_options() | {"headers": None}
     try:
         canvas |= message_options(task.app, vars(task.request), task.request.reply_to)
@@ -62,11 +75,39 @@ def _park_caller(app_context: AppContext, run_id: str, task_id: str, canvas: dic
     for field, value in {"run_id": run_id, "task_id": task_id}.items():
         if fault := why_no_name(value, LONGEST_ID):
             raise InvalidRequestError(f"{field} {fault}")
-    accepted = store.run(AcceptRun(run_id, task_id, delivery_signature(app_context, run_id, task_id, canvas)))
+    command = AcceptRun(run_id, task_id, delivery_signature(app_context, run_id, task_id, canvas))
+    accepted = _late_records.wait_for(partial(store.run, command), app_context.settings.store_timeout)
     if accepted.result is AcceptResult.GONE:
         raise RunNotFoundError(f"the store has no run {run_id}", run_id)
     if accepted.result is AcceptResult.ACCEPTED:
         publish_submit(app_context, run_id, accepted.parts)
+
+
+class _LateRecords:
+    """The wait for records that are written after their messages, by an app that publishes in its own way.
+
+    If a wait found no record, the waits of the next minute are short. After a flush of the store, each message names a
+    run that will never exist, and a pool must not spend hours on such messages.
+    """
+
+    def __init__(self) -> None:
+        self._short_until = 0.0
+
+    def wait_for(self, accept: Callable[[], Accepted], patience: float) -> Accepted:
+        """Repeat `accept` until the record is there, for as long as its writer may take. Return the last result."""
+        now = time.monotonic()
+        until = now + (_SHORT_WAIT if now < self._short_until else patience)
+        pause = _FIRST_PAUSE
+        while (accepted := accept()).result is AcceptResult.GONE:
+            if (left := until - time.monotonic()) <= 0:
+                self._short_until = time.monotonic() + _SHORT_FOR
+                break
+            time.sleep(min(pause, left))
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        return accepted
+
+
+_late_records = _LateRecords()
 
 
 def _write_draft(

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from scrape_do_celery.log_fields import get_logger, log_fields
+
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
 T = TypeVar("T")
+log = get_logger(__name__)
+
+#: Seconds between two looks whether the end of the worker is urgent.
+_LOOK_EVERY = 0.2
 
 
 class SentPurchases:
@@ -29,6 +36,21 @@ class SentPurchases:
             if not was_sent.is_set():
                 purchase.cancel()
             raise
+
+    async def wait_for_all(self, seconds: float, is_hurried: Callable[[], bool]) -> None:
+        """Wait until each purchase has stored its answer, or for `seconds`, or until `is_hurried` is true.
+
+        A purchase that is left behind is searched for, as after the death of the process.
+        """
+        until = time.monotonic() + seconds
+        while self._going_on and time.monotonic() < until and not is_hurried():
+            await asyncio.wait(self._going_on, timeout=_LOOK_EVERY)
+        if self._going_on:
+            log.warning(
+                "the worker ends before the answers to %d purchases came; a later step searches for their jobs",
+                len(self._going_on),
+                extra=log_fields("purchases_left"),
+            )
 
     def _drop(self, purchase: asyncio.Future[Any]) -> None:
         self._going_on.discard(purchase)

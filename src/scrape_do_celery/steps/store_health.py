@@ -36,7 +36,7 @@ class StoreHealth:
     """The durability and the memory of the store. An answer is reused as long as it is valid."""
 
     store: AsyncStore
-    _durable: bool = False
+    _durable_process: str = ""
     _durable_until: float = 0.0
     _used: float = 0.0
     _used_until: float = 0.0
@@ -46,13 +46,16 @@ class StoreHealth:
     #: Callers that find an answer too old at the same time send one request.
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def is_durable(self) -> bool:
-        """Return whether a restart of the server loses no acknowledged write. If the server does not say, it may."""
+    async def find_durable_process(self) -> str:
+        """Return the id of the server process if a restart of it loses no acknowledged write; an empty text otherwise.
+
+        A server that does not say may lose writes.
+        """
         async with self._asking:
             if time.monotonic() > self._durable_until:
-                self._durable = await self._ask_durable()
+                self._durable_process = await self._ask_durable()
                 self._durable_until = time.monotonic() + _DURABLE_FOR
-            return self._durable
+            return self._durable_process
 
     async def is_below(self, below: float) -> bool:
         """Return whether the store is below this share of its memory limit. A store without a limit always is.
@@ -106,27 +109,35 @@ class StoreHealth:
         self._policy = info.get("maxmemory_policy", NO_EVICTION)
         return _used_share(info)
 
-    async def _ask_durable(self) -> bool:
+    async def _ask_durable(self) -> str:
         if is_watched(self.store.client):
-            return False  # sentinels may promote a replica that is not connected at this moment
+            return ""  # sentinels may promote a replica that is not connected at this moment
         try:
-            server = await self.store.call_server(lambda client: client.info("server"))
-            if server.get("redis_mode") == "cluster":
-                # The slot may move to a node that syncs no write, and a replica that this node does not count may take
-                # over.
-                return False
-            found = await self.store.call_server(lambda client: client.config_get("*append*"))
-            replication = await self.store.call_server(lambda client: client.info("replication"))
+            server, replication, config = await self.store.call_server(_read_facts)
         except ResponseError:
-            return False
+            return ""
+        if server.get("redis_mode") == "cluster":
+            # The slot may move to a node that syncs no write, and a replica that is not counted here may take over.
+            return ""
         # A replica that takes over may lack the last writes, even if the server synced every write. A replica that
         # was cut off may come back within the life of the backlog, and take over before it is counted again.
         replicas = int(replication.get("connected_slaves", 0)) or int(replication.get("repl_backlog_active", 0))
-        always = found.get("appendfsync") == "always" and found.get("no-appendfsync-on-rewrite") != "yes"
+        always = config.get("appendfsync") == "always" and config.get("no-appendfsync-on-rewrite") != "yes"
         # After a failover, an old connection still reaches the server that was demoted. Its word about the successor
         # would hide that the successor's last writes can be lost: an intent among them is a second purchase.
         is_primary = replication.get("role") == "master"
-        return found.get("appendonly") == "yes" and always and is_primary and not replicas
+        is_durable = config.get("appendonly") == "yes" and always and is_primary and not replicas
+        return str(server.get("run_id", "")) if is_durable else ""
+
+
+async def _read_facts(client: Any) -> list[Any]:
+    """Read all facts on one connection: facts of two servers behind one address would vouch for neither."""
+    async with client.pipeline(transaction=False) as pipeline:
+        pipeline.info("server")
+        pipeline.info("replication")
+        pipeline.config_get("*append*")
+        facts: list[Any] = await pipeline.execute()
+        return facts
 
 
 def _used_share(info: dict[str, Any]) -> float:

@@ -22,7 +22,7 @@ from scrape_do_celery.errors import (
 from scrape_do_celery.local_variables import clear_locals
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.redaction import redact_error
-from scrape_do_celery.rules.api_errors import is_auth
+from scrape_do_celery.rules.api_errors import describe_trouble, is_auth
 from scrape_do_celery.rules.submit import SubmitFailure, classify_submit_error
 from scrape_do_celery.rules.targets import PartDigests
 from scrape_do_celery.rules.waits import BUY_BELOW
@@ -135,7 +135,7 @@ async def _write_intent(
             estimated_credits=request.estimated_credits(),
             marker=marker,
             digests=PartDigests.from_targets(targets_of(request)),
-            durable=await context.health.is_durable(),
+            durable_process=await context.health.find_durable_process(),
             limit=settings.max_active_jobs,
         )
     )
@@ -215,9 +215,11 @@ async def _end_rejected_part(context: WorkerContext, claim: Claim, error: Scrape
 async def _hold_redirected_part(context: WorkerContext, claim: Claim, error: ScrapeDoError) -> StepMessage | None:
     """Hold a part back whose `POST` was answered with a redirect, for `auth_grace` as after a refused token."""
     since = claim.part.refused_since or claim.watched
-    if claim.watched - since > context.settings.auth_grace:
+    left = context.settings.auth_grace - (claim.watched - since)
+    if left < 0:
         return await finish_part(context, claim, RunState.FAILED, error, purchase_status=PurchaseStatus.VOID)
-    fields = {**NOTHING_BOUGHT, "refused_since": f"{since:.4f}"}
+    text = f"{describe_trouble(error)}; if this lasts {left:.0f} s longer, the run fails (SCRAPE_DO_AUTH_GRACE)"
+    fields = {**NOTHING_BOUGHT, "refused_since": f"{since:.4f}", "api_error": text}
     return await retry_after_error(context, claim, error, fields, to=PartState.QUEUED)
 
 

@@ -49,7 +49,7 @@ async def end_unsent_part(
             estimated_credits=len(targets),
             marker=_read_marker(context, claim),
             digests=PartDigests.from_targets(targets),
-            durable=await context.health.is_durable(),
+            durable_process=await context.health.find_durable_process(),
             # A job that may exist takes a slot.
             limit=settings.max_active_jobs,
             will_send=False,

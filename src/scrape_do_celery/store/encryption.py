@@ -112,7 +112,8 @@ class Encryptor:
             raise place.refused_error(
                 f"is not encrypted although {_VARIABLE} is set, so it is refused: somebody has replaced the value, or "
                 f"it is older than the key; only if you have just turned encryption on, set {_ALLOW}=true until "
-                "`scrape-do doctor` finds no plain values; the value stays as it is"
+                "`scrape-do doctor` finds no plain values; the value stays as it is, and the run waits until the right "
+                "value is back, or is freed after a cancel"
             )
         if not self._has_warned:
             self._has_warned = True

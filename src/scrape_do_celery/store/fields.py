@@ -251,7 +251,11 @@ OTHER_PART_FIELDS: Final = (
     _other("locks", "str", "digests whose target locks the part holds"),
     _other("slot", "str", "account of the job slot that the part holds"),
     _other("slot_queue", "str", "account for whose job slot the part waits"),
-    _other("held_by", "str", "account whose refused token held the part back the last time"),
+    _other(
+        "held_by",
+        "str",
+        "account whose worker held the part back, or went on with a part that another token could not buy",
+    ),
     _other("replaced:<position>", "int", "page that was too large, and has been replaced"),
 )
 #: The fields of a run that `RunRecord` does not have.

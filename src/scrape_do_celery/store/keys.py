@@ -209,9 +209,9 @@ class Keys(PrivateValues):
         """Return the key of the purchases that the API rejected -> when to search for their jobs."""
         return f"{self.prefix}:rejected:{account}"
 
-    @holds("hash", Expiry.DELETED)
+    @holds("hash", Expiry.BREAKER)
     def breaker(self, account: str) -> str:
-        """Return the key of the breaker: the time of the refusal, and the time of the next try."""
+        """Return the key of the breaker: which token is refused and since when, and the time of the next try."""
         return f"{self.prefix}:breaker:{account}"
 
     @holds("hash", retention.LEDGER_TTL)
@@ -225,7 +225,7 @@ class Keys(PrivateValues):
     @property
     @holds("hash", Expiry.NEVER)
     def clock(self) -> str:
-        """The key of the watched clock, the server's time at its last advance, and a step back that was noticed."""
+        """The key of the watched clock, the server's time at its last advance, and its last step back."""
         return f"{self.prefix}:clock"
 
     @property

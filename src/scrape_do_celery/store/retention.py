@@ -44,6 +44,9 @@ HELD_PAGES_TTL: Final = 39 * _DAY
 RESERVATION_TTL: Final = _DAY
 #: Life of the claim of the store by an application, after a worker of the application renewed it for the last time.
 NAMESPACE_TTL: Final = 30
+#: Life of the note that a token is refused, after the last try and `auth_grace`. While runs wait and a worker lives, a
+#: try comes each minute. Nobody tries a token that was replaced, so its note must end by itself.
+BREAKER_TTL: Final = 600
 #: Life of the list of parts that wait for a target lock, after the last part was added. Before that, each part tries
 #: the lock again by itself.
 TARGET_WAIT_TTL: Final = _DAY
@@ -84,6 +87,7 @@ class Expiry(StrEnum):
     MARK = f"{describe_life(MARK_TTL)} by the watched clock"
     OWNER = f"`record_ttl` after delivery, at least {describe_life(MARK_TTL)}"
     CALLBACK = "`record_ttl` after the callback began"
+    BREAKER = f"`auth_grace` and {BREAKER_TTL} s after the last try"
     TIME = "at the time that it holds, or shortly after"
 
 

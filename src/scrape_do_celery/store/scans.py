@@ -26,20 +26,21 @@ class WaitingPart(NamedTuple):
     stop_requested: bool
 
 
-def find_open_breakers(store: Store) -> Iterator[float]:
-    """Find the breakers that are open. Return for each the time since which the API refuses the token."""
-    pattern = store.keys.breaker("*")
-    for key in store.call_server(lambda client: list(client.scan_iter(pattern))):
-        yield float(store.call_server(partial(_read_field, key=key, field="since")) or 0)
-
-
 def count_parts_by_account(store: Store, limit: int) -> Counter[str]:
-    """Count the parts with a job by the account that bought it, among the first `limit` entries of each due set."""
+    """Count the parts that wait for the account that bought them, among the first `limit` entries of each due set.
+
+    A part whose only purchase was refused with its token waits for no account, as in `claim_part.lua`.
+    """
     found = [store.call_server(partial(_read_range, key=key, last=limit - 1)) for key in _list_due_sets(store)]
     names = [name.decode() for part in found for name in part]
     keys = [store.keys.part(PartId.parse(name)) for name in names if not name.endswith(f":{RUN_ENTRY}")]
-    accounts = store.call_server(partial(_read_fields, keys=keys, field="account"))
-    return Counter(account.decode() for account in accounts if account)
+    fields = ("account", "state", "refused", "purchases")
+    parts = store.call_server(partial(_read_fields, keys=keys, fields=fields))
+    return Counter(account.decode() for account, *facts in parts if account and not _is_unbound(*facts))
+
+
+def _is_unbound(state: bytes | None, refused: bytes | None, purchases: bytes | None) -> bool:
+    return refused == b"token" and state == PartState.RECONCILING.encode() and int(purchases or 0) <= 1
 
 
 def list_due_entries(store: Store) -> Iterator[tuple[str, float]]:
@@ -66,19 +67,14 @@ def _list_due_sets(store: Store) -> list[str]:
     return [store.keys.due, *(store.keys.poll_set(account.decode()) for account in accounts)]
 
 
-def _read_field(client: Any, *, key: bytes, field: str) -> bytes | None:
-    found: bytes | None = client.hget(key, field)
-    return found
-
-
 def _read_range(client: Any, *, key: str, last: int, **options: Any) -> list[Any]:
     found: list[Any] = client.zrange(key, 0, last, **options)
     return found
 
 
-def _read_fields(client: Any, *, keys: list[str], field: str) -> list[bytes | None]:
+def _read_fields(client: Any, *, keys: list[str], fields: tuple[str, ...]) -> list[list[bytes | None]]:
     with client.pipeline(transaction=False) as pipe:
         for key in keys:
-            pipe.hget(key, field)
-        found: list[bytes | None] = pipe.execute()
+            pipe.hmget(key, fields)
+        found: list[list[bytes | None]] = pipe.execute()
         return found

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.store.records import RunRecord
 
 
-def read_wait(record: RunRecord, reply: Sequence[Any]) -> WaitingFor | None:
+def read_wait(record: RunRecord, reply: Sequence[Any], token_id: str) -> WaitingFor | None:
     """Return why a live run waits, by its record and by what `read_run.lua` added to it."""
     now, watched, uptime, has_worker, paused_until, used, limit, policy, *parts = reply
     store = StoreFacts(
@@ -30,10 +30,12 @@ def read_wait(record: RunRecord, reply: Sequence[Any]) -> WaitingFor | None:
         record.parts[number].facts(
             float(now) - float(watched),
             refused_since=_seconds(refused_since),
+            fails_at=_seconds(fails_at),
+            has_other_token=bool(token_id and refused) and refused.decode() != token_id,
             ahead=None if ahead == b"" else int(ahead),
             in_line_since=_seconds(in_line_since),
         )
-        for number, refused_since, ahead, in_line_since in parts
+        for number, refused_since, fails_at, refused, ahead, in_line_since in parts
     ]
     return decide_wait(facts, store)
 

@@ -10,6 +10,7 @@ from celery import signals
 from scrape_do_celery import routing
 from scrape_do_celery.config.urls import masked
 from scrape_do_celery.errors import ConfigurationError
+from scrape_do_celery.runs import refuse_missing_servers
 from scrape_do_celery.steps.os_threads import EVENTLET, has_eventlet
 
 try:
@@ -45,6 +46,15 @@ __all__ = [
     "scrape",
     "submit_jobs",
 ]
+
+
+@signals.beat_init.connect(weak=False)
+def check_beat(sender: Any, **_: Any) -> None:
+    """End beat of an app of ours that has no broker. Else beat would log an error for each entry that is due."""
+    try:
+        refuse_missing_servers(sender.app)
+    except ConfigurationError as error:
+        raise SystemExit(f"scrape-do-celery: {error}") from None
 
 
 @signals.worker_init.connect(weak=False)

@@ -14,7 +14,7 @@ from scrape_do_celery.client.routes import ssl_context
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.findings import WARNING, WRONG, Finding
 from scrape_do_celery.log_fields import get_logger, log_fields
-from scrape_do_celery.runs import EAGER, AppContext, is_own_app, settings_of
+from scrape_do_celery.runs import EAGER, AppContext, is_own_app, refuse_missing_servers, settings_of
 from scrape_do_celery.sentinel_checks import check_failover, find_unknown_primaries
 from scrape_do_celery.server_checks import check_allowed_plain, check_durability, find_eviction, find_missing_rights
 from scrape_do_celery.steps.context import WorkerContext
@@ -43,6 +43,26 @@ class WorkerThreads(NamedTuple):
     notifier: ChangeNotifier
 
 
+class WorkerEnding:
+    """The end of the newest worker of this process: whether a second signal has made it urgent."""
+
+    def __init__(self) -> None:
+        self._signals = 0
+
+    def note_start(self) -> None:
+        """Note that a worker starts."""
+        self._signals = 0
+
+    def note_signal(self) -> None:
+        """Note a request to end the worker."""
+        self._signals += 1
+
+    def is_hurried(self) -> bool:
+        """Return whether the worker must end without waiting."""
+        return self._signals > 1
+
+
+_ending = WorkerEnding()
 _running: list[WorkerThreads] = []
 #: The apps whose store was away when their worker started, and whether their workers consume the queue of scrapes.
 _unchecked: WeakKeyDictionary[Celery, bool] = WeakKeyDictionary()
@@ -55,6 +75,7 @@ def start(app: Celery) -> None:
     without a token, leaves our queue alone then and does its other work.
     """
     try:
+        refuse_missing_servers(app)
         settings = settings_of(app)
         if settings.api_key is None:
             _stop_consuming(
@@ -70,7 +91,7 @@ def start(app: Celery) -> None:
             _stop_consuming(app, EVENTLET)
             return
         if faults := find_unknown_primaries(app):
-            _stop_consuming(app, "; ".join(faults))
+            _stop_consuming(app, "; ".join(f"{place} {fault}" for place, fault in faults.items()))
             return
         if fault := _why_not_ours(AppContext.for_app(app)):
             _stop_consuming(app, fault)
@@ -160,6 +181,7 @@ def find_store_fault(app_context: AppContext) -> str | None:
 
 
 def _start_threads(sender: Any, **_: Any) -> None:
+    _ending.note_start()
     try:
         _start_dispatcher(sender)
     except Exception as error:
@@ -189,6 +211,7 @@ def _start_dispatcher(sender: Any) -> None:
 
 
 def _shutting_down(**_: Any) -> None:
+    _ending.note_signal()
     for threads in _running:
         for thread in threads:
             thread.stop()
@@ -197,4 +220,4 @@ def _shutting_down(**_: Any) -> None:
 
 def _close_contexts(**_: Any) -> None:
     for app in list(WorkerContext.apps()):
-        WorkerContext.close_for_app(app)
+        WorkerContext.close_for_app(app, _ending.is_hurried)

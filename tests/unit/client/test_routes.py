@@ -34,7 +34,10 @@ def test_password_is_in_the_header_and_nowhere_else():
     route = read_route(PROXY, "")
     assert route.proxy_headers == {"Proxy-Authorization": "Basic dXNlcjpwQHNz"}
     assert route.proxy_address == "http://proxy.example:3128"
+    assert route.proxy_place == "proxy.example:3128"
     assert "p%40ss" not in f"{route} {route.httpx_proxy()!r} {Settings(proxy=PROXY)!r}"
+    places = [read_route(url).proxy_place for url in ("http://a", "https://a", "http://[::1]:8", "")]
+    assert places == ["a:80", "a:443", "[::1]:8", ""]
     assert (DIRECT.proxy_address, DIRECT.proxy_headers, read_route("http://a").proxy_headers) == ("", {}, {})
 
 

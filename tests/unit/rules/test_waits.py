@@ -137,10 +137,38 @@ def test_a_pause_counts_until_its_end():
     assert decide_wait([PartFacts(**{**QUEUED, **part})], None).kind is WaitKind.RATE_LIMITED
 
 
-def test_a_refusal_of_one_part_counts_without_the_breaker():
-    assert wait_of({"trouble": WaitKind.TOKEN_REFUSED, "trouble_since": NOW}).kind is WaitKind.TOKEN_REFUSED
-    # An earlier version wrote no time.
-    assert wait_of({"trouble": WaitKind.TOKEN_REFUSED}).kind is WaitKind.API_ERROR
+def test_a_refusal_counts_until_the_account_is_accepted():
+    met = {"trouble": WaitKind.TOKEN_REFUSED, "error": "401", "trouble_since": NOW}
+    assert wait_of(met) is None
+    assert wait_of({**met, "refused_since": NOW}).kind is WaitKind.TOKEN_REFUSED
+    found = decide_wait([PartFacts(**{**met, "state": PartState.RECONCILING, "in_doubt_since": NOW})], store())
+    assert found.kind is WaitKind.RECONCILING
+
+
+@pytest.mark.parametrize(
+    ("fails_at", "said"),
+    [
+        (NOW + 60, "; at 2025-11-24 16:01:00 UTC, runs that still wait fail (SCRAPE_DO_AUTH_GRACE)"),
+        (NOW - 1, "; SCRAPE_DO_AUTH_GRACE is over: if the next try is refused too, the run fails"),
+        (None, "the credits of the account"),
+    ],
+)
+def test_a_refused_token_tells_when_its_runs_fail(fails_at, said):
+    found = wait_of({"refused_since": NOW - 9, "fails_at": fails_at})
+    assert found.text.endswith(said)
+    assert (found.until and found.until.timestamp()) == fails_at
+
+
+def test_a_reader_with_another_token_is_told_to_restart_the_workers():
+    text = wait_of({"refused_since": NOW, "has_other_token": True}).text
+    assert text.startswith("the API refuses another token than that of this process since 2025-11-24 16:00:00 UTC")
+    assert text.endswith("; start the workers again with this one")
+
+
+def test_an_error_that_the_reader_cannot_decrypt_has_a_text_of_its_kind():
+    refused = wait_of({"trouble": WaitKind.VALUE_REFUSED})
+    assert "repeat this with SCRAPE_DO_ENCRYPTION_KEY of the workers, or read their log" in refused.text
+    assert "the error cannot be read with SCRAPE_DO_ENCRYPTION_KEY" in wait_of({"trouble": WaitKind.API_ERROR}).text
 
 
 def test_a_purchase_in_doubt_names_its_cause():

@@ -17,7 +17,7 @@ from scrape_do_celery.runs import enqueue_many
 from scrape_do_celery.runs.hooks import override_hooks
 from scrape_do_celery.runs.message_headers import LARGEST_HEADERS, select_app_headers
 from scrape_do_celery.runs.publishing import DeadlineProducer
-from scrape_do_celery.runs.stand_in_producers import DeliveryProducer, MessageCapture
+from scrape_do_celery.runs.stand_in_producers import CAPTURED, DeliveryProducer, MessageCapture
 from scrape_do_celery.steps.deliver import deliver_run
 from scrape_do_celery.store.commands.creation import AcceptRun
 from scrape_do_celery.store.commands.runs import RecordOutcome
@@ -60,7 +60,7 @@ def test_enqueue_keeps_the_headers_of_its_caller(step_harness, start_run, publis
     run_id = start_run([URL]).run_id
     assert kept(step_harness, run_id)["headers"] == {"tenant": "red"}
     # The app's own code sees the id, and not the request.
-    assert seen[0] == (routing.SCRAPE, (), {"run_id": run_id})
+    assert seen[0] == (routing.SCRAPE, (), {"run_id": run_id, CAPTURED: True})
     # Nothing was published but the step.
     assert [options["headers"]["task"] for _, options in published] == [routing.SUBMIT_JOBS]
     assert "tenant" not in repr(step_harness.read_run(run_id))

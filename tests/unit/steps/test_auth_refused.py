@@ -10,6 +10,8 @@ from scrape_do_celery.errors import AsyncAPIAuthError
 from scrape_do_celery.models import JobsListResponse
 from scrape_do_celery.routing import Step
 from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL
+from scrape_do_celery.rules.waits import WaitKind
+from scrape_do_celery.runs import RunStatus
 from scrape_do_celery.steps.cancel import cancel_part
 from scrape_do_celery.steps.fetch import fetch_part
 from scrape_do_celery.steps.poll import poll_part
@@ -18,8 +20,10 @@ from scrape_do_celery.steps.runner import StepDefinition, run_step
 from scrape_do_celery.steps.submit import submit_part
 from scrape_do_celery.store import PartState
 from scrape_do_celery.store.commands import limits
+from scrape_do_celery.store.commands.limits import OpenBreaker
 from scrape_do_celery.store.commands.runs import RequestStop
 from scrape_do_celery.store.keys import PartId
+from scrape_do_celery.store.retention import BREAKER_TTL
 from tests.unit.steps.conftest import HOUR, LEASE
 
 
@@ -53,6 +57,7 @@ def test_refused_token_holds_the_account_and_is_logged_once(running, make, caplo
             poll_when_due(running)
     assert running.try_claim_part("other") is None
     assert caplog.text.count("refuses the token") == 1
+    assert "still refused after 900 s (SCRAPE_DO_AUTH_GRACE), the runs fail" in caplog.text
     assert len(running.api.called("get_job")) == 1
     # Probes come 1, 2, 4 ... seconds after the refusal, and at most once a minute.
     assert 5 <= len(running.api.called("get_user_info")) <= 12
@@ -78,6 +83,58 @@ def test_an_account_that_stays_refused_fails_its_runs(running, make, settings):
     poll_when_due(running)
     assert isinstance(running.part().error, AsyncAPIAuthError)
     assert running.part().outcome == "failed"
+
+
+def test_the_note_of_a_refusal_ends_if_nobody_tries_the_token(running, make, settings):
+    """Let a minute pass between two tries: the note stays. Nobody tries a token that was replaced.
+
+    A note that ended before `auth_grace` would let runs wait for a second grace after an outage of the workers.
+    """
+    running.api.script(get_job=make.refusal(401), get_user_info=make.refusal(401))
+    breaker = running.keys.breaker(running.account)
+    for _ in range(3):
+        poll_when_due(running)
+        assert running.redis.ttl(breaker) == pytest.approx(settings.auth_grace + BREAKER_TTL, abs=1)
+        running.redis.expire(breaker, 100)
+        running.clock.forward(limits.LONGEST_PROBE)
+    running.clock.forward(settings.auth_grace + BREAKER_TTL)
+    assert not is_open(running)
+
+
+def test_status_names_the_refusal_of_the_token_in_force_only(step_harness, make, settings):
+    """Refuse a purchase with an old token. A worker with another token then takes the part over."""
+    step_harness.create_run()
+    step_harness.api.script(create_job=make.refusal(401), get_user_info=make.refusal(401))
+    run_step(step_harness.app, StepDefinition(Step.SUBMIT, {PartState.QUEUED}, submit_part, LEASE), ["r:0"])
+    step_harness.redis.set(step_harness.keys.namespace_owner, "app")
+
+    def wait_for(token_id):
+        return RunStatus.read(step_harness.sync_store, "r", "of the reader", token_id).waiting_for
+
+    for token_id, said in (("", "refuses the token since"), ("another", "refuses another token than that of this")):
+        assert wait_for(token_id).kind is WaitKind.TOKEN_REFUSED
+        assert said in wait_for(token_id).text
+    left = wait_for("").until.timestamp() - step_harness.clock.time()
+    assert left == pytest.approx(settings.auth_grace, abs=2)
+    step_harness.clock.forward(limits.LONGEST_PROBE)
+    step_harness.claim_part(account="new")
+    assert is_open(step_harness)
+    assert wait_for("").kind is WaitKind.RECONCILING
+    step_harness.clock.forward(LEASE)
+    step_harness.claim_part(account=step_harness.account)
+    assert wait_for("").kind is WaitKind.TOKEN_REFUSED
+
+
+def test_a_part_that_waits_for_a_slot_no_longer_shows_an_old_refusal(step_harness):
+    step_harness.create_run()
+    step_harness.run(OpenBreaker("old"))
+    step_harness.redis.set(step_harness.keys.namespace_owner, "app")
+    assert step_harness.try_claim_part(account="old") is None
+    step_harness.clock.forward(2)
+    assert step_harness.part_fields()["held_by"] == "old"
+    assert RunStatus.read(step_harness.sync_store, "r", "new").waiting_for.kind is WaitKind.TOKEN_REFUSED
+    step_harness.claim_part(account="new")
+    assert RunStatus.read(step_harness.sync_store, "r", "new").waiting_for is None
 
 
 def test_a_failure_of_the_probe_says_nothing_about_the_token(running, make):

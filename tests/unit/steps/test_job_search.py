@@ -301,11 +301,14 @@ def test_redirect_delays_a_part_until_the_grace_ends(step_harness):
     redirect = AsyncAPIRedirectError("POST /api/v1/jobs: 307 to other.example", 307, "", False, "other.example")
     step_harness.create_run()
     step_harness.api.script(create_job=redirect)
-    began = step_harness.clock.time()
+    began, told = step_harness.clock.time(), []
     while step_harness.part().state is PartState.QUEUED:
         step_harness.clock.forward(max(0.0, step_harness.due_times()["r:0"]) + 1)
         step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
-        assert step_harness.part().state is PartState.DONE or "other.example" in step_harness.part().api_error
+        told.append(step_harness.part().api_error or "")
+        assert step_harness.part().state is PartState.DONE or "other.example" in told[-1]
+    assert "if this lasts 900 s longer, the run fails (SCRAPE_DO_AUTH_GRACE)" in told[0]
+    assert "if this lasts 9" not in told[3]
     assert step_harness.clock.time() - began >= step_harness.settings.auth_grace
     assert (step_harness.part().outcome, step_harness.part().error.host) == ("failed", "other.example")
 

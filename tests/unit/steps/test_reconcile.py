@@ -362,7 +362,7 @@ def test_a_plugin_job_does_not_show_whose_it_is(step_harness, make):
 def lose_the_intent(step_harness, run_id="r"):
     claim = step_harness.claim_part(run_id, seconds=LEASE)
     step_harness.redis.set(step_harness.keys.epoch, f"other {step_harness.clock.time():.4f} 0 0")
-    answer = step_harness.run(WriteIntent(claim, "n", LEASE, account=step_harness.account, durable=False))
+    answer = step_harness.run(WriteIntent(claim, "n", LEASE, account=step_harness.account))
     assert answer == ("maybe_sent", "")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from celery import _state, signature
@@ -20,8 +21,9 @@ from scrape_do_celery.errors import (
 )
 from scrape_do_celery.runs.publishing import DeadlineProducer
 from scrape_do_celery.runs.stand_in_producers import CapturingProducer
+from scrape_do_celery.steps import scrape as late
 from scrape_do_celery.store import PartId, RunSpec
-from scrape_do_celery.store.commands.creation import ReserveKey
+from scrape_do_celery.store.commands.creation import DisownMessage, ReserveKey
 from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
 from scrape_do_celery.store.commands.parts import ReadPartSpec
 from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, ForgetRun, ReadSpec, RecordOutcome
@@ -278,10 +280,93 @@ def test_repeated_message_with_other_targets_is_the_same_run(step_harness, recei
     assert step_harness.run(ReadPartSpec(PartId("celery-id", 0))).request.targets == [URL]
 
 
-def test_a_message_for_a_run_that_is_gone(scrape_task):
+@pytest.fixture
+def waits(monkeypatch):
+    """Let the wait for late records take no time. Return the pauses; `during` is called in each of them."""
+    clock, pauses = SimpleNamespace(now=1000.0), []
+
+    def sleep(seconds):
+        clock.now += seconds
+        pauses.append(seconds)
+        waiting.during()
+
+    waiting = SimpleNamespace(pauses=pauses, during=lambda: None, clock=clock)
+    monkeypatch.setattr(late, "time", SimpleNamespace(monotonic=lambda: clock.now, sleep=sleep))
+    monkeypatch.setattr(late, "_late_records", late._LateRecords())
+    return waiting
+
+
+def test_a_message_for_a_run_that_is_gone(step_harness, scrape_task, waits):
     with pytest.raises(RunNotFoundError) as caught:
         run_as(scrape_task, run_id="gone")
     assert caught.value.run_id == "gone"
+    assert sum(waits.pauses) == pytest.approx(step_harness.settings.store_timeout)
+
+
+def test_waits_after_a_wait_without_a_record_are_short(step_harness, scrape_task, waits):
+    for _ in range(3):
+        waits.pauses.clear()
+        with pytest.raises(RunNotFoundError):
+            run_as(scrape_task, run_id="gone")
+    assert sum(waits.pauses) == pytest.approx(0.5)
+    waits.clock.now += 61.0
+    waits.pauses.clear()
+    with pytest.raises(RunNotFoundError):
+        run_as(scrape_task, run_id="gone")
+    assert sum(waits.pauses) == pytest.approx(step_harness.settings.store_timeout)
+
+
+def test_a_message_that_comes_before_its_record_starts_the_run(step_harness, scrape_task, receive, waits):
+    """Let an app publish past the producer that it is given. Its worker is faster than the caller."""
+
+    def write_late():
+        if len(waits.pauses) == 2:
+            scrape_task.apply_async(([URL],), task_id="celery-id")
+
+    waits.during = write_late
+    receive(run_id="celery-id")
+    assert len(waits.pauses) == 2
+    assert step_harness.read_run("celery-id").accepted is not None
+    assert list(step_harness.read_run("celery-id").waiters) == ["celery-id"]
+
+
+def test_a_message_of_a_call_whose_key_has_another_run_is_ignored(step_harness, scrape_task, receive, waits):
+    for task_id in ("first", "second"):
+        scrape_task.apply_async(([URL],), {"idempotency_key": "k"}, task_id=task_id)
+    assert [message.kwargs for message in step_harness.sent] == [{"run_id": "first"}, {"run_id": "second"}]
+    receive(run_id="second", request={"id": "second"})
+    assert waits.pauses == []
+    assert set(step_harness.read_run("first").waiters) == {"first", "second"}
+    assert step_harness.run_ids() == {"first"}
+
+
+def test_the_id_of_a_run_is_never_disowned(step_harness):
+    step_harness.create_run("r")
+    assert step_harness.run(DisownMessage("r")) is False
+    assert step_harness.run_ids() == {"r"}
+    assert step_harness.run(DisownMessage("other")) is True
+    assert step_harness.redis.ttl(step_harness.keys.run("other")) > 0
+
+
+def test_a_message_that_was_made_for_its_headers_is_ignored(step_harness, receive, waits):
+    receive(run_id="celery-id", captured=True)
+    assert (waits.pauses, step_harness.sent, step_harness.redis.keys()) == ([], [], [])
+
+
+def test_an_app_may_publish_lines_of_its_own_beside_copies_of_the_message(step_harness, scrape_task, monkeypatch):
+    published = []
+
+    def send_task(name, args, kwargs, *, producer, **_):
+        producer.publish({"audit": "line"})
+        for _ in range(2):
+            producer.publish((args, kwargs, {}), headers={})
+
+    monkeypatch.setattr(step_harness.app, "send_task", send_task)
+    monkeypatch.setattr(DeadlineProducer, "publish", lambda self, body, **_: published.append(body))
+    for task_id in ("first", "second"):
+        scrape_task.apply_async(([URL],), {"idempotency_key": "k"}, task_id=task_id)
+    assert published == [{"audit": "line"}, *[((), {"run_id": "first"}, {})] * 2] * 2
+    assert step_harness.run_ids() == {"first"}
 
 
 def test_a_store_that_is_away_sends_the_message_back(step_harness, scrape_task, monkeypatch):

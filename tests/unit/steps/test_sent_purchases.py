@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from scrape_do_celery.steps import sent_purchases
 from scrape_do_celery.steps.sent_purchases import SentPurchases
 
 
@@ -58,3 +59,38 @@ def test_error_after_the_step_was_cancelled_is_not_reported_again(caplog):
 
     asyncio.run(go())
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "hurried_after", "is_stored"), [(5.0, 99, True), (0.05, 99, False), (5.0, 1, False), (5.0, 0, False)]
+)
+def test_answers_are_awaited_in_their_own_time_and_without_hurry(
+    monkeypatch, caplog, seconds, hurried_after, is_stored
+):
+    monkeypatch.setattr(sent_purchases, "_LOOK_EVERY", 0.02)
+    stored, looks = [], []
+
+    async def buy(was_sent):
+        was_sent.set()
+        await asyncio.sleep(0.3)
+        stored.append("answer")
+
+    def is_hurried():
+        looks.append(1)
+        return len(looks) > hurried_after
+
+    async def go():
+        purchases, was_sent = SentPurchases(), asyncio.Event()
+        step = asyncio.ensure_future(purchases.finish(buy(was_sent), was_sent))
+        await asyncio.sleep(0.01)
+        step.cancel()
+        await asyncio.gather(step, return_exceptions=True)
+        await purchases.wait_for_all(seconds, is_hurried)
+        return list(stored)
+
+    assert asyncio.run(go()) == (["answer"] if is_stored else [])
+    assert ("a later step searches for their jobs" in caplog.text) != is_stored
+
+
+def test_a_worker_without_purchases_ends_at_once():
+    asyncio.run(SentPurchases().wait_for_all(5.0, lambda: pytest.fail("there is nothing to wait for")))

@@ -14,7 +14,8 @@ from tests.unit.steps.conftest import LEASE, SERVER_ID, reconcile_until, show_jo
 
 def write_intent(step_harness, run_id="r", *, durable=True):
     claim = step_harness.claim_part(run_id, seconds=LEASE)
-    return step_harness.run(WriteIntent(claim, "n", LEASE, account=step_harness.account, durable=durable))[0]
+    process = SERVER_ID.decode() if durable else ""
+    return step_harness.run(WriteIntent(claim, "n", LEASE, account=step_harness.account, durable_process=process))[0]
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def epoch_key(step_harness):
 
 @pytest.fixture
 def intent_options(step_harness):
-    return {"account": step_harness.account, "durable": True}
+    return {"account": step_harness.account, "durable_process": SERVER_ID.decode()}
 
 
 def change_epoch(step_harness, key, life):
@@ -122,12 +123,11 @@ def test_lost_durability_is_on_disk_before_the_next_intent(step_harness, epoch_k
     step_harness.redis.set(epoch_key, b"%s 0 aaa 1" % SERVER_ID)
     step_harness.create_run()
     claim = step_harness.claim_part(seconds=LEASE)
-    weak = WriteIntent(claim, "n", LEASE, account=step_harness.account, durable=False)
+    weak = WriteIntent(claim, "n", LEASE, account=step_harness.account)
     assert step_harness.run(weak)[0] == "durability_pending"
     change_epoch(step_harness, epoch_key, b"abc")
-    assert (
-        step_harness.run(WriteIntent(claim, "n", LEASE, account=step_harness.account, durable=True))[0] == "maybe_sent"
-    )
+    strong = WriteIntent(claim, "n", LEASE, account=step_harness.account, durable_process=SERVER_ID.decode())
+    assert step_harness.run(strong)[0] == "maybe_sent"
 
 
 def test_process_that_follows_a_durable_one_is_on_disk_before_the_next_intent(step_harness):
@@ -161,7 +161,6 @@ def test_without_info_each_attempt_is_reconciled(step_harness, make, monkeypatch
         "n",
         LEASE,
         account=step_harness.account,
-        durable=False,
     )
     assert step_harness.run(first)[0] == "maybe_sent"
     show_jobs(step_harness)
@@ -200,7 +199,7 @@ def test_job_of_a_canceled_run_is_not_adopted_by_another(step_harness, epoch_key
     step_harness.clock.forward(5)
     step_harness.run(RequestStop("b", "cancel"))
     claim = step_harness.claim_part("a", seconds=LEASE)
-    answer = step_harness.run(WriteIntent(claim, "n", LEASE, account=step_harness.account, durable=False))
+    answer = step_harness.run(WriteIntent(claim, "n", LEASE, account=step_harness.account))
     assert answer[0] == "maybe_sent"
     show_jobs(step_harness, make.job("queued", job_id="of-b"))
     reconcile_until(step_harness, "a", until=PartState.DONE)
@@ -222,3 +221,58 @@ def test_the_search_lasts_until_an_earlier_primary_takes_no_more_writes(step_har
         return step_harness.clock.time() - began
 
     assert search_seconds("late", 500.0) > 500.0 > search_seconds("soon", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("section", "fact", "other"),
+    [
+        (b"persistence", b"aof_enabled:1", b"aof_enabled:0"),
+        (b"persistence", b"aof_rewrite_in_progress:0", b"aof_rewrite_in_progress:1"),
+        (b"persistence", b"time_sec:-1", b"time_sec:0"),
+        (b"replication", b"replid2:0000", b"replid2:00a0"),
+        (b"persistence", b"aof_enabled:1", b""),
+        (b"replication", b"master_replid2:0000", b""),
+    ],
+)
+def test_process_that_did_not_read_the_log_may_lack_writes(step_harness, server_info, section, fact, other):
+    """A dump that a durable process left may be old, and a promoted replica may have been cut off for long."""
+    step_harness.create_run()
+    step_harness.restart_server(lossless=True)
+    server_info[section] = server_info[section].replace(fact, other)
+    step_harness.clock.forward(1)
+    assert write_intent(step_harness) == "maybe_sent"
+
+
+@pytest.mark.parametrize(("earlier", "verdict"), [(b"0000", "ok"), (b"00a0", "maybe_sent")])
+def test_process_that_was_a_replica_may_lack_writes(step_harness, server_info, epoch_key, earlier, verdict):
+    """Give the same process another replication id: the first replica does, and so does a promotion."""
+    step_harness.create_run()
+    _, _, epoch, _, watched = step_harness.redis.get(epoch_key).split()
+    step_harness.redis.set(epoch_key, b"%s-aaa 0 %s 1 %s" % (SERVER_ID, epoch, watched))
+    server_info[b"replication"] = server_info[b"replication"].replace(b"0000", earlier) + b"master_replid:bbb\r\n"
+    step_harness.clock.forward(1)
+    assert write_intent(step_harness) == verdict
+
+
+@pytest.mark.parametrize(
+    ("section", "fact", "other"),
+    [
+        (b"persistence", b"aof_enabled:1", b"aof_enabled:0"),
+        (b"replication", b"role:master", b"role:slave"),
+        (b"replication", b"connected_slaves:0", b"connected_slaves:1"),
+        (b"replication", b"backlog_active:0", b"backlog_active:1"),
+        (b"server", SERVER_ID, b"feedfeedfeedfeed"),
+        (b"persistence", b"aof_enabled:1", b""),
+        (b"replication", b"connected_slaves:0", b""),
+    ],
+)
+def test_answer_that_became_wrong_a_moment_ago_vouches_for_nothing(
+    step_harness, server_info, epoch_key, section, fact, other
+):
+    """An answer of `StoreHealth` is up to two seconds old, and may be that of another server at the same address."""
+    server_info[section] = server_info[section].replace(fact, other)
+    process = server_info[b"server"].partition(b":")[2].strip()
+    step_harness.redis.set(epoch_key, b"%s 0 aaa 1" % process)
+    step_harness.create_run()
+    assert write_intent(step_harness) == "durability_pending"
+    assert step_harness.redis.get(epoch_key).split()[3] != b"1"

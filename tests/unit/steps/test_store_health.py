@@ -38,14 +38,39 @@ class Server:
             raise ResponseError("unknown command")
         return self.config
 
+    def pipeline(self, *, transaction):
+        return Pipeline(self)
+
     async def info(self, section):
         self.asked += 1
         if self.used is None:
             raise ResponseError("unknown command")
         facts = {"role": self.role, "connected_slaves": self.replicas, "maxmemory_policy": self.policy}
         facts["repl_backlog_active"] = self.backlog
-        facts["redis_mode"] = self.mode
+        facts |= {"redis_mode": self.mode, "run_id": "process"}
         return {**facts, "used_memory": self.used, "maxmemory": self.limit}
+
+
+class Pipeline:
+    """A pipeline that carries out its calls one after the other."""
+
+    def __init__(self, server):
+        self._server, self._calls = server, []
+
+    def info(self, section):
+        self._calls.append(self._server.info(section))
+
+    def config_get(self, pattern):
+        self._calls.append(self._server.config_get(pattern))
+
+    async def execute(self):
+        return [await call for call in self._calls]
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        pass
 
 
 def health(server):
@@ -71,13 +96,13 @@ SYNCED = {"appendonly": "yes", "appendfsync": "always"}
     ],
 )
 def test_only_a_store_that_syncs_each_write_loses_none(server, durable):
-    assert asyncio.run(health(server).is_durable()) is durable
+    assert asyncio.run(health(server).find_durable_process()) == ("process" if durable else "")
 
 
 def test_a_store_whose_primary_sentinels_may_replace_is_never_durable():
     server = Server(SYNCED)
     server.connection_pool = make_sentinel_pool(read_sentinel_url("sentinel://h/0?master_name=main"), {})
-    assert not asyncio.run(health(server).is_durable())
+    assert not asyncio.run(health(server).find_durable_process())
 
 
 @pytest.mark.parametrize(

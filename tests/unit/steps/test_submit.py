@@ -29,6 +29,7 @@ from scrape_do_celery.store.commands.purchases import CheckBeforeSend, WriteInte
 from scrape_do_celery.store.commands.runs import RequestStop
 
 LEASE = 120.0
+SERVER_ID = b"0123456789abcdef"
 LOST_ANSWERS = [
     SubmitInDoubtError("a time-out", 2),
     APIConnectionError("cut", "POST", "/jobs", "ReadTimeout"),
@@ -358,7 +359,8 @@ def test_answer_after_the_next_purchase_is_logged(step_harness, claim, make, cap
         search = step_harness.claim_part(seconds=LEASE)
         assert step_harness.run(UpdatePart(search, {}, to=PartState.QUEUED, after=0.0)) is UpdateResult.OK
         again = step_harness.claim_part(seconds=LEASE)
-        assert step_harness.run(WriteIntent(again, "another nonce", LEASE))[0] == "ok"
+        process = SERVER_ID.decode()
+        assert step_harness.run(WriteIntent(again, "another nonce", LEASE, durable_process=process))[0] == "ok"
         return make.created("job-that-was-paid")
 
     step_harness.api.script(create_job=bought)

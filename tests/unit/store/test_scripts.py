@@ -15,7 +15,14 @@ from scrape_do_celery.store import Claim, Keys, PartId, PartRecord, PartState, R
 from scrape_do_celery.store.command import Command
 from scrape_do_celery.store.commands.changes import AcknowledgeChangedRuns, TakeChangedRuns
 from scrape_do_celery.store.commands.contents import HoldContent, ReplaceLargeContent, StoreContent
-from scrape_do_celery.store.commands.creation import AcceptRun, AssignTick, CreateRun, ReserveKey, ScheduleTick
+from scrape_do_celery.store.commands.creation import (
+    AcceptRun,
+    AssignTick,
+    CreateRun,
+    DisownMessage,
+    ReserveKey,
+    ScheduleTick,
+)
 from scrape_do_celery.store.commands.dispatch import ClaimDue, ClaimNamespace, RewindTimes
 from scrape_do_celery.store.commands.limits import AllocateRequests, CloseBreaker, OpenBreaker, PauseAPI
 from scrape_do_celery.store.commands.ownership import (
@@ -235,6 +242,7 @@ def make_sample_commands():
         CountLiveRuns(),
         CountDecisionAttempt(run),
         CreateRun(run, spec, key="k", start_delay=1.0, expires=60.0, tick=tick),
+        DisownMessage("message"),
         FindUnattendedAccounts(account, 60.0),
         FinishListPoll(account, "token", others=0.0, redispatch_after=5.0),
         FinishPart(claim, "succeeded"),

@@ -77,7 +77,7 @@ class Play:
             if isinstance(found, Claim):
                 self.claims[run_id] = found
         elif action == "intend":
-            store.run(WriteIntent(claim, uuid.uuid4().hex, 30.0, durable=False))
+            store.run(WriteIntent(claim, uuid.uuid4().hex, 30.0))
         elif action == "finish":
             store.run(FinishPart(claim, "failed", skip_unsent=True))
         else:

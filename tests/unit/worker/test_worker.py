@@ -54,6 +54,17 @@ def test_a_worker_starts_with_our_queue_and_its_dispatcher(step_harness, connect
     connected["worker_process_shutdown"]()
 
 
+def test_second_signal_makes_the_end_of_the_newest_worker_urgent(step_harness, connected):
+    lifecycle.start(step_harness.app)
+    told = []
+    for _ in range(2):
+        connected["worker_ready"](sender=SimpleNamespace(app=step_harness.app))
+        for _ in range(2):
+            connected["worker_shutting_down"]()
+            told.append(lifecycle._ending.is_hurried())
+    assert told == [False, True, False, True]
+
+
 def test_worker_with_chosen_queues_has_ours_only_if_chosen(step_harness, connected):
     step_harness.app.amqp.queues.select(["mail"])
     lifecycle.start(step_harness.app)

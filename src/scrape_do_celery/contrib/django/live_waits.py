@@ -28,7 +28,8 @@ def refresh_waits(rows: Iterable[ScrapeRun]) -> None:
     """
     live = [row for row in rows if row.ended is None]
     app_context = AppContext.for_app()
-    commands = [ReadRunWait(row.run_id, app_context.settings.account_id) for row in live]
+    account, token_id = app_context.settings.account_id, app_context.settings.token_id
+    commands = [ReadRunWait(row.run_id, account, token_id) for row in live]
     try:
         with limited_time(_TIME):
             found = app_context.store.run_all(commands) if commands else []

@@ -235,3 +235,20 @@ class AcceptRun(Command[Accepted]):
 
     def decode(self, keys: Keys, reply: Any) -> Accepted:
         return Accepted(AcceptResult(reply[0].decode()), *map(int, reply[1:]))
+
+
+@dataclass(frozen=True, slots=True)
+class DisownMessage(Command[bool]):
+    """Mark the id that a message names as its run, because the run of its call has another id.
+
+    A step ignores a message with a marked id. The result is whether no run has the id.
+    """
+
+    message_id: str
+    script = "disown_message"
+
+    def encode(self, keys: Keys) -> Encoded:
+        return Encoded((keys.prefix,), [keys.run(self.message_id)])
+
+    def decode(self, keys: Keys, reply: Any) -> bool:
+        return bool(reply)

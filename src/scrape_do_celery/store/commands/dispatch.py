@@ -106,8 +106,8 @@ class RewindTimes(Command[float]):
         return Encoded(
             (keys.prefix,),
             [
-                *(keys.clock, keys.due, keys.dispatched, keys.changed, keys.queue_delay, keys.quota),
-                *(keys.next_request_at, keys.pause, keys.accounts),
+                *(keys.clock, keys.due, keys.dispatched, keys.changed, keys.content_expiry, keys.queue_delay),
+                *(keys.quota, keys.next_request_at, keys.pause, keys.accounts),
             ],
         )
 

@@ -74,13 +74,18 @@ class PauseAPI(Command[float]):
 
 @dataclass(frozen=True, slots=True)
 class OpenBreaker(Command[bool]):
-    """Open the breaker of an account, which holds its runs back. The result tells whether it was closed before."""
+    """Open the breaker of an account, which holds its runs back. The result tells whether it was closed before.
+
+    `token_id` is the fingerprint of the refused token. The runs fail after `auth_grace` seconds.
+    """
 
     account: str
+    token_id: str = ""
+    auth_grace: float = 900.0
     script = "set_breaker"
 
     def encode(self, keys: Keys) -> Encoded:
-        return Encoded((PROBE, keys.prefix), [keys.breaker(self.account)])
+        return Encoded((PROBE, keys.prefix, self.token_id, self.auth_grace), [keys.breaker(self.account)])
 
     def decode(self, keys: Keys, reply: Any) -> bool:
         return bool(reply)
@@ -94,7 +99,7 @@ class CloseBreaker(Command[bool]):
     script = "set_breaker"
 
     def encode(self, keys: Keys) -> Encoded:
-        return Encoded(("", keys.prefix), [keys.breaker(self.account)])
+        return Encoded(("", keys.prefix, "", ""), [keys.breaker(self.account)])
 
     def decode(self, keys: Keys, reply: Any) -> bool:
         return bool(reply)

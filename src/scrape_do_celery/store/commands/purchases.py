@@ -150,7 +150,8 @@ class CheckBeforeSend(Command[SendCheck]):
 class WriteIntent(Command[tuple[IntentVerdict, str]]):
     """Write the intent to buy. The result is the verdict, with the time of the intent or what explains the verdict.
 
-    `durable` tells that a restart of the store loses no write. A queued part of such a store was certainly never sent.
+    `durable_process` is the id of the server process that loses no write at a restart, if there is one. A queued part
+    of such a store was certainly never sent.
     At most `limit` jobs may run at a time. A part beyond them waits for a job slot, and is due when it has a slot.
     `digests` are the digests of the claim's targets, if the caller has them. Unless `will_send`, no intent is written:
     the part is about to end without a `POST`, and only a part that may have been sent before changes.
@@ -163,7 +164,7 @@ class WriteIntent(Command[tuple[IntentVerdict, str]]):
     account: str = ""
     estimated_credits: int = 0
     marker: str = ""
-    durable: bool = True
+    durable_process: str = ""
     limit: int | None = None
     will_send: bool = True
     digests: PartDigests | None = None
@@ -174,7 +175,7 @@ class WriteIntent(Command[tuple[IntentVerdict, str]]):
         return Encoded(
             (
                 *(str(claim.part_id), claim.part.fence, self.nonce, self.seconds),
-                *(keys.prefix, self.account, self.estimated_credits, self.marker, "1" if self.durable else ""),
+                *(keys.prefix, self.account, self.estimated_credits, self.marker, self.durable_process),
                 *("" if self.limit is None else self.limit, SLOT_RECHECK, "1" if self.will_send else ""),
                 *map(" ".join, (digests.strict, digests.coarse)),
             ),

@@ -54,11 +54,13 @@ class ReadRun(Command[RunRecord | None]):
 class ReadRunWait(Command[tuple[RunRecord, WaitingFor | None] | None]):
     """Read a run, and in the same command why it waits; None if the run does not exist.
 
-    `account` is the account of the caller. It counts for a part that no worker has tried to buy yet.
+    `account` is the account of the caller. It counts for a part that no worker has tried to buy yet. `token_id` is the
+    fingerprint of the caller's token: the refusal of another token needs another remedy.
     """
 
     run_id: str
     account: str
+    token_id: str = ""
     script = "read_run"
 
     def encode(self, keys: Keys) -> Encoded:
@@ -68,7 +70,7 @@ class ReadRunWait(Command[tuple[RunRecord, WaitingFor | None] | None]):
         # The script adds its last element only for a live run, whose record has no outcome.
         is_live = bool(reply) and b"outcome" not in reply[0][::2]
         record = RunRecord.from_reply(self.run_id, reply[:-1] if is_live else reply, keys)
-        return None if record is None else (record, read_wait(record, reply[-1]) if is_live else None)
+        return None if record is None else (record, read_wait(record, reply[-1], self.token_id) if is_live else None)
 
 
 def _encode_read(keys: Keys, run_id: str, with_waits: str, account: str) -> Encoded:

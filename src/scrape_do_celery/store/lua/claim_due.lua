@@ -39,7 +39,12 @@ local function advance_clock()
   local watched = (clock.watched or t) + measure_advance(passed, tonumber(own_elapsed))
   allow_when_full(clock_key)
   redis.call('HSET', clock_key, 'watched', format_time(watched), 'last', format_time(t))
-  if passed < -LONGEST_REWIND then redis.call('HINCRBYFLOAT', clock_key, 'rewind', -passed) end
+  if passed < -LONGEST_REWIND then
+    redis.call('HINCRBYFLOAT', clock_key, 'rewind', -passed)
+    -- The step came after the last pass of this dispatcher. Times from `stepped` until now may be new or old.
+    local own = tonumber(own_elapsed)
+    redis.call('HSET', clock_key, 'stepped', own > 0 and format_time(t - own) or 0)
+  end
   return watched
 end
 

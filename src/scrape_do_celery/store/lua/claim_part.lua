@@ -6,7 +6,7 @@
         due         zset    part id -> due time of its next step
         dispatched  zset    part id -> when its step message counts as lost
         pause       string  until when the API is left alone
-        breaker     hash    time of the refusal of the token, and time of the next try
+        breaker     hash    since when the token is refused, and time of the next try
   ARGV  part_id, n (number of the part), token, lease_seconds,
         states (states that the step serves; a space around each), account,
         auth_grace (seconds for which a breaker holds runs back), probe_min,
@@ -27,6 +27,7 @@
   breaker verdict is '' (closed), 'probe' (this claim tries the token), 'over' (the breaker was open for too
   long) or 'other_account' (the part belongs to another account, and must end).
 ]]
+--- @include lib/breaker
 --- @include lib/clock
 --- @include lib/due
 --- @include lib/encryption
@@ -41,7 +42,7 @@ local part_id, n, token, lease_seconds, states, account, auth_grace, probe_min, 
   outlived_token = unpack(ARGV)
 
 local part = read_fields(part_key, 'state', 'lease', 'token', 'due_at', 'fence', 'account', 'breaker',
-  'attempts', 'refused', 'purchases', 'checked_epoch')
+  'attempts', 'refused', 'purchases', 'checked_epoch', 'held_by')
 redis.call('ZREM', dispatched_key, part_id)
 if not part.state then return {'gone'} end
 local t = now()
@@ -105,6 +106,10 @@ if part.token ~= token then
     redis.call('HSET', part_key, 'held_by', account)
     return {'paused'}
   end
+  if verdict == 'probe' or verdict == 'over' then keep_breaker(breaker_key, auth_grace) end
+  -- Readers of the status must not take the refusal of an earlier token for one of this step's.
+  local held_by = is_unbound and part.account and part.account ~= account and account or ''
+  if (part.held_by or '') ~= held_by then set_or_clear(part_key, 'held_by', held_by) end
   -- The clock is the least value of a fence: a store that lost its last writes must give no fence out twice.
   local fence = math.max(tonumber(part.fence) + 1, math.floor(t * 1e3))
   redis.call('HSET', part_key, 'token', token, 'lease', format_time(most + lease_seconds), 'dispatches', 0,

@@ -9,8 +9,9 @@
   Returns {} if there is no such run, else {fields of the run, fields of each part ...}. With `with_waits`,
   the last element for a live run is {now, watched clock, seconds since the start of the server or '', '1'
   if a worker serves the store, end of the pause or '', used memory, limit of memory, policy, {n, since when
-  the token of the part's account is refused or '', parts before it that wait for a slot or '', since when it
-  waits or ''} ...}, with an entry for each live part.
+  the token of the part's account is refused or '', when its runs fail or '', fingerprint of that token or
+  '', parts before it that wait for a slot or '', since when it waits or ''} ...}, with an entry for each live
+  part.
 ]]
 --- @include lib/clock
 --- @include lib/keys
@@ -45,7 +46,7 @@ local function read_info(section, ...)
 end
 
 local t = now()
-local _, most = read_watched(prefix, t)
+local least, most = read_watched(prefix, t)
 local waits = {
   format_time(t), format_time(most), (read_info('server', 'uptime_in_seconds')),
   tostring(redis.call('EXISTS', namespace_owner_key)), redis.call('GET', pause_key) or '',
@@ -54,14 +55,18 @@ local waits = {
 for n = 0, part_count - 1 do
   local part = read_fields(make_part_key(prefix, run_id, n), 'state', 'account', 'held_by', 'slot_queue')
   if part.state and part.state ~= 'done' then
-    local breaker_key = make_key(prefix, 'breaker', part.account or part.held_by or account)
+    local breaker_key = make_key(prefix, 'breaker', part.held_by or part.account or account)
+    local breaker = read_fields(breaker_key, 'since', 'watched', 'grace', 'token')
+    -- The clock of the server counts no outage of the workers: `claim_part` ends runs by the watched clock.
+    local refused_for = breaker.since and least - (breaker.watched or breaker.since)
+    local fails_at = breaker.grace and format_time(t + breaker.grace - refused_for) or ''
     local ahead, since = '', ''
     if part.slot_queue then
       local line_key = make_key(prefix, 'slot_waiters', part.slot_queue)
       since = redis.call('ZSCORE', line_key, run_id .. ':' .. n) or ''
       if since ~= '' then ahead = redis.call('ZCOUNT', line_key, '-inf', '(' .. since) end
     end
-    waits[#waits + 1] = {n, redis.call('HGET', breaker_key, 'since') or '', ahead, since}
+    waits[#waits + 1] = {n, breaker.since or '', fails_at, breaker.token or '', ahead, since}
   end
 end
 reply[#reply + 1] = waits

@@ -12,11 +12,14 @@
 --- @include lib/clock
 --- @include lib/epoch
 --- @include lib/keys
+--- @include lib/memory
 --- @include lib/records
 --- @include lib/watched
 local part_key = KEYS[1]
 local part_id, prefix, account, strict_digests, sighted_order = unpack(ARGV)
 
+-- After a restart, the store epoch is written here. A purchase in doubt must be settled on a full store too.
+allow_when_full(part_key)
 local t = now()
 local watched = read_watched(prefix, t)
 local equal, is_equal, similar, is_similar = {}, {}, 0, {}

@@ -9,10 +9,13 @@
 --- @include lib/clock
 --- @include lib/epoch
 --- @include lib/keys
+--- @include lib/memory
 --- @include lib/records
 local due_key = KEYS[1]
 local prefix, cursor = unpack(ARGV)
 
+-- After a restart, the store epoch is written here.
+allow_when_full(due_key .. ':')
 local epoch, since = store_epoch(prefix, now())
 local found = redis.call('ZSCAN', due_key, cursor, 'COUNT', 500)
 local out = {found[1]}

@@ -4,7 +4,7 @@
         run   hash  the record of the run
         due   zset  part id -> when the part needs a step
   ARGV  part_id, fence, nonce, lease_seconds, prefix, account, estimated_credits, marker ("" for none),
-        durable ("1" if a restart of the store as it is now loses no write),
+        durable_process (id of the server process that loses no write at a restart; "" for none),
         max_jobs (that may run at a time or "" for any number),
         slot_recheck (seconds after which a part that waits for a slot checks for itself),
         will_send ("" if the part ends without a `POST`: then no intent is written),
@@ -32,8 +32,8 @@
 --- @include lib/slots
 --- @include lib/watched
 local part_key, run_key, due_key = KEYS[1], KEYS[2], KEYS[3]
-local part_id, fence, nonce, lease_seconds, prefix, account, estimated_credits, marker, durable, max_jobs,
-  slot_recheck, will_send, strict_digests, coarse_digests = unpack(ARGV)
+local part_id, fence, nonce, lease_seconds, prefix, account, estimated_credits, marker, durable_process,
+  max_jobs, slot_recheck, will_send, strict_digests, coarse_digests = unpack(ARGV)
 
 local part = read_fields(part_key, 'fence', 'state', 'nonce', 'checked_epoch')
 if part.fence ~= fence then return {'stale'} end
@@ -44,7 +44,7 @@ if part.state ~= 'queued' then return {'stale'} end
 local run = read_fields(run_key, 'created', 'epoch', 'stop_reason', 'skip_unsent', 'watched')
 -- A part that buys nothing more must end on a full store as well, also if it is searched for first.
 if run.stop_reason or run.skip_unsent or will_send == '' then allow_when_full(part_key) end
-local epoch, since, settled, since_watched = store_epoch(prefix, t, durable)
+local epoch, since, settled, since_watched = store_epoch(prefix, t, durable_process)
 local maybe_sent = may_have_been_sent(epoch, since, part.checked_epoch, {run.created, run.epoch})
 if run.stop_reason and not maybe_sent then return {'stop_reason', run.stop_reason} end
 if run.skip_unsent and not maybe_sent then return {'skip_unsent'} end
