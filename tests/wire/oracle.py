@@ -245,11 +245,11 @@ def _broken_invariants(observed: ObservedRun, expected: Expectation) -> list[str
         broken.append("served page marked gone")
     if observed.verified and _is_misplaced(observed):
         broken.append("pages under wrong URLs, verified")
-    broken += _broken_metas(observed)
+    broken += find_broken_metas(observed)
     return broken
 
 
-def _broken_metas(observed: ObservedRun) -> list[str]:
+def find_broken_metas(observed: ObservedRun) -> list[str]:
     """Return the rules for `meta` that are broken. A `meta` is the page of its own target."""
     pages = {page_of(target) for target in observed.targets}
     given = [task for task in [*observed.tasks, *observed.streamed] if task.content in pages]

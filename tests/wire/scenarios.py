@@ -86,8 +86,8 @@ class Scenario:
 SCENARIOS = {
     one.name: one
     for one in (
-        Scenario("plain"),
-        Scenario("list", seconds=60.0, by_list=True, meta=True),
+        Scenario("plain", meta=True),
+        Scenario("list", seconds=60.0, by_list=True),
         Scenario("lost", seconds=300.0, lost=True),
         Scenario("lost, full list", seconds=300.0, lost=True, full_list=True, meta=True),
         Scenario("cancel", seconds=240.0, cancel_at=100.0),
