@@ -13,7 +13,7 @@ from scrape_do_celery.errors.api import *  # noqa: F403
 from scrape_do_celery.errors.base import *  # noqa: F403
 from scrape_do_celery.errors.contents import *  # noqa: F403
 from scrape_do_celery.errors.runs import *  # noqa: F403
-from scrape_do_celery.models import JobCreationRequest, JobStatus, Render, RenderOptions, RequestWarning
+from scrape_do_celery.models import JobCreationRequest, JobStatus, Render, RenderOptions, RequestWarning, Target
 from scrape_do_celery.models import browser_actions as _browser_actions
 from scrape_do_celery.models import jobs as _jobs
 from scrape_do_celery.models import plugin_results as _plugin_results
@@ -63,6 +63,7 @@ __all__ = [
     "RunStatus",
     "ScrapeDoAsyncAPIClient",
     "Settings",
+    "Target",
     "WaitKind",
     "WaitingFor",
     "aenqueue",

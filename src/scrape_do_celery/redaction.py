@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: Options that are shown with their values. Of the options in `_HIDDEN`, the summary only shows that they are set.
 _SHOWN: Final = (
     *("method", "geo_code", "regional_geo_code", "super", "device", "output", "session_id", "credentials"),
-    *("raise_on_task_failure", "max_wait"),
+    *("raise_on_task_failure", "max_wait", "dedupe"),
 )
 _HIDDEN: Final = ("headers", "set_cookies", "body", "webhook_url", "webhook_headers", "idempotency_key")
 #: Targets whose hosts are compared; characters of the longest text that is shown.
@@ -90,6 +90,7 @@ def _shown_hosts(targets: Any) -> str:
 
 def _read_host(url: Any) -> str:
     try:
+        url = url.get("url") if isinstance(url, dict) else getattr(url, "url", url)
         return urlsplit(url).hostname or "" if isinstance(url, str) else ""
     except ValueError:
         return ""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from flower_process import FlowerProcess
 
-from scrape_do_celery import JobCanceledError
+from scrape_do_celery import JobCanceledError, Target
 
 SHOP = ["https://shop.example/1?seconds=60", "https://shop.example/2?seconds=60&key=query-that-is-private"]
 QUICK = ["https://shop.example/1", "https://shop.example/2"]
@@ -34,7 +34,8 @@ def in_state(flower, run_id, state):
 
 
 def test_runs_read_well_from_their_call_to_their_end(pipeline, flower, eventually):
-    parked = pipeline.enqueue(SHOP, geo_code="us", headers={"X-Mine": "header-that-is-private"})
+    targets = [Target(SHOP[0], {"sku": "meta-that-is-private"}), SHOP[1]]
+    parked = pipeline.enqueue(targets, geo_code="us", headers={"X-Mine": "header-that-is-private"})
     called, failed = pipeline.scrape(targets=QUICK), pipeline.enqueue([BAD])
 
     ended = eventually(lambda: in_state(flower, called.id, "SUCCESS"))

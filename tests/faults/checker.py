@@ -166,6 +166,10 @@ class Checker:
             trial.problems.append(f"contents: {error!r}")
             return
         served = {task["id"]: task for part in record.parts for task in self._served_tasks(part.job_id)}
+        self._check_metas(trial, run, record, tasks, served)
+        if run.has_meta and tasks and any(task.task_id == tasks[-1].task_id for task in tasks[:-1]):
+            # The last input has the first target once more.
+            tasks.pop()
         for task in tasks:
             page = served.get(task.task_id)
             if page is None:
@@ -179,6 +183,17 @@ class Checker:
             found = [served[task.task_id]["url"] for task in tasks if task.task_id in served]
             if len(found) == len(run.targets) and found != run.targets:
                 self._check_order(trial, handle)
+
+    def _check_metas(self, trial: Trial, run: Run, record: RunRecord, tasks: list[Any], served: dict[str, Any]) -> None:
+        """Check that no page has the `meta` of another target, and that each page has one if the order is proven."""
+        for task in tasks:
+            url = served.get(task.task_id, {}).get("url")
+            if task.meta is not None and not (run.has_meta and url and run.is_meta_of(task.meta, url)):
+                trial.problems.append(f"meta: task {task.task_id} of {url} has the meta {task.meta}")
+        if run.has_meta and not trial.partial and record.error is None:
+            handle = RunHandle(run.run_id, app_context=self._harness.servers.app_context)
+            if handle.result().order_verified and [task.meta for task in tasks] != list(range(len(run.targets) + 1)):
+                trial.problems.append(f"meta: the entries have {[task.meta for task in tasks]}")
 
     def _served_tasks(self, job_id: str | None) -> list[dict[str, Any]]:
         return self._jobs[job_id]["tasks"] if job_id in self._jobs else []

@@ -34,7 +34,7 @@ def start_trial(servers: Servers, trial: Trial) -> None:
 
 
 def _write_run(servers: Servers, run: Run) -> None:
-    write_run(servers.app_context, RunSpec.from_arguments(run.targets, **run.options), run.run_id)
+    write_run(servers.app_context, RunSpec.from_arguments(**run.arguments), run.run_id)
 
 
 def _enqueue(servers: Servers, run: Run) -> None:
@@ -54,7 +54,7 @@ def _publish_duplicates(servers: Servers, run: Run) -> None:
 
 
 def _kwargs(run: Run) -> dict[str, Any]:
-    return {"targets": run.targets, **run.options}
+    return run.arguments
 
 
 def _scrape(servers: Servers, run: Run) -> None:

@@ -6,7 +6,9 @@ import random
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
+from zlib import crc32
 
+from scrape_do_celery.models.urls import whatwg_form
 from scrape_do_sandbox.url_writers import WRITERS
 
 SUCCEEDED = frozenset({"succeeded"})
@@ -33,6 +35,23 @@ class Run:
     #: The expected outcomes of this run, if they differ from those of its trial.
     expect: frozenset[str] | None = None
     purchases: tuple[int, int] | None = None
+
+    @property
+    def has_meta(self) -> bool:
+        """Whether the inputs have `meta`, and the first target comes twice and is bought once."""
+        return crc32(self.run_id.encode()) % 2 == 0 and len(set(self.targets)) == len(self.targets)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The targets and options as a call of `enqueue` has them. A `meta` is the index of the input."""
+        if not self.has_meta:
+            return {"targets": self.targets, **self.options}
+        urls = [*self.targets, self.targets[0]]
+        return {"targets": [{"url": url, "meta": at} for at, url in enumerate(urls)], "dedupe": True, **self.options}
+
+    def is_meta_of(self, meta: Any, url: str) -> bool:
+        """Return whether an input with this `meta` has this URL, in any spelling that is one page."""
+        return whatwg_form(self.targets[meta % len(self.targets)]) == whatwg_form(url)
 
 
 @dataclass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from scrape_do_celery import RunHandle
 from scrape_do_celery.worker import app
 
@@ -17,6 +19,13 @@ def targets():
 def pages(result):
     """Load the wanted pages from the small result, as a task after ours does."""
     return [task.url for task in RunHandle(result["run_id"]).iter_tasks()]
+
+
+@app.task(name="user.metas")
+def metas(result):
+    """Store the `meta` of each page, which the small result does not have."""
+    found = [task.meta for task in RunHandle(result["run_id"]).iter_tasks()]
+    app.backend.client.rpush(f"{app.conf.task_default_queue}:metas", json.dumps(found))
 
 
 @app.task(name="user.collect")

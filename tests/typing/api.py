@@ -18,6 +18,7 @@ def producing() -> s.RunHandle:
     s.enqueue(["https://a.example/"], geo_code="us")
     s.enqueue(plugin, settings=s.Settings(redis_url="redis://localhost/3"))
     scrape.delay(targets=["https://a.example/"])
+    scrape.delay(targets=[s.Target("https://a.example/", meta={"sku": "A"})])
     return s.enqueue(request, idempotency_key="k", raise_on_task_failure=False, max_wait=3600)
 
 
@@ -26,12 +27,20 @@ def starting_with_options(urls: list[str]) -> None:
     s.enqueue(plugin={"key": "google/search", "params": [{"q": "x"}]}, raise_on_task_failure=True)
     s.enqueue_many([urls, s.JobCreationRequest(targets=urls)], device="mobile", max_wait=None)
     s.scheduled_run("prices", 60, urls, credentials="shop", output="markdown", early=False)
+    inputs = [s.Target(url, meta={"row": row}) for row, url in enumerate(urls)]
+    s.enqueue(inputs, dedupe=True)
+    s.enqueue([s.Target(urls[0], {"sku": "A"}), urls[1], {"url": urls[2], "meta": 7}])
+    s.enqueue_many([inputs, urls], dedupe=True)
+    s.scheduled_run("prices", 60, inputs)
     options: dict[str, Any] = {"geo_code": "us"}
     s.enqueue(urls, **options)
 
 
 def refused_by_type_checkers(urls: list[str]) -> None:
     s.enqueue(urls, geocode="us")  # type: ignore[call-arg]
+    s.enqueue(urls, dedupe="yes")  # type: ignore[arg-type]
+    s.Target(7)  # type: ignore[arg-type]
+    s.Target(urls[0], mete={})  # type: ignore[call-arg]
     s.enqueue(urls, max_wait="60")  # type: ignore[arg-type]
     s.enqueue(urls, output="html")  # type: ignore[arg-type]
     s.enqueue_many([urls], raise_on_task_fail=True)  # type: ignore[call-arg]

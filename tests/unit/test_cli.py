@@ -283,7 +283,7 @@ def test_servers_that_do_not_answer(scrape_do, monkeypatch, error):
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr(runs, "enqueue", fail)
+    monkeypatch.setattr(runs, "start_run", fail)
     answer = scrape_do("enqueue", URLS[0])
     assert answer.exit_code == 1
     assert type(error).__name__ in answer.output

@@ -245,7 +245,17 @@ def _broken_invariants(observed: ObservedRun, expected: Expectation) -> list[str
         broken.append("served page marked gone")
     if observed.verified and _is_misplaced(observed):
         broken.append("pages under wrong URLs, verified")
+    broken += find_broken_metas(observed)
     return broken
+
+
+def find_broken_metas(observed: ObservedRun) -> list[str]:
+    """Return the rules for `meta` that are broken. A `meta` is the page of its own target."""
+    pages = {page_of(target) for target in observed.targets}
+    given = [task for task in [*observed.tasks, *observed.streamed] if task.content in pages]
+    broken = ["meta of another page"] if any(task.meta not in {None, task.content} for task in given) else []
+    is_whole = observed.has_meta and observed.verified and observed.in_order
+    return broken + (["meta lost"] if is_whole and any(task.meta is None for task in observed.tasks) else [])
 
 
 def _is_misplaced(observed: ObservedRun) -> bool:

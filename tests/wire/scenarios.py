@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from scrape_do_celery import routing
+from scrape_do_celery import Target, routing
 from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.runs import AppContext, enqueue
 from scrape_do_celery.store import CANCEL
@@ -39,8 +39,10 @@ class ObservedRun:
     steps: int = 0
     error: str = ""
     verified: bool = False
-    #: the tasks in the order in which the run gives them
+    #: the tasks in the order in which the run gives them, and the tasks that a stream gave before
     tasks: list[TaskDetails] = field(default_factory=list)
+    streamed: list[TaskDetails] = field(default_factory=list)
+    has_meta: bool = False
     in_order: bool = False
     escaped_errors: list[str] = field(default_factory=list)
     token_leaks: list[str] = field(default_factory=list)
@@ -77,17 +79,19 @@ class Scenario:
     #: virtual seconds between which every call is answered 401
     refused: tuple[float, float] | None = None
     full_list: bool = False
+    #: each target has its page's name as `meta`
+    meta: bool = False
 
 
 SCENARIOS = {
     one.name: one
     for one in (
-        Scenario("plain"),
+        Scenario("plain", meta=True),
         Scenario("list", seconds=60.0, by_list=True),
         Scenario("lost", seconds=300.0, lost=True),
-        Scenario("lost, full list", seconds=300.0, lost=True, full_list=True),
+        Scenario("lost, full list", seconds=300.0, lost=True, full_list=True, meta=True),
         Scenario("cancel", seconds=240.0, cancel_at=100.0),
-        Scenario("refused", seconds=12.0, refused=(4.0, 200.0)),
+        Scenario("refused", seconds=12.0, refused=(4.0, 200.0), meta=True),
     )
 }
 
@@ -125,7 +129,7 @@ def run_scenario(
 
         account.mutate, account.refuse = change, hold
         environment.server.account = account
-        observed = ObservedRun(account, targets)
+        observed = ObservedRun(account, targets, has_meta=scenario.meta)
         try:
             _run_to_end(environment, one, scenario, observed, began)
         finally:
@@ -138,7 +142,8 @@ def run_scenario(
 def _run_to_end(
     environment: LabEnvironment, one: RunEnvironment, scenario: Scenario, observed: ObservedRun, began: float
 ) -> None:
-    handle = _enqueue(one, observed.targets)
+    inputs = [Target(url, page_of(url)) if scenario.meta else url for url in observed.targets]
+    handle = _enqueue(one, inputs)
     store, canceled, idle = one.app_context.store, scenario.cancel_at is None, 0
     while True:
         _run_steps(environment, one, observed)
@@ -166,9 +171,9 @@ def _run_to_end(
     _read_result(environment, handle, observed)
 
 
-def _enqueue(one: RunEnvironment, targets: list[str]) -> Any:
+def _enqueue(one: RunEnvironment, inputs: list[str | Target]) -> Any:
     with patch.object(AppContext, "for_app", lambda *_, **__: one.app_context):
-        return enqueue(targets)
+        return enqueue(inputs)
 
 
 def _run_steps(environment: LabEnvironment, one: RunEnvironment, observed: ObservedRun) -> None:
@@ -197,7 +202,7 @@ def _read_result(environment: LabEnvironment, handle: Any, observed: ObservedRun
     observed.state = str(status.state)
     observed.error = "" if status.error is None else f"{type(status.error).__name__}: {status.error}"
     try:
-        observed.tasks = list(handle.iter_tasks(partial=True))
+        observed.tasks = observed.streamed = list(handle.iter_tasks(partial=True))
         if observed.ended and status.error is None:
             result = handle.result(timeout=0)
             observed.verified, observed.tasks = result.order_verified, list(result.tasks)

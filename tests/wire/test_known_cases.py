@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 
 from tests.wire.messages import MutableResponse
+from tests.wire.oracle import find_broken_metas
 from tests.wire.scenarios import SCENARIOS, Scenario, run_scenario
 from tests.wire.server import Account
 from tests.wire.writers import WRITERS, WRITTEN, written_by
@@ -67,6 +68,19 @@ def test_hosts_that_one_standard_folds_keep_their_pages(environment, written):
     account = Account(environment.now, write_url=lambda url: written if url == "https://faß.example/" else url)
     targets = ["https://faß.example/", "https://fass.example/"]
     _ended_well(run_scenario(environment, SCENARIOS["plain"], targets=targets, account=account))
+
+
+@pytest.mark.parametrize("is_trusting", [False, True], ids=["proven metas only", "metas by position"])
+def test_targets_that_the_server_writes_alike_have_no_meta(environment, monkeypatch, is_trusting):
+    """If the order is not proven, a `meta` by position stands beside another page. The lab must see that."""
+    account = Account(environment.now, write_url=lambda url: "https://fass.example/" if "/fa" in url else url)
+    if is_trusting:
+        monkeypatch.setattr("scrape_do_celery.runs.entries._PlacedPart.is_proven", lambda *_: True)
+    targets = ["https://faß.example/", "https://fass.example/"]
+    observed = run_scenario(environment, SCENARIOS["plain"], targets=targets, account=account)
+    assert (observed.state, observed.verified) == ("succeeded", False)
+    assert find_broken_metas(observed) == (["meta of another page"] if is_trusting else [])
+    assert is_trusting or [task.meta for task in observed.tasks] == [None, None]
 
 
 @pytest.mark.parametrize("scenario", ["lost", "lost, full list"])

@@ -10,7 +10,8 @@ from tests.wire.docs_page import digest
 from tests.wire.harness import generate_cases, run_case
 from tests.wire.mutations import all_mutations
 from tests.wire.report import violations
-from tests.wire.scenarios import SCENARIOS, run_scenario
+from tests.wire.scenarios import SCENARIOS, TARGETS, run_scenario
+from tests.wire.server import page_of
 
 _SEED, _PAIRS = 1, 500
 #: Every `_SHARE`th case is played, spread over `_TESTS` tests.
@@ -34,6 +35,8 @@ def test_without_a_mutation_every_scenario_ends_well(environment, name):
     assert not observed.token_leaks
     assert observed.state == ("canceled" if name == "cancel" else "succeeded")
     assert name == "cancel" or (observed.in_order and observed.verified)
+    metas = [page_of(target) for target in TARGETS] if SCENARIOS[name].meta else [None] * len(TARGETS)
+    assert name == "cancel" or [task.meta for task in observed.tasks] == metas
 
 
 def test_the_lab_has_three_thousand_distinct_mutations():

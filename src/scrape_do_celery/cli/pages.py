@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import mimetypes
 import re
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ def _host_and_path(url: str) -> str:
 
 
 def write_page(folder: Path, number: int, task: TaskDetails) -> Path | None:
-    """Write the task's page to a file. Return its path, or None if the task has no page.
+    """Write the task's page to a file, and its `meta` to a file beside it. Return the path; None without a page.
 
     Raises:
         ValueError: the content should be base64 and is not.
@@ -42,6 +43,8 @@ def write_page(folder: Path, number: int, task: TaskDetails) -> Path | None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / file_name(number, task)
     path.write_bytes(content)
+    if task.meta is not None:
+        path.with_name(f"{path.stem}.meta.json").write_text(json.dumps(task.meta, ensure_ascii=False), encoding="utf-8")
     return path
 
 

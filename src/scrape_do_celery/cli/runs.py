@@ -15,11 +15,10 @@ from scrape_do_celery.cli.output import TASK_COLUMNS, print_facts, print_rich_ta
 from scrape_do_celery.cli.pages import write_page
 from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError, StoreUnavailableError
 from scrape_do_celery.figures import format_figure
-from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.models.reasons import join_reasons, reasons_from_json
 from scrape_do_celery.rules.outcomes import may_have_bought
 from scrape_do_celery.rules.waits import WaitKind
-from scrape_do_celery.store import PartState
+from scrape_do_celery.store import PartState, RunSpec
 from scrape_do_celery.store.commands.runs import ReadRun
 from scrape_do_celery.store.options import RUN_OPTIONS
 
@@ -50,12 +49,14 @@ _CHECK_INTERVAL = 0.2
     help="Fetch each task when it ends, not after the whole job. Default: early from 50 URLs on.",
 )
 @click.option("--raise-on-task-failure", is_flag=True, help="Fail the run if any task fails.")
+@click.option("--dedupe", is_flag=True, help="Buy equal URLs once. The result has an entry for each URL all the same.")
 def enqueue_run(urls: tuple[str, ...], source: IO[str] | None, request: IO[str] | None, **options: Any) -> None:
     """Start a run and print its id.
 
     Without an option, the API's default applies.
     """
-    run_options = {name: options.pop(name) for name in ("idempotency_key", "run_id", *RUN_OPTIONS)}
+    identity = {name: options.pop(name) for name in ("idempotency_key", "run_id")}
+    run_options = {name: options.pop(name) for name in RUN_OPTIONS}
     fields = {
         **_read_fields(request),
         **{name.strip("_"): value for name, value in options.items() if value is not None},
@@ -67,7 +68,7 @@ def enqueue_run(urls: tuple[str, ...], source: IO[str] | None, request: IO[str] 
     elif not fields.keys() & {"targets", "plugin"}:
         raise click.UsageError("no URL was given: pass URLs, --from or --request")
     try:
-        handle = runs.enqueue(JobCreationRequest(**fields), **run_options)
+        handle = runs.start_run(RunSpec.from_fields(fields, run_options), **identity)
     except StoreUnavailableError as error:
         if not error.may_be_written:
             raise
@@ -117,15 +118,19 @@ def _job_facts(handle: runs.RunHandle) -> list[tuple[str, str]]:
 def print_result(ctx: click.Context, run_id: str, wait: float, out: Path | None) -> None:
     """Print the outcome of a run, with one line per task."""
     record = _wait_for_end(run_id, wait)
-    rows, unreadable = [], 0
+    rows, metas, unreadable = [], [], 0
     for number, task in enumerate(runs.RunHandle(run_id).iter_tasks(), start=1):
         rows.append(task_row(task))
+        metas.append("" if task.meta is None else json.dumps(task.meta, ensure_ascii=False))
         try:
             _ = out and write_page(out, number, task)
         except ValueError as error:
             unreadable += 1
             click.echo(f"{printable(task.url)}: {error}", err=True)
-    print_rich_table(TASK_COLUMNS, rows)
+    if any(metas):
+        print_rich_table((*TASK_COLUMNS, "meta"), [(*row, meta) for row, meta in zip(rows, metas, strict=True)])
+    else:
+        print_rich_table(TASK_COLUMNS, rows)
     click.echo()
     print_facts(
         [("run", run_id), ("outcome", str(record.outcome)), *_result_facts(record), *_error_facts(record)]

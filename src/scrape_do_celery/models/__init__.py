@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import browser_actions, jobs, plugin_results, plugins, rendered, results, tasks
+from . import browser_actions, jobs, plugin_results, plugins, rendered, results, targets, tasks
 from .browser_actions import *  # noqa: F403
 from .concerns import RequestWarning
 from .ids import read_id, same_id
@@ -17,6 +17,7 @@ from .request_fields import JobFields, PluginFields, RequestFields
 from .requests import MAX_TARGETS_PER_JOB, JobCreationRequest
 from .results import *  # noqa: F403
 from .statuses import STATUS_SPELLINGS, TERMINAL, JobStatus, is_known_status, is_terminal, read_status
+from .targets import *  # noqa: F403
 from .tasks import *  # noqa: F403
 from .urls import match_targets
 from .wire import RequestModel, WireModel
@@ -52,4 +53,5 @@ __all__ += plugin_results.__all__
 __all__ += plugins.__all__
 __all__ += rendered.__all__
 __all__ += results.__all__
+__all__ += targets.__all__
 __all__ += tasks.__all__

@@ -30,7 +30,7 @@ class JobResult(WireModel):
 
     #: the job that decided the run
     job: JobDetails
-    #: all tasks, in the order of the targets
+    #: a task for each input, in input order; with `dedupe`, inputs with equal targets have one task
     tasks: list[TaskDetails] = Field(default_factory=list)
     #: set by this package: the jobs of all parts of the run; only `job` if the run has one part
     jobs: list[JobDetails] = Field(default_factory=list, validate_default=True)

@@ -6,7 +6,7 @@ Celery's JSON as well as pickle.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Self, TypeAlias
 
@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 from scrape_do_celery.errors import AsyncAPIError, UnreadableContentError
 from scrape_do_celery.errors.base import drop_trailing_nones
 from scrape_do_celery.local_variables import without_locals
-from scrape_do_celery.outside_text import redact_answer
+from scrape_do_celery.outside_text import REDACTED, redact_answer
 
 from .contents import (
     MAX_COST,
@@ -45,6 +45,8 @@ __all__ = [
 _MAX_STATUS: Final = 999
 #: Fields of a task that this package sets, never an answer.
 _OURS: Final = ("gone", "too_large", "unreadable", "given_up")
+#: Keys of a task's JSON object that no error keeps.
+_PRIVATE: Final = frozenset({"Content", "content", "Meta", "meta"})
 
 
 class TaskDetails(LifecycleModel):
@@ -88,13 +90,16 @@ class TaskDetails(LifecycleModel):
     unreadable: Flag = False
     #: set by this package, never by the API: the task did not end in time, and `content` is that of its last answer
     given_up: Flag = False
+    #: set by this package, never by the API: the `meta` of the task's `Target`, as a copy of its own; None without a
+    #: `meta`, and if the URLs of the answers do not prove that the task belongs to that target
+    meta: Any = Field(default=None, repr=False)
 
     @classmethod
     def from_answer(cls, raw: str | bytes | Mapping[str, Any], *, job_id: str = "", task_id: str = "") -> Self:
         """Return the task of an answer's body.
 
         An answer without ids is about the requested task. The model has the ids in the requested spelling. `Gone`,
-        `TooLarge`, `Unreadable` and `GivenUp` of an answer are ignored, because only this package sets these fields.
+        `TooLarge`, `Unreadable`, `GivenUp` and `Meta` of an answer are ignored: only this package sets these fields.
 
         Args:
             raw: the body, or its JSON object.
@@ -105,9 +110,14 @@ class TaskDetails(LifecycleModel):
             ValueError: the body is no JSON object, is about another task, or lacks an id or a state.
         """
         task = cls._of_answer(raw, job_id=job_id, task_id=task_id)
-        if any(getattr(task, name) for name in _OURS):
-            return task.model_copy(update=dict.fromkeys(_OURS, False))
+        if task.meta is not None or any(getattr(task, name) for name in _OURS):
+            return task.model_copy(update={**dict.fromkeys(_OURS, False), "meta": None})
         return task
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        yield from super().__repr_args__()
+        if self.meta is not None:
+            yield "meta", REDACTED
 
     @property
     def has_page(self) -> bool:
@@ -260,7 +270,7 @@ WebhookPayload: TypeAlias = TaskDetails
 
 
 class TaskLifecycleError(AsyncAPIError):
-    """A task did not end in success. The error is built from the task, or from its JSON object, without the page.
+    """A task did not end in success. The error is built from the task, or its JSON object, without page and `meta`.
 
     The error travels through Celery and logs. So secrets in URLs, headers and texts of its task are replaced by `***`.
     """
@@ -297,9 +307,9 @@ class TaskCanceledError(TaskLifecycleError):
 
 def _dump_task(task: TaskDetails | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(task, Mapping):
-        kept = {key: value for key, value in task.items() if key not in {"Content", "content"}}
+        kept = {key: value for key, value in task.items() if key not in _PRIVATE}
         try:
             task = TaskDetails.model_validate(kept)
         except ValidationError:
             return redact_answer(plain_object(kept))  # type: ignore[no-any-return]
-    return redact_answer(task.model_dump(mode="json", by_alias=True, exclude={"content"}))  # type: ignore[no-any-return]
+    return redact_answer(task.model_dump(mode="json", by_alias=True, exclude={"content", "meta"}))  # type: ignore[no-any-return]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from scrape_do_celery.models import match_targets
-from scrape_do_celery.models.urls import whatwg_form
+from scrape_do_celery.models.urls import loose_form, whatwg_form
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +25,31 @@ def decide_order(
     own = own or {}
     positions, proven = match_targets(targets, [url or own.get(position, "") for position, url in enumerate(named)])
     return positions, proven and _is_confirmed(targets, positions, own)
+
+
+class OwnUrls:
+    """The comparison of the URLs in the tasks' own answers with the targets that the job's summary gives them."""
+
+    def __init__(self, targets: Sequence[str]) -> None:
+        self._targets = targets
+
+    def is_of(self, index: int, url: str) -> bool:
+        """Return whether `url` is that of the target `index`, and surely of no other target."""
+        target = self._targets[index]
+        if url == target:
+            return True
+        form = whatwg_form(target)
+        return whatwg_form(url) == form or (
+            loose_form(url) == loose_form(target) and self._forms[loose_form(target)] == {form}
+        )
+
+    @cached_property
+    def _forms(self) -> Mapping[str, set[str]]:
+        """The WHATWG forms of the targets of each loose form."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for target in self._targets:
+            found[loose_form(target)].add(whatwg_form(target))
+        return found
 
 
 def _is_confirmed(targets: Sequence[str], positions: Sequence[int], own: Mapping[int, str]) -> bool:

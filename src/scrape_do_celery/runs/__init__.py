@@ -10,6 +10,7 @@ from scrape_do_celery.runs.enqueue import enqueue, enqueue_many
 from scrape_do_celery.runs.handle import Progress, RunHandle
 from scrape_do_celery.runs.retry import retry_failed
 from scrape_do_celery.runs.schedules import scheduled_run
+from scrape_do_celery.runs.start_calls import start_run
 from scrape_do_celery.runs.status import RunStatus
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     "retry_failed",
     "scheduled_run",
     "settings_of",
+    "start_run",
 ]

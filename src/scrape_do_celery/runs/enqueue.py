@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.config import Settings
     from scrape_do_celery.models import JobCreationRequest
+    from scrape_do_celery.models.targets import TargetInput
     from scrape_do_celery.runs.handle import RunHandle
     from scrape_do_celery.store.options import EnqueueOptions
 
 
 @without_locals
 def enqueue(  # noqa: PLR0913 (one argument for each thing that a caller says)
-    targets: Iterable[str] | JobCreationRequest | None = None,
+    targets: Iterable[TargetInput] | JobCreationRequest | None = None,
     *,
     idempotency_key: str | None = None,
     run_id: str | None = None,
@@ -35,7 +36,8 @@ def enqueue(  # noqa: PLR0913 (one argument for each thing that a caller says)
     In a transaction of Django, the record is written at the commit, and not at all after a rollback.
 
     Args:
-        targets: absolute http or https URLs, or a whole `JobCreationRequest`. None if `options` has a `plugin`.
+        targets: absolute http or https URLs, or a whole `JobCreationRequest`. None if `options` has a `plugin`. A
+            `Target` has a URL and data of yours, which comes back as `meta` of the task and is never sent.
         idempotency_key: up to 1,000 characters, not blank. A second call with this key and an equal request returns the
             run of the first call, in any state. The callbacks of the first call stand.
         run_id: the `run_id` of a `StoreUnavailableError`, to repeat the call that raised it; or a new UUID. Repeat its
@@ -63,7 +65,7 @@ def enqueue(  # noqa: PLR0913 (one argument for each thing that a caller says)
 
 @without_locals
 def enqueue_many(  # noqa: PLR0913 (one argument for each thing that a caller says)
-    requests: Iterable[Iterable[str] | JobCreationRequest],
+    requests: Iterable[Iterable[TargetInput] | JobCreationRequest],
     *,
     idempotency_keys: Iterable[str | None] | None = None,
     run_ids: Iterable[str | None] | None = None,
@@ -77,7 +79,7 @@ def enqueue_many(  # noqa: PLR0913 (one argument for each thing that a caller sa
     All requests are checked before the first run is written. The other arguments hold for each run, as in `enqueue`.
 
     Args:
-        requests: for each run its URLs, or a `JobCreationRequest`.
+        requests: for each run its URLs or `Target` objects, or a `JobCreationRequest`.
         idempotency_keys: a key or None for each request, in the same order. None for no keys at all.
         run_ids: the `run_ids` of a `StoreUnavailableError`, to repeat the call that raised it, with its keys. None
             makes new ids.

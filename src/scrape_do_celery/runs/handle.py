@@ -16,6 +16,7 @@ from scrape_do_celery.models.sendable import LONGEST_ID, why_no_name
 from scrape_do_celery.runs import results
 from scrape_do_celery.runs.async_handle import AsyncRunMethods
 from scrape_do_celery.runs.context import AppContext
+from scrape_do_celery.runs.entries import iter_entries, read_entries
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.runs.waiting import WaitLimit
 from scrape_do_celery.store import CANCEL, RunRecord, RunState
@@ -54,13 +55,13 @@ def _limited_write(method: Callable[Concatenate[RunHandle, P], T]) -> Callable[C
 
 
 class Progress(NamedTuple):
-    """The progress of a run, in tasks."""
+    """The progress of a run, in tasks. With `dedupe`, inputs with equal targets are one task."""
 
     #: tasks that succeeded
     done: int
     #: tasks that failed
     failed: int
-    #: all tasks, one for each target
+    #: all tasks, one for each target that is bought
     total: int
 
 
@@ -137,7 +138,7 @@ class RunHandle(AsyncRunMethods):
             timeout: seconds to wait. None waits until the run ends; 0 does not wait.
 
         Returns:
-            The result, with tasks in the order of the targets.
+            The result, with a task for each input, in input order, and with the `meta` of the input.
 
         Raises:
             ResultNotReadyError: the run has not ended within `timeout`, and goes on.
@@ -175,7 +176,8 @@ class RunHandle(AsyncRunMethods):
     def iter_tasks(self, *, partial: bool = False) -> Iterator[TaskDetails]:
         """Yield the fetched tasks in input order, with a few of them in memory at a time.
 
-        A failed run has the pages that were fetched before its end.
+        A failed run has the pages that were fetched before its end. Each task has the `meta` of its input. With
+        `dedupe`, the task of several inputs comes once for each of them.
 
         Args:
             partial: whether a live run yields the tasks that are fetched by now.
@@ -188,9 +190,7 @@ class RunHandle(AsyncRunMethods):
         record = self._read_record()
         if record.outcome is None and not partial:
             raise self._not_ready_error(None)
-        store = self._app_context.store
-        for part in results.part_readers(store, record):
-            yield from part.iter_tasks(store)
+        yield from iter_entries(self._app_context.store, record)
 
     @_limited_write
     def cancel(self) -> bool:
@@ -280,14 +280,12 @@ class RunHandle(AsyncRunMethods):
         record = self._read_record()
         if record.error is not None:
             raise record.error
-        store = self._app_context.store
-        parts = list(results.part_readers(store, record))
-        read = [part.read_tasks(store) for part in parts]
+        entries = read_entries(self._app_context.store, record)
         return JobResult(
-            job=_deciding_job(record, {part.part_id.part: part.job for part in parts}),
-            jobs=[part.job for part in parts],
-            tasks=[task for tasks, _ in read for task in tasks],
-            order_verified=all(proven for _, proven in read),
+            job=_deciding_job(record, entries.jobs),
+            jobs=list(entries.jobs.values()),
+            tasks=entries.tasks,
+            order_verified=entries.is_proven,
             run_id=self.run_id,
         )
 

@@ -13,10 +13,10 @@ from scrape_do_celery.store.commands.runs import ReadRun
 from scrape_do_celery.store.options import targets_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence, Sized
 
     from scrape_do_celery.models import JobDetails, TaskDetails
-    from scrape_do_celery.store import PartId, PartRecord, RunRecord, Store
+    from scrape_do_celery.store import PartId, PartRecord, RunRecord, RunSpec, Store
 
 #: Contents in memory at a time while a run is streamed, at most.
 _CHUNK = 25
@@ -40,7 +40,7 @@ class PartReader:
         Raises:
             ResultExpiredError: tasks were stored, and have expired.
         """
-        positions, _ = self._decide_order({})
+        positions, _ = self.decide_order({})
         for _, task in self.read_stored(store, positions):
             yield task
 
@@ -51,7 +51,7 @@ class PartReader:
             ResultExpiredError: as `tasks`.
         """
         tasks = dict(self.read_stored(store, range(len(self.named))))
-        positions, proven = self._decide_order({at: task.url for at, task in tasks.items() if not task.gone})
+        positions, proven = self.decide_order({at: task.url for at, task in tasks.items() if not task.gone})
         return [tasks[at] for at in positions if at in tasks], proven
 
     def successful_indexes(self, store: Store) -> set[int] | None:
@@ -67,10 +67,11 @@ class PartReader:
                 own[at] = task.url
             if task.has_page:
                 pages.add(at)
-        positions, proven = self._decide_order(own)
+        positions, proven = self.decide_order(own)
         return {index for index, at in enumerate(positions) if at in pages} if proven else None
 
-    def _decide_order(self, own: Mapping[int, str]) -> tuple[list[int], bool]:
+    def decide_order(self, own: Mapping[int, str]) -> tuple[list[int], bool]:
+        """Return the position of each target's task, and whether the URLs prove all positions, as `decide_order`."""
         if self.targets is None:
             return list(range(len(self.named))), False
         return decide_order(self.targets, self.named, own)
@@ -89,6 +90,14 @@ class PartReader:
                 if task is not None:
                     found.add(at)
                     yield at, task
+        self.check_complete(found)
+
+    def check_complete(self, found: Sized) -> None:
+        """Raise if these positions of stored tasks are not all.
+
+        Raises:
+            ResultExpiredError: fewer tasks were found than were stored.
+        """
         if len(found) < self.record.stored_ok + self.record.stored_failed:
             run_id = self.part_id.run_id
             raise ResultExpiredError(
@@ -115,10 +124,13 @@ def store_text(store: Store) -> str:
 def part_readers(store: Store, record: RunRecord) -> Iterator[PartReader]:
     """Yield a reader for each part that has a job, in the order of the parts."""
     for number, job in jobs_by_part(store, record).items():
-        part_id = record.part_id(number)
-        spec = store.run(ReadPartSpec(part_id))
-        targets = None if spec is None or spec.request.plugin is not None else targets_of(spec.request)
-        yield PartReader(part_id, record.parts[number], job, targets, _named_urls(job))
+        yield make_reader(record, number, job, store.run(ReadPartSpec(record.part_id(number))))
+
+
+def make_reader(record: RunRecord, number: int, job: JobDetails, spec: RunSpec | None) -> PartReader:
+    """Return the reader of a part with this job. `spec` has the targets of the part, and is None if they are gone."""
+    targets = None if spec is None or spec.request.plugin is not None else targets_of(spec.request)
+    return PartReader(record.part_id(number), record.parts[number], job, targets, _named_urls(job))
 
 
 def jobs_by_part(store: Store, record: RunRecord) -> dict[int, JobDetails]:

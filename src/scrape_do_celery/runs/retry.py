@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scrape_do_celery.errors import ResultNotReadyError, RunError
 from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.rules.outcomes import may_have_bought
 from scrape_do_celery.runs import results
 from scrape_do_celery.runs.context import AppContext
-from scrape_do_celery.runs.enqueue import enqueue
 from scrape_do_celery.runs.plugin_answers import answered_indexes
+from scrape_do_celery.runs.start_calls import start_run
 from scrape_do_celery.store.commands.runs import ReadRun, ReadSpec
 from scrape_do_celery.store.options import inputs_of
 
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 @without_locals
 def retry_failed(run_id: str, *, trust_order: bool = False, settings: Settings | None = None) -> RunHandle:
-    """Start a run for the targets of an ended run that have no page, with the same options.
+    """Start a run for the targets of an ended run that have no page, with the same options and the same `meta`.
 
-    A second call for the same run returns the same new run. Tasks of a plugin show no URL. So a run of a plugin is
-    retried only if the answers show to which parameter set each belongs: if all or none succeeded, or if each answer
-    repeats its parameters, as those of `google/search` do.
+    With `dedupe`, each of these targets is bought once, and the new run has an entry for each of their inputs. A second
+    call for the same run returns the same new run. Tasks of a plugin show no URL. So a run of a plugin is retried only
+    if the answers show to which parameter set each belongs: if all or none succeeded, or if each answer repeats its
+    parameters, as those of `google/search` do.
 
     Args:
         run_id: the run that has ended.
@@ -63,37 +64,33 @@ def retry_failed(run_id: str, *, trust_order: bool = False, settings: Settings |
             "job list, also ended jobs, before you enqueue the targets yourself",
             run_id,
         )
-    missing = without_page(store, record, spec, trust_order=trust_order)
+    missing = find_missing(store, record, spec, trust_order=trust_order)
     if not missing:
         raise RunError(
             f"run {run_id} has an answer for each target, so nothing is bought again; fetch pages over the limit with "
             "`scrape-do refetch`",
             run_id,
         )
-    return enqueue(
-        _with_inputs(spec.request, missing),
-        idempotency_key=f"retry of {run_id}",
-        settings=settings,
-        **spec.run_options,
-    )
+    return start_run(spec.select_targets(missing), idempotency_key=f"retry of {run_id}", settings=settings)
 
 
-def without_page(store: Store, record: RunRecord, spec: RunSpec, *, trust_order: bool = False) -> list[Any]:
-    """Return the targets or parameter sets of a run for which no answer contained a page, in input order."""
+def find_missing(store: Store, record: RunRecord, spec: RunSpec, *, trust_order: bool = False) -> list[int]:
+    """Return the indexes of the targets, or parameter sets, for which no answer contained a page."""
     readers = {reader.part_id.part: reader for reader in results.part_readers(store, record)}
-    missing: list[Any] = []
+    missing: list[int] = []
+    first = 0
     for number, part in enumerate(spec.parts()):
-        inputs = inputs_of(part)
         reader = readers.get(number)
         if reader is None:
             successful: set[int] | None = set()
         elif part.plugin is not None:
-            successful = answered_indexes(reader, store, inputs, trust_order=trust_order)
+            successful = answered_indexes(reader, store, inputs_of(part), trust_order=trust_order)
         else:
             successful = reader.successful_indexes(store)
         if successful is None:
             raise _unmatched_error(record.run_id, part)
-        missing += [one for index, one in enumerate(inputs) if index not in successful]
+        missing += [first + index for index in range(part.size) if index not in successful]
+        first += part.size
     return missing
 
 
@@ -110,10 +107,3 @@ def _unmatched_error(run_id: str, part: JobCreationRequest) -> RunError:
         "same order, call retry_failed(..., trust_order=True)",
         run_id,
     )
-
-
-def _with_inputs(request: JobCreationRequest, inputs: list[Any]) -> JobCreationRequest:
-    if request.plugin is None:
-        return request.with_targets(inputs)
-    # `enqueue` checks the copy.
-    return request.model_copy(update={"plugin": request.plugin.model_copy(update={"params": inputs})})

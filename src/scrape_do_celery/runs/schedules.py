@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from celery.canvas import Signature
 
+    from scrape_do_celery.models.targets import TargetInput
     from scrape_do_celery.runs.context import AppContext
     from scrape_do_celery.store.options import EnqueueOptions
 
@@ -43,7 +44,7 @@ _MINUTES: Final = 60
 def scheduled_run(  # noqa: PLR0913 (one argument for each option of a schedule)
     name: str,
     schedule: crontab | timedelta | float,
-    targets: Iterable[str] | None = None,
+    targets: Iterable[TargetInput] | None = None,
     *,
     if_running: IfRunning = "skip",
     credentials: str | None = None,
@@ -61,7 +62,8 @@ def scheduled_run(  # noqa: PLR0913 (one argument for each option of a schedule)
     Args:
         name: the name of the schedule, not blank. Entries with one name are one schedule.
         schedule: a crontab, or an interval of at least 1 second as a timedelta or in seconds.
-        targets: absolute http or https URLs. None if `options` has a `plugin`.
+        targets: absolute http or https URLs, or `Target` objects. None if `options` has a `plugin`. Beat stores its
+            entries, and brokers carry them: they hold the `meta` of a target as plainly as its URL.
         if_running: the fate of a tick while the run of an earlier tick goes on. `skip` starts no run, `queue` starts
             the run later, and `cancel_previous` cancels the earlier run.
         credentials: the name of an entry in `SCRAPE_DO_CREDENTIALS`, with headers, cookies or a body. Beat's entries
@@ -90,7 +92,7 @@ def scheduled_run(  # noqa: PLR0913 (one argument for each option of a schedule)
     _warn_of_each_minute(name, schedule)
     # JSON values of the checked request: beat's JSON does not preserve every value that pydantic reads.
     spec = RunSpec.from_arguments(targets, _KEYWORDS, **options)
-    checked = spec.request.model_dump(mode="json", exclude_none=True)
+    checked = spec.request.model_dump(mode="json", exclude_none=True) | spec.given_inputs()
     given = {name: options.get(name) for name in RUN_OPTIONS} | {"credentials": credentials}
     request = checked | {name: value for name, value in given.items() if value is not None}
     kwargs = {"name": name, "rule": schedule_rule(schedule), "if_running": if_running, "request": request}

@@ -192,6 +192,19 @@ class AwaitedCommit:
             action()
 
 
+@without_locals
+def start_run(
+    spec: RunSpec,
+    *,
+    idempotency_key: str | None = None,
+    run_id: str | None = None,
+    settings: Settings | None = None,
+) -> RunHandle:
+    """Start the run of a checked spec, as `enqueue` does."""
+    new_run = _make_run(spec, check_key(idempotency_key), {}, run_id)
+    return StartCall(AppContext.for_app(settings=settings), [new_run]).carry_out()[0]
+
+
 def _make_run(spec: RunSpec, key: str | None, canvas: dict[str, Any], run_id: str | None) -> NewRun:
     return NewRun(spec, key, canvas, check_run_id(run_id), has_given_id=run_id is not None)
 

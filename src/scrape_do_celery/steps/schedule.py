@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from scrape_do_celery import tracing
 from scrape_do_celery.config.secrets import with_credentials
 from scrape_do_celery.log_fields import get_logger, log_fields
-from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.models.sendable import SAID, why_no_name
 from scrape_do_celery.rules.schedules import tick_time
 from scrape_do_celery.runs.canvas import delivery_signature
@@ -106,7 +105,7 @@ def _read_spec(app_context: AppContext, request: dict[str, Any]) -> RunSpec:
     fields = with_credentials(app_context.settings.credentials, options.pop("credentials", None), options)
     run = {name: fields.pop(name) for name in RUN_OPTIONS if name in fields}
     # A warning has no reader here. The declaration of the schedule has given the warning.
-    return RunSpec(JobCreationRequest.model_validate(fields, context=SAID), **run)
+    return RunSpec.from_fields(fields, run, SAID)
 
 
 def _level_of(level: int, tick: ScheduleTick, why: str) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -14,12 +16,15 @@ from typing_extensions import TypedDict
 
 from scrape_do_celery.models import MAX_TARGETS_PER_JOB, JobCreationRequest, RequestFields
 from scrape_do_celery.models.sendable import KEPT, SAID
+from scrape_do_celery.models.targets import split_targets
 from scrape_do_celery.redaction import request_fields, request_summary
 from scrape_do_celery.store.codec import pack, unpack
+from scrape_do_celery.store.inputs import RunInputs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Sequence
 
+    from scrape_do_celery.models.targets import TargetInput
     from scrape_do_celery.store.keys import Keys
 
 #: Runs with at least this number of targets have their tasks fetched early, unless the caller sets `early`.
@@ -37,6 +42,9 @@ class RunOptions(TypedDict, total=False):
     #: whether pages are fetched while their job still runs, at the cost of one poll in each interval; None, the
     #: default, decides by the number of targets: from 50 on
     early: bool | None
+    #: whether equal targets are bought once; False by default. The result has an entry for each input all the same.
+    #: Targets are equal if their texts are equal, and parameter sets of a plugin if their JSON is equal.
+    dedupe: bool
 
 
 #: The names of the run options.
@@ -49,26 +57,44 @@ class EnqueueOptions(RunOptions, RequestFields, total=False, closed=True):
 
 @dataclass(frozen=True)
 class RunSpec:
-    """The request of a run, and the options of the run. The fields after `request` are those of `RunOptions`."""
+    """The request of a run, and the options of the run. The fields after `request` are those of `RunOptions`.
+
+    The request has the targets that are bought. With `dedupe`, each target is in it once.
+    """
 
     request: JobCreationRequest
     raise_on_task_failure: bool = False
     max_wait: float | None = None
     early: bool | None = None
+    dedupe: bool = False
+    #: the inputs of the caller, if they have data or share targets
+    inputs: RunInputs | None = None
 
     def __post_init__(self) -> None:
         # Equal values of other types are the same request: 60 and 60.0, False and 0.
         object.__setattr__(self, "raise_on_task_failure", bool(self.raise_on_task_failure))
+        object.__setattr__(self, "dedupe", bool(self.dedupe))
+        if self.dedupe:
+            self._dedupe_inputs()
         early = self.request.size >= EARLY_FROM if self.early is None else bool(self.early)
         object.__setattr__(self, "early", early)
         if self.max_wait is None:
             return
         object.__setattr__(self, "max_wait", _check_seconds(self.max_wait))
 
+    def _dedupe_inputs(self) -> None:
+        inputs = self.inputs or RunInputs()
+        if inputs.is_deduped:
+            return
+        items, inputs = inputs.dedupe(inputs_of(self.request))
+        object.__setattr__(self, "inputs", inputs)
+        if inputs.sources is not None:
+            object.__setattr__(self, "request", _with_items(self.request, items))
+
     @classmethod
     def from_arguments(
         cls,
-        targets: Iterable[str] | JobCreationRequest | None = None,
+        targets: Iterable[TargetInput] | JobCreationRequest | None = None,
         keywords: Iterable[str] = (),
         /,
         **options: Unpack[EnqueueOptions],
@@ -90,7 +116,26 @@ class RunSpec:
             return cls(JobCreationRequest.model_validate(targets, context=SAID), **run_options)
         if targets is not None:
             fields["targets"] = targets
-        return cls(JobCreationRequest(**fields), **run_options)
+        return cls.from_fields(fields, run_options)
+
+    @classmethod
+    def from_fields(
+        cls, fields: Mapping[str, Any], run_options: Mapping[str, Any], context: Mapping[str, Any] | None = None
+    ) -> Self:
+        """Return the checked spec of a request's fields, whose targets may have data, and of the options of the run.
+
+        `context` is that of the validation.
+
+        Raises:
+            ValueError: a field is wrong.
+        """
+        fields, metas = dict(fields), None
+        name = "targets" if fields.get("targets") is not None else "Targets"
+        targets = fields.get(name)
+        if isinstance(targets, Iterable) and not isinstance(targets, str | bytes | bytearray | Mapping | AbstractSet):
+            fields[name], metas = split_targets(targets if isinstance(targets, list) else list(targets))
+        request = JobCreationRequest.model_validate(fields, context=context)
+        return cls(request, inputs=None if metas is None else RunInputs(metas=metas), **run_options)
 
     @property
     def run_options(self) -> RunOptions:
@@ -104,14 +149,52 @@ class RunSpec:
         # would change all digests, and after an upgrade all idempotency keys would conflict.
         defaults = type(self)(self.request)
         changed = {name: value for name, value in self.run_options.items() if value != getattr(defaults, name)}
-        text = json.dumps([self.request.canonical(), changed], sort_keys=True)
+        identity = self.inputs.identity if self.inputs else []
+        text = json.dumps([self.request.canonical(), changed, *identity], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def differing_fields(self, other: RunSpec) -> tuple[str, ...]:
         """Return the names of the fields in which two specs differ."""
-        names = list(self.request.differing_fields(other.request))
+        names = list(self._given_request().differing_fields(other._given_request()))
+        names += ["meta"] if self._meta_identity() != other._meta_identity() else []
         names += [name for name in RUN_OPTIONS if getattr(self, name) != getattr(other, name)]
         return tuple(names)
+
+    def _given_request(self) -> JobCreationRequest:
+        """Return the request with the targets of all inputs."""
+        if self.inputs is None or self.inputs.sources is None:
+            return self.request
+        return _with_items(self.request, self.inputs.expand(inputs_of(self.request)))
+
+    def _meta_identity(self) -> Any:
+        identity = self.inputs.identity if self.inputs else []
+        return identity[1] if identity else None
+
+    def given_inputs(self) -> dict[str, Any]:
+        """Return the field of the request that has the inputs, as JSON with the `meta` of each target."""
+        request = self._given_request()
+        if request.plugin is not None:
+            return {"plugin": request.plugin.model_dump(mode="json")}
+        targets, metas = request.targets or [], self.inputs.metas if self.inputs else None
+        if metas is None:
+            return {"targets": targets}
+        pairs = zip(targets, metas, strict=True)
+        return {"targets": [url if one is None else {"url": url, "meta": json.loads(one)} for url, one in pairs]}
+
+    def select_targets(self, indexes: Sequence[int]) -> Self:
+        """Return the spec of another run with the same options, for the inputs of some targets of the request.
+
+        Raises:
+            ValueError: a target is refused (pydantic's `ValidationError`).
+        """
+        items, inputs = inputs_of(self.request), None
+        if self.inputs is not None:
+            indexes, metas = self.inputs.select(indexes, len(items))
+            inputs = None if metas is None else RunInputs(metas=metas)
+        chosen = [items[index] for index in indexes]
+        plugin = self.request.plugin
+        request = self.request.with_targets(chosen) if plugin is None else _with_items(self.request, chosen)
+        return type(self)(request, inputs=inputs, **self.run_options)
 
     def parts(self) -> list[JobCreationRequest]:
         """Return the requests of the parts, in input order."""
@@ -126,17 +209,27 @@ class RunSpec:
         options = {
             "request": _without_inputs(self.request.to_record()),
             # Options without effect are left out, because a hundred thousand runs may wait in the store.
-            **{name: value for name, value in self.run_options.items() if value is not None and value is not False},
+            # `dedupe` is in the field of the inputs: scripts compare the options of requests, which it does not change.
+            **{
+                name: value
+                for name, value in self.run_options.items()
+                if value is not None and value is not False and name != "dedupe"
+            },
         }
         return pack(options), [pack(inputs_of(part)) for part in self.parts()]
 
+    def packed_inputs(self) -> list[bytes]:
+        """Pack the inputs for the record, in one field for each part; no field if the request says all."""
+        return [] if self.inputs is None else self.inputs.packed(self.request.size)
+
     @classmethod
-    def unpacked(cls, spec: bytes, parts: Sequence[bytes]) -> RunSpec:
-        """Unpack the spec of a record, with the targets of the given parts."""
-        data = unpack(spec)
+    def unpacked(cls, spec: bytes, parts: Sequence[bytes], given: Sequence[bytes] = ()) -> RunSpec:
+        """Unpack the spec of a record, with the targets of the given parts, and with their inputs if it has them."""
+        data, found = unpack(spec), RunInputs.unpacked(given) if given else None
         inputs = [one for part in parts for one in unpack(part)]
         request = JobCreationRequest.model_validate(_with_inputs(data["request"], inputs), context=KEPT)
-        return cls(request, **{"early": False, **_select_run_options(data)})
+        options = {"early": False, **_select_run_options(data), "dedupe": found is not None and found.is_deduped}
+        return cls(request, inputs=found, **options)
 
 
 def _check_seconds(value: Any) -> float:
@@ -152,6 +245,13 @@ def _check_seconds(value: Any) -> float:
 def inputs_of(request: JobCreationRequest) -> list[Any]:
     """Return the targets of a request, or the parameter sets of its plugin."""
     return list(request.targets or ()) if request.plugin is None else list(request.plugin.params)
+
+
+def _with_items(request: JobCreationRequest, items: Sequence[Any]) -> JobCreationRequest:
+    """Return the request with some of its own targets or parameter sets, which were checked before."""
+    if request.plugin is None:
+        return request.model_copy(update={"targets": list(items)})
+    return request.model_copy(update={"plugin": request.plugin.model_copy(update={"params": list(items)})})
 
 
 def targets_of(request: JobCreationRequest) -> list[str]:
@@ -198,13 +298,17 @@ def _select_run_options(data: Mapping[str, Any]) -> dict[str, Any]:
     return {name: data[name] for name in RUN_OPTIONS if name in data}
 
 
-def decrypt_spec(keys: Keys, run_id: str, fields: Mapping[str, bytes]) -> RunSpec:
-    """Return the spec of a record's fields `spec`, `targets:0`, `targets:1`, ...
+def decrypt_spec(keys: Keys, run_id: str, fields: Mapping[str, bytes | None]) -> RunSpec:
+    """Return the spec of a record's fields `spec`, `targets:0`, `targets:1`, ..., `targets:0:inputs`, ...
+
+    Fields that the record does not have are None. Only the fields of inputs may be absent.
 
     Raises:
         EncryptionKeyError: If this process cannot decrypt them.
         ValueError: If they are not a request that can be sent.
     """
     key = keys.run(run_id)
-    options, *targets = (keys.decrypt(key, name, value) for name, value in fields.items())
-    return RunSpec.unpacked(options, targets)
+    plain = {name: keys.decrypt(key, name, value) for name, value in fields.items() if value is not None}
+    inputs = [value for name, value in plain.items() if name.endswith(":inputs")]
+    options, *targets = (value for name, value in plain.items() if not name.endswith(":inputs"))
+    return RunSpec.unpacked(options, targets, inputs)

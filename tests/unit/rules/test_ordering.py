@@ -7,7 +7,7 @@ import random
 import pytest
 
 from scrape_do_celery.models.urls import whatwg_form
-from scrape_do_celery.rules.ordering import decide_order
+from scrape_do_celery.rules.ordering import OwnUrls, decide_order
 from tests.support.url_writers import WRITERS
 
 A, B = "https://a.example/?q=men's", "https://b.example/"
@@ -59,3 +59,20 @@ def test_each_may_write_in_its_own_way(of_job, of_task):
     )
     assert proven
     assert [whatwg_form(shuffled[at]) for at in positions] == list(map(whatwg_form, targets))
+
+
+@pytest.mark.parametrize(
+    ("targets", "url", "is_of"),
+    [
+        ([A, B], A, True),
+        ([A, B], A2, True),
+        ([A, B], B, False),
+        ([A, B], "", False),
+        # Spellings that only the loose form makes equal, with and without another target of this form.
+        (["https://a.example/?b=1&a=2", B], "https://a.example/?a=2&b=1", True),
+        (["https://fa\u00df.example/", B], "https://fass.example/", True),
+        (["https://fa\u00df.example/", "https://fass.example/"], "https://fass.example/", False),
+    ],
+)
+def test_own_url_confirms_only_its_target(targets, url, is_of):
+    assert OwnUrls(targets).is_of(0, url) is is_of

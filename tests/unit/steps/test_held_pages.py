@@ -14,7 +14,7 @@ from scrape_do_celery.client.responses import parse_response
 from scrape_do_celery.errors import ScrapeDoError, StoreUnavailableError
 from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS
 from scrape_do_celery.runs import StepMessage
-from scrape_do_celery.runs.retry import without_page
+from scrape_do_celery.runs.retry import find_missing
 from scrape_do_celery.steps.fetch import fetch_part
 from scrape_do_celery.steps.poll import poll_part
 from scrape_do_celery.store import AsyncStore, PartId, PartState
@@ -86,11 +86,9 @@ def bought_again(step_harness):
 
     def targets():
         step_harness.run(RecordOutcome("r", step_harness.part().outcome, {}))
-        return without_page(
-            step_harness.app_context.store,
-            step_harness.read_run(),
-            step_harness.run(ReadSpec("r", 1)),
-        )
+        spec = step_harness.run(ReadSpec("r", 1))
+        missing = find_missing(step_harness.app_context.store, step_harness.read_run(), spec)
+        return [spec.request.targets[index] for index in missing]
 
     return targets
 

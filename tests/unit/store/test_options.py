@@ -65,7 +65,7 @@ def test_plugin_fields_are_those_of_the_model():
 
 def test_spec_has_the_run_options_with_their_types():
     spec = typing.get_type_hints(RunSpec)
-    assert [one.name for one in fields(RunSpec)] == ["request", *RUN_OPTIONS]
+    assert [one.name for one in fields(RunSpec)] == ["request", *RUN_OPTIONS, "inputs"]
     assert typing.get_type_hints(RunOptions) == {name: spec[name] for name in RUN_OPTIONS}
 
 

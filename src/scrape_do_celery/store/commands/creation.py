@@ -15,6 +15,7 @@ from scrape_do_celery.store.command import Command, Encoded
 from scrape_do_celery.store.commands.arguments import flatten_fields
 from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
 from scrape_do_celery.store.encryption import encryption_key_name
+from scrape_do_celery.store.inputs import inputs_field
 from scrape_do_celery.store.options import RunSpec, targets_of
 from scrape_do_celery.store.records import VERSION
 from scrape_do_celery.store.retention import MARK_TTL
@@ -140,6 +141,7 @@ class CreateRun(Command[Created]):
         spec = self.spec
         options, targets = spec.packed()
         private = {"spec": options, **{f"targets:{n}": field for n, field in enumerate(targets)}}
+        private |= {inputs_field(n): field for n, field in enumerate(spec.packed_inputs())}
         fields: dict[str, Value] = {"v": VERSION}
         fields |= {name: keys.encrypt(run_key, name, value) for name, value in private.items()}
         if keys.key_names:

@@ -16,6 +16,7 @@ from scrape_do_celery.store.command import Command, Encoded
 from scrape_do_celery.store.commands.arguments import flatten_fields
 from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
 from scrape_do_celery.store.commands.limits import LONGEST_PROBE, PROBE
+from scrape_do_celery.store.inputs import inputs_field
 from scrape_do_celery.store.options import RunSpec, decrypt_spec
 from scrape_do_celery.store.records import PartRecord
 
@@ -245,6 +246,25 @@ class ReadPartSpec(Command[RunSpec | None]):
 
     def _field_names(self) -> tuple[str, str]:
         return "spec", f"targets:{self.part_id.part}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPartInputs(Command[RunSpec | None]):
+    """Read the spec of a run with the targets and the inputs of one part; None if the part does not exist."""
+
+    part_id: PartId
+
+    def encode(self, keys: Keys) -> Encoded:
+        return Encoded(("HMGET", keys.run(self.part_id.run_id), *self._field_names()))
+
+    def decode(self, keys: Keys, reply: Any) -> RunSpec | None:
+        if None in reply[:2]:
+            return None
+        return decrypt_spec(keys, self.part_id.run_id, dict(zip(self._field_names(), reply, strict=True)))
+
+    def _field_names(self) -> tuple[str, str, str]:
+        part = self.part_id.part
+        return "spec", f"targets:{part}", inputs_field(part)
 
 
 @dataclass(frozen=True, slots=True)

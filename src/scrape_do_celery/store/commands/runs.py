@@ -14,6 +14,7 @@ from scrape_do_celery.store.command import Command, Encoded
 from scrape_do_celery.store.commands.arguments import flatten_fields
 from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
 from scrape_do_celery.store.encryption import encryption_key_name
+from scrape_do_celery.store.inputs import inputs_field
 from scrape_do_celery.store.keys import PartId
 from scrape_do_celery.store.options import RunSpec, decrypt_spec
 from scrape_do_celery.store.records import RunRecord
@@ -91,7 +92,7 @@ class ReadOutcome(Command[tuple[bool, str | None]]):
 
 @dataclass(frozen=True, slots=True)
 class ReadSpec(Command[RunSpec | None]):
-    """Read the spec of a run of `parts` parts, with all its targets; None if the run does not exist."""
+    """Read the spec of a run of `parts` parts, with all its targets and inputs; None if the run does not exist."""
 
     run_id: str
     parts: int
@@ -105,7 +106,8 @@ class ReadSpec(Command[RunSpec | None]):
         return decrypt_spec(keys, self.run_id, dict(zip(self._field_names(), reply, strict=True)))
 
     def _field_names(self) -> list[str]:
-        return ["spec", *(f"targets:{n}" for n in range(self.parts))]
+        parts = range(self.parts)
+        return ["spec", *(f"targets:{n}" for n in parts), *map(inputs_field, parts)]
 
 
 @dataclass(frozen=True, slots=True)
