@@ -167,7 +167,10 @@ def as_request(request: JobCreationRequest | None, fields: Mapping[str, Any]) ->
     """
     if (request is None) is (not fields):
         raise TypeError("pass either a JobCreationRequest or its fields, not both")
-    return JobCreationRequest(**fields) if request is None else request
+    if request is None:
+        return JobCreationRequest(**fields)
+    # Read the request of another library, such as scrape-do-python, by its fields.
+    return request if isinstance(request, JobCreationRequest) else JobCreationRequest.model_validate(request)
 
 
 def _read_token(api_key: str | SecretStr | None) -> SecretStr:

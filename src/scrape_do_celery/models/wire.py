@@ -186,6 +186,7 @@ class RequestModel(BaseModel):
     @classmethod
     def _check_request(cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
         with GatheredConcerns():
+            data = dump_foreign(data)
             model = handler(cls._read_fields(data) if isinstance(data, dict) else data)
             if faults := list(model.find_faults()):
                 raise ValueError("; ".join(faults))
@@ -245,6 +246,13 @@ class RequestModel(BaseModel):
     def __json__(self) -> dict[str, Any]:
         """Return the form for Celery's JSON, so that signatures in a canvas take models as well as dicts."""
         return self.to_record()
+
+
+def dump_foreign(data: Any) -> Any:
+    """Return the fields of another library's pydantic model, under the API's names. Return other values unchanged."""
+    if not isinstance(data, BaseModel) or isinstance(data, RequestModel):
+        return data
+    return data.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 class OpenRequestModel(RequestModel):

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.models.concerns import GatheredConcerns
 from scrape_do_celery.models.sendable import as_list
@@ -38,9 +40,7 @@ def read_specs(requests: Any, keywords: Sequence[str], options: EnqueueOptions) 
     Raises:
         ValueError: a request is wrong, or `requests` is one request or has no order.
     """
-    if isinstance(requests, JobCreationRequest | str | bytes | Mapping | AbstractSet) or not isinstance(
-        requests, Iterable
-    ):
+    if isinstance(requests, BaseModel | str | bytes | Mapping | AbstractSet) or not isinstance(requests, Iterable):
         raise ValueError(f"requests must be a list of requests, not {type(requests).__name__}")  # noqa: TRY004
     JobCreationRequest.refuse_unknown(options, (*RUN_OPTIONS, *keywords))
     specs: list[RunSpec] = []

@@ -12,6 +12,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self, Unpack, cast
 
+from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from scrape_do_celery.models import MAX_TARGETS_PER_JOB, JobCreationRequest, RequestFields
@@ -107,13 +108,15 @@ class RunSpec:
         JobCreationRequest.refuse_unknown(options, (*RUN_OPTIONS, *keywords))
         fields: dict[str, Any] = dict(options)
         run_options = {name: fields.pop(name) for name in RUN_OPTIONS if name in fields}
-        if isinstance(targets, JobCreationRequest):
+        if isinstance(targets, BaseModel):
             if fields:
                 raise ValueError(
                     f"{', '.join(sorted(fields))}: set these fields in the JobCreationRequest, not as arguments"
                 )
-            # The request is checked again: a copy of a model may have fields that were never checked.
-            return cls(JobCreationRequest.model_validate(targets, context=SAID), **run_options)
+            # The request is checked again: a copy of a model may have fields that were never checked. The object of
+            # another library was not checked by these rules.
+            context = SAID if isinstance(targets, JobCreationRequest) else None
+            return cls(JobCreationRequest.model_validate(targets, context=context), **run_options)
         if targets is not None:
             fields["targets"] = targets
         return cls.from_fields(fields, run_options)

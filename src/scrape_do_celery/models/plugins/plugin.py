@@ -12,7 +12,6 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 
 from scrape_do_celery.models.concerns import note_concerns
@@ -25,7 +24,7 @@ from scrape_do_celery.models.sendable import (
     is_said,
     join_faults,
 )
-from scrape_do_celery.models.wire import RequestModel
+from scrape_do_celery.models.wire import RequestModel, dump_foreign
 from scrape_do_celery.name_hints import suggest_name
 
 from .fields import NOTES
@@ -53,14 +52,6 @@ class Plugin(RequestModel):
 
     def __init__(self, key: str, params: ParamSets[PluginParams]) -> None:
         super().__init__(key=key, params=params)  # type: ignore[call-arg]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_object(cls, data: Any) -> Any:
-        """Read the plugin object of another library by its shape: a key, and objects that dump themselves."""
-        if isinstance(data, Mapping | Plugin) or not (hasattr(data, "key") and hasattr(data, "params")):
-            return data
-        return {"key": data.key, "params": data.params}
 
     @field_validator("params", mode="before")
     @classmethod
@@ -181,9 +172,7 @@ def _plain_set(one: Any) -> Any:
     """Return a parameter set as a dict: the set of another library dumps itself under the API's names."""
     if isinstance(one, PluginParams):
         return one.to_wire()
-    if callable(dump := getattr(one, "model_dump", None)):
-        return dump(mode="json", by_alias=True, exclude_none=True)
-    return dict(one) if isinstance(one, Mapping) else one
+    return dict(one) if isinstance(one, Mapping) else dump_foreign(one)
 
 
 def _describe_faults(error: ValidationError, path: str) -> list[str]:
