@@ -8,6 +8,7 @@ import time
 import uuid
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from scrape_do_celery import embedded
@@ -23,6 +24,10 @@ from scrape_do_celery.runs import store_guard
 # Every store of these tests is their own. Tests of the guard run in processes of their own, where nothing is replaced.
 store_guard.find_test_runner = lambda: ""
 
+
+# On a loaded machine, any example may take longer than the 200 ms that Hypothesis allows.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 #: A server for ASGI, and a framework for it, as in docs/how-to/async.md.
 ASYNC_SERVERS = ("uvicorn", "fastapi")

@@ -61,9 +61,9 @@ def find_refusals(store: Store) -> Iterator[TokenRefusal]:
         RedisError: the store did not answer, or its user has no right to search.
     """
     start = store.keys.breaker("")
-    for key in store.call_server(lambda client: list(client.scan_iter(f"{start}*"))):
-        if refusal := read_refusal(store, key.decode().removeprefix(start)):
-            yield refusal
+    keys = store.call_server(lambda client: list(client.scan_iter(f"{start}*")))
+    # A refusal may end after the search.
+    yield from filter(None, (read_refusal(store, key.decode().removeprefix(start)) for key in keys))
 
 
 def _read_hash(client: Any, *, key: str) -> dict[bytes, bytes]:
