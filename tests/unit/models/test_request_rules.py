@@ -117,7 +117,13 @@ RULES = [
         {"targets": None, "plugin": {"key": "amazon/pdp", "params": [PARAMS]}, "geo_code": "us"},
     ),
     Rule("one screenshot", render(screenshot=True, full_screenshot=True, return_json=True)),
+    Rule("an element or a page", render(full_screenshot=True, particular_screenshot="#a", return_json=True)),
     Rule("screenshot and block_resources", render(screenshot=True, return_json=True, block_resources=True)),
+    Rule("full_screenshot and block_resources", render(full_screenshot=True, return_json=True, block_resources=True)),
+    Rule(
+        "particular_screenshot and block_resources",
+        render(particular_screenshot="#a", return_json=True, block_resources=True),
+    ),
     Rule(
         "actions and block_resources",
         render(play_with_browser=[{"Action": "Wait", "Timeout": 5}], block_resources=True),
@@ -126,6 +132,8 @@ RULES = [
         "the peer's text says it, and its code does not",
     ),
     Rule("screenshot needs return_json", render(screenshot=True)),
+    Rule("full_screenshot needs return_json", render(full_screenshot=True)),
+    Rule("particular_screenshot needs return_json", render(particular_screenshot="#a")),
     Rule("show_frames needs return_json", render(show_frames=True)),
     Rule("show_websocket_requests needs return_json", render(show_websocket_requests=True)),
     Rule(
