@@ -175,7 +175,7 @@ def test_tasks_beyond_the_targets_are_left_out_of_no_result(store):
 
 
 def test_plugin_is_deduped_in_the_order_of_its_job(store):
-    plugin = {"key": "k", "params": [{"q": "x"}, {"q": "y"}, {"q": "x"}]}
+    plugin = {"key": "google/search", "params": [{"q": "x"}, {"q": "y"}, {"q": "x"}]}
     store.run(CreateRun("r", RunSpec.from_arguments(plugin=plugin, dedupe=True)))
     fetch_part(store, 0, [("", "success"), ("", "success")])
     assert [task.task_id for task in read_both(store, is_proven=False)] == ["t0", "t1", "t0"]

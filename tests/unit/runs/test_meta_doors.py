@@ -162,7 +162,7 @@ def test_schedule_carries_objects(step_harness):
 
 
 def test_schedule_of_equal_parameter_sets_keeps_them(step_harness):
-    plugin = {"key": "k", "params": [{"q": "x"}, {"q": "x"}]}
+    plugin = {"key": "google/search", "params": [{"q": "x"}, {"q": "x"}]}
     request = scheduled_run("prices", 60, plugin=plugin, dedupe=True)["kwargs"]["request"]
     assert [one for name, one in request["plugin"].items() if name.lower() == "params"] == [plugin["params"]]
     run_id = start_scheduled_run(step_harness.app_context, ScheduleTick("prices", "1", "skip"), request)

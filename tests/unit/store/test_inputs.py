@@ -19,7 +19,7 @@ from scrape_do_celery.store.encryption import ENCRYPTED_PREFIX, Encryptor
 from scrape_do_celery.store.inputs import RunInputs
 
 A, B, C = (f"https://{name}.example/" for name in "abc")
-PARAMS = [{"q": "x", "n": 1}, {"n": 1, "q": "x"}, {"q": "x", "n": 1.0}]
+PARAMS = [{"q": "x", "start": 1}, {"start": 1, "q": "x"}, {"q": "x", "start": 2}]
 
 
 def make(*targets, **options):
