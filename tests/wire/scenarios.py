@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -12,7 +13,7 @@ from scrape_do_celery.runs import AppContext, enqueue
 from scrape_do_celery.store import CANCEL
 from tests.wire.environment import TOKEN
 from tests.wire.messages import ApiRequest, MutableResponse
-from tests.wire.server import Account, page_of
+from tests.wire.server import Account, name_set, page_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.models import TaskDetails
     from tests.wire.environment import LabEnvironment, RunEnvironment
 
+SETS = [{"q": f"coffee {n}", "gl": "us"} for n in range(1, 4)]
 TARGETS = ["https://shop.example/p/1", "https://shop.example/p/2?q=a%20b", "https://shop.example/p/3"]
 HOUR = 3600.0
 #: Virtual seconds, and steps, after which a run counts as endless.
@@ -81,6 +83,8 @@ class Scenario:
     full_list: bool = False
     #: each target has its page's name as `meta`
     meta: bool = False
+    #: the run is of a plugin, with the sets `SETS` in place of targets
+    plugin: bool = False
 
 
 SCENARIOS = {
@@ -92,6 +96,7 @@ SCENARIOS = {
         Scenario("lost, full list", seconds=300.0, lost=True, full_list=True, meta=True),
         Scenario("cancel", seconds=240.0, cancel_at=100.0),
         Scenario("refused", seconds=12.0, refused=(4.0, 200.0), meta=True),
+        Scenario("plugin", plugin=True),
     )
 }
 
@@ -107,7 +112,7 @@ def run_scenario(
     **settings: Any,
 ) -> ObservedRun:
     """Play a run to its end, or to the bound."""
-    targets = targets or TARGETS
+    targets = targets or (list(map(name_set, SETS)) if scenario.plugin else TARGETS)
     with environment.prepare_run(by_list=scenario.by_list, **settings) as one:
         account = account or Account(environment.now)
         account.seconds, account.full_list = scenario.seconds, scenario.full_list
@@ -142,8 +147,7 @@ def run_scenario(
 def _run_to_end(
     environment: LabEnvironment, one: RunEnvironment, scenario: Scenario, observed: ObservedRun, began: float
 ) -> None:
-    inputs = [Target(url, page_of(url)) if scenario.meta else url for url in observed.targets]
-    handle = _enqueue(one, inputs)
+    handle = _enqueue(one, scenario, observed.targets)
     store, canceled, idle = one.app_context.store, scenario.cancel_at is None, 0
     while True:
         _run_steps(environment, one, observed)
@@ -171,9 +175,11 @@ def _run_to_end(
     _read_result(environment, handle, observed)
 
 
-def _enqueue(one: RunEnvironment, inputs: list[str | Target]) -> Any:
+def _enqueue(one: RunEnvironment, scenario: Scenario, targets: list[str]) -> Any:
     with patch.object(AppContext, "for_app", lambda *_, **__: one.app_context):
-        return enqueue(inputs)
+        if scenario.plugin:
+            return enqueue(plugin={"key": "google/search", "params": [json.loads(each) for each in targets]})
+        return enqueue([Target(url, page_of(url)) if scenario.meta else url for url in targets])
 
 
 def _run_steps(environment: LabEnvironment, one: RunEnvironment, observed: ObservedRun) -> None:

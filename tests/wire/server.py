@@ -36,6 +36,8 @@ class Job:
     created: float
     seconds: float
     stopped: float | None = None
+    #: whether the tasks show the URLs of their targets; those of a plugin show none
+    shows_urls: bool = True
 
     def target_of(self, task_id: str) -> str:
         """Return the target of a task."""
@@ -148,17 +150,17 @@ class Account:
         return 200, self._task(job, request.task_id)
 
     def _create(self, wanted: dict[str, Any]) -> tuple[int, Any]:
-        job = self.create_job(wanted["Targets"])
-        self.sold[tuple(sorted(wanted["Targets"]))] += 1
+        plugin = wanted.get("Plugin")
+        targets = wanted["Targets"] if plugin is None else list(map(name_set, plugin["Params"]))
+        job = self.create_job(targets)
+        job.shows_urls = plugin is None
+        self.sold[tuple(sorted(targets))] += 1
         return 201, {"JobID": job.job_id, "TaskIDs": list(job.task_ids), "Message": "accepted"}
 
     def _job(self, job: Job) -> dict[str, Any]:
         now = self.now()
         status = job.status(now)
-        tasks = [
-            {"TaskID": i, "URL": self.write_url(job.target_of(i)), "Status": job.task_status(i, now)}
-            for i in job.task_ids
-        ]
+        tasks = [{"TaskID": i, "URL": self._write_url(job, i), "Status": job.task_status(i, now)} for i in job.task_ids]
         return {
             "JobID": job.job_id,
             "TaskIDs": list(job.task_ids),
@@ -177,7 +179,7 @@ class Account:
         return {
             "TaskID": task_id,
             "JobID": job.job_id,
-            "URL": self.write_url(job.target_of(task_id)),
+            "URL": self._write_url(job, task_id),
             "Status": status,
             "StartTime": _format_time(job.created),
             "EndTime": _format_time(job.ends) if done else None,
@@ -195,6 +197,9 @@ class Account:
             "TraceID": "tr-1",
         }
 
+    def _write_url(self, job: Job, task_id: str) -> str:
+        return self.write_url(job.target_of(task_id)) if job.shows_urls else ""
+
     def _list(self, query: dict[str, str]) -> dict[str, Any]:
         now, size, page = self.now(), int(query.get("page_size", 10)), int(query.get("page", 1))
         jobs = sorted(self.jobs.values(), key=lambda job: job.created, reverse=query.get("sort") != "start_time_asc")
@@ -207,6 +212,11 @@ class Account:
             shown = [{name: job[name] for name in trimmed} for job in shown]
         pages = math.ceil(len(jobs) / size)
         return {"Jobs": shown, "TotalCount": len(jobs), "PageSize": size, "PageNumber": page, "TotalPages": pages}
+
+
+def name_set(params: dict[str, Any]) -> str:
+    """Return the name of a plugin's parameter set, which stands for a target."""
+    return json.dumps(params, sort_keys=True)
 
 
 def page_of(target: str) -> str:

@@ -94,6 +94,13 @@ def test_a_job_is_recognised_whoever_writes_its_urls(environment, writer, scenar
     _ended_well(run_scenario(environment, SCENARIOS[scenario], targets=list(WRITTEN), account=account))
 
 
+def test_a_plugin_s_lost_purchase_ends_in_doubt_and_is_not_made_again(environment):
+    """The tasks of a plugin show no parameters, so a job of the account may be this one or another."""
+    observed = run_scenario(environment, Scenario("lost plugin", seconds=300.0, lost=True, plugin=True))
+    assert (observed.state, observed.bought) == ("in_doubt", 1), observed.error
+    assert "SubmitInDoubtError" in observed.error
+
+
 def test_a_task_that_shouts_its_success_is_no_failed_one(environment):
     def shout(response):
         if response.request.kind == "task":

@@ -34,7 +34,11 @@ def test_without_a_mutation_every_scenario_ends_well(environment, name):
     assert not observed.escaped_errors
     assert not observed.token_leaks
     assert observed.state == ("canceled" if name == "cancel" else "succeeded")
-    assert name == "cancel" or (observed.in_order and observed.verified)
+    if name == "plugin":
+        assert not observed.verified, "no answer shows the parameters of a task"
+    elif name != "cancel":
+        assert observed.in_order
+        assert observed.verified
     metas = [page_of(target) for target in TARGETS] if SCENARIOS[name].meta else [None] * len(TARGETS)
     assert name == "cancel" or [task.meta for task in observed.tasks] == metas
 
