@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from scrape_do_celery.steps.unsent import end_stopped_unsent_part, end_unsent_pa
 from scrape_do_celery.steps.waiting_parts import warn_missing_key, warn_other_account, warn_refused_value
 from scrape_do_celery.store import Claim, PartId, PartState, RunState
 from scrape_do_celery.store.commands import limits
+from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
 from scrape_do_celery.store.commands.parts import ClaimPart, NeedsAccount, NeedsKey, PoisonedPart, PoisonPolicy, Suspect
 from scrape_do_celery.store.encryption import missing_key_error
 
@@ -122,6 +124,9 @@ async def _claim_part(
             poison=PoisonPolicy(settings.poison_after, settings.stop_on_failure),
             isolated=isolated,
             outlived=context.isolation.outlived(str(part_id)),
+            # Each consumer asks the broker in a rhythm of its own. With an equal wait, the same worker, which cannot
+            # serve the part, might get each message.
+            redispatch_after=REDISPATCH_MIN * random.uniform(0.6, 1.4),
         )
     )
 

@@ -87,7 +87,8 @@ class ClaimPart(Command[Claim | PoisonedPart | NeedsAccount | NeedsKey | Suspect
 
     A part that was claimed too often without progress is ended instead, by the policy `poison`. `isolated` tells that
     this process works on nothing else. `outlived` is the token of an earlier claim whose step failed while its process
-    lived. An open breaker holds runs back for `auth_grace` seconds.
+    lived. An open breaker holds runs back for `auth_grace` seconds. A part that needs another worker gets its next step
+    message after `redispatch_after` seconds.
     """
 
     part_id: PartId
@@ -100,6 +101,7 @@ class ClaimPart(Command[Claim | PoisonedPart | NeedsAccount | NeedsKey | Suspect
     poison: PoisonPolicy | None = None
     isolated: bool = False
     outlived: str = ""
+    redispatch_after: float = REDISPATCH_MIN
     script = "claim_part"
 
     def encode(self, keys: Keys) -> Encoded:
@@ -109,7 +111,7 @@ class ClaimPart(Command[Claim | PoisonedPart | NeedsAccount | NeedsKey | Suspect
                 *(str(part_id), part_id.part, self.token, self.seconds, f" {' '.join(self.states)} "),
                 *(self.account, self.auth_grace, PROBE, LONGEST_PROBE),
                 *(("", "", "") if poison is None else _encode_policy(poison, part_id, keys)),
-                *(keys.prefix, REDISPATCH_MIN, RETENTION, " ".join(keys.key_names)),
+                *(keys.prefix, self.redispatch_after, RETENTION, " ".join(keys.key_names)),
                 *("1" if self.isolated else "", self.outlived),
             ),
             [

@@ -62,9 +62,9 @@ if part.token ~= token then
   local missing = missing_key(run_key, key_names)
   if missing then
     -- The step could read nothing of the part, and would encrypt its writes with a key that other steps lack.
-    -- The first step message is given back for steps that may have the key. If no step has it, step messages
+    -- The first step messages are given back for steps that may have the key. If no step has it, messages
     -- grow rarer.
-    if tonumber(redis.call('HGET', part_key, 'dispatches') or 0) <= 1 then redispatch_soon() end
+    if tonumber(redis.call('HGET', part_key, 'dispatches') or 0) <= 8 then redispatch_soon() end
     return {'needs_key', missing}
   end
   verdict = ''
