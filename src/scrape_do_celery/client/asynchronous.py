@@ -47,7 +47,7 @@ class AsyncScrapeDoAsyncAPIClient(AsyncioDriver):
 
     Args:
         api_key: the Scrape.do token. None takes `SCRAPE_DO_API_KEY`.
-        base_url: the root of the Async API, or of a sandbox.
+        base_url: the root of the Async API, or of a sandbox. None takes `SCRAPE_DO_API_URL`, else that of Scrape.do.
         timeout: deadline of one HTTP request up to its last byte, in seconds, above 0 and up to 3,600.
         max_retries: resends of a failed request, from 0 to 100. A purchase in doubt is never sent again.
         strategy: the time between two polls of a job, such as a `PollingStrategy`.

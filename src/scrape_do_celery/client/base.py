@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 TOKEN_VARIABLE: Final = "SCRAPE_DO_API_KEY"  # noqa: S105 (the name of a variable)
 BASE_URL: Final = "https://q.scrape.do"
+URL_VARIABLE: Final = "SCRAPE_DO_API_URL"
 MAX_CONCURRENCY: Final = 10
 MAX_TIMEOUT: Final = 3600.0
 KEEPALIVE: Final = 2.0
@@ -47,7 +48,7 @@ class BaseClient:
         self,
         api_key: str | SecretStr | None,
         *,
-        base_url: str,
+        base_url: str | None,
         timeout: float,
         max_retries: int,
         strategy: Poller | None,
@@ -181,10 +182,13 @@ def _read_token(api_key: str | SecretStr | None) -> SecretStr:
     return SecretStr(token)
 
 
-def _base_url(text: str) -> str:
+def _base_url(given: str | None) -> str:
+    # A client that ignored the variable would buy real pages where a sandbox is meant.
+    text = (os.environ.get(URL_VARIABLE) or BASE_URL) if given is None else given
     url = httpx.URL(text)
     if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query or url.fragment:
-        raise ValueError("base_url must be http or https, with a host, without user, query or fragment")
+        name = URL_VARIABLE if given is None else "base_url"
+        raise ValueError(f"{name} must be http or https, with a host, without user, query or fragment")
     warn_exposed(text)
     return text
 

@@ -16,7 +16,7 @@ import httpx
 from tenacity import AsyncRetrying, Retrying
 
 from scrape_do_celery.client.attempt import NO_TRACE, precedes_first_byte
-from scrape_do_celery.client.base import BASE_URL, BaseClient, check_timeout
+from scrape_do_celery.client.base import BaseClient, check_timeout
 from scrape_do_celery.client.bodies import MAX_PAGE_BYTES
 from scrape_do_celery.client.routes import OWN_TRANSPORT, read_route
 from scrape_do_celery.client.transports import DeadlineTransport, SubmitTransport
@@ -43,7 +43,7 @@ class BlockingDriver(BaseClient):
         self,
         api_key: str | SecretStr | None = None,
         *,
-        base_url: str = BASE_URL,
+        base_url: str | None = None,
         timeout: float = 60.0,
         max_retries: int = 3,
         strategy: Poller | None = None,
@@ -144,7 +144,7 @@ class AsyncioDriver(BaseClient):
         self,
         api_key: str | SecretStr | None = None,
         *,
-        base_url: str = BASE_URL,
+        base_url: str | None = None,
         timeout: float = 60.0,
         max_retries: int = 3,
         strategy: Poller | None = None,

@@ -76,3 +76,16 @@ def test_the_token_of_the_environment(world, monkeypatch):
         with ScrapeDoAsyncAPIClient(given, transport=httpx.MockTransport(answer)) as client:
             client.get_user_info()
     assert seen == ["from-env", "given"]
+
+
+@pytest.mark.parametrize("kind", [ScrapeDoAsyncAPIClient, AsyncScrapeDoAsyncAPIClient])
+def test_client_buys_where_the_variable_says(monkeypatch, kind):
+    """A user who has named a sandbox must not buy at Scrape.do."""
+    monkeypatch.setenv("SCRAPE_DO_API_URL", "http://127.0.0.1:8787")
+    assert repr(kind("t")) == f"{kind.__name__}(base_url='http://127.0.0.1:8787')"
+    assert "https://other.example" in repr(kind("t", base_url="https://other.example"))
+    monkeypatch.setenv("SCRAPE_DO_API_URL", "ftp://127.0.0.1")
+    with pytest.raises(ValueError, match="SCRAPE_DO_API_URL must be http or https"):
+        kind("t")
+    monkeypatch.delenv("SCRAPE_DO_API_URL")
+    assert "https://q.scrape.do" in repr(kind("t"))
