@@ -16,6 +16,7 @@ from scrape_do_celery.client.bodies import ERROR_BYTES, BodyIntake
 from scrape_do_celery.config.variables import warn_exposed
 from scrape_do_celery.log_fields import get_logger
 from scrape_do_celery.models import JobCreationRequest, collect_defaults
+from scrape_do_celery.models.sendable import SAID
 from scrape_do_celery.rules.polling import PollingStrategy
 
 if TYPE_CHECKING:
@@ -170,8 +171,9 @@ def as_request(request: JobCreationRequest | None, fields: Mapping[str, Any]) ->
         raise TypeError("pass either a JobCreationRequest or its fields, not both")
     if request is None:
         return JobCreationRequest(**fields)
-    # Read the request of another library, such as scrape-do-python, by its fields.
-    return request if isinstance(request, JobCreationRequest) else JobCreationRequest.model_validate(request)
+    # A copy of a model may have fields that were never checked. The request of another library, such as
+    # scrape-do-python, is read by its fields.
+    return JobCreationRequest.model_validate(request, context=SAID if isinstance(request, JobCreationRequest) else None)
 
 
 def _read_token(api_key: str | SecretStr | None) -> SecretStr:

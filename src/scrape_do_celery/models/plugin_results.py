@@ -25,6 +25,7 @@ __all__ = [
     "RelatedSearch",
     "SearchLink",
     "SearchSitelinks",
+    "SiteLink",
 ]
 
 #: Keys of plugins that answer with the HTML of the page.
@@ -48,8 +49,8 @@ class PluginPart(AnswerModel):
     model_config = ConfigDict(alias_generator=None, extra="allow")
 
 
-class SearchLink(PluginPart):
-    """A result, an advertisement, a story or a sitelink."""
+class SiteLink(PluginPart):
+    """A link of a page of results."""
 
     #: its position on the page, from 1; 0 if the answer has none
     position: Number = 0
@@ -59,8 +60,6 @@ class SearchLink(PluginPart):
     link: Word = ""
     #: the URL of an advertisement
     url: Word = ""
-    #: the links below a result
-    sitelinks: Annotated[SearchSitelinks | None, FieldRepair(_refuse_part)] = None
 
     @property
     def target(self) -> str:
@@ -72,7 +71,15 @@ class SearchSitelinks(PluginPart):
     """The links below a result."""
 
     #: links with a text of their own
-    expanded: Annotated[list[SearchLink], list_repair(SearchLink.model_validate)] = Field(default_factory=list)
+    expanded: Annotated[list[SiteLink], list_repair(SiteLink.model_validate)] = Field(default_factory=list)
+
+
+class SearchLink(SiteLink):
+    """A result, an advertisement or a story."""
+
+    # A link below a link has no such field: the time of tolerant reading doubles with each level.
+    #: the links below a result
+    sitelinks: Annotated[SearchSitelinks | None, FieldRepair(_refuse_part)] = None
 
 
 class RelatedQuestion(PluginPart):

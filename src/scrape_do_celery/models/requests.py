@@ -103,6 +103,8 @@ class JobCreationRequest(OpenRequestModel):
 
     @classmethod
     def _hint_at_field(cls, key: str, known: Mapping[str, str]) -> str:
+        if key == "meta":
+            return "; give it to its target: Target(url, meta=...)"
         is_for_render = key == "actions" or key in RenderOptions.model_fields
         return "; put this field into render" if is_for_render else super()._hint_at_field(key, known)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NotRequired, TypeAlias, TypedDict
 
 from scrape_do_celery.name_hints import suggest_name
-from scrape_do_celery.outside_text import REDACTED
+from scrape_do_celery.outside_text import REDACTED, redact_text
 
 from .sendable import join_faults, why_no_json
 
@@ -41,7 +41,8 @@ class Target:
             object.__setattr__(self, "meta", json.loads(text))
 
     def __repr__(self) -> str:
-        return f"Target({self.url!r}{'' if self.meta is None else f', meta={REDACTED}'})"
+        url = redact_text(self.url) if isinstance(self.url, str) else self.url
+        return f"Target({url!r}{'' if self.meta is None else f', meta={REDACTED}'})"
 
     def __json__(self) -> Any:
         """Return the object that stands for the target in JSON. Celery's serializer calls this method."""

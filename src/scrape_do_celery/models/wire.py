@@ -279,9 +279,9 @@ class OpenRequestModel(RequestModel):
 
     @classmethod
     def _extra_faults(cls, extra: Mapping[str, Any]) -> Iterator[str]:
-        known = {spelt.lower(): name for name in cls.model_fields for spelt in (name, wire_name(name))}
+        known = {one.casefold(): name for name, field in cls.model_fields.items() for one in (name, str(field.alias))}
         for key, value in extra.items():
-            if (name := known.get(key.lower())) is not None:
+            if (name := known.get(key.casefold())) is not None:
                 yield f"extra is for fields that this package does not know: set {name}=... instead of {key!r}"
             elif value is None:
                 yield f"extra[{key!r}] is None, which is never sent; leave it out"

@@ -34,8 +34,9 @@ def read_echo(page: bytes | None) -> dict[str, str] | None:
 def prove_answered(sets: Sequence[Mapping[str, Any]], echoes: Iterable[dict[str, str] | None]) -> set[int] | None:
     """Return the indexes of the sets that have an answer; None if the echoes of the answers do not prove them.
 
-    An answer belongs to a set if it repeats at least one of its parameters, and none with another value. Each answer
-    must belong to one set, or to equal sets, and no set may get more answers than it asked for.
+    An answer belongs to a set if it repeats at least one of its parameters, and contradicts each other set: it repeats
+    one of that set's parameters with another value. A set that only lacks the parameters may still be the right one,
+    because a server may repeat its defaults. No set may get more answers than it asked for.
     """
     equal_sets: dict[str, list[int]] = defaultdict(list)
     for index, one in enumerate(sets):
@@ -44,7 +45,7 @@ def prove_answered(sets: Sequence[Mapping[str, Any]], echoes: Iterable[dict[str,
     holders = _index_values(sets, first_sets)
     answers: Counter[int] = Counter()
     for echo in echoes:
-        matches = _find_matches(holders, echo or {})
+        matches = _find_matches(holders, first_sets, echo or {})
         if len(matches) != 1:
             return None
         answers.update(matches)
@@ -63,7 +64,13 @@ def _index_values(sets: Sequence[Mapping[str, Any]], indexes: list[int]) -> dict
     return found
 
 
-def _find_matches(holders: Mapping[str, Mapping[str, set[int]]], echo: Mapping[str, str]) -> set[int]:
+def is_contrary(one: Mapping[str, Any], echo: Mapping[str, str]) -> bool:
+    """Return whether an answer repeats a parameter of a set with another value."""
+    return any(_loose_form(value) != echo.get(name, _loose_form(value)) for name, value in one.items())
+
+
+def _find_matches(holders: Mapping[str, Mapping[str, set[int]]], sets: list[int], echo: Mapping[str, str]) -> set[int]:
+    """Return the only set that may have the answer; an empty set if there are more, or if nothing speaks for it."""
     alike: set[int] = set()
     unlike: set[int] = set()
     for name, value in echo.items():
@@ -72,7 +79,8 @@ def _find_matches(holders: Mapping[str, Mapping[str, set[int]]], echo: Mapping[s
                 alike |= indexes
             else:
                 unlike |= indexes
-    return alike - unlike
+    possible = set(sets) - unlike
+    return possible if len(possible) == 1 and possible <= alike else set()
 
 
 def _loose_form(value: Any) -> str:

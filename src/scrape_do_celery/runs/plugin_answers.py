@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery.rules.echoes import prove_answered, read_echo
+from scrape_do_celery.rules.echoes import is_contrary, prove_answered, read_echo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ def answered_indexes(
     """Return the indexes of the parameter sets of a part that have an answer; None if nothing proves them.
 
     All or none are proven without any order. Otherwise the answers themselves must show their sets, unless the caller
-    trusts the order of the job.
+    trusts the order of the job and no answer contradicts that order.
 
     Raises:
         ResultExpiredError: tasks were stored, and have expired.
@@ -35,7 +35,8 @@ def answered_indexes(
     if len(echoes) in {0, len(sets)}:
         return set(echoes)
     proven = prove_answered(sets, echoes.values())
-    return set(echoes) if proven is None and trust_order else proven
+    is_disproved = any(is_contrary(sets[position], echo or {}) for position, echo in echoes.items())
+    return set(echoes) if proven is None and trust_order and not is_disproved else proven
 
 
 def _read_task_echo(task: TaskDetails) -> dict[str, str] | None:

@@ -9,6 +9,7 @@ from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.rules.outcomes import may_have_bought
 from scrape_do_celery.runs import results
 from scrape_do_celery.runs.context import AppContext
+from scrape_do_celery.runs.idempotency import check_run_id
 from scrape_do_celery.runs.plugin_answers import answered_indexes
 from scrape_do_celery.runs.start_calls import start_run
 from scrape_do_celery.store.commands.runs import ReadRun, ReadSpec
@@ -46,6 +47,7 @@ def retry_failed(run_id: str, *, trust_order: bool = False, settings: Settings |
         RunNotFoundError: the store has no record of the run (any more).
         ResultExpiredError: the pages of the run have expired.
     """
+    check_run_id(run_id)
     app_context = AppContext.for_app(settings=settings)
     store = app_context.store
     record = store.run(ReadRun(run_id))

@@ -73,11 +73,11 @@ class RunSpec:
 
     def __post_init__(self) -> None:
         # Equal values of other types are the same request: 60 and 60.0, False and 0.
-        object.__setattr__(self, "raise_on_task_failure", bool(self.raise_on_task_failure))
-        object.__setattr__(self, "dedupe", bool(self.dedupe))
+        for name in ("raise_on_task_failure", "dedupe"):
+            object.__setattr__(self, name, _check_flag(name, getattr(self, name)))
         if self.dedupe:
             self._dedupe_inputs()
-        early = self.request.size >= EARLY_FROM if self.early is None else bool(self.early)
+        early = self.request.size >= EARLY_FROM if self.early is None else _check_flag("early", self.early)
         object.__setattr__(self, "early", early)
         if self.max_wait is None:
             return
@@ -185,18 +185,13 @@ class RunSpec:
         return {"targets": [url if one is None else {"url": url, "meta": json.loads(one)} for url, one in pairs]}
 
     def select_targets(self, indexes: Sequence[int]) -> Self:
-        """Return the spec of another run with the same options, for the inputs of some targets of the request.
-
-        Raises:
-            ValueError: a target is refused (pydantic's `ValidationError`).
-        """
+        """Return the spec of another run with the same options, for the inputs of some targets of the request."""
         items, inputs = inputs_of(self.request), None
         if self.inputs is not None:
             indexes, metas = self.inputs.select(indexes, len(items))
             inputs = None if metas is None else RunInputs(metas=metas)
-        chosen = [items[index] for index in indexes]
-        plugin = self.request.plugin
-        request = self.request.with_targets(chosen) if plugin is None else _with_items(self.request, chosen)
+        # The record of an older version may hold what is refused now. The targets were checked when they came.
+        request = _with_items(self.request, [items[index] for index in indexes])
         return type(self)(request, inputs=inputs, **self.run_options)
 
     def parts(self) -> list[JobCreationRequest]:
@@ -233,6 +228,12 @@ class RunSpec:
         request = JobCreationRequest.model_validate(_with_inputs(data["request"], inputs), context=KEPT)
         options = {"early": False, **_select_run_options(data), "dedupe": found is not None and found.is_deduped}
         return cls(request, inputs=found, **options)
+
+
+def _check_flag(name: str, value: Any) -> bool:
+    if value not in (True, False):
+        raise ValueError(f"{name} must be True or False, not {type(value).__name__}; a text such as 'no' is no flag")
+    return bool(value)
 
 
 def _check_seconds(value: Any) -> float:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from scrape_do_celery import Click, Fill, JobCreationRequest, PluginRequest, Render
+from scrape_do_celery import Click, Fill, JobCreationRequest, PluginRequest, Render, ScreenShot
 from scrape_do_celery.models.sendable import KEPT
 from scrape_do_celery.redaction import call_summary, redact_texts
 from scrape_do_celery.runs.schedules import scheduled_run
@@ -59,6 +59,14 @@ def test_a_record_gives_the_same_request(own, of_render, of_action):
     assert JobCreationRequest.model_validate(one.to_record()) == one
     assert {**one.to_wire(), **own} == one.to_wire()
     assert {**one.to_wire()["Render"], **of_render} == one.to_wire()["Render"]
+
+
+@pytest.mark.parametrize("name", ["fullScreenShot", "particularScreenShot", "Action"])
+def test_a_new_field_replaces_no_checked_one(name):
+    with pytest.raises(ValidationError, match="extra is for fields that this package does not know"):
+        ScreenShot(full=True, extra={name: False})
+    with pytest.raises(ValidationError, match="extra is for fields that this package does not know"):
+        request({"Target\u017f": []})
 
 
 def test_no_new_fields_are_no_field():

@@ -38,6 +38,7 @@ def test_targets_compare_and_travel():
 def test_texts_show_only_that_there_is_meta():
     assert repr(Target(URL, {"sku": "secret"})) == f"Target('{URL}', meta=***)"
     assert repr(Target(URL)) == f"Target('{URL}')"
+    assert repr(Target("https://u:secret@a.example/?token=secret")) == "Target('https://***@a.example/?token=***')"
     task = TaskDetails.model_validate(TASK).model_copy(update={"meta": {"sku": "secret"}})
     assert "meta=***" in repr(task).replace("'", "")
     assert "secret" not in repr(task)

@@ -97,3 +97,12 @@ def test_new_option_touches_three_files():
 def test_producers_repeat_no_option():
     modules = sorted((SOURCE / "runs").glob("*.py"))
     assert [(path.name, name) for path in modules for name in names_in(path) if name in RUN_OPTIONS] == []
+
+
+@pytest.mark.parametrize("name", ["raise_on_task_failure", "early", "dedupe"])
+def test_a_text_is_no_flag(name):
+    with pytest.raises(ValueError, match=f"{name} must be True or False, not str"):
+        RunSpec.from_arguments(["https://a.example/"], **{name: "no"})
+    assert RunSpec.from_arguments(["https://a.example/"], **{name: 0}) == RunSpec.from_arguments(
+        ["https://a.example/"], **{name: False}
+    )
