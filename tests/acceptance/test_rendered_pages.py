@@ -41,10 +41,12 @@ def test_a_page_without_the_option_stays_readable(working):
 
 
 def test_the_answers_of_plugins(working):
-    plugins = ("amazon/pdp", {"asin": "A1"}), ("google/search", {"q": "shoes"}), ("walmart/store", {"url": URL})
+    asked = {"asin": "A1", "geocode": "us", "zipcode": "10001"}
+    shop = {"url": "https://www.walmart.com/ip/1"}
+    plugins = ("amazon/pdp", asked), ("google/search", {"q": "shoes"}), ("walmart/store", shop)
     handles = [working.enqueue(plugin={"key": key, "params": [params]}) for key, params in plugins]
     amazon, google, walmart = [handle.result(timeout=150).tasks[0] for handle in handles]
-    assert amazon.json_content()["params"] == {"asin": "A1"}
+    assert amazon.json_content()["params"] == asked
     results = GoogleSearchResults.from_task(google)
     assert [one.position for one in results.organic_results] == [1, 2, 3]
     assert results.organic_results[0].sitelinks.expanded[0].title == "More"

@@ -142,7 +142,11 @@ def test_every_encoding_of_python_may_be_named():
             assert isinstance(decode_page(bytes(range(256)) * 4, f"text/html; charset={name}"), str), name
 
 
-@given(st.text(st.characters(codec="utf-8"), max_size=80), st.sampled_from(["utf-8", "utf-16", "utf-32", "utf-8-sig"]))
+# A mark of UTF-16 before a null character is the mark of UTF-32.
+@given(
+    st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=80),
+    st.sampled_from(["utf-8", "utf-16", "utf-32", "utf-8-sig"]),
+)
 def test_a_marked_text_comes_back(text, encoding):
     marked = text.encode(encoding) if encoding != "utf-8" else codecs.BOM_UTF8 + text.encode()
     assert make_task(marked).text == text
