@@ -9,6 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import unquote_plus, urlsplit
 
+from scrape_do_celery.models.plugins.plugin import PLUGINS
 from scrape_do_celery.outside_text import REDACTED
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ _SHOWN: Final = (
 _HIDDEN: Final = ("headers", "set_cookies", "body", "webhook_url", "webhook_headers", "idempotency_key")
 #: Targets whose hosts are compared; characters of the longest text that is shown.
 _LOOKED_AT, _LONGEST = 20, 60
+#: Fields of an action that hold no secret.
+_SHOWN_IN_ACTIONS: Final = ("Action", "Selector", "WaitSelector", "UrlPattern")
 #: Characters of a value that is redacted, at least. A shorter value is hardly a secret, and occurs in any text.
 _SHORTEST: Final = 6
 
@@ -142,9 +145,14 @@ def _private_values(request: JobCreationRequest) -> Iterator[str]:
     yield from _inner_texts(request.extra)
     if request.render is not None:
         yield from _inner_texts(request.render.extra)
-        # The text of `Fill` may be a password.
-        actions = [action.to_wire() for action in request.render.play_with_browser or ()]
-        yield from (text for one in actions if one.get("Action") == "Fill" for text in _inner_texts(one.get("Value")))
+        # The text of `Fill` may be a password, and a script may hold one.
+        for action in request.render.play_with_browser or ():
+            fields = action.to_wire()
+            yield from _inner_texts([fields[name] for name in fields if name not in _SHOWN_IN_ACTIONS])
+    if request.plugin is not None:
+        # The parameters of a plugin that this package knows are searches and ids; nobody knows those of another one.
+        is_known = request.plugin.key in PLUGINS
+        yield from _inner_texts([one.get("extra") if is_known else one for one in request.plugin.params])
     yield from cookies
     yield from (pair.partition("=")[2].strip() for text in cookies for pair in text.split(";"))
 

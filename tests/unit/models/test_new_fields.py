@@ -10,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from scrape_do_celery import Click, Fill, JobCreationRequest, PluginRequest, Render, ScreenShot
+from scrape_do_celery import (
+    Click,
+    Execute,
+    Fill,
+    JobCreationRequest,
+    PluginRequest,
+    Render,
+    ScreenShot,
+    SearchParams,
+)
 from scrape_do_celery.models.sendable import KEPT
 from scrape_do_celery.redaction import call_summary, redact_texts
 from scrape_do_celery.runs.schedules import scheduled_run
@@ -120,6 +129,22 @@ def test_logs_and_reprs_show_names_only():
     assert redact_texts(["the API read s3cret-value"], one) == ["the API read ***"]
     typed = request(None, render=Render(actions=[Fill("#pw", "s3cret-value")], extra={"Width": "s3cret-width"}))
     assert redact_texts(["typed s3cret-value and s3cret-width"], typed) == ["typed *** and ***"]
+
+
+@pytest.mark.filterwarnings("ignore::scrape_do_celery.RequestWarning")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"render": Render(actions=[Click("#more", extra={"Password": ["s3cret-value"]})])},
+        {"render": Render(actions=[Execute("s3cret-value")])},
+        {"plugin": PluginRequest("google/search", [SearchParams(q="coffee", extra={"auth": "s3cret-value"})])},
+        {"plugin": {"key": "new/plugin", "params": [{"api_key": "s3cret-value"}]}},
+    ],
+    ids=["an action", "a script", "a parameter set", "an unknown plugin"],
+)
+def test_texts_of_the_api_repeat_no_new_field(options):
+    one = JobCreationRequest(**({} if "plugin" in options else {"targets": [URL]}), **options)
+    assert redact_texts(["no s3cret-value for #more and coffee"], one) == ["no *** for #more and coffee"]
 
 
 def test_a_schedule_holds_new_fields():
