@@ -16,7 +16,6 @@ from scrape_do_celery.client.bodies import ERROR_BYTES, BodyIntake
 from scrape_do_celery.config.variables import warn_exposed
 from scrape_do_celery.log_fields import get_logger
 from scrape_do_celery.models import JobCreationRequest, collect_defaults
-from scrape_do_celery.models.sendable import SAID
 from scrape_do_celery.rules.polling import PollingStrategy
 
 if TYPE_CHECKING:
@@ -173,7 +172,7 @@ def as_request(request: JobCreationRequest | None, fields: Mapping[str, Any]) ->
         return JobCreationRequest(**fields)
     # A copy of a model may have fields that were never checked. The request of another library, such as
     # scrape-do-python, is read by its fields.
-    return JobCreationRequest.model_validate(request, context=SAID if isinstance(request, JobCreationRequest) else None)
+    return JobCreationRequest.model_validate(request)
 
 
 def _read_token(api_key: str | SecretStr | None) -> SecretStr:

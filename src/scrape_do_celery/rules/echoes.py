@@ -45,10 +45,10 @@ def prove_answered(sets: Sequence[Mapping[str, Any]], echoes: Iterable[dict[str,
     holders = _index_values(sets, first_sets)
     answers: Counter[int] = Counter()
     for echo in echoes:
-        matches = _find_matches(holders, first_sets, echo or {})
-        if len(matches) != 1:
+        match = _find_only_match(holders, first_sets, echo or {})
+        if match is None:
             return None
-        answers.update(matches)
+        answers[match] += 1
     equal_to = {indexes[0]: indexes for indexes in equal_sets.values()}
     if any(count > len(equal_to[first]) for first, count in answers.items()):
         return None
@@ -69,8 +69,10 @@ def is_contrary(one: Mapping[str, Any], echo: Mapping[str, str]) -> bool:
     return any(_loose_form(value) != echo.get(name, _loose_form(value)) for name, value in one.items())
 
 
-def _find_matches(holders: Mapping[str, Mapping[str, set[int]]], sets: list[int], echo: Mapping[str, str]) -> set[int]:
-    """Return the only set that may have the answer; an empty set if there are more, or if nothing speaks for it."""
+def _find_only_match(
+    holders: Mapping[str, Mapping[str, set[int]]], sets: list[int], echo: Mapping[str, str]
+) -> int | None:
+    """Return the only set that may have the answer; None if there are more, or if nothing speaks for it."""
     alike: set[int] = set()
     unlike: set[int] = set()
     for name, value in echo.items():
@@ -80,7 +82,7 @@ def _find_matches(holders: Mapping[str, Mapping[str, set[int]]], sets: list[int]
             else:
                 unlike |= indexes
     possible = set(sets) - unlike
-    return possible if len(possible) == 1 and possible <= alike else set()
+    return possible.pop() if len(possible) == 1 and possible <= alike else None
 
 
 def _loose_form(value: Any) -> str:

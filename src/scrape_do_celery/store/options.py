@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from scrape_do_celery.models import MAX_TARGETS_PER_JOB, JobCreationRequest, RequestFields
-from scrape_do_celery.models.sendable import KEPT, SAID
+from scrape_do_celery.models.sendable import KEPT
 from scrape_do_celery.models.targets import split_targets
 from scrape_do_celery.redaction import request_fields, request_summary
 from scrape_do_celery.store.codec import pack, unpack
@@ -115,8 +115,7 @@ class RunSpec:
                 )
             # The request is checked again: a copy of a model may have fields that were never checked. The object of
             # another library was not checked by these rules.
-            context = SAID if isinstance(targets, JobCreationRequest) else None
-            return cls(JobCreationRequest.model_validate(targets, context=context), **run_options)
+            return cls(JobCreationRequest.model_validate(targets), **run_options)
         if targets is not None:
             fields["targets"] = targets
         return cls.from_fields(fields, run_options)

@@ -57,53 +57,60 @@ class Words:
         return AfterValidator(check_word).__get_pydantic_core_schema__(kind, handler)
 
 
+class ValueMark:
+    """The base class of marks that know good values. Another value is sent with a warning: no server was tried."""
+
+    __slots__ = ()
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return AfterValidator(self._check_value).__get_pydantic_core_schema__(source, handler)
+
+    def _check_value(self, value: Any, info: ValidationInfo) -> Any:
+        if oddity := self.find_oddity(value):
+            note_oddity(info, f"{info.field_name} {oddity}; it is sent as it is")
+        return value
+
+    def find_oddity(self, value: Any) -> str | None:
+        """Return the rest of a sentence about a value that is not known to be good."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """The mark of a number with known bounds. A number outside is sent with a warning, because no server was tried."""
+class Bounds(ValueMark):
+    """The mark of a number with known bounds."""
 
     low: int
     high: int | None = None
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return AfterValidator(self._check_bounds).__get_pydantic_core_schema__(source, handler)
-
     def __str__(self) -> str:
         return f"{self.low} or more" if self.high is None else f"{self.low:,} to {self.high:,}"
 
-    def _check_bounds(self, value: int, info: ValidationInfo) -> int:
-        if value < self.low or (self.high is not None and value > self.high):
-            note_oddity(info, f"{info.field_name} is outside of {self}; it is sent as it is")
-        return value
+    def find_oddity(self, value: int) -> str | None:
+        """Return the rest of a sentence about a number outside of the bounds."""
+        is_within = self.low <= value and (self.high is None or value <= self.high)
+        return None if is_within else f"is outside of {self}"
 
 
 @dataclass(frozen=True, slots=True)
-class LongestText:
-    """The mark of a text with a known length. A longer text is sent with a warning."""
+class LongestText(ValueMark):
+    """The mark of a text with a known length."""
 
     length: int
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return AfterValidator(self._check_length).__get_pydantic_core_schema__(source, handler)
-
-    def _check_length(self, value: str, info: ValidationInfo) -> str:
-        if len(value) > self.length:
-            note_oddity(info, f"{info.field_name} has more than {self.length:,} characters; it is sent as it is")
-        return value
+    def find_oddity(self, value: str) -> str | None:
+        """Return the rest of a sentence about a longer text."""
+        return f"has more than {self.length:,} characters" if len(value) > self.length else None
 
 
 @dataclass(frozen=True, slots=True)
-class WebsiteOf:
-    """The mark of a URL that must be of one website. Another URL is sent with a warning."""
+class WebsiteOf(ValueMark):
+    """The mark of a URL that must be of one website."""
 
     domain: str
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return AfterValidator(self._check_domain).__get_pydantic_core_schema__(source, handler)
-
-    def _check_domain(self, value: str, info: ValidationInfo) -> str:
-        if self.domain not in value:
-            note_oddity(info, f"{info.field_name} is not a page of {self.domain}; it is sent as it is")
-        return value
+    def find_oddity(self, value: str) -> str | None:
+        """Return the rest of a sentence about the URL of another website."""
+        return None if self.domain in value else f"is not a page of {self.domain}"
 
 
 @dataclass(frozen=True, slots=True)
