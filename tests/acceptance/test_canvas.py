@@ -149,15 +149,7 @@ one = scrape.delay(targets=["https://a.example/"])
 two = chain(scrape.s(targets=["https://b.example/"]), scrape.si(targets=["https://c.example/"])).apply_async()
 print(json.dumps([one.get(timeout=150)["outcome"], two.get(timeout=60)["outcome"]]))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env=pipeline.environment,
-        cwd=pipeline.folder,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    done = pipeline.run_code(script, patience=100)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == ["succeeded", "succeeded"]
     assert pipeline.posts() == 3

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -41,15 +39,7 @@ def shop(request, pipeline):
 @pytest.mark.long
 def test_calls_whose_messages_come_before_their_records_succeed(pipeline, shop):
     pipeline.work(app="app_with_gateway", **shop)
-    done = subprocess.run(
-        [sys.executable, "-c", CALLS],
-        env={**pipeline.environment, **shop},
-        cwd=pipeline.folder,
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+    done = pipeline.run_code(CALLS, **shop)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert set(told["states"].values()) == {"succeeded"}, told["states"]

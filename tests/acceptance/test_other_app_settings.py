@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 from rabbitmq_node import RabbitMQNode
@@ -70,15 +68,7 @@ def shop(pipeline):
 
 
 def play(pipeline, environment, script=SCRIPT):
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**pipeline.environment, **environment},
-        cwd=pipeline.folder,
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+    done = pipeline.run_code(script, **environment)
     log = pipeline.log.read_text() if pipeline.log.exists() else ""
     assert done.returncode == 0, done.stderr + log
     return json.loads(done.stdout), log

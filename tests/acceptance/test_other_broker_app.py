@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -39,15 +37,7 @@ def shop(pipeline):
 
 def test_the_main_job(pipeline, shop):
     pipeline.work(app="app_other_broker", **shop)
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        env={**pipeline.environment, **shop},
-        cwd=pipeline.folder,
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+    done = pipeline.run_code(SCRIPT, **shop)
     assert done.returncode == 0, done.stderr + pipeline.log.read_text()
     assert json.loads(done.stdout) == {
         "tasks": 1,

@@ -67,15 +67,7 @@ def shop(pipeline):
 
 
 def call(pipeline, environment, ways=WAYS):
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        env={**pipeline.environment, **environment, "WAYS": " ".join(ways)},
-        cwd=pipeline.folder,
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+    done = pipeline.run_code(SCRIPT, **environment, WAYS=" ".join(ways))
     assert done.returncode == 0, done.stderr
 
 
@@ -186,15 +178,8 @@ for call in (lambda: enqueue(["https://c.example/"]), lambda: scrape.delay(["htt
 @pytest.mark.long
 def test_headers_are_encrypted_bounded_and_in_no_log(pipeline, shop, eventually):
     pipeline.values["encryption_key"] = base64.b64encode(os.urandom(32)).decode()
-    done = subprocess.run(
-        [sys.executable, "-c", WITH_SECRET],
-        env={**pipeline.environment, **shop},
-        cwd=pipeline.folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+    done = pipeline.run_code(WITH_SECRET, patience=60, **shop)
+    done.check_returncode()
     refusals = done.stdout.splitlines()
     assert len(refusals) == 2
     for line in refusals:

@@ -127,15 +127,8 @@ def check_silence(pipeline, server_port, url):
     with TcpProxy(server_port) as proxy:
         environment = {"SHOP_BROKER": url.format(port=proxy.port)}
         proxy.silence()
-        done = subprocess.run(
-            [sys.executable, "-c", TIMED],
-            env={**pipeline.environment, **environment},
-            cwd=pipeline.folder,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
+        done = pipeline.run_code(TIMED, patience=60, **environment)
+        done.check_returncode()
         assert max(json.loads(done.stdout)) < TIMEOUT + SLACK
         assert "could not publish" in done.stderr
         runs = [key for key in pipeline.stored_keys() if key.startswith(f"{pipeline.prefix}:run:")]

@@ -106,8 +106,15 @@ class Pipeline:
 
     def run_tool(self, *arguments, patience=60, **environment):
         """Run a command of the package to its end, and return the process with its output."""
+        return self._run_python("-m", "scrape_do_celery", *arguments, patience=patience, **environment)
+
+    def run_code(self, code, *arguments, patience=110, **environment):
+        """Run code to its end in a process of its own, and return the process with its output."""
+        return self._run_python("-c", code, *arguments, patience=patience, **environment)
+
+    def _run_python(self, *command, patience, **environment):
         return subprocess.run(
-            [sys.executable, "-m", "scrape_do_celery", *arguments],
+            [sys.executable, *command],
             env={**self.environment, **environment},
             cwd=self.folder,
             capture_output=True,

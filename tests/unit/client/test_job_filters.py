@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from typing import get_args
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scrape_do.async_api.models import JobListQueryParameters
 
@@ -42,7 +42,6 @@ def test_a_date_is_its_first_second():
     assert sent(start_from="2026-11-22") == {"start_from": "2026-11-22T00:00:00Z"}
 
 
-@settings(deadline=None)
 @given(st.datetimes(datetime(1000, 1, 2), timezones=st.none() | st.timezones()))  # noqa: DTZ001
 def test_times_are_those_of_the_peer(value):
     theirs = JobListQueryParameters(start_from=value).to_query_dict()["start_from"]

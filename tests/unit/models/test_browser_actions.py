@@ -106,7 +106,6 @@ def test_request_reads_well():
     assert repr(Click("#a", extra={"New": 1})) == "Click(selector='#a', extra=['New'])"
 
 
-@settings(deadline=None)
 @given(st.lists(fitting_actions, max_size=4))
 def test_actions_survive_every_form(actions):
     one = request(*actions)
@@ -130,7 +129,7 @@ def test_models_are_json_of_celery():
         dumps({"targets": request()})
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(odd.actions | odd.odd, max_size=2))
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_refusal_or_round_trip(actions):

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -57,7 +57,6 @@ def test_new_fields_are_sent_beside_the_known_ones():
     assert one.with_targets([URL]) == one
 
 
-@settings(deadline=None)
 @given(extras, extras, extras)
 def test_a_record_gives_the_same_request(own, of_render, of_action):
     one = JobCreationRequest(

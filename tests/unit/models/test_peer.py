@@ -119,7 +119,7 @@ def page(model: Any) -> bytes | str | None:
 
 @pytest.mark.parametrize("name", payloads)
 def test_same_values_as_the_peer(name):
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(payloads[name])
     def check(payload):
         theirs = getattr(peer, name).model_validate(payload)
@@ -162,7 +162,7 @@ def subset(mine: Any, theirs: Any) -> bool:
     return bool(mine == theirs)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(task, st.sampled_from(["StatusCode", "ResponseHeaders", "Scrape.do", "Base64EncodedContent", "Status"]))
 def test_ours_read_what_the_peer_cannot(payload, key):
     broken = {**payload, key: "brand-new" if key == "Status" else None}
@@ -245,7 +245,7 @@ def accepted(model: Any, values: dict[str, Any]) -> Any:
         return None
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(options, st.randoms(use_true_random=False))
 def test_same_request_on_the_wire(values, rng):
     # Most full sets contradict themselves, so try smaller ones as well.

@@ -52,7 +52,7 @@ def assert_sendable(request: JobCreationRequest) -> None:
     assert wire == json.loads(json.dumps(wire, allow_nan=False))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(odd.requests)
 def test_accepted_request_survives_a_round_trip(fields):
     if (request := accepted(fields)) is not None:
@@ -63,7 +63,7 @@ def test_accepted_request_survives_a_round_trip(fields):
 def test_each_field_by_itself(name):
     taken = []
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(odd.all_fields[name])
     def check(value):
         fields = {name: value} if name == "plugin" else {"targets": ["https://a.example/"], name: value}
@@ -76,7 +76,7 @@ def test_each_field_by_itself(name):
     assert taken or name == "regional_geo_code"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(odd.requests.filter(lambda fields: "targets" in fields), odd.all_fields["targets"])
 def test_with_targets_takes_what_the_request_itself_takes(fields, targets):
     held = list(targets) if type(targets).__name__ == "generator" else targets

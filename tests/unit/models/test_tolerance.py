@@ -668,7 +668,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_no_value_of_an_optional_field_makes_an_answer_unreadable(data):
     model = data.draw(st.sampled_from(list(ANSWERS)))

@@ -210,7 +210,6 @@ MANGLERS = [decoded, quoted_again, redacted, starred, without_user, without_last
 
 @pytest.mark.parametrize("mangle", MANGLERS)
 @given(url=targets)
-@settings(deadline=None)
 def test_a_url_that_a_server_mangled_shares_the_coarse_digest(mangle, url):
     assert coarse_digest([mangle(url)]) == coarse_digest([url])
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 from ada_url import URL
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scrape_do_celery.models import JobCreationRequest, JobDetails
@@ -226,7 +226,6 @@ WEBHOOKS = st.builds(
 
 
 @given(WEBHOOKS)
-@settings(deadline=None)
 def test_each_webhook_that_is_taken_can_carry_a_marker(url):
     try:
         request = JobCreationRequest(targets=["https://a.example"], webhook_url=url)

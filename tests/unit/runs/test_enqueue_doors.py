@@ -57,7 +57,7 @@ def fresh(value: Any) -> Any:
 def test_all_doors_take_and_refuse_alike(step_harness, doors):
     taken = 0
 
-    @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(odd.requests)
     def check(fields):
         nonlocal taken

@@ -65,7 +65,7 @@ def shown(tasks):
     return [(task.url, task.meta) for task in tasks]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     PAGES,
     st.data(),
@@ -115,7 +115,7 @@ def test_each_input_gets_its_entry(make_store, urls, data, dedupe, summary, size
             assert not failures
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(PAGES, st.data(), st.booleans(), st.booleans())
 def test_wrong_urls_never_give_a_wrong_meta(make_store, urls, data, dedupe, summary):
     """If answers name other URLs than the targets, an entry has the `meta` of an input with its own URL, or none."""

@@ -293,7 +293,7 @@ def test_one_of_many_concurrent_ticks_starts_a_run(step_harness, tick, if_runnin
         max_size=25,
     )
 )
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_in_any_order(step_harness, tick, end, acts):
     """Check that a tick keeps its answer, that only one run goes on unless canceled, and that no run waits for ever."""
     step_harness.redis.flushall()

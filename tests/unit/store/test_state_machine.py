@@ -427,7 +427,6 @@ def test_any_order_of_steps(store, monkeypatch):
         settings=settings(
             max_examples=EXAMPLES,
             stateful_step_count=50,
-            deadline=None,
             database=None,
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),

@@ -85,7 +85,7 @@ class Play:
             store.sync_store.run(UpdatePart(claim, {}, to=state, after=0.0))
 
 
-@settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, database=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.sampled_from("ab")), min_size=5, max_size=40))
 def test_no_script_makes_another_transition(store, actions):
     store.clock.ahead = 0.0

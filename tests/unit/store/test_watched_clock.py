@@ -47,7 +47,7 @@ SECONDS = 300.0
     ),
     seed=st.integers(0, 10_000),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_watched_clock_shows_the_true_time_through_steps(workers, steps, seed):
     """Play five minutes of dispatchers that pass every 0.02 s to 1.05 s."""
     watched, last, own, random = 0.0, None, [None] * workers, Random(seed)
