@@ -44,21 +44,25 @@ class Caller:
     """A process that calls and waits. `told` waits for its results."""
 
     def __init__(self, pipeline, environment, name):
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", CALLER, name],
-            env={**pipeline.environment, **environment},
-            cwd=pipeline.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self._errors = pipeline.folder / f"{name}.errors"
+        with self._errors.open("w") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", CALLER, name],
+                env={**pipeline.environment, **environment},
+                cwd=pipeline.folder,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
 
     def wait_until_called(self):
-        assert self._process.stdout.readline() == "called\n", self._process.stderr.read()
+        assert self._process.stdout.readline() == "called\n", self._errors.read_text()
 
     def told(self):
-        out, err = self._process.communicate(timeout=150)
-        assert self._process.returncode == 0, err
+        # `communicate` would lose what `readline` has read ahead. The caller's own timeouts end it.
+        with self._process.stdout as output:
+            out = output.read()
+        assert self._process.wait(150) == 0, self._errors.read_text()
         return json.loads(out.splitlines()[-1])
 
 
