@@ -38,8 +38,10 @@ class Demo:
             self.said += line
 
     def end(self):
-        self.said += self.process.communicate(timeout=60)[0]
-        return self.process.returncode
+        # `communicate` would lose what `readline` has read ahead.
+        with self.process.stdout as output:
+            self.said += output.read()
+        return self.process.wait(60)
 
     @property
     def parts(self):
@@ -66,7 +68,8 @@ def demo():
     for one in started:
         if one.process.poll() is None:
             one.process.kill()
-        one.process.communicate()
+        one.process.stdout.close()
+        one.process.wait()
 
 
 def test_the_whole_demo(demo):
