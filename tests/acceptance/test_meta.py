@@ -14,7 +14,9 @@ from tcp_proxies import TcpProxy
 
 from scrape_do_celery import IdempotencyConflictError, JobFailedError, Target, retry_failed
 
-PRIVATE = "meta-that-is-private"
+#: No other test writes this: the tests of a process share a store, and most of them without encryption.
+PRIVATE = "meta-that-only-its-caller-reads"
+PLAIN = "meta-in-a-plain-store"
 SHOP, BAD = "https://shop.example/", "https://shop.example/bad?sandbox=error"
 
 
@@ -118,12 +120,12 @@ def test_each_input_gets_its_entry_and_nobody_else_its_meta(private, sandbox):
 def test_callback_reads_meta_through_its_handle(pipeline, eventually):
     pipeline.work(app="app_with_tasks")
     callback = pipeline.app.signature("user.metas", queue=pipeline.prefix)
-    handle = pipeline.enqueue([Target(f"{SHOP}1", {"sku": PRIVATE}), f"{SHOP}2"], on_success=callback)
+    handle = pipeline.enqueue([Target(f"{SHOP}1", {"sku": PLAIN}), f"{SHOP}2"], on_success=callback)
     small = pipeline.app.AsyncResult(handle.run_id).get(timeout=150)
-    assert PRIVATE not in json.dumps(small)
+    assert PLAIN not in json.dumps(small)
     backend = pipeline.app.backend.client
     (found,) = eventually(lambda: backend.lrange(f"{pipeline.prefix}:metas", 0, -1))
-    assert json.loads(found) == [{"sku": PRIVATE}, None]
+    assert json.loads(found) == [{"sku": PLAIN}, None]
     backend.delete(f"{pipeline.prefix}:metas")
 
 
