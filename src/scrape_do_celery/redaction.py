@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: Options that are shown with their values. Of the options in `_HIDDEN`, the summary only shows that they are set.
 _SHOWN: Final = (
     *("method", "geo_code", "regional_geo_code", "super", "device", "output", "session_id", "credentials"),
-    *("raise_on_task_failure", "max_wait", "dedupe"),
+    *("raise_on_task_failure", "max_wait", "dedupe", "max_credits"),
 )
 _HIDDEN: Final = ("headers", "set_cookies", "body", "webhook_url", "webhook_headers", "idempotency_key")
 #: Targets whose hosts are compared; characters of the longest text that is shown.
@@ -48,6 +48,8 @@ def request_summary(fields: Mapping[str, Any], *, hosts: bool = True) -> dict[st
     if fields.get("render") is not None:
         found["render"] = True
     found |= {name: _short_value(value) for name in _SHOWN if (value := fields.get(name)) not in (None, False)}
+    if isinstance(tags := fields.get("tags"), list | tuple) and tags:
+        found["tags"] = _short_value(", ".join(map(str, tags)))
     if isinstance(extra := fields.get("extra"), dict) and extra:
         found["extra"] = _short_value(", ".join(sorted(map(str, extra))))
     return found | {name: REDACTED for name in _HIDDEN if fields.get(name)}

@@ -97,7 +97,7 @@ class PurchaseSums:
     targets: int
     known: int
     credits: float
-    estimated_credits: int
+    estimated_credits: float
 
     @classmethod
     def from_purchases(cls, found: Sequence[Purchase]) -> PurchaseSums:
@@ -118,7 +118,10 @@ def _sum_facts(sums: PurchaseSums) -> list[tuple[str, str]]:
     return [
         ("purchases", f"{sums.purchases:,}, of which {sums.unresolved:,} unresolved"),
         ("targets", format_figure(sums.targets)),
-        ("credits", f"{reported} reported, {sums.estimated_credits:,} estimated, for {sums.known:,} ended purchase(s)"),
+        (
+            "credits",
+            f"{reported} reported, {format_figure(sums.estimated_credits)} estimated, for {sums.known:,} ended purchase(s)",
+        ),
     ]
 
 

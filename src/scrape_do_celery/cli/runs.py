@@ -49,6 +49,10 @@ _CHECK_INTERVAL = 0.2
     help="Fetch each task when it ends, not after the whole job. Default: early from 50 URLs on.",
 )
 @click.option("--raise-on-task-failure", is_flag=True, help="Fail the run if any task fails.")
+@click.option("--max-credits", type=float, help="Buy nothing that could bring the cost of the run above this number.")
+@click.option(
+    "--tag", "tags", multiple=True, help="Count the run for the budget and the reports of this tag. Repeatable."
+)
 @click.option("--dedupe", is_flag=True, help="Buy equal URLs once. The result has an entry for each URL all the same.")
 def enqueue_run(urls: tuple[str, ...], source: IO[str] | None, request: IO[str] | None, **options: Any) -> None:
     """Start a run and print its id.

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from scrape_do_celery.config import secrets, urls
+from scrape_do_celery.config.budget_limits import check_limits
 from scrape_do_celery.config.variables import PREFIX, env_name, suggest_setting, warn_exposed, warn_unknown
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.local_variables import without_locals
@@ -211,6 +212,16 @@ class Settings(BaseSettings):
     allow_plain: bool = Field(
         default=False,
         description="Accept values that are not encrypted although a key is set. Only while encryption is turned on.",
+    )
+    budgets: Annotated[str, AfterValidator(check_limits)] = Field(
+        default="",
+        description="Limits of budgets that a starting worker sets, unless the store has them: `account day 5000, "
+        "tag:shop:7 month 20000`, in credits. Days and months are UTC.",
+    )
+    over_budget: Literal["wait", "fail"] = Field(
+        default="wait",
+        description="Action if the budget of a day or a month has too little left for a part: wait until it has more, "
+        "or end the part with `BudgetExceededError`.",
     )
     max_dispatched_parts: int = Field(
         default=1_000, ge=1, description="Parts that may have a step message in the broker at the same time."

@@ -7,6 +7,7 @@ RunError                                an error of one run
 ├── ResultExpiredError (LookupError)    the store has the run, but not its contents
 ├── JobLostError                        the API no longer knows the job
 ├── PoisonedRunError                    the run's steps died again and again
+├── BudgetExceededError                 a budget or `max_credits` refused a part of the run
 └── IdempotencyConflictError (ValueError)  the key was used for another request
 """
 
@@ -17,6 +18,7 @@ from typing import Any
 from scrape_do_celery.errors.base import ScrapeDoError
 
 __all__ = [
+    "BudgetExceededError",
     "IdempotencyConflictError",
     "JobLostError",
     "PoisonedRunError",
@@ -64,6 +66,38 @@ class JobLostError(RunError):
 
 class PoisonedRunError(RunError):
     """The run's steps died again and again without progress, so it was taken out of work."""
+
+
+class BudgetExceededError(RunError):
+    """A budget, or `max_credits` of the run, refused to buy a part of the run. Parts that were bought stay readable.
+
+    If `enqueue` raises the error, nothing was written. Amounts are in credits.
+    """
+
+    @property
+    def budget(self) -> str:
+        """The budget that refused: `account day`, `tag:shop:7 month`, or `run` for `max_credits`."""
+        return str(self._get_argument(2, ""))
+
+    @property
+    def limit(self) -> float:
+        """The limit of the budget."""
+        return float(self._get_argument(3, 0.0))
+
+    @property
+    def spent(self) -> float:
+        """The costs that count for the budget."""
+        return float(self._get_argument(4, 0.0))
+
+    @property
+    def reserved(self) -> float:
+        """The prices that purchases under way have reserved."""
+        return float(self._get_argument(5, 0.0))
+
+    @property
+    def needed(self) -> float:
+        """The price that the refused part would have reserved."""
+        return float(self._get_argument(6, 0.0))
 
 
 class IdempotencyConflictError(RunError, ValueError):

@@ -34,6 +34,7 @@ class RunState(StrEnum):
     FAILED = "failed"  #: outcome: a job was refused or ended in error
     CANCELED = "canceled"  #: outcome: canceled by a stop request, or at Scrape.do
     TIMED_OUT = "timed_out"  #: outcome: `max_wait` passed
+    BUDGET_EXCEEDED = "budget_exceeded"  #: outcome: a budget or `max_credits` refused a part of the run
     IN_DOUBT = "in_doubt"  #: outcome: a job may have been bought, and was not found
     LOST = "lost"  #: outcome: the API no longer knows the job
     POISONED = "poisoned"  #: outcome: its steps died again and again
@@ -91,6 +92,7 @@ OUTCOME_RULES: Final[dict[RunState, OutcomeRule]] = {
     RunState.SUCCEEDED: OutcomeRule(),
     RunState.CANCELED: OutcomeRule(_canceled_error),
     RunState.TIMED_OUT: OutcomeRule(_timeout_error),
+    RunState.BUDGET_EXCEEDED: OutcomeRule(),
     RunState.FAILED: OutcomeRule(_failed_error, skips_unsent=True),
     RunState.POISONED: OutcomeRule(skips_unsent=True, hidden_purchase=HiddenPurchase.WITHOUT_JOB_ID),
     RunState.LOST: OutcomeRule(skips_unsent=True),

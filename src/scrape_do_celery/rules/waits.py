@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from scrape_do_celery.errors import APIConnectionError, AsyncAPIRateLimitError
 from scrape_do_celery.outside_text import one_line, redact_text
 from scrape_do_celery.rules.api_errors import is_auth
+from scrape_do_celery.rules.budgets import RUN_PERIOD, STOPPED, name_scope, show_credits, show_scope
 from scrape_do_celery.rules.states import PartState
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class WaitKind(StrEnum):
     API_UNREACHABLE = "api_unreachable"  #: no connection to the API, or no answer
     API_ERROR = "api_error"  #: the last call failed, and is repeated
     RECONCILING = "reconciling"  #: a job may have been bought, and is searched for
+    BUDGET = "budget"  #: a budget or `max_credits` has too little left, or purchases are stopped
     IN_LINE = "in_line"  #: as many jobs run as `SCRAPE_DO_MAX_ACTIVE_JOBS` allows
     SAME_TARGETS = "same_targets"  #: another run buys the same targets now
 
@@ -120,6 +122,8 @@ class PartFacts:
     #: when the runs of that account fail, if the token is still refused; whether the reader has another token
     fails_at: float | None = None
     has_other_token: bool = False
+    #: the budget that refused the part: its amount, its period and its scope
+    budget: str | None = None
     #: parts before this one that wait for a job slot, and since when the part waits
     ahead: int | None = None
     in_line_since: float | None = None
@@ -168,11 +172,26 @@ def _waits_of(part: PartFacts, store: StoreFacts | None) -> Iterator[WaitingFor]
         since, why = _time(part.in_doubt_since), _clean(part.submit_error) or "the step died"
         text = f"a job may have been bought{spell_since(since)}, and the search for the job goes on: {why}"
         yield WaitingFor(WaitKind.RECONCILING, text, since)
+    if part.budget is not None and part.state is PartState.QUEUED:
+        yield _over_budget(part.budget, part.due_at)
     if part.ahead is not None:
         text = f"{part.ahead:,} parts wait before it for a job slot (SCRAPE_DO_MAX_ACTIVE_JOBS)"
         yield WaitingFor(WaitKind.IN_LINE, text, _time(part.in_line_since), ahead=part.ahead)
     if part.is_locked and part.state is PartState.QUEUED:
         yield WaitingFor(WaitKind.SAME_TARGETS, "another run buys the same targets now")
+
+
+def _over_budget(budget: str, due_at: float | None) -> WaitingFor:
+    amount, period, scope = budget.split(" ", 2)
+    if period == STOPPED:
+        text = f"purchases of {show_scope(scope)} are stopped; to go on: scrape-do budgets resume {name_scope(scope)}"
+        return WaitingFor(WaitKind.BUDGET, text)
+    needs = f"the next part reserves {show_credits(int(amount))} credits"
+    if period == RUN_PERIOD:
+        text = f"{needs}, and max_credits of the run has too little left until the costs of its other parts are known"
+        return WaitingFor(WaitKind.BUDGET, text)
+    text = f"{needs}, and the limit of {show_scope(scope)} for this {period} has too little left"
+    return WaitingFor(WaitKind.BUDGET, text, until=_time(due_at))
 
 
 def _is_untaken(part: PartFacts, store: StoreFacts | None) -> bool:

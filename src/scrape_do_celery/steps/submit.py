@@ -23,6 +23,7 @@ from scrape_do_celery.local_variables import clear_locals
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.redaction import redact_error
 from scrape_do_celery.rules.api_errors import describe_trouble, is_auth
+from scrape_do_celery.rules.budgets import BudgetRefusal, over_budget_error, parse_refusal
 from scrape_do_celery.rules.submit import SubmitFailure, classify_submit_error
 from scrape_do_celery.rules.targets import PartDigests
 from scrape_do_celery.rules.waits import BUY_BELOW
@@ -74,7 +75,7 @@ async def submit_part(context: WorkerContext, claim: Claim) -> StepMessage | Non
     request, marker = mark_request(context, claim, request)
     if claim.skip_unsent or claim.stop_reason:
         return await _finish_unneeded(
-            context, claim, await _write_intent(context, claim, request, marker, uuid.uuid4().hex)
+            context, claim, (await _write_intent(context, claim, request, marker, uuid.uuid4().hex))[0]
         )
     if not await context.health.is_below(BUY_BELOW):
         await context.release_until(claim, {}, FULL_STORE_DELAY)
@@ -92,7 +93,7 @@ async def _buy_job(
     async with context.submit_semaphore, context.rate_limiter.acquire() as room:
         nonce = uuid.uuid4().hex
         try:
-            verdict = await _write_intent(context, claim, request, marker, nonce)
+            verdict, reason = await _write_intent(context, claim, request, marker, nonce)
         except StoreUnavailableError as error:
             room.was_used = False
             if not is_full(error):
@@ -106,11 +107,21 @@ async def _buy_job(
             post = _post_job(context, claim, request, nonce, was_sent)
             return await context.sent_purchases.finish(post, was_sent)
         room.was_used = False
+    if verdict is IntentVerdict.OVER_BUDGET:
+        return await _obey_budget(context, claim, parse_refusal(reason))
     if verdict in {*_UNNEEDED, IntentVerdict.STALE}:
         # The stop or skip came after the claim, so the next claim sees it. If stale, another step has the part.
         await context.release_until(claim, {}, 0.0)
         return StepMessage(routing.SUBMIT_JOBS, (str(claim.part_id),))
     return await hold_part_back(context, claim, verdict)
+
+
+async def _obey_budget(context: WorkerContext, claim: Claim, refusal: BudgetRefusal) -> StepMessage | None:
+    """End a part whose price a budget refuses for good. Any other part waits already: the script has released it."""
+    if not refusal.is_final:
+        return None
+    error = over_budget_error(claim.part_id.run_id, refusal)
+    return await finish_part(context, claim, RunState.BUDGET_EXCEEDED, error)
 
 
 async def _finish_unneeded(context: WorkerContext, claim: Claim, verdict: IntentVerdict) -> StepMessage | None:
@@ -124,9 +135,9 @@ async def _finish_unneeded(context: WorkerContext, claim: Claim, verdict: Intent
 
 async def _write_intent(
     context: WorkerContext, claim: Claim, request: JobCreationRequest, marker: str, nonce: str
-) -> IntentVerdict:
+) -> tuple[IntentVerdict, str]:
     store, settings = context.store, context.settings
-    verdict, _ = await store.run(
+    return await store.run(
         WriteIntent(
             claim,
             nonce,
@@ -137,9 +148,9 @@ async def _write_intent(
             digests=PartDigests.from_targets(targets_of(request)),
             durable_process=await context.health.find_durable_process(),
             limit=settings.max_active_jobs,
+            if_over_budget=settings.over_budget,
         )
     )
-    return verdict
 
 
 async def _post_job(

@@ -201,7 +201,7 @@ class Keys(PrivateValues):
     @property
     @holds("string", Expiry.NEVER)
     def order(self) -> str:
-        """The key of the last position in the order of all intents and first sightings of jobs."""
+        """The key of the last position in the order of all intents, first sightings of jobs, and waits for a budget."""
         return f"{self.prefix}:order"
 
     @holds("zset", retention.REJECTED_TTL)
@@ -221,6 +221,22 @@ class Keys(PrivateValues):
         `<run>:<n>:<purchase>` -> time, status, targets, estimate, job, credits, outcome.
         """
         return f"{self.prefix}:ledger:{day}"
+
+    @property
+    @holds("hash", Expiry.NEVER)
+    def budgets(self) -> str:
+        """The key of the limits of budgets: `<scope> day` and `month`; `<scope> stop` while nothing is bought."""
+        return f"{self.prefix}:budgets"
+
+    @holds("hash", retention.SPEND_TTL)
+    def spend(self, period: str) -> str:
+        """Return the key of what a day or a month (UTC) has cost: `<scope> spent`, `reserved`, `assumed`."""
+        return f"{self.prefix}:spend:{period}"
+
+    @holds("zset", Expiry.NEVER)
+    def budget_waiters(self, scope: str) -> str:
+        """Return the key of the parts that wait for a budget -> position in the order of all waits."""
+        return f"{self.prefix}:budget_waiters:{scope}"
 
     @property
     @holds("hash", Expiry.NEVER)

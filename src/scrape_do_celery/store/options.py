@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self, Unpack, cast
 
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
+from scrape_do_celery.config.budget_limits import check_credits, check_tags
 from scrape_do_celery.models import MAX_TARGETS_PER_JOB, JobCreationRequest, RequestFields
 from scrape_do_celery.models.sendable import KEPT
 from scrape_do_celery.models.targets import split_targets
 from scrape_do_celery.redaction import request_fields, request_summary
 from scrape_do_celery.store.codec import pack, unpack
 from scrape_do_celery.store.inputs import RunInputs
+from scrape_do_celery.store.option_checks import check_flag, check_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from scrape_do_celery.models.targets import TargetInput
     from scrape_do_celery.store.keys import Keys
 
@@ -46,6 +44,12 @@ class RunOptions(TypedDict, total=False):
     #: whether equal targets are bought once; False by default. The result has an entry for each input all the same.
     #: Targets are equal if their texts are equal, and parameter sets of a plugin if their JSON is equal.
     dedupe: bool
+    #: credits, more than 0, that the run may cost: a run with a higher estimate is refused, and no part is bought that
+    #: could cost more than is left; None, the default, sets no limit
+    max_credits: float | None
+    #: up to 8 words, such as `shop:7`, each of 64 bytes at most: budgets and reports are kept for each tag. Tags are
+    #: never encrypted.
+    tags: Sequence[str]
 
 
 #: The names of the run options.
@@ -68,20 +72,22 @@ class RunSpec:
     max_wait: float | None = None
     early: bool | None = None
     dedupe: bool = False
+    max_credits: float | None = None
+    tags: Sequence[str] = ()
     #: the inputs of the caller, if they have data or share targets
     inputs: RunInputs | None = None
 
     def __post_init__(self) -> None:
         # Equal values of other types are the same request: 60 and 60.0, False and 0.
         for name in ("raise_on_task_failure", "dedupe"):
-            object.__setattr__(self, name, _check_flag(name, getattr(self, name)))
+            object.__setattr__(self, name, check_flag(name, getattr(self, name)))
         if self.dedupe:
             self._dedupe_inputs()
-        early = self.request.size >= EARLY_FROM if self.early is None else _check_flag("early", self.early)
+        early = self.request.size >= EARLY_FROM if self.early is None else check_flag("early", self.early)
         object.__setattr__(self, "early", early)
-        if self.max_wait is None:
-            return
-        object.__setattr__(self, "max_wait", _check_seconds(self.max_wait))
+        object.__setattr__(self, "max_wait", check_seconds("max_wait", self.max_wait))
+        object.__setattr__(self, "max_credits", check_credits("max_credits", self.max_credits))
+        object.__setattr__(self, "tags", check_tags(self.tags))
 
     def _dedupe_inputs(self) -> None:
         inputs = self.inputs or RunInputs()
@@ -210,7 +216,7 @@ class RunSpec:
             **{
                 name: value
                 for name, value in self.run_options.items()
-                if value is not None and value is not False and name != "dedupe"
+                if value is not None and value is not False and value != () and name != "dedupe"
             },
         }
         return pack(options), [pack(inputs_of(part)) for part in self.parts()]
@@ -227,22 +233,6 @@ class RunSpec:
         request = JobCreationRequest.model_validate(_with_inputs(data["request"], inputs), context=KEPT)
         options = {"early": False, **_select_run_options(data), "dedupe": found is not None and found.is_deduped}
         return cls(request, inputs=found, **options)
-
-
-def _check_flag(name: str, value: Any) -> bool:
-    if value not in (True, False):
-        raise ValueError(f"{name} must be True or False, not {type(value).__name__}; a text such as 'no' is no flag")
-    return bool(value)
-
-
-def _check_seconds(value: Any) -> float:
-    hint = ": use .total_seconds()" if isinstance(value, timedelta) else ""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"max_wait must be a number of seconds, or None; not {type(value).__name__}{hint}")  # noqa: TRY004
-    # A larger int cannot be converted to a float.
-    if not 0 < value <= sys.float_info.max:
-        raise ValueError("max_wait must be a positive, finite number of seconds, or None")
-    return float(value)
 
 
 def inputs_of(request: JobCreationRequest) -> list[Any]:

@@ -147,6 +147,7 @@ class PartRecord(Record):
     stored_failed: int = stored("stored_failed", number, "stored tasks that failed", default=0)
     gone: int = stored("gone", number, "tasks that the API no longer has", default=0)
     credits: float = stored("credits", decimal, "credits that the stored tasks cost", default=0.0)
+    budget: str | None = stored("budget", text, "budget that the part waits for: `<mc> <period> <scope>`")
     outcome: str | None = stored("outcome", text, "outcome of the part")
     error: ScrapeDoError | None = stored(
         "error", stored_error, "error of the outcome", encrypted=True, error_instead=True
@@ -195,6 +196,7 @@ class PartRecord(Record):
             in_doubt_since=in_doubt,
             submit_error=self.submit_error,
             is_locked=self.is_locked,
+            budget=self.budget,
             dispatches=self.dispatches,
             **of_store,
         )
@@ -239,6 +241,7 @@ class RunRecord(Record):
         "summary", _json_object, "public summary of the request", default=_NO_SUMMARY
     )
     key_names: tuple[str, ...] = stored("key", words, "names of the keys of its encrypted values", default=_NO_TEXTS)
+    tags: tuple[str, ...] = stored("tags", words, "tags of the run, which are never encrypted", default=_NO_TEXTS)
     trace: str = stored("trace", text, "trace context that the run's spans belong to", default="")
 
     @classmethod

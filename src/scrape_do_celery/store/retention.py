@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from scrape_do_celery.config import budget_limits
 from scrape_do_celery.rules import states
 
 _DAY = 86_400
@@ -36,6 +37,14 @@ NOT_FOUND_TTL: Final = HOUR
 UNRESOLVED_TTL: Final = 39 * _DAY
 #: Life of a day of the ledger.
 LEDGER_TTL: Final = 91 * _DAY
+#: Life of the spend of a day or a month, after its last change; tags without a limit that a period counts at most.
+SPEND_TTL: Final = 400 * _DAY
+MAX_SPEND_TAGS: Final = 10_000
+#: Longest time after which a part that waits for a budget asks again by itself, and parts that one event wakes at most.
+BUDGET_RECHECK: Final = 6 * HOUR
+BUDGET_WAKES: Final = 100
+#: Share of a limit from which a budget warns.
+BUDGET_WARNING: Final = 0.8
 #: Life of the jobs of an account that no run owns, after the last such job was seen. The API keeps a job for less time.
 UNOWNED_TTL: Final = 39 * _DAY
 #: Life of the held pages of a part that does not end, after the last page was held. The API keeps a page for less time.
@@ -55,6 +64,8 @@ REJECTED_TTL: Final = _DAY
 
 #: Seconds of a day. The ledger has one key for each day.
 SECONDS_PER_DAY: Final = _DAY
+#: Budgets count thousandths of a credit, so that sums have no rounding errors.
+MC_PER_CREDIT: Final = budget_limits.MC
 #: Redis takes some expiries in milliseconds.
 MS_PER_SECOND: Final = 1000
 #: A prime. The remainder of a part id decides which of its polls reads the job itself instead of the list.

@@ -47,6 +47,7 @@ SHOWN = {
     ),
     WaitKind.API_ERROR: ({"trouble": WaitKind.API_ERROR, "error": "502"}, {}),
     WaitKind.RECONCILING: ({"state": PartState.RECONCILING, "in_doubt_since": NOW - 9}, {}),
+    WaitKind.BUDGET: ({"budget": "2500 day tag:shop:7", "due_at": NOW + 9}, {}),
     WaitKind.IN_LINE: ({"ahead": 1234, "in_line_since": NOW - 9}, {}),
     WaitKind.SAME_TARGETS: ({"is_locked": True}, {}),
 }

@@ -66,7 +66,7 @@ KEYS = {
 TIMELESS = {
     *("job", "contents", "provisional", "accounts", "schedule", "tick", "idempotency", "reservation", "owner"),
     *("target_lock", "slot_limit", "unowned", "order", "once", "message_tick", "namespace_owner", "rights_check"),
-    "totals",
+    *("totals", "budgets", "spend", "budget_waiters"),
 }
 
 

@@ -13,6 +13,7 @@ from scrape_do_celery.models import JobCreationRequest, JobDetails, TaskDetails
 from scrape_do_celery.rules.targets import PartDigests
 from scrape_do_celery.store import Claim, Keys, PartId, PartRecord, PartState, Retention, RunRecord, RunSpec, commands
 from scrape_do_celery.store.command import Command
+from scrape_do_celery.store.commands.budgets import ReadBudgets, SetBudget, StopBuying
 from scrape_do_celery.store.commands.changes import AcknowledgeChangedRuns, TakeChangedRuns
 from scrape_do_celery.store.commands.contents import HoldContent, ReplaceLargeContent, StoreContent
 from scrape_do_celery.store.commands.creation import (
@@ -77,7 +78,7 @@ DECLARED = {
 #: The names of the keys that a method of `Keys` makes, by the name of the method.
 KEYS = {one.name: re.compile(re.sub(r"<[^>]+>", "[^:]*", f"p{one.pattern[1:]}")) for one in declared_keys()}
 #: Bytes of all scripts together. The server keeps scripts for good.
-MAX_BYTES = 150_000
+MAX_BYTES = 200_000
 
 _HEADER = re.compile(r"\A--\[\[ (?P<summary>.+?)\n\]\]\n", re.DOTALL)
 _KEY = re.compile(r"(\w+(?:\.\.\.)?)\s+(hash|zset|set|string|list|any)\b")
@@ -255,6 +256,7 @@ def make_sample_commands():
         OpenBreaker(account),
         PauseAPI(60.0),
         PlanPolling(account, 30.0),
+        ReadBudgets(),
         ReadJobOwnership(account, "j", digests.coarse[0]),
         ReadRun(run),
         ReadRunWait(run, "a"),
@@ -265,6 +267,8 @@ def make_sample_commands():
         ReplaceLargeContent(part, 0, page),
         RequestStop(run, "cancel"),
         RewindTimes(),
+        SetBudget("tag:a", "day", 1000),
+        StopBuying("tag:a", is_stopped=True),
         ReserveKey("k", run, spec.digest),
         ScanConflictingParts(claim, digests),
         ScanUnresolvedParts(),

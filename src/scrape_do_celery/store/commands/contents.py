@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from scrape_do_celery.rules.budgets import lacks_cost
 from scrape_do_celery.rules.fetch import lacks_page
 from scrape_do_celery.store.codec import pack_task, unpack_task
 from scrape_do_celery.store.command import Command, Encoded
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scrape_do_celery.models import TaskDetails
+    from scrape_do_celery.store.command import Value
     from scrape_do_celery.store.keys import Keys, PartId
 
 
@@ -47,7 +49,7 @@ class StoreContent(Command[StoredContent]):
         counter = "stored_ok" if task.is_success else "stored_failed"
         return Encoded(
             (
-                *(self.position, _make_frame(keys, part_id, self.position, task), counter, task.cost or 0),
+                *(self.position, _make_frame(keys, part_id, self.position, task), counter, _encode_cost(task)),
                 *(int(task.gone), int(lacks_page(task)), keys.prefix, part_id.run_id),
             ),
             [keys.contents(part_id), keys.part(part_id), keys.provisional(part_id)],
@@ -72,7 +74,7 @@ class HoldContent(Command[bool]):
     def encode(self, keys: Keys) -> Encoded:
         part_id, frame = self.part_id, _make_frame(keys, self.part_id, self.position, self.task)
         return Encoded(
-            (self.position, frame, self.task.cost or 0),
+            (self.position, frame, _encode_cost(self.task)),
             [keys.provisional(part_id), keys.part(part_id)],
         )
 
@@ -150,3 +152,8 @@ class ReadContents(Command[list["TaskDetails | None"]]):
 
 def _make_frame(keys: Keys, part_id: PartId, position: int, task: TaskDetails) -> bytes:
     return keys.encrypt(keys.contents(part_id), str(position), pack_task(task))
+
+
+def _encode_cost(task: TaskDetails) -> Value:
+    """Return the credits that a task cost; empty if the API charged it and did not report the cost."""
+    return "" if lacks_cost(task) else task.cost or 0

@@ -6,6 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from scrape_do_celery.config.budget_limits import MC
 from scrape_do_celery.rules.targets import PartDigests
 from scrape_do_celery.store.command import Command, Encoded
 from scrape_do_celery.store.keys import PartId
@@ -49,6 +50,7 @@ class IntentVerdict(StrEnum):
     SKIP_UNSENT = "skip_unsent"  #: the run sends no more parts
     TARGETS_LOCKED = "targets_locked"  #: another part buys the same targets now
     NO_SLOT = "no_slot"  #: as many jobs run as may run
+    OVER_BUDGET = "over_budget"  #: a budget refuses the price; the part waits, unless the refusal is final
     DURABILITY_PENDING = "durability_pending"  #: the store has just ceased to be durable
     MAYBE_SENT = "maybe_sent"  #: an earlier intent may have been lost with the store's last writes
     UNSENT = "unsent"  #: the part was certainly not sent, and the caller will not send it
@@ -79,26 +81,28 @@ class Purchase:
     at: float
     status: PurchaseStatus
     targets: int
-    estimated_credits: int
+    estimated_credits: float
     job_id: str | None
     credits: float
     outcome: str | None
+    tags: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, field: str, line: str) -> Purchase:
         """Parse the line that `write_ledger` of lib/ledger.lua wrote."""
         part_id, _, sequence = field.rpartition(":")
-        at, status, targets, estimated_credits, job_id, cost, outcome = line.split(" ")
+        at, status, targets, estimated_credits, job_id, cost, outcome, *more = line.split(" ")
         return cls(
             PartId.parse(part_id),
             int(sequence),
             float(at),
             PurchaseStatus(status),
             int(targets),
-            int(estimated_credits),
+            float(estimated_credits),
             job_id or None,
             float(cost),
             outcome or None,
+            tuple(more[0].split(",")) if more else (),
         )
 
 
@@ -148,7 +152,11 @@ class CheckBeforeSend(Command[SendCheck]):
 
 @dataclass(frozen=True, slots=True)
 class WriteIntent(Command[tuple[IntentVerdict, str]]):
-    """Write the intent to buy. The result is the verdict, with the time of the intent or what explains the verdict.
+    """Write the intent to buy, and reserve its price in each budget that the part falls under.
+
+    The result is the verdict, with the time of the intent or what explains the verdict: `parse_refusal` reads why a
+    budget refuses the price. `if_over_budget` tells whether a part `wait`s for the budget of a day or a month, or
+    `fail`s.
 
     `durable_process` is the id of the server process that loses no write at a restart, if there is one. A queued part
     of such a store was certainly never sent.
@@ -162,7 +170,8 @@ class WriteIntent(Command[tuple[IntentVerdict, str]]):
     seconds: float
     _: KW_ONLY
     account: str = ""
-    estimated_credits: int = 0
+    estimated_credits: float = 0
+    if_over_budget: str = "wait"
     marker: str = ""
     durable_process: str = ""
     limit: int | None = None
@@ -175,9 +184,10 @@ class WriteIntent(Command[tuple[IntentVerdict, str]]):
         return Encoded(
             (
                 *(str(claim.part_id), claim.part.fence, self.nonce, self.seconds),
-                *(keys.prefix, self.account, self.estimated_credits, self.marker, self.durable_process),
+                *(keys.prefix, self.account, round(self.estimated_credits * MC), self.marker, self.durable_process),
                 *("" if self.limit is None else self.limit, SLOT_RECHECK, "1" if self.will_send else ""),
                 *map(" ".join, (digests.strict, digests.coarse)),
+                self.if_over_budget,
             ),
             [keys.part(claim.part_id), keys.run(claim.part_id.run_id), keys.due],
         )

@@ -10,6 +10,7 @@
 
   Returns "freed", "unknown" if the run does not exist, or "live".
 ]]
+--- @include lib/budgets
 --- @include lib/clock
 --- @include lib/due
 --- @include lib/encryption
@@ -33,6 +34,11 @@ if is_abandoned then
   for n = 0, tonumber(run.parts) - 1 do
     local part_key, part_id = make_part_key(prefix, run_id, n), run_id .. ':' .. n
     release_slot(prefix, due_key, part_key, part_id, t)
+    leave_budget_line(prefix, due_key, part_key, part_id, t)
+    -- A job that may run is kept as spent: nobody will read its cost.
+    local reservation = read_reservation(part_key, t)
+    settle_reservation(prefix, due_key, run_key, run_id, part_key, reservation, reservation.amount,
+      reservation.amount, t)
     stop_list_polling(part_key, part_id)
     redis.call('ZREM', due_key, part_id)
     redis.call('ZREM', make_key(prefix, 'content_expiry'), part_id)

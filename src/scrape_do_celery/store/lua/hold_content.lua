@@ -2,7 +2,7 @@
 
   KEYS  provisional  hash  position -> frame of a page that is held back
         part         hash  the record of the part
-  ARGV  position, frame, credits
+  ARGV  position, frame, credits ("" if the API charged the task and did not report its cost)
 
   Returns 1, or 0 when the run is gone or the part has ended.
 ]]

@@ -3,7 +3,8 @@
   KEYS  contents     hash  position -> frame
         part         hash  the record of the part
         provisional  hash  position -> frame of a page that is held back
-  ARGV  position, frame, counter ("stored_ok" or "stored_failed"), credits,
+  ARGV  position, frame, counter ("stored_ok" or "stored_failed"),
+        credits ("" if the API charged the task and did not report its cost),
         is_gone ("1" or "0"), lacks_page ("1" if the task has no page), prefix, run_id
 
   Returns a result and the number of stored bytes:
@@ -27,7 +28,7 @@ local has_held = lacks_page == '1' and store_held(provisional_key, contents_key,
 if not has_held then
   if redis.call('HSETNX', contents_key, position, frame) == 0 then return {'known', 0} end
   redis.call('HINCRBY', part_key, counter, 1)
-  if credits ~= '0' then redis.call('HINCRBYFLOAT', part_key, 'credits', credits) end
+  add_cost(part_key, credits)
   if is_gone == '1' then redis.call('HINCRBY', part_key, 'gone', 1) end
 end
 -- A page is progress: a step that dies after it does not poison the run.

@@ -14,6 +14,7 @@
 
   Returns 'ok', 'stale', 'owned' (another part owns that job) or 'forbidden' (no such transition of states).
 ]]
+--- @include lib/budgets
 --- @include lib/changes
 --- @include lib/clock
 --- @include lib/due
@@ -84,8 +85,14 @@ end
 if part.state == 'fetching' then release_slot(prefix, due_key, part_key, part_id, t) end
 if is_unresolved(before.state) and not is_unresolved(part.state) then
   close_submit(prefix, due_key, part_key, part_id, retention, t)
+  local reservation = read_reservation(part_key, t)
   write_ledger(prefix, part_key, part_id)
   redis.call('HDEL', part_key, 'nonce')
+  if part.state == 'queued' then
+    -- Nothing was bought, by all that can be known. The next intent reserves anew.
+    local run_id = string.match(part_id, '^(.*):')
+    settle_reservation(prefix, due_key, run_key, run_id, part_key, reservation, 0, 0, t)
+  end
   -- Only a search for a job needs these times, and each byte counts for a run that waits.
   if part.state == 'running' then
     redis.call('HDEL', part_key, 'first_watched')
@@ -93,7 +100,10 @@ if is_unresolved(before.state) and not is_unresolved(part.state) then
   end
 end
 -- Not before: the locks of the purchase are those of the account that it was tried with.
-if buyer then set_or_clear(part_key, 'account', buyer) end
+if buyer then
+  move_reservation(prefix, part_key, buyer, t)
+  set_or_clear(part_key, 'account', buyer)
+end
 if look_after == '' then return 'ok' end
 
 -- Let the part go.

@@ -3,12 +3,14 @@
   KEYS  part  hash  the record of the part
         run   hash  the record of the run
         due   zset  part id -> when the part needs a step
-  ARGV  part_id, fence, nonce, lease_seconds, prefix, account, estimated_credits, marker ("" for none),
+  ARGV  part_id, fence, nonce, lease_seconds, prefix, account,
+        amount (to reserve, in thousandths of a credit), marker ("" for none),
         durable_process (id of the server process that loses no write at a restart; "" for none),
         max_jobs (that may run at a time or "" for any number),
         slot_recheck (seconds after which a part that waits for a slot checks for itself),
         will_send ("" if the part ends without a `POST`: then no intent is written),
-        strict_digests (of the targets with spaces between), coarse_digests (in the same order)
+        strict_digests (of the targets with spaces between), coarse_digests (in the same order),
+        if_over_budget ("wait" or "fail", if a budget refuses the amount)
 
   Returns a verdict and what belongs to it:
   {"ok", now}: the intent is written.
@@ -17,10 +19,13 @@
   {"skip_unsent"}: the run sends no more parts.
   {"targets_locked", the part that buys them now}.
   {"no_slot"}: other jobs run.
+  {"over_budget", "period limit spent reserved amount is_final scope"}: a budget refuses the amount. If
+  `is_final` is "1" the part must end; if "0" it waits.
   {"durability_pending"}: the store has just ceased to be durable.
   {"unsent"}: the part was certainly not sent, and may end without a `POST`.
   {"maybe_sent"}: the part is in doubt. An earlier intent may have been lost with the store's last writes.
 ]]
+--- @include lib/budgets
 --- @include lib/clock
 --- @include lib/due
 --- @include lib/epoch
@@ -32,8 +37,9 @@
 --- @include lib/slots
 --- @include lib/watched
 local part_key, run_key, due_key = KEYS[1], KEYS[2], KEYS[3]
-local part_id, fence, nonce, lease_seconds, prefix, account, estimated_credits, marker, durable_process,
-  max_jobs, slot_recheck, will_send, strict_digests, coarse_digests = unpack(ARGV)
+local part_id, fence, nonce, lease_seconds, prefix, account, amount, marker, durable_process,
+  max_jobs, slot_recheck, will_send, strict_digests, coarse_digests, if_over_budget = unpack(ARGV)
+amount = tonumber(amount)
 
 local part = read_fields(part_key, 'fence', 'state', 'nonce', 'checked_epoch')
 if part.fence ~= fence then return {'stale'} end
@@ -41,7 +47,9 @@ local t = now()
 local least, most = read_watched(prefix, t)
 if part.state == 'submitting' and part.nonce == nonce then return {'ok', format_time(t)} end
 if part.state ~= 'queued' then return {'stale'} end
-local run = read_fields(run_key, 'created', 'epoch', 'stop_reason', 'skip_unsent', 'watched')
+local run = read_fields(run_key, 'created', 'epoch', 'stop_reason', 'skip_unsent', 'watched',
+  'tags', 'max_mc', 'spent_mc', 'reserved_mc')
+local run_id, today = string.match(part_id, '^(.*):'), math.floor(t / SECONDS_PER_DAY)
 -- A part that buys nothing more must end on a full store as well, also if it is searched for first.
 if run.stop_reason or run.skip_unsent or will_send == '' then allow_when_full(part_key) end
 local epoch, since, settled, since_watched = store_epoch(prefix, t, durable_process)
@@ -50,6 +58,23 @@ if run.stop_reason and not maybe_sent then return {'stop_reason', run.stop_reaso
 if run.skip_unsent and not maybe_sent then return {'skip_unsent'} end
 if will_send == '' and not maybe_sent then return {'unsent'} end
 if not settled then return {'durability_pending'} end
+
+-- Ask before the slot and the lock: a part that waits for a budget must hold neither. A job that may exist is
+-- charged in any case.
+local refusal = not maybe_sent and find_refusal(prefix, run, run_id, account, amount, today)
+if refusal then
+  local may_fail = refusal.period == 'day' or refusal.period == 'month'
+  local is_final = refusal.is_final or (if_over_budget == 'fail' and may_fail)
+  release_slot(prefix, due_key, part_key, part_id, t)
+  if not is_final then
+    -- Release the part here, as for a slot. The wait is no attempt.
+    redis.call('HDEL', part_key, 'lease', 'token', 'attempts')
+    wait_for_budget(prefix, due_key, part_key, part_id, refusal, today, t)
+  end
+  return {'over_budget', table.concat({refusal.period, format_amount(refusal.limit),
+    format_amount(refusal.spent), format_amount(refusal.reserved), format_amount(amount),
+    is_final and '1' or '0', refusal.scope}, ' ')}
+end
 
 -- Return the other part that holds the lock of a digest.
 local function find_lock_holder(digest)
@@ -89,10 +114,11 @@ redis.call('HINCRBY', part_key, 'purchases', 1)
 -- Such a purchase gets the first position, so that no job counts as older.
 local order = maybe_sent and 0 or next_in_order(prefix)
 redis.call('HSETNX', part_key, 'first_order', order)
-redis.call('HSET', part_key, 'account', account, 'purchase_status', 'open', 'estimate', estimated_credits,
+redis.call('HSET', part_key, 'account', account, 'purchase_status', 'open',
   'locks', strict_digests, 'strict', strict_digests, 'coarse', coarse_digests, 'order', order)
 register_unresolved(prefix, part_key, part_id, account, '+inf', least)
 redis.call('SADD', make_key(prefix, 'accounts'), account)
+reserve_amount(prefix, due_key, run_key, run, part_key, part_id, account, amount, t)
 set_or_clear(part_key, 'marker', marker)
 -- The troubles of an earlier purchase say nothing about this one.
 redis.call('HDEL', part_key, 'attempts', 'refused', 'submit_error', 'in_doubt_since', 'same_targets')

@@ -1,13 +1,22 @@
 -- Provisional contents: store the pages that are held of unfinished tasks.
 --- @include lib/keys
 
+-- Add the cost of a stored task, or count the task if the API did not report its cost.
+local function add_cost(part_key, credits)
+  if credits == '' then
+    redis.call('HINCRBY', part_key, 'unpriced', 1)
+  elseif credits ~= '0' then
+    redis.call('HINCRBYFLOAT', part_key, 'credits', credits)
+  end
+end
+
 -- Store the page that is held of a task, unless the task is stored already. Such a page counts as a failure
 -- with a page. Return whether the page was stored.
 local function store_held(provisional_key, contents_key, part_key, position)
   local frame, credits = unpack(redis.call('HMGET', provisional_key, position, position .. ':credits'))
   if not frame or redis.call('HSETNX', contents_key, position, frame) == 0 then return false end
   redis.call('HINCRBY', part_key, 'stored_failed', 1)
-  if credits and credits ~= '0' then redis.call('HINCRBYFLOAT', part_key, 'credits', credits) end
+  add_cost(part_key, credits or '0')
   return true
 end
 

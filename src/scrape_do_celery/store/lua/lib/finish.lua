@@ -1,4 +1,5 @@
 -- The end of a part: its outcome, its line in the ledger, and what it held.
+--- @include lib/budgets
 --- @include lib/changes
 --- @include lib/clock
 --- @include lib/contents
@@ -48,7 +49,10 @@ local function finish_part(prefix, part_key, run_key, due_key, part_id, t, endin
   redis.call('ZREM', make_key(prefix, 'content_expiry'), part_id)
   release_slot(prefix, due_key, part_key, part_id, t)
   if is_unresolved(part.state) then close_submit(prefix, due_key, part_key, part_id, ending.retention, t) end
+  local reservation = read_reservation(part_key, t)
   write_ledger(prefix, part_key, part_id)
+  leave_budget_line(prefix, due_key, part_key, part_id, t)
+  settle_ended_part(prefix, due_key, run_key, run_id, part_key, reservation, t)
   count_unless_zero(prefix, 'credits', part.credits)
   count_unless_zero(prefix, 'tasks:success', part.stored_ok)
   count_unless_zero(prefix, 'tasks:failed', part.stored_failed)

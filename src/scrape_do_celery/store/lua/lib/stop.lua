@@ -1,4 +1,5 @@
 -- Stop requests: write one, and end the parts that were certainly not sent.
+--- @include lib/budgets
 --- @include lib/changes
 --- @include lib/clock
 --- @include lib/due
@@ -30,6 +31,7 @@ local function request_stop(prefix, due_key, run_id, reason, unsent_outcome, t)
         redis.call('HSET', part_key, 'state', 'done', 'outcome', unsent_outcome)
         redis.call('HINCRBY', part_key, 'fence', 1)
         release_slot(prefix, due_key, part_key, part_id, t)
+        leave_budget_line(prefix, due_key, part_key, part_id, t)
         redis.call('ZREM', due_key, part_id)
         left = redis.call('HINCRBY', run_key, 'left', -1)
         if left == 0 then redis.call('ZADD', due_key, format_time(t), run_id .. ':run') end

@@ -1,0 +1,159 @@
+"""Budgets of the account and of tags: set their limits, read their use, stop and resume purchases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from scrape_do_celery.config.budget_limits import BudgetPeriod, check_credits, check_tag, to_mc
+from scrape_do_celery.rules.budgets import STOPPED, account_scope, tag_scope, to_credits
+from scrape_do_celery.runs.context import AppContext
+from scrape_do_celery.store.commands.budgets import BudgetRow, ReadBudgets, SetBudget, StopBuying
+
+if TYPE_CHECKING:
+    from scrape_do_celery.config import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A limit and its use in the present period. Amounts are in credits.
+
+    Attributes:
+        account: the id of the account, as in `Settings.account_id`; None for the budget of a tag.
+        tag: the tag; None for the budget of an account.
+        period: `day` or `month`, in UTC; None for a stop, which has no limit.
+        limit: the limit; None for a stop.
+        spent: the costs in this period, by the day of each purchase.
+        reserved: the prices that purchases under way have reserved. Together with `spent`, a purchase never exceeds the
+            limit.
+        assumed: the part of `spent` that the API did not report: lost answers, jobs in doubt.
+    """
+
+    account: str | None
+    tag: str | None
+    period: BudgetPeriod | None
+    limit: float | None
+    spent: float
+    reserved: float
+    assumed: float
+
+    @property
+    def overrun(self) -> float:
+        """The credits by which reported costs exceed the limit: pages may cost more than was reserved."""
+        return 0.0 if self.limit is None else max(0.0, self.spent - self.limit)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether nothing is bought now for the account or the tag."""
+        return self.period is None
+
+
+def set_budget(
+    limit: float | None,
+    period: Literal["day", "month"],
+    *,
+    tag: str | None = None,
+    settings: Settings | None = None,
+) -> bool:
+    """Set or remove the limit of the account, or of a tag, for each day or month (UTC).
+
+    Purchases that are under way count. If the limit rises, the parts that fit wake at once.
+
+    Args:
+        limit: credits, more than 0; None removes the limit.
+        period: `day` or `month`.
+        tag: a tag of runs. None stands for the account of the settings.
+        settings: settings of this call. None takes those of the framework or of the environment.
+
+    Returns:
+        Whether the limit has changed.
+
+    Raises:
+        ValueError: an argument is wrong; nothing was written.
+        StoreUnavailableError: Redis did not answer, or refused.
+    """
+    amount = check_credits("limit", limit)
+    context = AppContext.for_app(settings=settings)
+    command = SetBudget(
+        _find_scope(context, tag), _check_period(period), None if amount is None else int(to_mc(amount))
+    )
+    return context.store.run(command)
+
+
+def stop_buying(*, tag: str | None = None, settings: Settings | None = None) -> bool:
+    """Buy nothing more for the account, or for runs with a tag, until `resume_buying`.
+
+    A job that was bought before goes on, and its pages are fetched. Parts that were not bought wait, also if
+    `SCRAPE_DO_OVER_BUDGET` is `fail`.
+
+    Args:
+        tag: a tag of runs. None stands for the account of the settings.
+        settings: settings of this call. None takes those of the framework or of the environment.
+
+    Returns:
+        Whether purchases went on before.
+
+    Raises:
+        ValueError: the tag is wrong; nothing was written.
+        StoreUnavailableError: Redis did not answer, or refused.
+    """
+    return _switch_buying(tag, settings, is_stopped=True)
+
+
+def resume_buying(*, tag: str | None = None, settings: Settings | None = None) -> bool:
+    """Go on with purchases that `stop_buying` has stopped. Parts that wait wake at once.
+
+    Args:
+        tag: a tag of runs. None stands for the account of the settings.
+        settings: settings of this call. None takes those of the framework or of the environment.
+
+    Returns:
+        Whether purchases were stopped before.
+
+    Raises:
+        ValueError: the tag is wrong; nothing was written.
+        StoreUnavailableError: Redis did not answer, or refused.
+    """
+    return _switch_buying(tag, settings, is_stopped=False)
+
+
+def list_budgets(*, settings: Settings | None = None) -> list[Budget]:
+    """Return all limits of the store with their use in the present day and month (UTC), and the stops.
+
+    Args:
+        settings: settings of this call. None takes those of the framework or of the environment.
+
+    Raises:
+        StoreUnavailableError: Redis did not answer, or refused.
+    """
+    return [read_budget(row) for row in AppContext.for_app(settings=settings).store.run(ReadBudgets())]
+
+
+def read_budget(row: BudgetRow) -> Budget:
+    """Return a row of the store as a budget."""
+    use = row.use
+    kind, _, name = use.scope.partition(":")
+    return Budget(
+        account=name if kind == "account" else None,
+        tag=name if kind == "tag" else None,
+        period=None if use.period == STOPPED else BudgetPeriod(use.period),
+        limit=None if use.period == STOPPED else to_credits(use.limit_mc),
+        spent=to_credits(use.spent_mc),
+        reserved=to_credits(use.reserved_mc),
+        assumed=to_credits(row.assumed_mc),
+    )
+
+
+def _switch_buying(tag: str | None, settings: Settings | None, *, is_stopped: bool) -> bool:
+    context = AppContext.for_app(settings=settings)
+    return context.store.run(StopBuying(_find_scope(context, tag), is_stopped=is_stopped))
+
+
+def _find_scope(context: AppContext, tag: str | None) -> str:
+    return account_scope(context.settings.account_id) if tag is None else tag_scope(check_tag(tag))
+
+
+def _check_period(period: str) -> BudgetPeriod:
+    if period not in set(BudgetPeriod):
+        raise ValueError("period must be 'day' or 'month'")
+    return BudgetPeriod(period)
