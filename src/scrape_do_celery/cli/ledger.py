@@ -114,14 +114,11 @@ class PurchaseSums:
 
 
 def _sum_facts(sums: PurchaseSums) -> list[tuple[str, str]]:
-    reported = format_figure(sums.credits)
+    reported, estimated = format_figure(sums.credits), format_figure(sums.estimated_credits)
     return [
         ("purchases", f"{sums.purchases:,}, of which {sums.unresolved:,} unresolved"),
         ("targets", format_figure(sums.targets)),
-        (
-            "credits",
-            f"{reported} reported, {format_figure(sums.estimated_credits)} estimated, for {sums.known:,} ended purchase(s)",
-        ),
+        ("credits", f"{reported} reported, {estimated} estimated, for {sums.known:,} ended purchase(s)"),
     ]
 
 

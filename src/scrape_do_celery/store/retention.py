@@ -64,6 +64,8 @@ REJECTED_TTL: Final = _DAY
 
 #: Seconds of a day. The ledger has one key for each day.
 SECONDS_PER_DAY: Final = _DAY
+#: The year in which days begin to count.
+EPOCH_YEAR: Final = 1970
 #: Budgets count thousandths of a credit, so that sums have no rounding errors.
 MC_PER_CREDIT: Final = budget_limits.MC
 #: Redis takes some expiries in milliseconds.

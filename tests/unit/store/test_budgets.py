@@ -50,13 +50,6 @@ def intend(store, run_id="r", part=0, price=2, **options):
     return verdict.value, parse_refusal(reason) if verdict == "over_budget" else None
 
 
-def buy(store, run_id="r", part=0, price=2):
-    """Buy the job of a part."""
-    assert intend(store, run_id, part, price) == ("ok", None)
-    claim = store.claim_part(run_id, part, account=ACCOUNT, outlived="x")
-    return claim
-
-
 def answer(store, run_id="r", part=0):
     """Write the answer of the `POST`, as the step that sent it does."""
     store.set_fields(run_id, part, lease=0)

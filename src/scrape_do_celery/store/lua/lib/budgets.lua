@@ -5,21 +5,29 @@
 --- @include lib/purchases
 --- @include lib/records
 
+local MONTHS = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31}
+
+-- Return the number of days of a month; of a year without a month.
+local function count_days(year, month)
+  local leap_day = (year % 4 == 0 and (year % 100 ~= 0 or year % 400 == 0)) and 1 or 0
+  if not month then return 365 + leap_day end
+  return MONTHS[month] + (month == 2 and leap_day or 0)
+end
+
 -- Return the names of the day and of the month (UTC) of a day that is counted from the epoch. The server's
--- Lua has no calendar. So years begin in March here: the day that leap years add is the last one.
+-- Lua has no calendar.
 local function name_periods(day)
-  local z = day + 719468
-  local era = math.floor(z / 146097)
-  local of_era = z - era * 146097
-  local year = math.floor((of_era - math.floor(of_era / 1460) + math.floor(of_era / 36524)
-    - math.floor(of_era / 146096)) / 365)
-  local of_year = of_era - (365 * year + math.floor(year / 4) - math.floor(year / 100))
-  local month = math.floor((5 * of_year + 2) / 153)
-  local of_month = of_year - math.floor((153 * month + 2) / 5) + 1
-  month = month < 10 and month + 3 or month - 9
-  if month <= 2 then year = year + 1 end
-  local month_name = string.format('%04d-%02d', year + era * 400, month)
-  return {day = string.format('%s-%02d', month_name, of_month), month = month_name}
+  local year, month = EPOCH_YEAR, 1
+  while day >= count_days(year) do
+    day = day - count_days(year)
+    year = year + 1
+  end
+  while day >= count_days(year, month) do
+    day = day - count_days(year, month)
+    month = month + 1
+  end
+  local month_name = string.format('%04d-%02d', year, month)
+  return {day = string.format('%s-%02d', month_name, day + 1), month = month_name}
 end
 
 -- Return when the period that holds a day ends.
