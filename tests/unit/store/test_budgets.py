@@ -334,10 +334,14 @@ class Spending(RuleBasedStateMachine):
         fits = all(used[scope] + price <= (self.limits.get(scope) or 10**9) for scope in used)
         if run_id in "ab":
             fits = fits and price <= 20
-        verdict, _ = intend(self.store, run_id, price=price)
+        verdict, refusal = intend(self.store, run_id, price=price)
         assert (verdict == "ok") == fits
         if fits:
             self.open[run_id] = price
+        elif refusal.is_final:
+            # The step ends the part with the lease that the script has left.
+            self.store.set_fields(run_id, lease=0)
+            self.store.run(FinishPart(self.store.claim_part(run_id, account=ACCOUNT), "budget_exceeded"))
 
     @rule(
         run_id=st.sampled_from(RUNS),
