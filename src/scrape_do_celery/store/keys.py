@@ -222,6 +222,11 @@ class Keys(PrivateValues):
         """
         return f"{self.prefix}:ledger:{day}"
 
+    @holds("hash", Expiry.NEVER)
+    def prices(self, account: str) -> str:
+        """Return the key of the learned prices of an account: host or plugin, and options -> last day, and costs."""
+        return f"{self.prefix}:prices:{account}"
+
     @property
     @holds("hash", Expiry.NEVER)
     def clock(self) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from scrape_do_celery.rules import states
+from scrape_do_celery.rules import prices, states
 
 _DAY = 86_400
 
@@ -53,6 +53,14 @@ TARGET_WAIT_TTL: Final = _DAY
 #: Life of the rejected purchases of an account, after the last purchase was added.
 REJECTED_TTL: Final = _DAY
 
+#: Distinct costs of one learned price, and the samples from which on the old ones count half.
+LEARNED_COSTS: Final = 8
+LEARNED_SAMPLES: Final = 200
+#: Learned prices of one account.
+LEARNED_PRICES: Final = 1000
+
+#: Milli-credits of a credit.
+MC_PER_CREDIT: Final = prices.MC_PER_CREDIT
 #: Seconds of a day. The ledger has one key for each day.
 SECONDS_PER_DAY: Final = _DAY
 #: Redis takes some expiries in milliseconds.

@@ -67,6 +67,8 @@ TIMELESS = {
     *("job", "contents", "provisional", "accounts", "schedule", "tick", "idempotency", "reservation", "owner"),
     *("target_lock", "slot_limit", "unowned", "order", "once", "message_tick", "namespace_owner", "rights_check"),
     "totals",
+    # A day that is too late only keeps a learned price of some host for longer than others.
+    "prices",
 }
 
 

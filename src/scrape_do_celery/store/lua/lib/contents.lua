@@ -2,13 +2,13 @@
 --- @include lib/keys
 
 -- Store the page that is held of a task, unless the task is stored already. Such a page counts as a failure
--- with a page. Return whether the page was stored.
+-- with a page. Return whether the page was stored, and its credits.
 local function store_held(provisional_key, contents_key, part_key, position)
   local frame, credits = unpack(redis.call('HMGET', provisional_key, position, position .. ':credits'))
   if not frame or redis.call('HSETNX', contents_key, position, frame) == 0 then return false end
   redis.call('HINCRBY', part_key, 'stored_failed', 1)
   if credits and credits ~= '0' then redis.call('HINCRBYFLOAT', part_key, 'credits', credits) end
-  return true
+  return true, credits
 end
 
 -- Store all held pages of a part that ends: they are paid for, and no later answer will come.
