@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias
 from urllib.parse import quote
 
 from scrape_do_celery.models.plugins.plugin import LEAST_CREDITS, PLUGINS
@@ -108,6 +108,11 @@ class LearnedPrice:
         return self.costs[0][0] if self.costs else 0
 
     @property
+    def most_mc(self) -> int:
+        """The highest cost; 0 without a sample."""
+        return self.costs[-1][0] if self.costs else 0
+
+    @property
     def mean_mc(self) -> float:
         """The mean of the costs; 0 without a sample."""
         return sum(cost * count for cost, count in self.costs) / (self.samples or 1)
@@ -121,6 +126,29 @@ class LearnedPrice:
             if seen * 100 >= wanted:
                 return cost
         return 0
+
+
+class CostRange(NamedTuple):
+    """The cost of all tasks of a request, if each succeeds. `most_mc` is None if no rule bounds the cost."""
+
+    expected_mc: float
+    least_mc: int
+    most_mc: int | None
+
+
+_NOTHING: Final = LearnedPrice()
+
+
+def estimate_cost(groups: Iterable[PriceGroup], learned: Mapping[str, LearnedPrice]) -> CostRange:
+    """Return the cost of the groups. A learned cost outside the bounds of a rule moves the bounds."""
+    expected, least, most, is_bounded = 0.0, 0, 0, True
+    for group in groups:
+        known = learned.get(group.key, _NOTHING)
+        expected += group.count * (known.mean_mc if known.costs else group.price_mc)
+        least += group.count * (min(group.least_mc, known.least_mc) if known.costs else group.least_mc)
+        most += group.count * max(group.most_mc or 0, known.most_mc)
+        is_bounded = is_bounded and group.most_mc is not None
+    return CostRange(expected, least, most if is_bounded else None)
 
 
 def _name_tasks(request: JobCreationRequest) -> Iterator[tuple[tuple[str, str], TaskPrice]]:

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from scrape_do_celery.models import JobCreationRequest, Plugin
 from scrape_do_celery.models.prices import find_price, host_of
-from scrape_do_celery.rules.prices import LearnedPrice, PricedTasks, PriceGroup, encode_groups, price_groups
+from scrape_do_celery.rules.prices import (
+    LearnedPrice,
+    PricedTasks,
+    PriceGroup,
+    encode_groups,
+    estimate_cost,
+    price_groups,
+)
 
 
 def find_plain_price(host):
@@ -131,3 +138,29 @@ def test_figures_of_learned_costs():
     assert LearnedPrice.parse("1 1000=94 5000=6").percentile_mc == 5000
     nothing = LearnedPrice()
     assert (nothing.samples, nothing.least_mc, nothing.mean_mc, nothing.percentile_mc) == (0, 0, 0.0, 0)
+
+
+prices = st.integers(1, 300).map(lambda one: one * 500)
+groups_of_prices = st.builds(
+    lambda key, count, amounts, is_bounded: PriceGroup(key, count, *amounts[:2], amounts[2] if is_bounded else None),
+    st.sampled_from("abcd"),
+    st.integers(1, 1000),
+    st.lists(prices, min_size=3, max_size=3).map(sorted),
+    st.booleans(),
+)
+learned_prices = st.dictionaries(prices, st.integers(1, 200), max_size=8).map(
+    lambda costs: LearnedPrice(tuple(sorted(costs.items())))
+)
+
+
+@given(st.lists(groups_of_prices), st.dictionaries(st.sampled_from("abcd"), learned_prices))
+def test_expected_cost_is_within_its_bounds(groups, learned):
+    cost = estimate_cost(groups, learned)
+    assert cost.least_mc <= cost.expected_mc + 0.001
+    assert (cost.most_mc is None) == any(one.most_mc is None for one in groups)
+    assert cost.most_mc is None or cost.expected_mc <= cost.most_mc + 0.001
+    known = [one for one in groups if learned.get(one.key, LearnedPrice()).samples]
+    spent = sum(one.count * learned[one.key].mean_mc for one in known)
+    assert cost.expected_mc == pytest.approx(
+        spent + sum(one.count * one.price_mc for one in groups if one not in known)
+    )
