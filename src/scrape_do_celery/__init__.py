@@ -32,15 +32,19 @@ from scrape_do_celery.models.results import *  # noqa: F403
 from scrape_do_celery.models.tasks import *  # noqa: F403
 from scrape_do_celery.rules.polling import PollingStrategy
 from scrape_do_celery.runs import (
+    Estimate,
     Progress,
     RunHandle,
+    RunPlan,
     RunStatus,
     WaitingFor,
     WaitKind,
     aenqueue,
     aenqueue_many,
+    aestimate,
     enqueue,
     enqueue_many,
+    estimate,
     retry_failed,
     scheduled_run,
 )
@@ -51,6 +55,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncScrapeDoAsyncAPIClient",
+    "Estimate",
     "JobCreationRequest",
     "JobStatus",
     "PollingStrategy",
@@ -59,6 +64,7 @@ __all__ = [
     "RenderOptions",
     "RequestWarning",
     "RunHandle",
+    "RunPlan",
     "RunState",
     "RunStatus",
     "ScrapeDoAsyncAPIClient",
@@ -68,8 +74,10 @@ __all__ = [
     "WaitingFor",
     "aenqueue",
     "aenqueue_many",
+    "aestimate",
     "enqueue",
     "enqueue_many",
+    "estimate",
     "retry_failed",
     "scheduled_run",
 ]

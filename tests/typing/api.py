@@ -36,15 +36,32 @@ def starting_with_options(urls: list[str]) -> None:
     s.enqueue(urls, **options)
 
 
+def planning(urls: list[str]) -> s.RunPlan:
+    found: s.Estimate = s.estimate(urls, super=True, dedupe=True)
+    most: float | None = found.maximum
+    plans: list[s.RunPlan] = s.enqueue_many([urls], dry_run=True)
+    handle: s.RunHandle = s.enqueue(urls, dry_run=False)
+    seconds: float | None = plans[0].expected_seconds
+    print(most, seconds, handle, found.to_json(), plans[0].estimate.expected)
+    return s.enqueue(s.JobCreationRequest(targets=urls), dry_run=True, idempotency_key="k")
+
+
+async def planning_async(urls: list[str]) -> s.RunPlan:
+    found: s.Estimate = await s.aestimate(s.JobCreationRequest(targets=urls))
+    plans: list[s.RunPlan] = await s.aenqueue_many([urls], dry_run=True)
+    print(found, plans)
+    return await s.aenqueue(urls, dry_run=True)
+
+
 def refused_by_type_checkers(urls: list[str]) -> None:
-    s.enqueue(urls, geocode="us")  # type: ignore[call-arg]
-    s.enqueue(urls, dedupe="yes")  # type: ignore[arg-type]
+    s.enqueue(urls, geocode="us")  # type: ignore[call-overload]
+    s.enqueue(urls, dedupe="yes")  # type: ignore[call-overload]
     s.Target(7)  # type: ignore[arg-type]
     s.Target(urls[0], mete={})  # type: ignore[call-arg]
-    s.enqueue(urls, max_wait="60")  # type: ignore[arg-type]
-    s.enqueue(urls, output="html")  # type: ignore[arg-type]
-    s.enqueue_many([urls], raise_on_task_fail=True)  # type: ignore[call-arg]
-    s.enqueue_many([urls], timeout="60")  # type: ignore[arg-type]
+    s.enqueue(urls, max_wait="60")  # type: ignore[call-overload]
+    s.enqueue(urls, output="html")  # type: ignore[call-overload]
+    s.enqueue_many([urls], raise_on_task_fail=True)  # type: ignore[call-overload]
+    s.enqueue_many([urls], timeout="60")  # type: ignore[call-overload]
     s.scheduled_run("prices", 60, urls, early="yes")  # type: ignore[arg-type]
     s.scheduled_run("prices", 60, urls, if_run="skip")  # type: ignore[call-arg]
 

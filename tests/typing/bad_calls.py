@@ -86,6 +86,11 @@ def start() -> None:
     s.enqueue(URLS, early="yes")
     s.enqueue(URLS, raise_on_task_fail=True)
     s.enqueue(URLS, idempotency_key=5)
+    s.enqueue(URLS, dry_run="yes")
+    s.enqueue(URLS, dry_run=True).result()
+    print(s.enqueue(URLS, dry_run=False).estimate)
+    s.estimate(URLS, idempotency_key="k")
+    s.estimate(URLS, geo_cod="us")
 
 
 def start_many() -> None:

@@ -71,8 +71,10 @@ def starting(targets: Iterable[str], key: str | None) -> None:
 def starting_with_dicts(fields: RequestFields, options: dict[str, Any]) -> None:
     render: RenderFields = {"screenshot": True, "return_json": True}
     plugin: PluginFields = {"key": "google/search", "params": [{"q": "x"}]}
-    s.enqueue(URLS, **fields)
-    s.enqueue(URLS, **options)
+    s.enqueue(URLS, **fields).cancel()
+    s.estimate(URLS, **fields)
+    s.enqueue(URLS, dry_run=True, **fields).to_json()
+    s.enqueue(URLS, **options).cancel()
     s.enqueue(URLS, render=render)
     s.enqueue(plugin=plugin)
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 #: Thousandths in a credit.
-MC: Final = 1000
+MC_PER_CREDIT: Final = 1000
 #: The largest limit in credits. The server's Lua counts exactly up to 2**53.
 MAX_CREDITS: Final = 1_000_000_000_000
 #: Tags of one run, and bytes of one tag, at most.
@@ -30,7 +30,7 @@ class BudgetPeriod(StrEnum):
 def to_mc(credits_: float) -> int:
     """Return an amount of credits as thousandths, rounded up."""
     # Ten digits first: 0.1 + 0.2 must not become 301.
-    return math.ceil(round(credits_ * MC, 6))
+    return math.ceil(round(credits_ * MC_PER_CREDIT, 6))
 
 
 def check_credits(name: str, value: Any) -> float | None:

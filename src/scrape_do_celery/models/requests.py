@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from .plugins.plugin import PluginRequest
+from .prices import find_price, host_of
 from .render import RenderOptions
 from .sendable import (
     SAID,
@@ -42,8 +43,6 @@ MAX_TARGETS_PER_JOB = 1000
 #: Bounds of numbers. The vendor says that times have bounds; all figures are from the peer SDK.
 _BOUNDS = {"timeout": (5_000, 120_000), "retry_timeout": (5_000, 55_000), "session_id": (0, 1_000_000)}
 _WITHOUT_BODY = (None, "GET", "HEAD")
-# Credits of a task by (super, render).
-_CREDITS = {(False, False): 1, (False, True): 5, (True, False): 10, (True, True): 25}
 
 
 class JobCreationRequest(OpenRequestModel):
@@ -258,10 +257,14 @@ class JobCreationRequest(OpenRequestModel):
         )
 
     def estimated_credits(self) -> int:
-        """Return the lowest cost in credits if all tasks succeed; some domains cost more."""
+        """Return the lowest cost in credits if all tasks succeed, by the prices of options, domains and plugins.
+
+        `scrape_do_celery.estimate` also knows what the account paid before.
+        """
         if self.plugin is not None:
             return self.plugin.estimated_credits()
-        return _CREDITS[bool(self.super), self.render is not None] * self.size
+        options = {"has_super": bool(self.super), "has_render": self.render is not None}
+        return sum(find_price(host_of(url), **options).least for url in self.targets or ())
 
 
 def _canonical_json(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from scrape_do_celery.config.budget_limits import MC
+from scrape_do_celery.config.budget_limits import MC_PER_CREDIT
 from scrape_do_celery.errors import BudgetExceededError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def show_scope(scope: str) -> str:
 
 def to_credits(mc: int) -> float:
     """Return thousandths as credits."""
-    return mc / MC
+    return mc / MC_PER_CREDIT
 
 
 def lacks_cost(task: TaskDetails) -> bool:
@@ -105,4 +105,4 @@ def over_budget_error(run_id: str, refusal: BudgetRefusal) -> BudgetExceededErro
 
 def show_credits(mc: int) -> str:
     """Return thousandths as the text of an amount of credits, without needless zeros."""
-    return f"{mc / MC:,.3f}".rstrip("0").rstrip(".")
+    return f"{mc / MC_PER_CREDIT:,.3f}".rstrip("0").rstrip(".")

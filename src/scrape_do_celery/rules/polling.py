@@ -24,6 +24,8 @@ RETENTION: Final = 259_200
 """Seconds after a job's creation for which the API keeps the job and its pages (documented since November 2026)."""
 MAX_TASK_FETCHES: Final = 5
 """Fetches of a task that stays non-terminal after its job has ended, at most."""
+ACCOUNT_INTERVAL: Final = 600
+"""Seconds for which the figures of an account are not read again."""
 
 _JITTER: Final = 0.5
 _ROUNDING: Final = 0.001

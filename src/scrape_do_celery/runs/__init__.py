@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from scrape_do_celery.rules.waits import WaitingFor, WaitKind
-from scrape_do_celery.runs.async_enqueue import aenqueue, aenqueue_many
+from scrape_do_celery.runs.async_enqueue import aenqueue, aenqueue_many, aestimate
 from scrape_do_celery.runs.celery_app import EAGER, is_own_app, make_app, refuse_missing_servers, settings_of
 from scrape_do_celery.runs.context import BATCH, AppContext, StepMessage, batched, ensure_default_app
 from scrape_do_celery.runs.enqueue import enqueue, enqueue_many
 from scrape_do_celery.runs.handle import Progress, RunHandle
+from scrape_do_celery.runs.plans import Estimate, RunPlan, estimate
 from scrape_do_celery.runs.retry import retry_failed
 from scrape_do_celery.runs.schedules import scheduled_run
 from scrape_do_celery.runs.start_calls import start_run
@@ -17,18 +18,22 @@ __all__ = [
     "BATCH",
     "EAGER",
     "AppContext",
+    "Estimate",
     "Progress",
     "RunHandle",
+    "RunPlan",
     "RunStatus",
     "StepMessage",
     "WaitKind",
     "WaitingFor",
     "aenqueue",
     "aenqueue_many",
+    "aestimate",
     "batched",
     "enqueue",
     "enqueue_many",
     "ensure_default_app",
+    "estimate",
     "is_own_app",
     "make_app",
     "refuse_missing_servers",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.models.concerns import CallerLine, KnownLine
 from scrape_do_celery.runs.celery_app import find_user_app, lent_app
 from scrape_do_celery.runs.hooks import hooks
+from scrape_do_celery.runs.plans import estimate, is_dry
 from scrape_do_celery.runs.start_calls import StartCall
 from scrape_do_celery.runs.threads import call_in_thread
 
@@ -22,9 +23,38 @@ if TYPE_CHECKING:
     from scrape_do_celery.models import JobCreationRequest
     from scrape_do_celery.models.targets import TargetInput
     from scrape_do_celery.runs.handle import RunHandle
+    from scrape_do_celery.runs.plans import Estimate, RunPlan
     from scrape_do_celery.store.options import EnqueueOptions
 
 T = TypeVar("T")
+
+
+@overload
+async def aenqueue(
+    targets: Iterable[TargetInput] | JobCreationRequest | None = ...,
+    *,
+    idempotency_key: str | None = ...,
+    run_id: str | None = ...,
+    on_success: Signature | None = ...,
+    on_failure: Signature | None = ...,
+    settings: Settings | None = ...,
+    dry_run: Literal[False] = ...,
+    **options: Unpack[EnqueueOptions],
+) -> RunHandle: ...
+
+
+@overload
+async def aenqueue(
+    targets: Iterable[TargetInput] | JobCreationRequest | None = ...,
+    *,
+    idempotency_key: str | None = ...,
+    run_id: str | None = ...,
+    on_success: Signature | None = ...,
+    on_failure: Signature | None = ...,
+    settings: Settings | None = ...,
+    dry_run: Literal[True],
+    **options: Unpack[EnqueueOptions],
+) -> RunPlan: ...
 
 
 @without_locals
@@ -36,8 +66,9 @@ async def aenqueue(  # noqa: PLR0913 (one argument for each thing that a caller 
     on_success: Signature | None = None,
     on_failure: Signature | None = None,
     settings: Settings | None = None,
+    dry_run: bool = False,
     **options: Unpack[EnqueueOptions],
-) -> RunHandle:
+) -> RunHandle | RunPlan:
     """Start a run as `enqueue` does, in async code. The event loop is never blocked.
 
     In a transaction of Django around the coroutine, the record is written at the commit, and not at all after a
@@ -51,6 +82,7 @@ async def aenqueue(  # noqa: PLR0913 (one argument for each thing that a caller 
         on_success: as in `enqueue`.
         on_failure: as in `enqueue`.
         settings: as in `enqueue`.
+        dry_run: as in `enqueue`.
         **options: as in `enqueue`.
 
     Returns:
@@ -61,7 +93,36 @@ async def aenqueue(  # noqa: PLR0913 (one argument for each thing that a caller 
         ScrapeDoError: the errors of `enqueue`.
     """
     ids, callbacks = (idempotency_key, run_id), (on_success, on_failure)
-    return (await _carry_out(partial(StartCall.for_one, targets, ids, callbacks, settings, options)))[0]
+    make_call = partial(StartCall.for_one, targets, ids, callbacks, settings, options)
+    return (await _plan(make_call))[0] if is_dry(dry_run) else (await _carry_out(make_call))[0]
+
+
+@overload
+async def aenqueue_many(
+    requests: Iterable[Iterable[TargetInput] | JobCreationRequest],
+    *,
+    idempotency_keys: Iterable[str | None] | None = ...,
+    run_ids: Iterable[str | None] | None = ...,
+    on_success: Signature | None = ...,
+    on_failure: Signature | None = ...,
+    settings: Settings | None = ...,
+    dry_run: Literal[False] = ...,
+    **options: Unpack[EnqueueOptions],
+) -> list[RunHandle]: ...
+
+
+@overload
+async def aenqueue_many(
+    requests: Iterable[Iterable[TargetInput] | JobCreationRequest],
+    *,
+    idempotency_keys: Iterable[str | None] | None = ...,
+    run_ids: Iterable[str | None] | None = ...,
+    on_success: Signature | None = ...,
+    on_failure: Signature | None = ...,
+    settings: Settings | None = ...,
+    dry_run: Literal[True],
+    **options: Unpack[EnqueueOptions],
+) -> list[RunPlan]: ...
 
 
 @without_locals
@@ -73,8 +134,9 @@ async def aenqueue_many(  # noqa: PLR0913 (one argument for each thing that a ca
     on_success: Signature | None = None,
     on_failure: Signature | None = None,
     settings: Settings | None = None,
+    dry_run: bool = False,
     **options: Unpack[EnqueueOptions],
-) -> list[RunHandle]:
+) -> list[RunHandle] | list[RunPlan]:
     """Start a run for each request as `enqueue_many` does, in async code. The event loop is never blocked.
 
     Transactions and canceled tasks are as for `aenqueue`.
@@ -86,6 +148,7 @@ async def aenqueue_many(  # noqa: PLR0913 (one argument for each thing that a ca
         on_success: as in `enqueue_many`.
         on_failure: as in `enqueue_many`.
         settings: as in `enqueue_many`.
+        dry_run: as in `enqueue_many`.
         **options: as in `enqueue_many`.
 
     Returns:
@@ -96,7 +159,42 @@ async def aenqueue_many(  # noqa: PLR0913 (one argument for each thing that a ca
         ScrapeDoError: the errors of `enqueue_many`.
     """
     ids, callbacks = (idempotency_keys, run_ids), (on_success, on_failure)
-    return await _carry_out(partial(StartCall.for_many, requests, ids, callbacks, settings, options))
+    make_call = partial(StartCall.for_many, requests, ids, callbacks, settings, options)
+    return await _plan(make_call) if is_dry(dry_run) else await _carry_out(make_call)
+
+
+@without_locals
+async def aestimate(
+    targets: Iterable[TargetInput] | JobCreationRequest | None = None,
+    *,
+    settings: Settings | None = None,
+    **options: Unpack[EnqueueOptions],
+) -> Estimate:
+    """Return what a run would cost, as `estimate` does, in async code. The event loop is never blocked.
+
+    Args:
+        targets: as in `estimate`.
+        settings: as in `estimate`.
+        **options: as in `estimate`.
+
+    Returns:
+        The expected, the least and the highest cost in credits.
+
+    Raises:
+        ValueError: as from `estimate`.
+        StoreUnavailableError: as from `estimate`.
+    """
+    return await call_in_thread(_lend_app(partial(estimate, targets, settings=settings, **options)))
+
+
+async def _plan(make_call: Callable[[], StartCall]) -> list[RunPlan]:
+    """Plan a call in a thread that sees the caller's Celery app."""
+    return await call_in_thread(_lend_app(lambda: make_call().plan()))
+
+
+def _lend_app(function: Callable[[], T]) -> Callable[[], T]:
+    """Return a function that sees the Celery app of this thread, and whose warnings name the caller's line."""
+    return partial(_call_with_app, find_user_app(), CallerLine.find(), function)
 
 
 async def _carry_out(make_call: Callable[[], StartCall]) -> list[RunHandle]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Literal, Unpack, overload
 
 from scrape_do_celery.local_variables import without_locals
+from scrape_do_celery.runs.plans import is_dry
 from scrape_do_celery.runs.start_calls import StartCall
 
 if TYPE_CHECKING:
@@ -16,7 +17,36 @@ if TYPE_CHECKING:
     from scrape_do_celery.models import JobCreationRequest
     from scrape_do_celery.models.targets import TargetInput
     from scrape_do_celery.runs.handle import RunHandle
+    from scrape_do_celery.runs.plans import RunPlan
     from scrape_do_celery.store.options import EnqueueOptions
+
+
+@overload
+def enqueue(
+    targets: Iterable[TargetInput] | JobCreationRequest | None = ...,
+    *,
+    idempotency_key: str | None = ...,
+    run_id: str | None = ...,
+    on_success: Signature | None = ...,
+    on_failure: Signature | None = ...,
+    settings: Settings | None = ...,
+    dry_run: Literal[False] = ...,
+    **options: Unpack[EnqueueOptions],
+) -> RunHandle: ...
+
+
+@overload
+def enqueue(
+    targets: Iterable[TargetInput] | JobCreationRequest | None = ...,
+    *,
+    idempotency_key: str | None = ...,
+    run_id: str | None = ...,
+    on_success: Signature | None = ...,
+    on_failure: Signature | None = ...,
+    settings: Settings | None = ...,
+    dry_run: Literal[True],
+    **options: Unpack[EnqueueOptions],
+) -> RunPlan: ...
 
 
 @without_locals
@@ -28,8 +58,9 @@ def enqueue(  # noqa: PLR0913 (one argument for each thing that a caller says)
     on_success: Signature | None = None,
     on_failure: Signature | None = None,
     settings: Settings | None = None,
+    dry_run: bool = False,
     **options: Unpack[EnqueueOptions],
-) -> RunHandle:
+) -> RunHandle | RunPlan:
     """Start a run, and return at once.
 
     The record is in the store when this function returns. The run continues even if this process or the broker dies.
@@ -45,11 +76,13 @@ def enqueue(  # noqa: PLR0913 (one argument for each thing that a caller says)
         on_success: a Celery signature. Celery calls it with the small result of the run, at least once.
         on_failure: a Celery signature. Celery calls it as an errback, at least once.
         settings: settings of this call. None takes those of the framework or of the environment.
+        dry_run: True returns a `RunPlan` in place of a handle: the jobs, the duplicates, the cost and the time. Nothing
+            is bought, written or published. A run that `idempotency_key` has already is not looked up.
         **options: the options of the run (`RunOptions`), and the fields of `JobCreationRequest`, such as
             `geo_code="us"`. Times among these fields are in milliseconds.
 
     Returns:
-        A handle of the run. `run_id` is also its Celery result id.
+        A handle of the run. `run_id` is also its Celery result id. With `dry_run`, the plan of the run.
 
     Raises:
         ValueError: the request is wrong; the text names the fields. Nothing was written.
@@ -60,7 +93,36 @@ def enqueue(  # noqa: PLR0913 (one argument for each thing that a caller says)
             without a second purchase, add the error's `run_id` to its arguments.
     """
     ids, callbacks = (idempotency_key, run_id), (on_success, on_failure)
-    return StartCall.for_one(targets, ids, callbacks, settings, options).carry_out()[0]
+    call = StartCall.for_one(targets, ids, callbacks, settings, options)
+    return call.plan()[0] if is_dry(dry_run) else call.carry_out()[0]
+
+
+@overload
+def enqueue_many(
+    requests: Iterable[Iterable[TargetInput] | JobCreationRequest],
+    *,
+    idempotency_keys: Iterable[str | None] | None = ...,
+    run_ids: Iterable[str | None] | None = ...,
+    on_success: Signature | None = ...,
+    on_failure: Signature | None = ...,
+    settings: Settings | None = ...,
+    dry_run: Literal[False] = ...,
+    **options: Unpack[EnqueueOptions],
+) -> list[RunHandle]: ...
+
+
+@overload
+def enqueue_many(
+    requests: Iterable[Iterable[TargetInput] | JobCreationRequest],
+    *,
+    idempotency_keys: Iterable[str | None] | None = ...,
+    run_ids: Iterable[str | None] | None = ...,
+    on_success: Signature | None = ...,
+    on_failure: Signature | None = ...,
+    settings: Settings | None = ...,
+    dry_run: Literal[True],
+    **options: Unpack[EnqueueOptions],
+) -> list[RunPlan]: ...
 
 
 @without_locals
@@ -72,8 +134,9 @@ def enqueue_many(  # noqa: PLR0913 (one argument for each thing that a caller sa
     on_success: Signature | None = None,
     on_failure: Signature | None = None,
     settings: Settings | None = None,
+    dry_run: bool = False,
     **options: Unpack[EnqueueOptions],
-) -> list[RunHandle]:
+) -> list[RunHandle] | list[RunPlan]:
     """Start a run for each request, with one round trip to the store for every 200 runs.
 
     All requests are checked before the first run is written. The other arguments hold for each run, as in `enqueue`.
@@ -86,11 +149,12 @@ def enqueue_many(  # noqa: PLR0913 (one argument for each thing that a caller sa
         on_success: as in `enqueue`.
         on_failure: as in `enqueue`.
         settings: as in `enqueue`.
+        dry_run: as in `enqueue`. The plans are returned in the order of the requests.
         **options: the options of each run (`RunOptions`), and the fields of `JobCreationRequest` for all requests that
             are lists of URLs.
 
     Returns:
-        The handles, in the order of the requests.
+        The handles, in the order of the requests. With `dry_run`, the plans.
 
     Raises:
         ValueError: a request is wrong; the text names its index and the fields. Nothing was written.
@@ -101,4 +165,5 @@ def enqueue_many(  # noqa: PLR0913 (one argument for each thing that a caller sa
             the error's `run_ids` to its arguments.
     """
     ids, callbacks = (idempotency_keys, run_ids), (on_success, on_failure)
-    return StartCall.for_many(requests, ids, callbacks, settings, options).carry_out()
+    call = StartCall.for_many(requests, ids, callbacks, settings, options)
+    return call.plan() if is_dry(dry_run) else call.carry_out()

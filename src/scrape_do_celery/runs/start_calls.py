@@ -18,6 +18,7 @@ from scrape_do_celery.runs.hooks import hooks
 from scrape_do_celery.runs.idempotency import check_key, check_run_id, conflict_error, is_conflict
 from scrape_do_celery.runs.many import one_for_each, read_specs
 from scrape_do_celery.runs.new_runs import NewRun, announce_runs, create_runs, read_statuses
+from scrape_do_celery.runs.plans import plan_runs
 from scrape_do_celery.runs.stand_in_producers import MessageCapture
 from scrape_do_celery.runs.store_guard import check_start
 from scrape_do_celery.store import RunSpec
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from celery.canvas import Signature
 
     from scrape_do_celery.config import Settings
+    from scrape_do_celery.runs.plans import RunPlan
     from scrape_do_celery.runs.status import RunStatus
     from scrape_do_celery.store.commands.creation import Created
     from scrape_do_celery.store.options import EnqueueOptions
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 #: The arguments of `enqueue` and `enqueue_many` beside the options, which a wrong name may mean.
-_KEYWORDS: Final = ("idempotency_key", "run_id", "on_success", "on_failure", "settings")
+_KEYWORDS: Final = ("idempotency_key", "run_id", "on_success", "on_failure", "settings", "dry_run")
 _KEYWORDS_OF_MANY: Final = ("idempotency_keys", "run_ids", *_KEYWORDS[2:])
 #: Seconds for which a call in a transaction waits for a look at the store that it can go without.
 _LOOK: Final = 1.0
@@ -113,6 +115,14 @@ class StartCall:
         finally:
             self.announce()
         return self.handles
+
+    def plan(self) -> list[RunPlan]:
+        """Return what the call would buy. Nothing is bought, written or published, and no transaction is joined.
+
+        Raises:
+            StoreUnavailableError: the store did not answer in time.
+        """
+        return plan_runs(self._app_context, [new_run.spec for new_run in self._new_runs])
 
     def prepare(self) -> None:
         """Capture what belongs to the caller, and join the caller's transaction. Nothing waits for the store.

@@ -92,7 +92,7 @@ async def fetch_task(context: WorkerContext, claim: Claim, job: JobDetails, posi
 async def store_task(context: WorkerContext, claim: Claim, position: int, task: TaskDetails) -> bool | None:
     """Store a task. Return whether it is stored now; None if the store is full."""
     try:
-        content = await context.store.run(StoreContent(claim.part_id, position, task))
+        content = await context.store.run(StoreContent(claim.part_id, position, task, claim.price_key(task.url)))
     except StoreUnavailableError as error:
         if not is_full(error):
             raise

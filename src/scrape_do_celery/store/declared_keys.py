@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from scrape_do_celery.store.keys import DECLARED, Keys
+from scrape_do_celery.store.key_declarations import DECLARED
+from scrape_do_celery.store.keys import Keys
 from scrape_do_celery.store.retention import Expiry, describe_life
 
 #: The placeholders of arguments in the pattern of a key, if they differ from the arguments' names.

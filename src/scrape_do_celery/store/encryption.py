@@ -15,7 +15,7 @@ from scrape_do_celery.errors import ConfigurationError, EncryptionKeyError, Refu
 from scrape_do_celery.log_fields import get_logger, log_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 log = get_logger(__name__)
 
@@ -66,6 +66,7 @@ class Encryptor:
         self._invalid = InvalidTag
         self._ciphers = {_key_id(key): AESGCM(key) for key in keys}
         self._first = next(iter(self._ciphers))
+        self._digest_key = hashlib.blake2b(keys[0], digest_size=32, person=b"scrape-do-digest").digest()
         self._allow_plain, self._has_warned = allow_plain, False
 
     def __repr__(self) -> str:
@@ -75,6 +76,10 @@ class Encryptor:
     def key_names(self) -> list[str]:
         """The names of the keys, first the key that encrypts. A name does not reveal its key."""
         return [one.hex() for one in self._ciphers]
+
+    def digest(self, name: str) -> str:
+        """Return a digest that is equal for equal names. Without the first key, nobody can test a guess of the name."""
+        return hashlib.blake2b(name.encode(), digest_size=16, key=self._digest_key).hexdigest()
 
     def encrypt(self, value: bytes, context: str) -> bytes:
         """Encrypt a value for this context."""
@@ -145,6 +150,11 @@ class PrivateValues:
     def key_names(self) -> list[str]:
         """The names of the encryption keys of this process, first the key that encrypts."""
         return [] if self.encryptor is None else self.encryptor.key_names
+
+    @property
+    def mask(self) -> Callable[[str], str] | None:
+        """The function that makes a name unreadable; None without a key."""
+        return None if self.encryptor is None else self.encryptor.digest
 
     def encrypt(self, key: str, name: str, value: bytes) -> bytes:
         """Return a private value in the form that is stored in the field `name` of `key`."""

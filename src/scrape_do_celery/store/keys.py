@@ -8,37 +8,19 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal, TypeVar
+from typing import TYPE_CHECKING
 
+from scrape_do_celery.rules.polling import ACCOUNT_INTERVAL
 from scrape_do_celery.store import retention
 from scrape_do_celery.store.encryption import PrivateValues, ValuePlace
+from scrape_do_celery.store.key_declarations import holds
 from scrape_do_celery.store.names import find_hash_tag, join_names, join_tick
 from scrape_do_celery.store.retention import Expiry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from scrape_do_celery.store.encryption import Encryptor
 
 RUN_ENTRY = "run"
-
-F = TypeVar("F", bound="Callable[..., str]")
-
-#: The type and the expiry of the key that each method of `Keys` names.
-DECLARED: Final[dict[str, tuple[str, Expiry | int]]] = {}
-
-
-def holds(kind: Literal["hash", "set", "string", "zset"], life: Expiry | int) -> Callable[[F], F]:
-    """Declare the Redis type of the key that a method names, and the life of the key, by a name of `retention`.
-
-    The docstring of the method says what the key holds.
-    """
-
-    def declare(method: F) -> F:
-        DECLARED[method.__name__] = (kind, life)
-        return method
-
-    return declare
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +203,21 @@ class Keys(PrivateValues):
         `<run>:<n>:<purchase>` -> time, status, targets, estimate, job, credits, outcome.
         """
         return f"{self.prefix}:ledger:{day}"
+
+    @holds("hash", Expiry.NEVER)
+    def prices(self, account: str) -> str:
+        """Return the key of the learned prices of an account: host or plugin, and options -> last day, and costs."""
+        return f"{self.prefix}:prices:{account}"
+
+    @holds("hash", Expiry.NEVER)
+    def account(self, account: str) -> str:
+        """Return the key of the figures of an account: its concurrency, its credits, and when a worker read them."""
+        return f"{self.prefix}:account:{account}"
+
+    @holds("string", ACCOUNT_INTERVAL)
+    def account_reading(self, account: str) -> str:
+        """Return the key of the mark that a worker reads the figures of an account now, or has just read them."""
+        return f"{self.prefix}:account_reading:{account}"
 
     @property
     @holds("hash", Expiry.NEVER)

@@ -62,12 +62,18 @@ TARGET_WAIT_TTL: Final = _DAY
 #: Life of the rejected purchases of an account, after the last purchase was added.
 REJECTED_TTL: Final = _DAY
 
+#: Distinct costs of one learned price, and the samples from which on the old ones count half.
+LEARNED_COSTS: Final = 8
+LEARNED_SAMPLES: Final = 200
+#: Learned prices of one account.
+LEARNED_PRICES: Final = 1000
+
 #: Seconds of a day. The ledger has one key for each day.
 SECONDS_PER_DAY: Final = _DAY
 #: The year in which days begin to count.
 EPOCH_YEAR: Final = 1970
 #: Budgets count thousandths of a credit, so that sums have no rounding errors.
-MC_PER_CREDIT: Final = budget_limits.MC
+MC_PER_CREDIT: Final = budget_limits.MC_PER_CREDIT
 #: Redis takes some expiries in milliseconds.
 MS_PER_SECOND: Final = 1000
 #: A prime. The remainder of a part id decides which of its polls reads the job itself instead of the list.

@@ -469,6 +469,10 @@ def test_estimated_credits(options, credits_each):
     assert request(targets=[URL] * 3, **options).estimated_credits() == 3 * credits_each
 
 
+def test_estimated_credits_count_the_prices_of_domains():
+    assert request(targets=["https://www.linkedin.com/in/a", URL, "https://google.fr/"]).estimated_credits() == 41
+
+
 def test_a_hundred_thousand_targets_are_checked_and_split():
     urls = [f"https://shop.example/p/{number}?q=ä" for number in range(100_000)]
     parts = request(targets=urls).split()

@@ -64,6 +64,15 @@ def cancel_running_job(step_harness, make):
     step_harness.api.calls.clear()
 
 
+def test_the_cost_of_fetched_tasks_is_learned(collect, make):
+    step_harness = collect()
+    step_harness.set_fields(account=step_harness.account)
+    step_harness.api.script(get_task=page(make, scrape_do_metadata={"Request-Cost": "30"}))
+    step_harness.run_step(fetch_part, step_harness.claim_part())
+    prices = step_harness.fields(step_harness.keys.prices(step_harness.account))
+    assert {key: text.split()[1:] for key, text in prices.items()} == {"shop.example": ["30000=4"]}
+
+
 def test_all_tasks_are_fetched_and_the_part_ends(collect, make):
     step_harness = collect()
     step_harness.api.script(get_task=page(make))

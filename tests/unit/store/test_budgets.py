@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from scrape_do_celery.config.budget_limits import MC
+from scrape_do_celery.config.budget_limits import MC_PER_CREDIT
 from scrape_do_celery.rules.budgets import account_scope, parse_refusal, tag_scope
 from scrape_do_celery.rules.waits import WaitKind
 from scrape_do_celery.store import CANCEL, PartId, PartState
@@ -34,11 +34,11 @@ def spend(store, scope=SCOPE, period=DAY, on=None):
     """Return the spent and the reserved credits of a scope."""
     name = f"{on or today(store):%Y-%m-%d}"[: 10 if period == DAY else 7]
     amounts = store.run(ReadSpend(name)).get(scope, {})
-    return amounts.get("spent", 0) / MC, amounts.get("reserved", 0) / MC
+    return amounts.get("spent", 0) / MC_PER_CREDIT, amounts.get("reserved", 0) / MC_PER_CREDIT
 
 
 def limit(store, credits_, period=DAY, scope=SCOPE):
-    return store.run(SetBudget(scope, period, None if credits_ is None else int(credits_ * MC)))
+    return store.run(SetBudget(scope, period, None if credits_ is None else int(credits_ * MC_PER_CREDIT)))
 
 
 def intend(store, run_id="r", part=0, price=2, **options):
@@ -392,7 +392,9 @@ class Spending(RuleBasedStateMachine):
         for key in self.store.redis.scan_iter(self.store.keys.budget_waiters("*")):
             scope = key.decode().split(":", 2)[2]
             waiting = [part_id.decode()[0] for part_id in self.store.redis.zrange(key, 0, -1)]
-            needs = {run_id: int(self.store.part_fields(run_id)["budget"].split()[0]) / MC for run_id in waiting}
+            needs = {
+                run_id: int(self.store.part_fields(run_id)["budget"].split()[0]) / MC_PER_CREDIT for run_id in waiting
+            }
             if scope.startswith("run:"):
                 continue
             room = (self.limits.get(scope) or 10**9) - sum(spend(self.store, scope))

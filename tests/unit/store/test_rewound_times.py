@@ -67,6 +67,10 @@ TIMELESS = {
     *("job", "contents", "provisional", "accounts", "schedule", "tick", "idempotency", "reservation", "owner"),
     *("target_lock", "slot_limit", "unowned", "order", "once", "message_tick", "namespace_owner", "rights_check"),
     *("totals", "budgets", "spend", "budget_waiters"),
+    # A day that is too late only keeps a learned price of some host for longer than others.
+    "prices",
+    # The time of a reading is only shown, and the next reading is a matter of its own key.
+    *("account", "account_reading"),
 }
 
 

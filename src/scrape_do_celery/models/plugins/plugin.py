@@ -34,7 +34,7 @@ P = TypeVar("P", bound=PluginParams)
 #: Parameter sets: objects of one class, or dicts.
 ParamSets: TypeAlias = Iterable[P | Mapping[str, Any]]
 #: Credits of a task whose plugin has no known price: no successful request costs less.
-_LEAST_CREDITS: Final = 1
+LEAST_CREDITS: Final = 1
 #: The typed classes of the known plugins, by key.
 PLUGINS: dict[str, type[TypedPlugin]] = {}
 
@@ -83,7 +83,7 @@ class Plugin(RequestModel):
         """Return the lowest cost in credits if all tasks succeed. A task of a plugin without known price counts 1."""
         plugin = PLUGINS.get(self.key)
         known = (plugin.credits_of(one) if plugin else None for one in self.params)
-        return sum(one or _LEAST_CREDITS for one in known)
+        return sum(one or LEAST_CREDITS for one in known)
 
 
 #: The name of `Plugin` in earlier versions.

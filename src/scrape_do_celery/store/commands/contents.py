@@ -37,11 +37,15 @@ class StoredContent:
 
 @dataclass(frozen=True, slots=True)
 class StoreContent(Command[StoredContent]):
-    """Store a task. If the task has no page, store its held page instead."""
+    """Store a task. If the task has no page, store its held page instead.
+
+    If the task is stored now, its cost is learned under `price_key`, unless that is empty.
+    """
 
     part_id: PartId
     position: int
     task: TaskDetails
+    price_key: str = ""
     script = "store_content"
 
     def encode(self, keys: Keys) -> Encoded:
@@ -50,7 +54,7 @@ class StoreContent(Command[StoredContent]):
         return Encoded(
             (
                 *(self.position, _make_frame(keys, part_id, self.position, task), counter, _encode_cost(task)),
-                *(int(task.gone), int(lacks_page(task)), keys.prefix, part_id.run_id),
+                *(int(task.gone), int(lacks_page(task)), keys.prefix, part_id.run_id, self.price_key),
             ),
             [keys.contents(part_id), keys.part(part_id), keys.provisional(part_id)],
         )

@@ -9,7 +9,7 @@ from enum import StrEnum
 from math import floor
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery.config.budget_limits import MC
+from scrape_do_celery.config.budget_limits import MC_PER_CREDIT
 from scrape_do_celery.models.urls import strict_digest
 from scrape_do_celery.rules.outcomes import outcome_of_stop
 from scrape_do_celery.rules.states import CANCEL
@@ -158,7 +158,7 @@ class CreateRun(Command[Created]):
         if spec.tags:
             fields["tags"] = " ".join(spec.tags)
         if spec.max_credits is not None:
-            fields["max_mc"] = floor(spec.max_credits * MC)
+            fields["max_mc"] = floor(spec.max_credits * MC_PER_CREDIT)
         if shown := spec.request_summary(hosts=not keys.key_names):
             fields["summary"] = json.dumps(shown, separators=(",", ":"))
         return fields

@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery.config.budget_limits import MC
+from scrape_do_celery.config.budget_limits import MC_PER_CREDIT
 from scrape_do_celery.rules.targets import PartDigests
 from scrape_do_celery.store.command import Command, Encoded
 from scrape_do_celery.store.keys import PartId
@@ -184,7 +184,13 @@ class WriteIntent(Command[tuple[IntentVerdict, str]]):
         return Encoded(
             (
                 *(str(claim.part_id), claim.part.fence, self.nonce, self.seconds),
-                *(keys.prefix, self.account, round(self.estimated_credits * MC), self.marker, self.durable_process),
+                *(
+                    keys.prefix,
+                    self.account,
+                    round(self.estimated_credits * MC_PER_CREDIT),
+                    self.marker,
+                    self.durable_process,
+                ),
                 *("" if self.limit is None else self.limit, SLOT_RECHECK, "1" if self.will_send else ""),
                 *map(" ".join, (digests.strict, digests.coarse)),
                 self.if_over_budget,

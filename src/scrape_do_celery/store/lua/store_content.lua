@@ -5,7 +5,8 @@
         provisional  hash  position -> frame of a page that is held back
   ARGV  position, frame, counter ("stored_ok" or "stored_failed"),
         credits ("" if the API charged the task and did not report its cost),
-        is_gone ("1" or "0"), lacks_page ("1" if the task has no page), prefix, run_id
+        is_gone ("1" or "0"), lacks_page ("1" if the task has no page), prefix, run_id,
+        price_key (the name of its learned price, or "")
 
   Returns a result and the number of stored bytes:
   {"stored", bytes}.
@@ -16,22 +17,30 @@
 --- @include lib/clock
 --- @include lib/contents
 --- @include lib/memory
+--- @include lib/prices
 --- @include lib/records
 local contents_key, part_key, provisional_key = KEYS[1], KEYS[2], KEYS[3]
-local position, frame, counter, credits, is_gone, lacks_page, prefix, run_id = unpack(ARGV)
+local position, frame, counter, credits, is_gone, lacks_page, prefix, run_id, price_key = unpack(ARGV)
 
-local part = read_fields(part_key, 'state')
+local part = read_fields(part_key, 'state', 'account')
 if not part.state or part.state == 'done' then return {'gone', 0} end
 if is_gone == '1' then allow_when_full(part_key) end
 -- A page that an earlier answer held is paid for: it replaces a task without a page.
-local has_held = lacks_page == '1' and store_held(provisional_key, contents_key, part_key, position)
-if not has_held then
+local has_held, held_credits
+if lacks_page == '1' then
+  has_held, held_credits = store_held(provisional_key, contents_key, part_key, position)
+end
+if has_held then
+  credits = held_credits
+else
   if redis.call('HSETNX', contents_key, position, frame) == 0 then return {'known', 0} end
   redis.call('HINCRBY', part_key, counter, 1)
-  add_cost(part_key, credits)
+  add_credits(part_key, credits)
   if is_gone == '1' then redis.call('HINCRBY', part_key, 'gone', 1) end
 end
 -- A page is progress: a step that dies after it does not poison the run.
 redis.call('HSET', part_key, 'attempts', 0)
-mark_changed(prefix, run_id, now(), CHANGE_DELAY)
+local t = now()
+learn_price(prefix, part.account, price_key, math.floor((tonumber(credits or 0) or 0) * MC_PER_CREDIT + 0.5), t)
+mark_changed(prefix, run_id, t, CHANGE_DELAY)
 return {'stored', #frame}

@@ -1,0 +1,180 @@
+"""What a run would cost and take, before anything is bought: by the rules, and by what the store has learned."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final, Unpack
+
+from scrape_do_celery.figures import format_figure
+from scrape_do_celery.local_variables import without_locals
+from scrape_do_celery.rules.prices import MC_PER_CREDIT, estimate_cost, price_groups
+from scrape_do_celery.runs.context import AppContext
+from scrape_do_celery.store import RunSpec
+from scrape_do_celery.store.commands.prices import ReadAccountFigures, ReadPrices, ReadTaskSeconds
+from scrape_do_celery.store.commands.stats import ReadAccounts
+from scrape_do_celery.store.inputs import RunInputs
+from scrape_do_celery.store.options import inputs_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from scrape_do_celery.config import Settings
+    from scrape_do_celery.models import JobCreationRequest
+    from scrape_do_celery.models.targets import TargetInput
+    from scrape_do_celery.rules.prices import CostRange, LearnedPrice, PriceGroup
+    from scrape_do_celery.store.options import EnqueueOptions
+
+#: Learned prices that one command reads, at most.
+_CHUNK: Final = 1000
+_KEYWORDS: Final = ("settings",)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The cost of a run in credits, before it is bought.
+
+    `expected` is the mean of what tasks with the same host, or plugin, and the same options cost this account before.
+    For a host without such a task, the published price counts: of a domain with a range of prices, the highest.
+    """
+
+    #: what the run costs if each page succeeds, by the best knowledge
+    expected: float
+    #: the least cost if each page succeeds. Failed pages are free, so a run may cost less.
+    minimum: float
+    #: the highest cost; None if no rule bounds the price of a host. Only plugins and some domains have a bound.
+    maximum: float | None
+
+    def to_json(self) -> dict[str, float | None]:
+        """Return the estimate as JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        most = "without a known limit" if self.maximum is None else f"{format_figure(self.maximum)} at most"
+        return f"{format_figure(self.expected)} credits expected, {format_figure(self.minimum)} at least, {most}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What a call of `enqueue` would buy, made by `dry_run=True`. Nothing is bought, written or published."""
+
+    #: the targets, or parameter sets, of the call
+    targets: int
+    #: the tasks to buy: the targets, or with `dedupe` the different ones
+    bought: int
+    #: the targets that equal an earlier one; `dedupe=True` saves their cost
+    duplicates: int
+    #: the jobs of the run, each with 1,000 tasks at most
+    jobs: int
+    #: the cost in credits
+    estimate: Estimate
+    #: how long the tasks take if the account runs no others; None if the store does not know the account's concurrency,
+    #: or the time of a task
+    expected_seconds: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        saved = f", {self.duplicates:,} of them duplicates" if self.duplicates else ""
+        return f"{self.targets:,} targets{saved}: {self.bought:,} tasks in {self.jobs:,} jobs, {self.estimate}"
+
+
+@without_locals
+def estimate(
+    targets: Iterable[TargetInput] | JobCreationRequest | None = None,
+    *,
+    settings: Settings | None = None,
+    **options: Unpack[EnqueueOptions],
+) -> Estimate:
+    """Return what a run would cost. The call reads the store, and does not call the API.
+
+    Args:
+        targets: as in `enqueue`.
+        settings: as in `enqueue`. Without a token and `SCRAPE_DO_ACCOUNT`, the prices are those of the only account of
+            the store; of several accounts, only the published prices count.
+        **options: as in `enqueue`. With `dedupe`, equal targets count once.
+
+    Returns:
+        The expected, the least and the highest cost in credits.
+
+    Raises:
+        ValueError: the request is wrong; the text names the fields.
+        StoreUnavailableError: Redis did not answer within `SCRAPE_DO_STORE_TIMEOUT`.
+    """
+    spec = RunSpec.from_arguments(targets, _KEYWORDS, **options)
+    return plan_runs(AppContext.for_app(settings=settings), [spec])[0].estimate
+
+
+def plan_runs(app_context: AppContext, specs: Sequence[RunSpec]) -> list[RunPlan]:
+    """Return what runs of these specs would buy, each as if the other runs did not exist.
+
+    Raises:
+        StoreUnavailableError: the store did not answer in time.
+    """
+    store = app_context.store
+    grouped = [price_groups(spec.request, store.keys.mask) for spec in specs]
+    with app_context.limited_call():
+        account = _find_account(app_context)
+        learned = _read_learned(app_context, account, grouped) if account else {}
+        seconds = _read_seconds_each(app_context, account) if account else None
+    return [_make_plan(spec, groups, learned, seconds) for spec, groups in zip(specs, grouped, strict=True)]
+
+
+def is_dry(dry_run: Any) -> bool:
+    """Return the checked argument `dry_run`.
+
+    Raises:
+        ValueError: it is no flag.
+    """
+    if dry_run not in (True, False):
+        raise ValueError(f"dry_run must be True or False, not {type(dry_run).__name__}")
+    return bool(dry_run)
+
+
+def _find_account(app_context: AppContext) -> str:
+    """Return the account whose prices count; empty if this process does not know the account."""
+    settings = app_context.settings
+    if settings.api_key is not None or settings.account:
+        return settings.account_id
+    accounts = app_context.store.run(ReadAccounts())
+    return accounts[0] if len(accounts) == 1 else ""
+
+
+def _read_learned(
+    app_context: AppContext, account: str, grouped: Iterable[Iterable[PriceGroup]]
+) -> dict[str, LearnedPrice]:
+    names = list(dict.fromkeys(group.key for groups in grouped for group in groups))
+    chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
+    found = app_context.store.run_all([ReadPrices(account, chunk) for chunk in chunks])
+    return {name: price for prices in found for name, price in prices.items()}
+
+
+def _read_seconds_each(app_context: AppContext, account: str) -> tuple[float, int] | None:
+    """Return the seconds that a task takes, and the tasks that run at once; None if one of both is unknown."""
+    figures, seconds = app_context.store.run(ReadAccountFigures(account)), app_context.store.run(ReadTaskSeconds())
+    return None if figures is None or seconds is None or figures.concurrency < 1 else (seconds, figures.concurrency)
+
+
+def _make_plan(
+    spec: RunSpec,
+    groups: Sequence[PriceGroup],
+    learned: dict[str, LearnedPrice],
+    timing: tuple[float, int] | None,
+) -> RunPlan:
+    bought, sources = spec.request.size, spec.inputs.sources if spec.inputs else None
+    targets = bought if sources is None else len(sources)
+    different = bought if spec.dedupe else len(RunInputs().dedupe(inputs_of(spec.request))[0])
+    return RunPlan(
+        targets=targets,
+        bought=bought,
+        duplicates=targets - different,
+        jobs=len(spec.parts()),
+        estimate=_make_estimate(estimate_cost(groups, learned)),
+        expected_seconds=None if timing is None else timing[0] * max(1.0, bought / timing[1]),
+    )
+
+
+def _make_estimate(cost: CostRange) -> Estimate:
+    most = None if cost.most_mc is None else cost.most_mc / MC_PER_CREDIT
+    return Estimate(round(cost.expected_mc) / MC_PER_CREDIT, cost.least_mc / MC_PER_CREDIT, most)
