@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from scrape_do_celery import JobCreationRequest, ScrapeDoAsyncAPIClient, Settings
 from scrape_do_celery.cli import main
+from scrape_do_celery.rules.prices import PriceGroup
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.steps.orphans import OrphanFinder, StillOwnedError
 from scrape_do_celery.store import PartId, RunSpec
@@ -89,7 +90,9 @@ def intend(step_harness, run_id, state="submitting", *, account=None, estimated_
     """Return the claim of a part whose `POST` is under way or in doubt."""
     claim = step_harness.claim_part(run_id)
     account = step_harness.account if account is None else account
-    verdict, _ = step_harness.run(WriteIntent(claim, "n", 30.0, account=account, estimated_credits=estimated_credits))
+    verdict, _ = step_harness.run(
+        WriteIntent(claim, "n", 30.0, account=account, groups=[PriceGroup.unknown(estimated_credits)])
+    )
     assert verdict == "ok"
     if state != "submitting":
         step_harness.update_part(claim, to=state)

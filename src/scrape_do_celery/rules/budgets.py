@@ -95,12 +95,13 @@ def parse_refusal(text: str) -> BudgetRefusal:
     return BudgetRefusal(parse_use(" ".join([*use, scope])), int(amount), is_final == "1")
 
 
-def over_budget_error(run_id: str, refusal: BudgetRefusal) -> BudgetExceededError:
-    """Return the error of a run whose part a budget refuses."""
+def over_budget_error(run_id: str, refusal: BudgetRefusal, *, is_written: bool = True) -> BudgetExceededError:
+    """Return the error of a run that a budget refuses. A run that is not written has bought nothing."""
     use = refusal.use
     budget = RUN_PERIOD if use.period == RUN_PERIOD else f"{name_scope(use.scope)} {use.period}"
     amounts = (to_credits(mc) for mc in (use.limit_mc, use.spent_mc, use.reserved_mc, refusal.amount_mc))
-    return BudgetExceededError(f"run {run_id} is not bought in full: {refusal}", run_id, budget, *amounts)
+    what = f"run {run_id} is not bought in full" if is_written else "the run was not started"
+    return BudgetExceededError(f"{what}: {refusal}", run_id, budget, *amounts)
 
 
 def show_credits(mc: int) -> str:

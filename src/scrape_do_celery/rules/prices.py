@@ -44,6 +44,11 @@ class PriceGroup:
     price_mc: int
     most_mc: int | None
 
+    @classmethod
+    def unknown(cls, count: int) -> Self:
+        """Return tasks of which nothing is known, at the lowest price."""
+        return cls("?", count, MC_PER_CREDIT, MC_PER_CREDIT, None)
+
 
 def price_groups(request: JobCreationRequest, mask: Mask | None = None) -> tuple[PriceGroup, ...]:
     """Return the tasks of a request in groups of one price, in the order of their first tasks."""
@@ -148,6 +153,11 @@ def estimate_cost(groups: Iterable[PriceGroup], learned: Mapping[str, LearnedPri
         most += group.count * max(group.most_mc or 0, known.most_mc)
         is_bounded = is_bounded and group.most_mc is not None
     return CostRange(expected, least, most if is_bounded else None)
+
+
+def reserved_price(groups: Iterable[PriceGroup], learned: Mapping[str, LearnedPrice]) -> int:
+    """Return the amount that a purchase of the groups reserves, as `reserve_price` of `lib/prices.lua` does."""
+    return sum(one.count * max(one.price_mc, learned.get(one.key, _NOTHING).percentile_mc) for one in groups)
 
 
 def _name_tasks(request: JobCreationRequest) -> Iterator[tuple[tuple[str, str], TaskPrice]]:

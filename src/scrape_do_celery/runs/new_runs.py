@@ -14,10 +14,11 @@ from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.runs.canvas import delivery_signature
 from scrape_do_celery.runs.context import StepMessage
 from scrape_do_celery.runs.idempotency import is_conflict
+from scrape_do_celery.runs.price_checks import check_prices
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.signals import run_changed
 from scrape_do_celery.store import PartId
-from scrape_do_celery.store.commands.creation import AcceptResult, AcceptRun, CreateResult, CreateRun
+from scrape_do_celery.store.commands.creation import AcceptResult, AcceptRun, BudgetQuestion, CreateResult, CreateRun
 from scrape_do_celery.store.commands.runs import ReadRun
 
 if TYPE_CHECKING:
@@ -57,22 +58,62 @@ class NewRun:
         canvas = self.canvas | self.message
         return delivery_signature(app_context, self.run_id, waiter, canvas) if canvas else ""
 
-    def create_command(self, app_context: AppContext) -> Command[Created]:
+    def create_command(self, app_context: AppContext, asks_budget: BudgetQuestion) -> Command[Created]:
         """Return the command that creates the run."""
         delivery = self.delivery_to(app_context, self.run_id)
-        return CreateRun(self.run_id, self.spec, key=self.key, signature=delivery, trace=self.trace)
+        return CreateRun(
+            self.run_id, self.spec, key=self.key, signature=delivery, trace=self.trace, asks_budget=asks_budget
+        )
+
+    @property
+    def budget_question(self) -> BudgetQuestion:
+        """Whether the price must be compared with budgets before the run is written."""
+        return BudgetQuestion.IF_BUDGETS if self.spec.max_credits is None else BudgetQuestion.ALWAYS
 
 
-def create_runs(app_context: AppContext, new_runs: Sequence[NewRun]) -> tuple[list[Created], list[str]]:
+class _UncheckedPriceError(Exception):
+    """The prices of new runs must be compared with budgets first. Their runs were not written."""
+
+
+def create_runs(
+    app_context: AppContext, new_runs: Sequence[NewRun], *, asks_budget: bool = True
+) -> tuple[list[Created], list[str]]:
     """Write the runs and publish their submit steps. Return the results in input order, and the ids of live runs.
 
-    If the key or id of a run belongs to another request, nothing is published for the run.
+    If the key or id of a run belongs to another request, nothing is published for the run. Unless `asks_budget`, the
+    prices were compared with budgets before, or nobody would see an error.
+
+    Raises:
+        BudgetExceededError: a run is larger than its `max_credits` or than a whole budget. Nothing was written.
     """
+    try:
+        return _create_batches(app_context, new_runs, asks_budget=asks_budget)
+    except _UncheckedPriceError:
+        check_new_prices(app_context, new_runs)
+    return _create_batches(app_context, new_runs, asks_budget=False)
+
+
+def check_new_prices(app_context: AppContext, new_runs: Sequence[NewRun]) -> None:
+    """Compare the prices of runs that are not written yet with their `max_credits` and with all budgets.
+
+    Raises:
+        BudgetExceededError: a run is too large.
+    """
+    store = app_context.store
+    found = store.run_all([new_run.create_command(app_context, BudgetQuestion.ALWAYS) for new_run in new_runs])
+    is_new = {CreateResult.UNCHECKED, CreateResult.RESERVED}
+    pairs = zip(new_runs, found, strict=True)
+    check_prices(app_context, [(one.run_id, one.spec) for one, created in pairs if created.result in is_new])
+
+
+def _create_batches(
+    app_context: AppContext, new_runs: Sequence[NewRun], *, asks_budget: bool
+) -> tuple[list[Created], list[str]]:
     results: list[Created] = []
     started: list[str] = []
     for start in range(0, len(new_runs), _BATCH_SIZE):
         batch = new_runs[start : start + _BATCH_SIZE]
-        created_runs = _write_records(app_context, batch)
+        created_runs = _write_records(app_context, batch, asks_budget=asks_budget)
         parts = {
             created.run_id: len(new_run.spec.parts())
             for created, new_run in zip(created_runs, batch, strict=True)
@@ -84,10 +125,10 @@ def create_runs(app_context: AppContext, new_runs: Sequence[NewRun]) -> tuple[li
     return results, started
 
 
-def _write_records(app_context: AppContext, batch: Sequence[NewRun]) -> list[Created]:
+def _write_records(app_context: AppContext, batch: Sequence[NewRun], *, asks_budget: bool) -> list[Created]:
     """Write the records of a batch, or accept the runs that the keys have already."""
     store = app_context.store
-    results = _create_records(app_context, batch)
+    results = _create_records(app_context, batch, asks_budget=asks_budget)
     existing = [
         index
         for index, (created, new_run) in enumerate(zip(results, batch, strict=True))
@@ -107,25 +148,36 @@ def _write_records(app_context: AppContext, batch: Sequence[NewRun]) -> list[Cre
             for index, accepted in zip(existing, replies, strict=True)
             if accepted.result is not AcceptResult.ACCEPTED
         ]
-        created_again = _create_records(app_context, [batch[index] for index in freed])
+        created_again = _create_records(app_context, [batch[index] for index in freed], asks_budget=asks_budget)
         for index, created in zip(freed, created_again, strict=True):
             results[index] = created
     return results
 
 
-def _create_records(app_context: AppContext, batch: Sequence[NewRun]) -> list[Created]:
+def _create_records(app_context: AppContext, batch: Sequence[NewRun], *, asks_budget: bool) -> list[Created]:
     """Send the create commands of a batch. If an open transaction has reserved an id for a key, create that run."""
-    store = app_context.store
-    results = store.run_all([new_run.create_command(app_context) for new_run in batch])
+    results = _send_commands(app_context, batch, asks_budget=asks_budget)
     reserved = {
         index: replace(batch[index], run_id=created.run_id)
         for index, created in enumerate(results)
         if created.result == CreateResult.RESERVED
     }
     if reserved:
-        created_again = store.run_all([new_run.create_command(app_context) for new_run in reserved.values()])
+        created_again = _send_commands(app_context, list(reserved.values()), asks_budget=asks_budget)
         for index, created in zip(reserved, created_again, strict=True):
             results[index] = created
+    return results
+
+
+def _send_commands(app_context: AppContext, batch: Sequence[NewRun], *, asks_budget: bool) -> list[Created]:
+    results = app_context.store.run_all(
+        [
+            new_run.create_command(app_context, new_run.budget_question if asks_budget else BudgetQuestion.NEVER)
+            for new_run in batch
+        ]
+    )
+    if any(created.result is CreateResult.UNCHECKED for created in results):
+        raise _UncheckedPriceError
     return results
 
 

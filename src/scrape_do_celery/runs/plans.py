@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
+from scrape_do_celery.config.budget_limits import MC_PER_CREDIT
 from scrape_do_celery.figures import format_figure
 from scrape_do_celery.local_variables import without_locals
-from scrape_do_celery.rules.prices import MC_PER_CREDIT, estimate_cost, price_groups
+from scrape_do_celery.rules.prices import estimate_cost, price_groups
 from scrape_do_celery.runs.context import AppContext
 from scrape_do_celery.store import RunSpec
 from scrape_do_celery.store.commands.prices import ReadAccountFigures, ReadPrices, ReadTaskSeconds
@@ -115,8 +116,8 @@ def plan_runs(app_context: AppContext, specs: Sequence[RunSpec]) -> list[RunPlan
     store = app_context.store
     grouped = [price_groups(spec.request, store.keys.mask) for spec in specs]
     with app_context.limited_call():
-        account = _find_account(app_context)
-        learned = _read_learned(app_context, account, grouped) if account else {}
+        account = find_account(app_context)
+        learned = read_learned(app_context, account, grouped) if account else {}
         seconds = _read_seconds_each(app_context, account) if account else None
     return [_make_plan(spec, groups, learned, seconds) for spec, groups in zip(specs, grouped, strict=True)]
 
@@ -132,7 +133,7 @@ def is_dry(dry_run: Any) -> bool:
     return bool(dry_run)
 
 
-def _find_account(app_context: AppContext) -> str:
+def find_account(app_context: AppContext) -> str:
     """Return the account whose prices count; empty if this process does not know the account."""
     settings = app_context.settings
     if settings.api_key is not None or settings.account:
@@ -141,9 +142,10 @@ def _find_account(app_context: AppContext) -> str:
     return accounts[0] if len(accounts) == 1 else ""
 
 
-def _read_learned(
+def read_learned(
     app_context: AppContext, account: str, grouped: Iterable[Iterable[PriceGroup]]
 ) -> dict[str, LearnedPrice]:
+    """Return the learned prices of groups, by the names of the groups."""
     names = list(dict.fromkeys(group.key for groups in grouped for group in groups))
     chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
     found = app_context.store.run_all([ReadPrices(account, chunk) for chunk in chunks])

@@ -17,7 +17,7 @@ from scrape_do_celery.runs.handle import RunHandle
 from scrape_do_celery.runs.hooks import hooks
 from scrape_do_celery.runs.idempotency import check_key, check_run_id, conflict_error, is_conflict
 from scrape_do_celery.runs.many import one_for_each, read_specs
-from scrape_do_celery.runs.new_runs import NewRun, announce_runs, create_runs, read_statuses
+from scrape_do_celery.runs.new_runs import NewRun, announce_runs, check_new_prices, create_runs, read_statuses
 from scrape_do_celery.runs.plans import plan_runs
 from scrape_do_celery.runs.stand_in_producers import MessageCapture
 from scrape_do_celery.runs.store_guard import check_start
@@ -158,6 +158,9 @@ class StartCall:
             else:
                 new_runs = [_reserve_run_id(app_context, new_run) for new_run in self._new_runs]
                 _check_given_ids(app_context, new_runs)
+                # At the commit, nobody would catch the error.
+                if capped := [new_run for new_run in new_runs if new_run.spec.max_credits is not None]:
+                    check_new_prices(app_context, capped)
                 self._run_ids = [new_run.run_id for new_run in new_runs]
                 self._commit.set_action(partial(_create_committed_runs, app_context, new_runs))
 
@@ -278,7 +281,7 @@ def _create_committed_runs(app_context: AppContext, new_runs: Sequence[NewRun]) 
     """Write the runs of a transaction. An exception would drop other actions that wait for the same commit."""
     store = app_context.store
     with app_context.limited_call([new_run.run_id for new_run in new_runs], by_progress=True):
-        results, started = create_runs(app_context, new_runs)
+        results, started = create_runs(app_context, new_runs, asks_budget=False)
         statuses = read_statuses(app_context, started)
     announce_runs(app_context, statuses)
     for created, new_run in zip(results, new_runs, strict=True):

@@ -24,6 +24,7 @@ from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.redaction import redact_error
 from scrape_do_celery.rules.api_errors import describe_trouble, is_auth
 from scrape_do_celery.rules.budgets import BudgetRefusal, over_budget_error, parse_refusal
+from scrape_do_celery.rules.prices import price_groups
 from scrape_do_celery.rules.submit import SubmitFailure, classify_submit_error
 from scrape_do_celery.rules.targets import PartDigests
 from scrape_do_celery.rules.waits import BUY_BELOW
@@ -143,7 +144,7 @@ async def _write_intent(
             nonce,
             settings.submit_lease,
             account=settings.account_id,
-            estimated_credits=request.estimated_credits(),
+            groups=price_groups(request, store.keys.mask),
             marker=marker,
             digests=PartDigests.from_targets(targets_of(request)),
             durable_process=await context.health.find_durable_process(),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from scrape_do_celery import routing
 from scrape_do_celery.rules.outcomes import outcome_of_stop
+from scrape_do_celery.rules.prices import PriceGroup
 from scrape_do_celery.rules.reconciliation import marker_of, with_marker
 from scrape_do_celery.rules.targets import PartDigests
 from scrape_do_celery.runs import StepMessage
@@ -46,7 +47,7 @@ async def end_unsent_part(
             settings.submit_lease,
             # Only a worker of the account that bought the job can search for it.
             account=claim.part.account or settings.account_id,
-            estimated_credits=len(targets),
+            groups=(PriceGroup.unknown(len(targets)),),
             marker=_read_marker(context, claim),
             digests=PartDigests.from_targets(targets),
             durable_process=await context.health.find_durable_process(),

@@ -6,6 +6,7 @@ import pytest
 
 from scrape_do_celery.models import JobsListResponse
 from scrape_do_celery.routing import Step
+from scrape_do_celery.rules.prices import PriceGroup
 from scrape_do_celery.steps.reconcile import reconcile_part
 from scrape_do_celery.steps.runner import StepDefinition, run_step
 from scrape_do_celery.store import PartState
@@ -72,7 +73,7 @@ def show_jobs(step_harness, *jobs, trim=True):
 
 def lose_submit_answer(step_harness, run_id="r", marker=""):
     claim = step_harness.claim_part(run_id, seconds=LEASE)
-    told = {"account": step_harness.account, "estimated_credits": 2, "marker": marker}
+    told = {"account": step_harness.account, "groups": [PriceGroup.unknown(2)], "marker": marker}
     assert step_harness.run(WriteIntent(claim, f"n{run_id}", LEASE, **told))[0] == "ok"
     assert step_harness.run(UpdatePart(claim, {}, to="reconciling", after=0.0)) == "ok"
 

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from scrape_do_celery.config.budget_limits import MC_PER_CREDIT
 from scrape_do_celery.rules.budgets import account_scope, parse_refusal, tag_scope
+from scrape_do_celery.rules.prices import PriceGroup
 from scrape_do_celery.rules.waits import WaitKind
 from scrape_do_celery.store import CANCEL, PartId, PartState
 from scrape_do_celery.store.codec import pack
@@ -45,7 +46,14 @@ def intend(store, run_id="r", part=0, price=2, **options):
     """Try to write the intent of a part. Return the verdict and the refusal."""
     store.clock.forward(1)
     claim = store.claim_part(run_id, part, account=ACCOUNT)
-    told = WriteIntent(claim, f"n{run_id}{part}", 100.0, account=ACCOUNT, estimated_credits=price, **options)
+    told = WriteIntent(
+        claim,
+        f"n{run_id}{part}",
+        100.0,
+        account=ACCOUNT,
+        groups=[PriceGroup("x", 1, 0, round(price * MC_PER_CREDIT), None)],
+        **options,
+    )
     verdict, reason = store.run(told)
     return verdict.value, parse_refusal(reason) if verdict == "over_budget" else None
 
@@ -387,14 +395,15 @@ class Spending(RuleBasedStateMachine):
             if self.store.redis.exists(self.store.keys.run(one)) and "budget" in self.store.part_fields(one)
         }
 
+    def needs_of(self, run_id):
+        return int(self.store.part_fields(run_id)["budget"].split()[0]) / MC_PER_CREDIT
+
     @invariant()
     def a_part_that_fits_is_not_left_waiting(self):
         for key in self.store.redis.scan_iter(self.store.keys.budget_waiters("*")):
             scope = key.decode().split(":", 2)[2]
             waiting = [part_id.decode()[0] for part_id in self.store.redis.zrange(key, 0, -1)]
-            needs = {
-                run_id: int(self.store.part_fields(run_id)["budget"].split()[0]) / MC_PER_CREDIT for run_id in waiting
-            }
+            needs = {run_id: self.needs_of(run_id) for run_id in waiting}
             if scope.startswith("run:"):
                 continue
             room = (self.limits.get(scope) or 10**9) - sum(spend(self.store, scope))

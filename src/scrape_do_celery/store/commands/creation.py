@@ -37,6 +37,7 @@ class CreateResult(StrEnum):
     RESERVED = "reserved"  #: nothing was written: the run of the key must have the id that was reserved
     FORGOTTEN = "forgotten"  #: nothing was written: the run of this id has ended and was freed
     WAITING = "waiting"  #: a draft was written, which waits for the end of the run of an earlier tick
+    UNCHECKED = "unchecked"  #: nothing was written: the price must be compared with budgets first
     TICK_SKIPPED = "tick_skipped"  #: nothing was written: the run of an earlier tick is still live
 
 
@@ -92,6 +93,14 @@ class ScheduleTick:
     if_running: str
 
 
+class BudgetQuestion(StrEnum):
+    """Whether a new run is written before its price was compared with budgets."""
+
+    NEVER = ""  #: the run is written: its price was compared, or nobody waits for an answer
+    IF_BUDGETS = "1"  #: the run is written, if the store has no budget
+    ALWAYS = "always"  #: the run is not written
+
+
 @dataclass(frozen=True, slots=True)
 class CreateRun(Command[Created]):
     """Create a run with its parts, or find the run that has this id, this idempotency key or this tick.
@@ -99,7 +108,7 @@ class CreateRun(Command[Created]):
     With `start_delay`, create a draft, which a message accepts. If no message has accepted it after `start_delay`
     seconds, the dispatcher does, unless `expires` seconds have passed by then. The run of a `tick` is a draft only if
     it waits for another run. `waiter` is the first Celery id that waits for the outcome; by default it is `run_id`.
-    `trace` is the context that the run's spans belong to.
+    `trace` is the context that the run's spans belong to. `asks_budget` tells whether the price must be compared first.
     """
 
     run_id: str
@@ -112,6 +121,7 @@ class CreateRun(Command[Created]):
     expires: float | None = None
     trace: str = ""
     tick: ScheduleTick | None = None
+    asks_budget: BudgetQuestion = BudgetQuestion.NEVER
     script = "create_run"
 
     def encode(self, keys: Keys) -> Encoded:
@@ -124,7 +134,7 @@ class CreateRun(Command[Created]):
                 *(run_id, keys.prefix, spec.digest, REDISPATCH_MIN, max_wait, f"{run_id} {spec.digest}", waiter),
                 *(keys.encrypt_text(run_key, f"waiter:{waiter}", self.signature), draft_until),
                 *(tick.if_running if tick else "", outcome_of_stop(CANCEL), tick.tick if tick else ""),
-                len(parts),
+                *(self.asks_budget.value, len(parts)),
                 *(one for part in parts for one in (part.size, strict_digest(targets_of(part)))),
                 *flatten_fields(self._make_fields(keys, run_key)),
             ],

@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery.config.budget_limits import MC_PER_CREDIT
+from scrape_do_celery.rules.prices import encode_groups
 from scrape_do_celery.rules.targets import PartDigests
 from scrape_do_celery.store.command import Command, Encoded
 from scrape_do_celery.store.keys import PartId
@@ -15,6 +15,7 @@ from scrape_do_celery.store.options import targets_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from scrape_do_celery.rules.prices import PriceGroup
     from scrape_do_celery.store.claims import Claim
     from scrape_do_celery.store.keys import Keys
 
@@ -155,9 +156,8 @@ class WriteIntent(Command[tuple[IntentVerdict, str]]):
     """Write the intent to buy, and reserve its price in each budget that the part falls under.
 
     The result is the verdict, with the time of the intent or what explains the verdict: `parse_refusal` reads why a
-    budget refuses the price. `if_over_budget` tells whether a part `wait`s for the budget of a day or a month, or
-    `fail`s.
-
+    budget refuses the price. `groups` are the tasks of the part with their prices. `if_over_budget` tells whether a
+    part waits for the budget of a day or a month ("wait"), or fails ("fail").
     `durable_process` is the id of the server process that loses no write at a restart, if there is one. A queued part
     of such a store was certainly never sent.
     At most `limit` jobs may run at a time. A part beyond them waits for a job slot, and is due when it has a slot.
@@ -170,7 +170,7 @@ class WriteIntent(Command[tuple[IntentVerdict, str]]):
     seconds: float
     _: KW_ONLY
     account: str = ""
-    estimated_credits: float = 0
+    groups: Sequence[PriceGroup] = ()
     if_over_budget: str = "wait"
     marker: str = ""
     durable_process: str = ""
@@ -184,13 +184,7 @@ class WriteIntent(Command[tuple[IntentVerdict, str]]):
         return Encoded(
             (
                 *(str(claim.part_id), claim.part.fence, self.nonce, self.seconds),
-                *(
-                    keys.prefix,
-                    self.account,
-                    round(self.estimated_credits * MC_PER_CREDIT),
-                    self.marker,
-                    self.durable_process,
-                ),
+                *(keys.prefix, self.account, encode_groups(self.groups), self.marker, self.durable_process),
                 *("" if self.limit is None else self.limit, SLOT_RECHECK, "1" if self.will_send else ""),
                 *map(" ".join, (digests.strict, digests.coarse)),
                 self.if_over_budget,

@@ -12,10 +12,13 @@
         start_delay (of a draft: the seconds after which the dispatcher accepts it; "" for a live run),
         if_running (of a tick: "skip" or "queue" or "cancel_previous"; "" without a tick),
         unsent_outcome (of an unsent part of a run that the tick cancels),
-        tick ("" without a tick), part_count,
+        tick ("" without a tick),
+        asks_budget ("" to write the run; "1" to write it unless there are budgets; "always" not to write it),
+        part_count,
         rest... (total and fingerprint of each part; then name and value of each field of the record)
 
   Returns {'created', id}, {'exists', '<run> <digest>'} or {'forgotten', id};
+  {'unchecked', id} if `asks_budget` keeps the run from being written;
   {'reserved', id} if the idempotency key is reserved for another id;
   for a tick also {'waiting', id} or {'tick_skipped', the live run or ''}.
 ]]
@@ -35,8 +38,8 @@ local run_key, due_key, idempotency_key, reservation_key, tick_key, schedule_key
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 -- Unpack a part of ARGV only: `unpack` fails on thousands of values, and a large run has four for each part.
 local run_id, prefix, digest, redispatch_after, max_wait, owner, waiter, signature, start_delay,
-  if_running, unsent_outcome, tick, part_count = unpack(ARGV, 1, 13)
-local rest = 14
+  if_running, unsent_outcome, tick, asks_budget, part_count = unpack(ARGV, 1, 14)
+local rest = 15
 -- A user with rights to the keys of one prefix may not name an empty key, so `run` stands in for both keys.
 local has_idempotency_key = idempotency_key ~= run_key
 
@@ -57,6 +60,10 @@ if redis.call('HEXISTS', run_key, 'forgotten') == 1 then return {'forgotten', ru
 if redis.call('EXISTS', run_key) == 1 then
   return {'exists', run_id .. ' ' .. redis.call('HGET', run_key, 'digest')}
 end
+
+-- The caller compares the price with the limits, and then asks no more.
+local has_budget = asks_budget == '1' and redis.call('EXISTS', make_key(prefix, 'budgets')) == 1
+if has_budget or asks_budget == 'always' then return {'unchecked', run_id} end
 
 -- Return whether this tick is earlier than the tick of another run of the schedule, as its message was late.
 -- The names of the ticks of one rule have the same length, and sort by time.

@@ -41,6 +41,7 @@ end
 -- A page is progress: a step that dies after it does not poison the run.
 redis.call('HSET', part_key, 'attempts', 0)
 local t = now()
-learn_price(prefix, part.account, price_key, math.floor((tonumber(credits or 0) or 0) * MC_PER_CREDIT + 0.5), t)
+local cost = math.floor((tonumber(credits or 0) or 0) * MC_PER_CREDIT + 0.5)
+learn_price(prefix, part.account, price_key, cost, t)
 mark_changed(prefix, run_id, t, CHANGE_DELAY)
 return {'stored', #frame}

@@ -4,7 +4,7 @@
         run   hash  the record of the run
         due   zset  part id -> when the part needs a step
   ARGV  part_id, fence, nonce, lease_seconds, prefix, account,
-        amount (to reserve, in thousandths of a credit), marker ("" for none),
+        groups (of tasks with their prices, as `reserve_price` takes them), marker ("" for none),
         durable_process (id of the server process that loses no write at a restart; "" for none),
         max_jobs (that may run at a time or "" for any number),
         slot_recheck (seconds after which a part that waits for a slot checks for itself),
@@ -32,14 +32,14 @@
 --- @include lib/keys
 --- @include lib/ledger
 --- @include lib/memory
+--- @include lib/prices
 --- @include lib/purchases
 --- @include lib/records
 --- @include lib/slots
 --- @include lib/watched
 local part_key, run_key, due_key = KEYS[1], KEYS[2], KEYS[3]
-local part_id, fence, nonce, lease_seconds, prefix, account, amount, marker, durable_process,
+local part_id, fence, nonce, lease_seconds, prefix, account, groups, marker, durable_process,
   max_jobs, slot_recheck, will_send, strict_digests, coarse_digests, if_over_budget = unpack(ARGV)
-amount = tonumber(amount)
 
 local part = read_fields(part_key, 'fence', 'state', 'nonce', 'checked_epoch')
 if part.fence ~= fence then return {'stale'} end
@@ -61,6 +61,7 @@ if not settled then return {'durability_pending'} end
 
 -- Ask before the slot and the lock: a part that waits for a budget must hold neither. A job that may exist is
 -- charged in any case.
+local amount = reserve_price(prefix, account, groups)
 local refusal = not maybe_sent and find_refusal(prefix, run, run_id, account, amount, today)
 if refusal then
   local may_fail = refusal.period == 'day' or refusal.period == 'month'
