@@ -124,7 +124,7 @@ def test_purchase_that_was_not_sent_frees_its_reservation(store):
     for _ in range(2):
         store.run(UpdatePart(claim, {"purchase_status": "void"}, to="queued", after=1.0))
     assert spend(store) == (0, 0)
-    assert "reserved" not in store.part_fields()
+    assert "price" not in store.part_fields()
 
 
 def test_purchase_counts_for_the_day_on_which_it_was_reserved(store):
@@ -150,7 +150,7 @@ def test_part_over_a_limit_waits_and_holds_nothing(store, scope, period):
     assert (refusal.use.limit_mc, refusal.use.reserved_mc, refusal.amount_mc) == (30_000, 20_000, 11_000)
     fields = store.part_fields()
     assert fields["state"] == "queued"
-    assert not fields.keys() & {"attempts", "lease", "token", "slot", "slot_queue", "reserved", "locks"}
+    assert not fields.keys() & {"attempts", "lease", "token", "slot", "slot_queue", "price", "locks"}
     assert spend(store, scope, period) == (0, 20)
     store.note_worker()
     _, wait = store.run(ReadRunWait("r", ACCOUNT))

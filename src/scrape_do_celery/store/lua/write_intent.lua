@@ -119,7 +119,8 @@ redis.call('HSET', part_key, 'account', account, 'purchase_status', 'open',
   'locks', strict_digests, 'strict', strict_digests, 'coarse', coarse_digests, 'order', order)
 register_unresolved(prefix, part_key, part_id, account, '+inf', least)
 redis.call('SADD', make_key(prefix, 'accounts'), account)
-reserve_amount(prefix, due_key, run_key, run, part_key, part_id, account, amount, t)
+local intent = maybe_sent and since or t
+reserve_amount(prefix, due_key, run_key, run, part_key, part_id, account, amount, intent, t)
 set_or_clear(part_key, 'marker', marker)
 -- The troubles of an earlier purchase say nothing about this one.
 redis.call('HDEL', part_key, 'attempts', 'refused', 'submit_error', 'in_doubt_since', 'same_targets')

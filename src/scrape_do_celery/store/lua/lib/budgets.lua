@@ -188,28 +188,28 @@ local function wait_for_budget(prefix, due_key, part_key, part_id, refusal, day,
   make_due(due_key, part_key, part_id, due_at + 0.02 * ahead, 0)
 end
 
--- Reserve an amount for a purchase.
-local function reserve_amount(prefix, due_key, run_key, run, part_key, part_id, account, amount, t)
-  local today = math.floor(t / SECONDS_PER_DAY)
-  add_spend(prefix, list_scopes(account, run.tags), today, {reserved = amount})
+-- Reserve an amount for a purchase, in the periods of its intent: the part's record has that time already. A
+-- hundred thousand parts may wait, and each byte counts.
+local function reserve_amount(prefix, due_key, run_key, run, part_key, part_id, account, amount, intent, t)
+  local day = math.floor(intent / SECONDS_PER_DAY)
+  add_spend(prefix, list_scopes(account, run.tags), day, {reserved = amount})
   if run.max_mc then redis.call('HINCRBY', run_key, 'reserved_mc', format_amount(amount)) end
-  redis.call('HSET', part_key, 'reserved', format_amount(amount) .. ':' .. today)
+  redis.call('HSET', part_key, 'price', format_amount(amount))
   leave_budget_line(prefix, due_key, part_key, part_id, t)
 end
 
 -- Return the reservation of a part: the amount, its day, and the account that buys.
 local function read_reservation(part_key, t)
-  local part = read_fields(part_key, 'reserved', 'account', 'intent')
-  local amount, day = string.match(part.reserved or '', '^(%d+):(%d+)$')
-  day = tonumber(day or math.floor((part.intent or t) / SECONDS_PER_DAY))
-  return {amount = tonumber(amount or 0), day = day, account = part.account or ''}
+  local part = read_fields(part_key, 'price', 'account', 'intent')
+  local day = math.floor((part.intent or t) / SECONDS_PER_DAY)
+  return {amount = tonumber(part.price or 0), day = day, account = part.account or ''}
 end
 
 -- Settle a reservation, in the period that it was made in: `charge` is spent, of which `assumed` was not
 -- reported. Wake the parts that wait for the rest.
 local function settle_reservation(prefix, due_key, run_key, run_id, part_key, reservation, charge, assumed, t)
   local run = read_fields(run_key, 'tags', 'max_mc')
-  redis.call('HDEL', part_key, 'reserved')
+  redis.call('HDEL', part_key, 'price')
   if reservation.amount == 0 and charge == 0 then return end
   local scopes = list_scopes(reservation.account, run.tags)
   add_spend(prefix, scopes, reservation.day,

@@ -5,7 +5,7 @@
 -- Write the present purchase of a part into the ledger, from its record. A void purchase is struck out.
 local function write_ledger(prefix, part_key, part_id)
   local part = read_fields(part_key,
-    'intent', 'purchases', 'purchase_status', 'total', 'reserved', 'estimate', 'job', 'credits', 'outcome')
+    'intent', 'purchases', 'purchase_status', 'total', 'price', 'estimate', 'job', 'credits', 'outcome')
   if not part.intent or not part.purchase_status then return end
   local key = make_key(prefix, 'ledger', math.floor(part.intent / SECONDS_PER_DAY))
   local field = part_id .. ':' .. part.purchases
@@ -18,8 +18,7 @@ local function write_ledger(prefix, part_key, part_id)
     end
   else
     -- A part of an older version has its estimate in credits.
-    local amount = string.match(part.reserved or '', '^%d+')
-    local estimate = amount and amount / MC_PER_CREDIT or part.estimate or '0'
+    local estimate = part.price and part.price / MC_PER_CREDIT or part.estimate or '0'
     local line = {part.intent, part.purchase_status, part.total, estimate, part.job or '',
       part.credits or '0', part.outcome or ''}
     local run_id = string.match(part_id, '^(.*):')
