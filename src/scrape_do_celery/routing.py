@@ -14,12 +14,13 @@ FETCH_TASKS = "scrape_do.fetch_tasks"
 AGGREGATE_RUN = "scrape_do.aggregate_run"
 CANCEL_RUN = "scrape_do.cancel_run"
 REPORT_ORPHANS = "scrape_do.report_orphans"
+READ_ACCOUNT = "scrape_do.read_account"
 SCHEDULED_RUN = "scrape_do.scheduled_run"
 DELIVER_OUTCOME = "scrape_do.deliver_outcome"
 
 NAMES: Final = frozenset(
     {SCRAPE, SUBMIT_JOBS, RECONCILE_SUBMIT, POLL_JOBS, POLL_JOB_LIST, FETCH_TASKS, AGGREGATE_RUN, CANCEL_RUN}
-    | {REPORT_ORPHANS, SCHEDULED_RUN, DELIVER_OUTCOME}
+    | {REPORT_ORPHANS, READ_ACCOUNT, SCHEDULED_RUN, DELIVER_OUTCOME}
 )
 
 
@@ -37,6 +38,7 @@ class Step(StrEnum):
     CANCEL = "cancel"
     AGGREGATE = "aggregate"
     REPORT_ORPHANS = "report_orphans"
+    READ_ACCOUNT = "read_account"
     DELIVER = "deliver"
 
     @property

@@ -7,6 +7,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from scrape_do_sandbox.pages import DEFAULT_PAGE, Page, PageOptions, make_page
+from scrape_do_sandbox.prices import price_of
 from scrape_do_sandbox.renders import wrap_page
 
 if TYPE_CHECKING:
@@ -68,7 +69,12 @@ class Task:
     def cost(self) -> int:
         """Credits that the finished task costs."""
         code = self.page_options.status if self.fetched is None else self.fetched.status_code
-        return self.job.spec.cost if not self.failed and code in _CHARGED else 0
+        if self.failed or code not in _CHARGED:
+            return 0
+        if self.page_options.cost is not None:
+            return self.page_options.cost
+        spec = self.job.spec
+        return price_of(self.url, spec.cost, rendered=spec.options.get("Render") is not None)
 
     def page(self) -> Page:
         """Return the page that was fetched; a made-up page is made when it is requested."""

@@ -32,6 +32,7 @@ _WORDS = (
     "lime",
 )
 _MAX_SIZE = 50_000_000
+_MAX_COST = 1_000_000
 HTML = "text/html; charset=utf-8"
 N = TypeVar("N", int, float)
 
@@ -61,6 +62,7 @@ class PageOptions:
     binary: bool = False
     seconds: float | None = None
     gone: int = 0
+    cost: int | None = None
     body: str | None = None
     content_type: str = HTML
 
@@ -81,6 +83,7 @@ def parse_page_options(url: str) -> PageOptions:
         binary=asked.get("binary") == "1",
         seconds=_parse_number(float, asked.get("seconds"), 0, float("inf")),
         gone={"410": 410, "404": 404}.get(asked.get("gone", ""), 0),
+        cost=_parse_number(int, asked.get("cost"), 0, _MAX_COST),
     )
 
 

@@ -16,8 +16,9 @@ from celery.backends.base import Backend
 from celery.worker.state import revoked
 
 from scrape_do_celery.config import Settings
-from scrape_do_celery.runs import enqueue, make_app
+from scrape_do_celery.runs import AppContext, enqueue, make_app
 from scrape_do_celery.store import AsyncStore, Store
+from scrape_do_celery.store.commands.prices import ClaimAccountReading
 from scrape_do_celery.testing import Clock, Worker
 from scrape_do_celery.testing.environment import sandbox_environment, server, session_servers
 from scrape_do_celery.worker import lifecycle
@@ -31,6 +32,8 @@ HOUSEKEEPING = {
     "RenewLease": "a lease is renewed as time passes, so a slow machine would draw another diagram",
     "ClaimNamespace": "the dispatcher renews its claim of the store every few seconds, for no part",
     "FindUnattendedAccounts": "the dispatcher looks for other accounts every few seconds, only to warn",
+    "ReadAccounts": "the dispatcher looks every few seconds whether jobs are bought for the account, for no part",
+    "ClaimAccountReading": "the dispatcher has the account's concurrency read every ten minutes, for no part",
     "HasRejected": "the dispatcher looks for rejected purchases every few seconds, for no part",
     "CountDecisionAttempt": "the count matters only for a run that could not be decided again and again",
 }
@@ -87,6 +90,9 @@ def _idle_worker():
         environment.worker = worker
         stack.callback(setattr, environment, "worker", None)
         stack.enter_context(worker.paused())
+        # The first pass after a purchase has the account read, for no part.
+        app_context = AppContext.for_app(app)
+        app_context.store.run(ClaimAccountReading(app_context.settings.account_id))
         yield worker, Clock(environment), servers.sandbox
 
 

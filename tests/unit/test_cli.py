@@ -26,6 +26,7 @@ from scrape_do_celery.store import PartId, Store
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands.contents import ReplaceLargeContent, StoreContent
 from scrape_do_celery.store.commands.parts import ClaimPart, FinishPart, UpdatePart
+from scrape_do_celery.store.commands.prices import TASK_SECONDS, TIMED_TASKS, AccountFigures, NoteAccountFigures
 from scrape_do_celery.store.commands.runs import ReadRun, ReadSpec, RecordOutcome
 from scrape_do_sandbox import server
 from scrape_do_sandbox.options import SandboxOptions
@@ -124,10 +125,47 @@ def test_enqueue_reads_files(scrape_do, app_context, tmp_path):
     assert spec.request.render is not None
 
 
+def test_plan_prints_what_enqueue_would_buy(scrape_do, app_context, tmp_path):
+    (tmp_path / "urls.txt").write_text(f"{URLS[0]}\n\n{URLS[1]}\n")
+    answer = scrape_do("plan", tmp_path / "urls.txt", "-", "https://www.linkedin.com/in/a", input=f"{URLS[0]}\n")
+    assert answer.exit_code == 0, answer.output
+    assert answer.output.splitlines() == [
+        "targets       4",
+        "duplicates    1; --dedupe buys each of them once",
+        "tasks to buy  4",
+        "jobs          1",
+        "credits       33 credits expected, 33 at least, without a known limit",
+        "time          not known: workers learn it from the first pages of the account",
+    ]
+    assert (app_context.store.client.keys(), app_context.published) == ([], [])
+
+
+def test_plan_takes_the_options_of_enqueue_and_prints_json(scrape_do, app_context):
+    account = app_context.settings.account_id
+    app_context.store.run(NoteAccountFigures(account, AccountFigures(2, 5.0, 7.0)))
+    app_context.store.client.hset(app_context.store.keys.totals, mapping={TIMED_TASKS: 1, TASK_SECONDS: 90})
+    options = ("--dedupe", "--super", "--render", "--geo-code", "us")
+    answer = scrape_do("plan", *[*URLS, URLS[0]], *options, "--json")
+    assert json.loads(answer.output) == {
+        "targets": 3,
+        "bought": 2,
+        "duplicates": 1,
+        "jobs": 1,
+        "estimate": {"expected": 50.0, "minimum": 50.0, "maximum": None},
+        "expected_seconds": 90.0,
+    }
+    lines = scrape_do("plan", *[*URLS, URLS[0]], *options).output.splitlines()
+    assert lines[1] == "duplicates    1"
+    assert lines[-1] == "time          about 0:01:30, if the account runs nothing else"
+    assert scrape_do("plan", *URLS, "--idempotency-key", "k").exit_code == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (["enqueue"], 2, "no URL was given: pass URLs, --from or --request"),
+        (["enqueue"], 2, "no URL was given: pass URLs, a file of URLs, or --request"),
+        (["plan"], 2, "no URL was given: pass URLs, a file of URLs, or --request"),
+        (["plan", "no-such-file"], 2, "'no-such-file' is neither a URL nor a file"),
         (["enqueue", "ftp://a.example"], 1, "targets[0] is not an absolute http or https URL"),
         (["enqueue", "https://a.example", "--geo-code", "usa"], 1, "geo_code must be two letters"),
         (["enqueue", "https://a.example", "--device", "watch"], 2, "device"),

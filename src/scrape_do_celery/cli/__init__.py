@@ -9,6 +9,7 @@ from scrape_do_celery.cli.group import CommandGroup
 from scrape_do_celery.cli.ledger import print_ledger
 from scrape_do_celery.cli.metrics import serve_metrics
 from scrape_do_celery.cli.orphans import list_orphans
+from scrape_do_celery.cli.plans import print_plan
 from scrape_do_celery.cli.redis import run_redis
 from scrape_do_celery.cli.refetch import refetch_pages
 from scrape_do_celery.cli.runs import cancel_run, enqueue_run, print_result, print_status
@@ -39,6 +40,7 @@ def celery_plugin(ctx: click.Context) -> None:
 
 for _command in (
     enqueue_run,
+    print_plan,
     print_status,
     print_result,
     cancel_run,

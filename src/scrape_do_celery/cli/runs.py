@@ -60,6 +60,23 @@ def enqueue_run(urls: tuple[str, ...], source: IO[str] | None, request: IO[str] 
     Without an option, the API's default applies.
     """
     identity = {name: options.pop(name) for name in ("idempotency_key", "run_id")}
+    spec = read_spec([*urls, *read_urls(source)], request, options)
+    try:
+        handle = runs.start_run(spec, **identity)
+    except StoreUnavailableError as error:
+        if not error.may_be_written:
+            raise
+        advice = f"to repeat the command without a second purchase, add --run-id {error.run_id}"
+        raise click.ClickException(printable(f"{error}; {advice}")) from None
+    click.echo(handle.run_id)
+
+
+def read_spec(targets: list[str], request: IO[str] | None, options: dict[str, Any]) -> RunSpec:
+    """Return the checked spec of the URLs, the file and the options of a command.
+
+    Raises:
+        click.UsageError: neither a URL nor a plugin was given.
+    """
     run_options = {name: options.pop(name) for name in RUN_OPTIONS}
     fields = {
         **_read_fields(request),
@@ -67,18 +84,11 @@ def enqueue_run(urls: tuple[str, ...], source: IO[str] | None, request: IO[str] 
     }
     if fields.get("render") is True:
         fields["render"] = {}
-    if targets := [*urls, *_read_urls(source)]:
+    if targets:
         fields["targets"] = [*fields.get("targets", ()), *targets]
     elif not fields.keys() & {"targets", "plugin"}:
-        raise click.UsageError("no URL was given: pass URLs, --from or --request")
-    try:
-        handle = runs.start_run(RunSpec.from_fields(fields, run_options), **identity)
-    except StoreUnavailableError as error:
-        if not error.may_be_written:
-            raise
-        advice = f"to repeat the command without a second purchase, add --run-id {error.run_id}"
-        raise click.ClickException(printable(f"{error}; {advice}")) from None
-    click.echo(handle.run_id)
+        raise click.UsageError("no URL was given: pass URLs, a file of URLs, or --request")
+    return RunSpec.from_fields(fields, run_options)
 
 
 @click.command("status")
@@ -210,7 +220,8 @@ def _result_facts(record: RunRecord) -> list[tuple[str, str]]:
     ]
 
 
-def _read_urls(source: IO[str] | None) -> list[str]:
+def read_urls(source: IO[str] | None) -> list[str]:
+    """Return the URLs of a file with one URL per line. Blank lines do not count."""
     return [line.strip() for line in source or () if line.strip()]
 
 

@@ -44,7 +44,7 @@ def sandbox(ctx: click.Context, /, host: str, port: int, **options: Any) -> None
 
     Set SCRAPE_DO_API_URL to the address of the sandbox. The sandbox fetches targets on this machine, and makes up the
     pages of all other targets. The query strings of other targets may ask for faults: ?sandbox=error, ?status=404,
-    ?seconds=5, ?size=1000000 (bytes), ?binary=1, ?gone=410.
+    ?seconds=5, ?size=1000000 (bytes), ?binary=1, ?gone=410, ?cost=30 (credits).
     """
     # Import late: the server loads an HTTP library, which no other command needs.
     from scrape_do_sandbox import SandboxError, load_server

@@ -8,7 +8,7 @@ from scrape_do_celery.runs.celery_app import EAGER, is_own_app, make_app, refuse
 from scrape_do_celery.runs.context import BATCH, AppContext, StepMessage, batched, ensure_default_app
 from scrape_do_celery.runs.enqueue import enqueue, enqueue_many
 from scrape_do_celery.runs.handle import Progress, RunHandle
-from scrape_do_celery.runs.plans import Estimate, RunPlan, estimate
+from scrape_do_celery.runs.plans import Estimate, RunPlan, estimate, plan_runs
 from scrape_do_celery.runs.retry import retry_failed
 from scrape_do_celery.runs.schedules import scheduled_run
 from scrape_do_celery.runs.start_calls import start_run
@@ -36,6 +36,7 @@ __all__ = [
     "estimate",
     "is_own_app",
     "make_app",
+    "plan_runs",
     "refuse_missing_servers",
     "retry_failed",
     "scheduled_run",

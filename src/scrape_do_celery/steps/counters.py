@@ -18,10 +18,15 @@ from scrape_do_celery.errors import (
     ScrapeDoError,
     SubmitInDoubtError,
 )
+from scrape_do_celery.store.commands.prices import TASK_SECONDS, TIMED_TASKS
 from scrape_do_celery.store.commands.stats import LATENCY_BUCKETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from datetime import timedelta
+
+#: Seconds. The API ends a task long before.
+_LONGEST_TASK = 3600.0
 
 _OUTCOMES: tuple[tuple[type[ScrapeDoError], str], ...] = (
     (AsyncAPIRateLimitError, "rate_limited"),
@@ -79,6 +84,13 @@ class Counters:
         """Count a page of `size` bytes, which expires at about the time `until` of the store's clock."""
         self.add("bytes", size)
         self.add(f"stored:{int(until // 3600)}", size)
+
+    def task(self, duration: timedelta | None) -> None:
+        """Count a task that took this time at the API. An implausible time does not count."""
+        seconds = 0.0 if duration is None else duration.total_seconds()
+        if 0 < seconds <= _LONGEST_TASK:
+            self.add(TIMED_TASKS)
+            self.add(TASK_SECONDS, round(seconds, 3))
 
     def drain(self) -> Mapping[str, float]:
         """Return all counts since the last call, and reset them."""

@@ -101,6 +101,7 @@ async def store_task(context: WorkerContext, claim: Claim, position: int, task: 
         return None
     if content.result is StoreResult.STORED:
         context.rate_limiter.counters.page(content.size, until=claim.now + context.settings.result_ttl)
+        context.rate_limiter.counters.task(task.duration)
     return content.result is not StoreResult.GONE
 
 

@@ -14,7 +14,7 @@ from scrape_do_celery.errors import (
     AsyncAPINotFoundError,
     AsyncAPIUnparsableResponseError,
 )
-from scrape_do_celery.models import JobCreationRequest, RenderOptions
+from scrape_do_celery.models.prices import find_price, host_of
 from scrape_do_celery.models.statuses import JobStatus, is_terminal
 from scrape_do_celery.rules.targets import JobDigests, Likeness, PartDigests, TargetSet, named_tasks
 from scrape_do_celery.steps.job_list import JobListReader, names_its_targets
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
     from scrape_do_celery.store.commands.ownership import JobOwnership, UnresolvedPart
 
 _CALLS = 10
-_ANY = ["https://any.example/"]
-#: Credits of a task: the least, and with the most expensive options. Some domains cost more.
-CHEAPEST = JobCreationRequest(targets=_ANY).estimated_credits()
-DEAREST = JobCreationRequest(targets=_ANY, super=True, render=RenderOptions()).estimated_credits()
 
 
 class StillOwnedError(Exception):
@@ -72,8 +68,16 @@ class OrphanJob:
 
     @property
     def credits(self) -> tuple[float, float]:
-        """The least and the most credits that the job may cost."""
-        return self.tasks * (self.each or CHEAPEST), self.tasks * (self.each or DEAREST)
+        """The least and the most credits that the job may cost, by the published prices.
+
+        The options of the job are not known, and a task may lack its URL.
+        """
+        if self.each:
+            return self.tasks * self.each, self.tasks * self.each
+        hosts = [host_of(task.url) for task in self.job.tasks[: self.tasks]]
+        hosts += [""] * (self.tasks - len(hosts))
+        least = sum(find_price(host, has_super=False, has_render=False).least for host in hosts)
+        return least, sum(find_price(host, has_super=True, has_render=True).price for host in hosts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.log_fields import in_step
 from scrape_do_celery.routing import Step
+from scrape_do_celery.steps.account import read_account
 from scrape_do_celery.steps.aggregate import decide_runs
 from scrape_do_celery.steps.cancel import cancel_part
 from scrape_do_celery.steps.context import WorkerContext
@@ -89,3 +90,13 @@ def report_orphans(self: Task, accounts: list[str]) -> None:
     if context.settings.account_id in accounts:
         with in_step(Step.REPORT_ORPHANS):
             context.run(search_for_rejected(context))
+
+
+@shared_task(name=routing.READ_ACCOUNT, base=StepTask, **routing.STEP_OPTIONS)
+@without_locals
+def read_account_figures(self: Task, accounts: list[str]) -> None:
+    """Read the concurrency and the credits of an account."""
+    context = WorkerContext.for_app(self.app)
+    if context.settings.account_id in accounts:
+        with in_step(Step.READ_ACCOUNT):
+            context.run(read_account(context))

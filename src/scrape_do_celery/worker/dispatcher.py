@@ -20,11 +20,14 @@ from scrape_do_celery.steps.celery_results import find_revoked
 from scrape_do_celery.steps.deliver import deliver_run
 from scrape_do_celery.steps.once import OnceFilter
 from scrape_do_celery.steps.scrape import start_draft
+from scrape_do_celery.steps.store_health import is_full
 from scrape_do_celery.steps.waiting_parts import warn_other_account
 from scrape_do_celery.store import CANCEL, DEADLINE
 from scrape_do_celery.store.commands.dispatch import ClaimDue, ClaimNamespace, Due, DuePart, DueRun, RewindTimes
 from scrape_do_celery.store.commands.polling import FindUnattendedAccounts, PlanPolling
+from scrape_do_celery.store.commands.prices import ClaimAccountReading
 from scrape_do_celery.store.commands.purchases import HasRejected
+from scrape_do_celery.store.commands.stats import ReadAccounts
 from scrape_do_celery.store.retention import NAMESPACE_TTL
 from scrape_do_celery.worker.shared_accounts import SharedAccountWatch
 from scrape_do_celery.worker.threads import PassThread
@@ -158,6 +161,7 @@ class Dispatcher(PassThread):
             self._warn_unattended_accounts()
             self._shared_accounts.check()
             self._search_for_rejected()
+            self._read_account()
         return True
 
     def _warn_unattended_accounts(self) -> None:
@@ -172,6 +176,20 @@ class Dispatcher(PassThread):
         store, account = self._app_context.store, self._app_context.settings.account_id
         if store.run(HasRejected(account)):
             self._app_context.publish(routing.REPORT_ORPHANS, [account])
+
+    def _read_account(self) -> None:
+        """If jobs are bought for the account, and its figures are old, publish the step that reads them."""
+        store, account = self._app_context.store, self._app_context.settings.account_id
+        if account not in store.run(ReadAccounts()):
+            return
+        try:
+            is_mine = store.run(ClaimAccountReading(account))
+        except StoreUnavailableError as error:
+            if not is_full(error):
+                raise
+            return
+        if is_mine:
+            self._app_context.publish(routing.READ_ACCOUNT, [account])
 
     def _cancel_revoked(self) -> None:
         """Cancel runs whose Celery id was revoked. Celery announces a revocation to workers only."""

@@ -24,6 +24,8 @@ def test_page_depends_only_on_its_url():
         ("?status=404&size=200000", PageOptions(status=404, size=200_000)),
         ("?binary=1&seconds=3.5", PageOptions(binary=True, seconds=3.5)),
         ("?gone=410", PageOptions(gone=410)),
+        ("?cost=30", PageOptions(cost=30)),
+        ("?cost=-1", PageOptions()),
         ("?gone=404", PageOptions(gone=404)),
         ("?status=open&size=XL&seconds=-1&gone=yes", DEFAULT_PAGE),
     ],

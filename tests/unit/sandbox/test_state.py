@@ -132,6 +132,25 @@ def test_credits_are_charged_once_per_success_by_base_cost():
     assert refusal(world.create) == 401
 
 
+@pytest.mark.parametrize(
+    ("url", "options", "cost"),
+    [
+        ("https://www.linkedin.com/in/a", {}, 30),
+        ("https://notlinkedin.com/", {}, 1),
+        ("https://linkedin.com.evil.org/", {}, 1),
+        ("https://www.google.co.uk/", {}, 10),
+        ("https://google.com/", {"Render": {}}, 25),
+        ("https://a.example/?cost=7", {"Super": True}, 7),
+        ("https://a.example/?cost=7&sandbox=error", {}, 0),
+    ],
+)
+def test_domain_and_query_set_the_price_of_a_page(url, options, cost):
+    world = World(credits=100)
+    world.create(url, **options)
+    world.after(10)
+    assert world.account.show_figures()["AvaliableCredits"] == 100 - cost
+
+
 def test_concurrency_makes_tasks_wait_for_a_slot():
     world = World(concurrency=1)
     first, second = world.create(), world.create()

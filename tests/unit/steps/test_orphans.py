@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from scrape_do_celery.models import UndetailedTaskResponse
-from scrape_do_celery.steps.orphans import OrphanFinder, StillOwnedError
+from scrape_do_celery.steps.orphans import OrphanFinder, OrphanJob, StillOwnedError
 from tests.unit.steps.conftest import job_listing, lose_submit_answer
 
 
@@ -26,3 +26,10 @@ def test_job_of_unresolved_purchase_without_urls_is_kept(step_harness, make):
     with pytest.raises(StillOwnedError):
         orphan_finder.cancel_orphan(orphan_finder.find_all()[0])
     assert not stopped
+
+
+def test_cost_of_an_orphan_counts_the_prices_of_its_domains(make):
+    job = make.job("pending", 3)
+    told = [UndetailedTaskResponse(task_id="t0", url="https://www.linkedin.com/in/a", status="pending"), job.tasks[1]]
+    assert OrphanJob(job.model_copy(update={"tasks": told}), None).credits == (30 + 1 + 1, 30 + 25 + 25)
+    assert OrphanJob(job, None, each=2.5).credits == (7.5, 7.5)
