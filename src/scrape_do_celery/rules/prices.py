@@ -63,7 +63,7 @@ def encode_groups(groups: Iterable[PriceGroup]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PricedTasks:
-    """What the tasks of one part have in common, from which the names of their learned prices follow.
+    """The common properties of the tasks of one part, which decide the names of their learned prices.
 
     `plugin` is empty for targets.
     """

@@ -1,4 +1,4 @@
-"""What a run would cost and take, before anything is bought: by the rules, and by what the store has learned."""
+"""Plan a run before anything is bought: its cost and its time, by the rules and by what the store has learned."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Estimate:
     For a host without such a task, the published price counts: of a domain with a range of prices, the highest.
     """
 
-    #: what the run costs if each page succeeds, by the best knowledge
+    #: the most likely cost if each page succeeds
     expected: float
     #: the least cost if each page succeeds. Failed pages are free, so a run may cost less.
     minimum: float
@@ -56,7 +56,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """What a call of `enqueue` would buy, made by `dry_run=True`. Nothing is bought, written or published."""
+    """The plan of a run, as `enqueue(..., dry_run=True)` returns it. Nothing is bought, written or published."""
 
     #: the targets, or parameter sets, of the call
     targets: int
