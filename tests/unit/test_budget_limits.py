@@ -36,6 +36,7 @@ def test_limits_are_read_in_their_order():
     [
         *("account day", "account day 5 6", "account week 5", "account day -5", "account day 0", "account day nan"),
         *("account day five", "shop:7 day 5", "tag: day 5", f"account day {MAX_CREDITS * 10}", "account day inf"),
+        "account day 5, account day 6",
     ],
 )
 def test_bad_limits_name_the_setting(clean_environment, text):
@@ -75,5 +76,5 @@ def test_bad_tags_are_refused(tags, named):
 @pytest.mark.parametrize("text", ["account:7", "shop:7", "", "tag:", "Account"])
 def test_scope_is_the_account_or_a_tag(text):
     assert (read_scope("account"), read_scope("tag:shop:7")) == (None, "shop:7")
-    with pytest.raises(ValueError, match="account or tag:<tag>|a tag must have"):
+    with pytest.raises(ValueError, match=r"account or tag:<tag>|a tag must have"):
         read_scope(text)

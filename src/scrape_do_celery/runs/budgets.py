@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from scrape_do_celery.config.budget_limits import BudgetPeriod, check_credits, check_tag, to_mc
+from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.rules.budgets import STOPPED, account_scope, tag_scope, to_credits
 from scrape_do_celery.runs.context import AppContext
 from scrape_do_celery.store.commands.budgets import BudgetRow, ReadBudgets, SetBudget, StopBuying
+from scrape_do_celery.store.commands.stats import ReadAccounts
 
 if TYPE_CHECKING:
     from scrape_do_celery.config import Settings
@@ -62,7 +64,7 @@ def set_budget(
     Args:
         limit: credits, more than 0; None removes the limit.
         period: `day` or `month`.
-        tag: a tag of runs. None stands for the account of the settings.
+        tag: a tag of runs. None: the account of the settings; without a token, the only one of the store.
         settings: settings of this call. None takes those of the framework or of the environment.
 
     Returns:
@@ -70,6 +72,7 @@ def set_budget(
 
     Raises:
         ValueError: an argument is wrong; nothing was written.
+        ConfigurationError: the settings have no token, and the store does not tell which account is meant.
         StoreUnavailableError: Redis did not answer, or refused.
     """
     amount = check_credits("limit", limit)
@@ -87,7 +90,7 @@ def stop_buying(*, tag: str | None = None, settings: Settings | None = None) -> 
     `SCRAPE_DO_OVER_BUDGET` is `fail`.
 
     Args:
-        tag: a tag of runs. None stands for the account of the settings.
+        tag: a tag of runs. None: the account of the settings; without a token, the only one of the store.
         settings: settings of this call. None takes those of the framework or of the environment.
 
     Returns:
@@ -95,6 +98,7 @@ def stop_buying(*, tag: str | None = None, settings: Settings | None = None) -> 
 
     Raises:
         ValueError: the tag is wrong; nothing was written.
+        ConfigurationError: the settings have no token, and the store does not tell which account is meant.
         StoreUnavailableError: Redis did not answer, or refused.
     """
     return _switch_buying(tag, settings, is_stopped=True)
@@ -104,7 +108,7 @@ def resume_buying(*, tag: str | None = None, settings: Settings | None = None) -
     """Go on with purchases that `stop_buying` has stopped. Parts that wait wake at once.
 
     Args:
-        tag: a tag of runs. None stands for the account of the settings.
+        tag: a tag of runs. None: the account of the settings; without a token, the only one of the store.
         settings: settings of this call. None takes those of the framework or of the environment.
 
     Returns:
@@ -112,6 +116,7 @@ def resume_buying(*, tag: str | None = None, settings: Settings | None = None) -
 
     Raises:
         ValueError: the tag is wrong; nothing was written.
+        ConfigurationError: the settings have no token, and the store does not tell which account is meant.
         StoreUnavailableError: Redis did not answer, or refused.
     """
     return _switch_buying(tag, settings, is_stopped=False)
@@ -150,7 +155,18 @@ def _switch_buying(tag: str | None, settings: Settings | None, *, is_stopped: bo
 
 
 def _find_scope(context: AppContext, tag: str | None) -> str:
-    return account_scope(context.settings.account_id) if tag is None else tag_scope(check_tag(tag))
+    if tag is not None:
+        return tag_scope(check_tag(tag))
+    if context.settings.api_key is None and not context.settings.account:
+        # A web process needs no token. Its own fingerprint would name an account that buys nothing.
+        accounts = context.store.run(ReadAccounts())
+        if len(accounts) != 1:
+            raise ConfigurationError(
+                f"SCRAPE_DO_API_KEY is not set, and {len(accounts)} accounts have bought with the store: set it, or "
+                "SCRAPE_DO_ACCOUNT, because a budget belongs to an account"
+            )
+        return account_scope(accounts[0])
+    return account_scope(context.settings.account_id)
 
 
 def _check_period(period: str) -> BudgetPeriod:

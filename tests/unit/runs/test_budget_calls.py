@@ -6,6 +6,7 @@ import pytest
 
 from scrape_do_celery import Budget, BudgetPeriod, list_budgets, resume_buying, set_budget, stop_buying
 from scrape_do_celery.config.budget_limits import MC
+from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.rules.budgets import account_scope, tag_scope
 from scrape_do_celery.store.commands.budgets import ReadBudgets
 from scrape_do_celery.store.commands.purchases import WriteIntent
@@ -82,3 +83,17 @@ def test_bad_input_is_named_and_nothing_is_written(step_harness, call, named):
         call()
     assert written(step_harness) == set()
     assert set(step_harness.redis.keys()) == before
+
+
+def test_process_without_a_token_means_the_only_account_of_the_store(step_harness):
+    settings = step_harness.settings.model_copy(update={"api_key": None})
+    with pytest.raises(ConfigurationError, match="SCRAPE_DO_API_KEY is not set, and 0 accounts have bought"):
+        stop_buying(settings=settings)
+    assert written(step_harness) == set()
+    step_harness.redis.sadd(step_harness.keys.accounts, "first")
+    assert stop_buying(settings=settings)
+    assert written(step_harness) == {(account_scope("first"), "stop", 1)}
+    step_harness.redis.sadd(step_harness.keys.accounts, "second")
+    with pytest.raises(ConfigurationError, match="2 accounts have bought"):
+        set_budget(5, "day", settings=settings)
+    assert set_budget(5, "day", tag="shop:7", settings=settings)
