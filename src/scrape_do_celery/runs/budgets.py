@@ -13,6 +13,8 @@ from scrape_do_celery.store.commands.budgets import BudgetRow, ReadBudgets, SetB
 from scrape_do_celery.store.commands.stats import ReadAccounts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from scrape_do_celery.config import Settings
 
 
@@ -38,6 +40,16 @@ class Budget:
     spent: float
     reserved: float
     assumed: float
+
+    @property
+    def scope(self) -> str:
+        """The scope as commands take it: `account`, or `tag:shop:7`."""
+        return "account" if self.tag is None else tag_scope(self.tag)
+
+    @property
+    def left(self) -> float | None:
+        """The credits that purchases may still reserve; None for a stop."""
+        return None if self.limit is None else max(0.0, self.limit - self.spent - self.reserved)
 
     @property
     def overrun(self) -> float:
@@ -132,6 +144,18 @@ def list_budgets(*, settings: Settings | None = None) -> list[Budget]:
         StoreUnavailableError: Redis did not answer, or refused.
     """
     return [read_budget(row) for row in AppContext.for_app(settings=settings).store.run(ReadBudgets())]
+
+
+def pair_stops(found: Iterable[Budget]) -> list[tuple[Budget, bool]]:
+    """Return each limit with whether its purchases are stopped. A stop without a limit is an entry of its own."""
+    found = list(found)
+    stopped = {(one.account, one.tag) for one in found if one.is_stopped}
+    limited = {(one.account, one.tag) for one in found if not one.is_stopped}
+    return [
+        (one, (one.account, one.tag) in stopped)
+        for one in found
+        if not one.is_stopped or (one.account, one.tag) not in limited
+    ]
 
 
 def read_budget(row: BudgetRow) -> Budget:
