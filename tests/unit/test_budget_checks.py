@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from scrape_do_celery.budget_checks import check_budgets, set_missing_budgets
-from scrape_do_celery.config.budget_limits import MC
+from scrape_do_celery.config.budget_limits import MC_PER_CREDIT as MC
 from scrape_do_celery.rules.budgets import account_scope, tag_scope
 from scrape_do_celery.store.commands.budgets import ReadBudgets, SetBudget
 from scrape_do_celery.worker import lifecycle

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scrape_do_celery import Budget, BudgetPeriod, list_budgets, resume_buying, set_budget, stop_buying
-from scrape_do_celery.config.budget_limits import MC
+from scrape_do_celery.config.budget_limits import MC_PER_CREDIT as MC
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.rules.budgets import account_scope, tag_scope
 from scrape_do_celery.store.commands.budgets import ReadBudgets
