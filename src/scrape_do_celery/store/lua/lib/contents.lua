@@ -29,7 +29,9 @@ local function store_all_held(prefix, part_key, part_id)
   local contents_key = make_key(prefix, 'contents', part_id)
   for _, field in ipairs(redis.call('HKEYS', provisional_key)) do
     -- The other fields are the credits and the price keys of the pages.
-    if string.match(field, '^%d+$') then store_held(prefix, provisional_key, contents_key, part_key, field) end
+    if string.match(field, '^%d+$') then
+      store_held(prefix, provisional_key, contents_key, part_key, field)
+    end
   end
   redis.call('DEL', provisional_key)
 end
