@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from scrape_do_celery.cli.audit import audit_spend
 from scrape_do_celery.cli.budgets import manage_budgets
 from scrape_do_celery.cli.doctor import run_doctor
 from scrape_do_celery.cli.group import CommandGroup
@@ -47,6 +48,7 @@ for _command in (
     manage_budgets,
     list_orphans,
     print_ledger,
+    audit_spend,
     run_doctor,
     serve_metrics,
     sandbox,
