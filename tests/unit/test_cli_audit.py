@@ -14,6 +14,7 @@ from redis.exceptions import ResponseError
 from scrape_do_celery import APIConnectionError, UserInformation
 from scrape_do_celery.cli import main
 from scrape_do_celery.metrics import account as account_module
+from scrape_do_celery.rules.prices import PriceGroup
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.runs.spend import SpendRow, name_day, spend_csv
 from scrape_do_celery.store import PartId
@@ -70,7 +71,9 @@ def buy(step_harness, run_id, *, price, costs=None, tags=()):
     each = [f"https://{run_id}.example/{n}" for n in range(count)]
     step_harness.create_run(run_id, each=each, tags=list(tags))
     claim = step_harness.claim_part(run_id, account=account)
-    verdict, _ = step_harness.run(WriteIntent(claim, run_id, 30.0, account=account, estimated_credits=price))
+    verdict, _ = step_harness.run(
+        WriteIntent(claim, run_id, 30.0, account=account, groups=[PriceGroup("x", 1, 0, int(price * 1000), None)])
+    )
     assert verdict == "ok"
     if costs is None:
         return

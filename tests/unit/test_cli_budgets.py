@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from scrape_do_celery.cli import main
 from scrape_do_celery.rules.budgets import account_scope
+from scrape_do_celery.rules.prices import PriceGroup
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.store.commands.budgets import ReadBudgets, SetBudget
 from scrape_do_celery.store.commands.purchases import WriteIntent
@@ -33,7 +34,9 @@ def test_limits_are_set_listed_and_removed(step_harness, scrape_do):
     scrape_do("budgets", "set", "tag:shop:7", "month", "0.5")
     step_harness.create_run()
     claim = step_harness.claim_part()
-    step_harness.run(WriteIntent(claim, "n", 30.0, account=step_harness.account, estimated_credits=2.5))
+    step_harness.run(
+        WriteIntent(claim, "n", 30.0, account=step_harness.account, groups=[PriceGroup("x", 1, 0, 2500, None)])
+    )
     lines = scrape_do("budgets", "list").splitlines()
     assert lines[0].split() == ["budget", "limit", "spent", "reserved", "assumed", "left", "overrun", "stopped"]
     assert [line.split() for line in lines[2:]] == [

@@ -8,6 +8,7 @@ from scrape_do_celery import Budget, BudgetPeriod, list_budgets, resume_buying, 
 from scrape_do_celery.config.budget_limits import MC_PER_CREDIT as MC
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.rules.budgets import account_scope, tag_scope
+from scrape_do_celery.rules.prices import PriceGroup
 from scrape_do_celery.store.commands.budgets import ReadBudgets
 from scrape_do_celery.store.commands.purchases import WriteIntent
 
@@ -48,7 +49,9 @@ def test_budgets_show_their_use(step_harness):
     set_budget(100, "day")
     step_harness.create_run()
     claim = step_harness.claim_part()
-    verdict, _ = step_harness.run(WriteIntent(claim, "n", 30.0, account=step_harness.account, estimated_credits=2.5))
+    verdict, _ = step_harness.run(
+        WriteIntent(claim, "n", 30.0, account=step_harness.account, groups=[PriceGroup("x", 1, 0, 2500, None)])
+    )
     assert verdict == "ok"
     (found,) = list_budgets()
     assert found == Budget(step_harness.account, None, BudgetPeriod.DAY, 100.0, 0.0, 2.5, 0.0)

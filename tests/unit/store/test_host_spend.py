@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from scrape_do_celery.rules.prices import PriceGroup
 from scrape_do_celery.store import PartId
 from scrape_do_celery.store.commands.budgets import ReadHostSpend
 from scrape_do_celery.store.commands.contents import HoldContent, StoreContent
@@ -18,7 +19,9 @@ PART = PartId("r", 0)
 def bought(store):
     """Return the day of a purchase of four targets."""
     store.create_run(targets=4)
-    verdict, _ = store.run(WriteIntent(store.claim_part(), "n", 30.0, account="me", estimated_credits=4))
+    verdict, _ = store.run(
+        WriteIntent(store.claim_part(), "n", 30.0, account="me", groups=[PriceGroup("x", 1, 0, 4000, None)])
+    )
     assert verdict == "ok"
     return int(float(store.part_fields()["intent"]) // SECONDS_PER_DAY)
 

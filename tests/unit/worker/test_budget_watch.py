@@ -8,6 +8,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from scrape_do_celery import list_budgets, set_budget, stop_buying
+from scrape_do_celery.rules.prices import PriceGroup
 from scrape_do_celery.signals import budget_warning
 from scrape_do_celery.store.commands.purchases import WriteIntent
 from scrape_do_celery.worker.budget_watch import BudgetWatch
@@ -36,7 +37,13 @@ def told(step_harness):
 
 def reserve(step_harness, run_id, amount):
     step_harness.create_run(run_id, each=[f"https://{run_id}.example/"], tags=["shop:7"])
-    told = WriteIntent(step_harness.claim_part(run_id), run_id, 30.0, account="me", estimated_credits=amount)
+    told = WriteIntent(
+        step_harness.claim_part(run_id),
+        run_id,
+        30.0,
+        account="me",
+        groups=[PriceGroup("x", 1, 0, int(amount * 1000), None)],
+    )
     verdict, _ = step_harness.run(told)
     assert verdict == "ok"
 
