@@ -9,8 +9,8 @@ from scrape_do_celery.config.budget_limits import BudgetPeriod, check_credits, c
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.rules.budgets import STOPPED, account_scope, tag_scope, to_credits
 from scrape_do_celery.runs.context import AppContext
+from scrape_do_celery.runs.plans import find_account
 from scrape_do_celery.store.commands.budgets import BudgetRow, ReadBudgets, SetBudget, StopBuying
-from scrape_do_celery.store.commands.stats import ReadAccounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -181,16 +181,14 @@ def _switch_buying(tag: str | None, settings: Settings | None, *, is_stopped: bo
 def _find_scope(context: AppContext, tag: str | None) -> str:
     if tag is not None:
         return tag_scope(check_tag(tag))
-    if context.settings.api_key is None and not context.settings.account:
-        # A web process needs no token. Its own fingerprint would name an account that buys nothing.
-        accounts = context.store.run(ReadAccounts())
-        if len(accounts) != 1:
-            raise ConfigurationError(
-                f"SCRAPE_DO_API_KEY is not set, and {len(accounts)} accounts have bought with the store: set it, or "
-                "SCRAPE_DO_ACCOUNT, because a budget belongs to an account"
-            )
-        return account_scope(accounts[0])
-    return account_scope(context.settings.account_id)
+    # A web process needs no token. Its own fingerprint would name an account that buys nothing.
+    account = find_account(context)
+    if not account:
+        raise ConfigurationError(
+            "SCRAPE_DO_API_KEY is not set, and the store does not have exactly one account: set it, or "
+            "SCRAPE_DO_ACCOUNT, because a budget belongs to an account"
+        )
+    return account_scope(account)
 
 
 def _check_period(period: str) -> BudgetPeriod:

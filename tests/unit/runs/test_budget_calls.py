@@ -90,13 +90,13 @@ def test_bad_input_is_named_and_nothing_is_written(step_harness, call, named):
 
 def test_process_without_a_token_means_the_only_account_of_the_store(step_harness):
     settings = step_harness.settings.model_copy(update={"api_key": None})
-    with pytest.raises(ConfigurationError, match="SCRAPE_DO_API_KEY is not set, and 0 accounts have bought"):
+    with pytest.raises(ConfigurationError, match="SCRAPE_DO_API_KEY is not set"):
         stop_buying(settings=settings)
     assert written(step_harness) == set()
     step_harness.redis.sadd(step_harness.keys.accounts, "first")
     assert stop_buying(settings=settings)
     assert written(step_harness) == {(account_scope("first"), "stop", 1)}
     step_harness.redis.sadd(step_harness.keys.accounts, "second")
-    with pytest.raises(ConfigurationError, match="2 accounts have bought"):
+    with pytest.raises(ConfigurationError, match="exactly one account"):
         set_budget(5, "day", settings=settings)
     assert set_budget(5, "day", tag="shop:7", settings=settings)
