@@ -29,7 +29,7 @@ class Example:
     """The runs of the example, bought and ended by the commands that a worker uses."""
 
     def __init__(self):
-        self.store = Store(fakeredis.FakeRedis(), Keys("p"))
+        self.store = Store(fakeredis.FakeRedis(server=fakeredis.FakeServer()), Keys("p"))
 
     def limit(self, credits_):
         self.store.run(SetBudget(SCOPE, "day", credits_ * 1000))

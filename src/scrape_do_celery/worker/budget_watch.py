@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-#: Seconds between two looks at the budgets. A store without budgets answers from one empty key.
+#: Seconds between two checks of the budgets. A store without budgets answers from one empty key.
 _INTERVAL: Final = 5.0
 
 
 class BudgetWatch:
-    """The look of a worker at the budgets. Of all workers, one warns of each budget, once in its period."""
+    """The check of budgets by a worker. Of all workers, one warns of each budget, once in its period."""
 
     def __init__(self, app_context: AppContext, clock: Callable[[], float] = time.monotonic) -> None:
         self._app_context, self._clock = app_context, clock
         self._next_at = 0.0
 
     def check(self) -> None:
-        """If it is time, look at the budgets, and warn of those that have passed their threshold since the last look.
+        """If it is time, read the budgets, and warn of those that have passed their threshold since the last check.
 
         Raises:
             RedisError: the store did not answer.

@@ -53,7 +53,7 @@ class ChangeNotifier(PassThread):
             self._budgets.check()
         except Exception as error:  # noqa: BLE001 (stores fail in many ways)
             log.info(
-                "could not look at the budgets: %s; a later pass does",
+                "could not read the budgets: %s; a later pass does",
                 describe_error(error),
                 extra=log_fields("budgets_not_read"),
             )
