@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.config import Settings
+from scrape_do_celery.config.budget_limits import BudgetPeriod
 from scrape_do_celery.errors import api as _api
 from scrape_do_celery.errors import base as _base
 from scrape_do_celery.errors import contents as _contents
@@ -32,6 +33,7 @@ from scrape_do_celery.models.results import *  # noqa: F403
 from scrape_do_celery.models.tasks import *  # noqa: F403
 from scrape_do_celery.rules.polling import PollingStrategy
 from scrape_do_celery.runs import (
+    Budget,
     Estimate,
     Progress,
     RunHandle,
@@ -45,8 +47,12 @@ from scrape_do_celery.runs import (
     enqueue,
     enqueue_many,
     estimate,
+    list_budgets,
+    resume_buying,
     retry_failed,
     scheduled_run,
+    set_budget,
+    stop_buying,
 )
 from scrape_do_celery.store import RunState
 
@@ -55,6 +61,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncScrapeDoAsyncAPIClient",
+    "Budget",
+    "BudgetPeriod",
     "Estimate",
     "JobCreationRequest",
     "JobStatus",
@@ -78,8 +86,12 @@ __all__ = [
     "enqueue",
     "enqueue_many",
     "estimate",
+    "list_budgets",
+    "resume_buying",
     "retry_failed",
     "scheduled_run",
+    "set_budget",
+    "stop_buying",
 ]
 # `__all__` of each module lists its public names. Star imports repeat none, so a new name is written in one file.
 __all__ += _api.__all__

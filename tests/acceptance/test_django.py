@@ -319,6 +319,11 @@ def test_all_commands_are_commands_of_the_project(project):
     assert "--cancel" in project.manage("scrape_do", "orphans", "--help")
     assert "RunNotFoundError" in project.manage("scrape_do", "status", "none", "--settings=config.settings", code=1)
     assert "No such command" in project.manage("scrape_do", "nonsense", code=2)
+    assert "no budgets" in project.manage("scrape_do", "budgets", "list")
+    # An option that may be repeated keeps all its values: the first one is wrong here.
+    assert "a tag must" in project.manage(
+        "scrape_do_enqueue", "https://a.example/", "--tag", "a,", "--tag", "b", code=1
+    )
     assert project.shell(CALLED_GROUP) == "1"
 
 

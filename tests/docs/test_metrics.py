@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "metrics.md"
 DASHBOARD = ROOT / "config" / "grafana" / "scrape-do.json"
 ALERTS, PROMETHEUS = ROOT / "config" / "prometheus-alerts.yml", ROOT / "config" / "prometheus.yml"
+#: The labels of all metrics. Each has a bounded number of values.
+LABELS = {"state", "outcome", "call", "step", "account", "result", "of", "within", "scope", "period", "tag", "host"}
 #: Labels that Prometheus adds.
 ITS_OWN = {"job", "instance", "le"}
 
@@ -127,7 +129,7 @@ def test_names_are_as_prometheus_wants_them():
     for metric in METRICS:
         assert re.fullmatch(r"scrape_do_[a-z_]+", metric.name)
         assert metric.name.endswith("_total") is (metric.kind == "counter")
-        assert set(metric.labels) <= {"state", "outcome", "call", "step", "account", "result", "of", "within"}
+        assert set(metric.labels) <= LABELS
 
 
 if __name__ == "__main__":

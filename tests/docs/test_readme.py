@@ -40,8 +40,23 @@ def settings_page():
     return _TABLE.sub(lambda found: found[1] + settings_markdown() + found[2], SETTINGS.read_text())
 
 
+def command_names(group=main, *names):
+    """Yield the words of each command, also of the commands in a group."""
+    for name, command in sorted(group.commands.items()):
+        yield (*names, name)
+        if isinstance(command, click.Group):
+            yield from command_names(command, *names, name)
+
+
+def find_command(*names):
+    command = main
+    for name in names:
+        command = command.commands[name]
+    return command
+
+
 def help_of(*names):
-    command = main.commands[names[0]] if names else main
+    command = find_command(*names)
     # Click keeps the help option of the first caller, and Celery's command line names it differently.
     command._help_option = None
     answer = CliRunner().invoke(main, [*names, "--help"], prog_name="scrape-do", terminal_width=80)
@@ -50,7 +65,7 @@ def help_of(*names):
 
 
 def cli_markdown():
-    pages = [("scrape-do", help_of()), *((f"scrape-do {name}", help_of(name)) for name in sorted(main.commands))]
+    pages = [(" ".join(("scrape-do", *names)), help_of(*names)) for names in [(), *command_names()]]
     texts = (f"## {title}\n\n```text\n{text}```\n" for title, text in pages)
     return (
         "# The commands\n\n`celery -A yourapp scrape-do ...` and `manage.py scrape_do ...` run the same ones with your "
@@ -66,12 +81,12 @@ def test_the_commands_are_documented_word_for_word():
     assert cli_markdown() == CLI.read_text(), "run: python tests/docs/test_readme.py"
 
 
-@pytest.mark.parametrize("name", sorted(main.commands))
-def test_every_command_and_option_has_help(name):
-    command = main.commands[name]
+@pytest.mark.parametrize("names", list(command_names()), ids=" ".join)
+def test_every_command_and_option_has_help(names):
+    command = find_command(*names)
     assert command.get_short_help_str()
     assert [o.name for o in command.params if isinstance(o, click.Option) and not o.help] == []
-    assert re.search(rf"(scrape-do |`){name}\b", README.read_text())
+    assert re.search(rf"(scrape-do |`){names[0]}\b", README.read_text())
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

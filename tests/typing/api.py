@@ -53,6 +53,14 @@ async def planning_async(urls: list[str]) -> s.RunPlan:
     return await s.aenqueue(urls, dry_run=True)
 
 
+def limiting() -> list[s.Budget]:
+    s.set_budget(5_000, "day")
+    s.set_budget(None, s.BudgetPeriod.MONTH.value, tag="shop:7")
+    was_on: bool = s.stop_buying(tag="shop:7")
+    print(was_on, s.resume_buying())
+    return [one for one in s.list_budgets() if one.overrun or one.is_stopped]
+
+
 def refused_by_type_checkers(urls: list[str]) -> None:
     s.enqueue(urls, geocode="us")  # type: ignore[call-overload]
     s.enqueue(urls, dedupe="yes")  # type: ignore[call-overload]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from scrape_do_celery.cli.audit import audit_spend
+from scrape_do_celery.cli.budgets import manage_budgets
 from scrape_do_celery.cli.doctor import run_doctor
 from scrape_do_celery.cli.group import CommandGroup
 from scrape_do_celery.cli.ledger import print_ledger
@@ -45,8 +47,10 @@ for _command in (
     print_result,
     cancel_run,
     refetch_pages,
+    manage_budgets,
     list_orphans,
     print_ledger,
+    audit_spend,
     run_doctor,
     serve_metrics,
     sandbox,

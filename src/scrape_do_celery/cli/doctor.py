@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery import diagnostics
 from scrape_do_celery.api_diagnostics import check_api, check_refusals
+from scrape_do_celery.budget_checks import check_budgets
 from scrape_do_celery.cli.output import printable
 from scrape_do_celery.config import SettingsWarning
 from scrape_do_celery.config.urls import masked
@@ -71,6 +72,7 @@ def _run_checks() -> Iterator[Finding]:
         yield from diagnostics.check_encryption_keys(app_context.store, settings.record_ttl)
         yield from check_plain_values(app_context.store, settings)
         yield from check_shared_account(app_context.store, settings)
+        yield from check_budgets(app_context.store, settings)
     yield from check_api(settings, refusal)
     told = {env_name("redis_url")} if WRONG in {finding.level for finding in of_store} else set[str]()
     yield from diagnostics.check_broker(app_context.app, told)

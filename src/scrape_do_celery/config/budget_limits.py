@@ -95,7 +95,10 @@ def parse_limits(text: str) -> list[BudgetLimit]:
     Raises:
         ValueError: a limit is wrong.
     """
-    return [_parse_limit(one) for one in map(str.strip, text.split(",")) if one]
+    found = [_parse_limit(one) for one in map(str.strip, text.split(",")) if one]
+    if len({(one.tag, one.period) for one in found}) < len(found):
+        raise ValueError("should have one limit for each scope and period, not two")
+    return found
 
 
 def check_limits(text: str) -> str:

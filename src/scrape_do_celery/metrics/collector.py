@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError, ResponseError
 
-from scrape_do_celery.metrics.account import AccountReader
+from scrape_do_celery.metrics.account import NO_TOKEN, AccountReader, AccountStatus
 from scrape_do_celery.metrics.definitions import BY_NAME, EXPIRY_WINDOWS, METRICS
 from scrape_do_celery.metrics.live_runs import LiveRunCounter
 from scrape_do_celery.metrics.samples import Samples, account_samples, add_live_runs, store_samples
+from scrape_do_celery.metrics.spend import read_spend_samples
+from scrape_do_celery.store.commands.prices import NoteAccountFigures
 from scrape_do_celery.store.commands.stats import LATENCY_BUCKETS, ReadStats
 
 if TYPE_CHECKING:
@@ -30,7 +33,7 @@ class StoreCollector(Collector):
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store, self._settings = store, settings
-        self._account = AccountReader(settings)
+        self._account, self._noted = AccountReader(settings), AccountStatus(NO_TOKEN)
         self.live_runs = LiveRunCounter(store)
 
     def describe(self) -> Families:
@@ -55,7 +58,16 @@ class StoreCollector(Collector):
         found: Samples = {"scrape_do_store_up": {(): 1.0}, **self._read_memory(), **store_samples(stats, settings)}
         if (last := self.live_runs.last_count()) is not None:
             add_live_runs(found, stats.now, *last)
-        return found | account_samples(self._account.read_status(pause), mine)
+        status = self._account.read_status(pause)
+        self._note_account(status, stats.now)
+        return found | read_spend_samples(store, stats.now) | account_samples(status, mine)
+
+    def _note_account(self, status: AccountStatus, now: float) -> None:
+        """Note a new answer of the API in the store, for `scrape-do audit`. A full store does without."""
+        if status.user is not None and status is not self._noted:
+            self._noted = status
+            with suppress(RedisError):
+                self._store.run(NoteAccountFigures.of(self._settings.account_id, status.user, now))
 
     def _read_memory(self) -> Samples:
         try:

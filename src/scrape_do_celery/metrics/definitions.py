@@ -100,6 +100,13 @@ METRICS: Final[tuple[MetricDefinition, ...]] = (
     _define_gauge(
         "breaker_open_seconds", "Time since the API refused the token; 0 if the API accepts the token.", "account"
     ),
+    _define_gauge("budget_limit", "Limit of a budget, in credits.", "scope", "period"),
+    _define_gauge("budget_spent", "Credits that count as spent in the present period.", "scope", "period"),
+    _define_gauge("budget_reserved", "Credits that purchases under way have reserved.", "scope", "period"),
+    _define_gauge("budget_overrun", "Spent credits above the limit.", "scope", "period"),
+    _define_gauge("buying_stopped", "1 if purchases of a scope are stopped, 0 of another scope with a limit.", "scope"),
+    _define_gauge("tag_credits_today", "Credits that count as spent for a tag today (UTC).", "tag"),
+    _define_gauge("host_credits_today", "Credits that the API reported for purchases of today (UTC).", "host"),
     _define_gauge(
         "account_status", "1 for the outcome of the last request for credits, else 0.", "outcome", source="api"
     ),

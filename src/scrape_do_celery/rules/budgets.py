@@ -62,6 +62,11 @@ class BudgetUse:
     spent_mc: int
     reserved_mc: int
 
+    @property
+    def overrun_mc(self) -> int:
+        """The spent amount above the limit."""
+        return max(0, self.spent_mc - self.limit_mc)
+
     def __str__(self) -> str:
         used = f"{show_credits(self.spent_mc)} credits are spent and {show_credits(self.reserved_mc)} reserved"
         if self.period == RUN_PERIOD:

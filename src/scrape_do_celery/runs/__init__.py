@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scrape_do_celery.rules.waits import WaitingFor, WaitKind
 from scrape_do_celery.runs.async_enqueue import aenqueue, aenqueue_many, aestimate
+from scrape_do_celery.runs.budgets import Budget, list_budgets, resume_buying, set_budget, stop_buying
 from scrape_do_celery.runs.celery_app import EAGER, is_own_app, make_app, refuse_missing_servers, settings_of
 from scrape_do_celery.runs.context import BATCH, AppContext, StepMessage, batched, ensure_default_app
 from scrape_do_celery.runs.enqueue import enqueue, enqueue_many
@@ -18,6 +19,7 @@ __all__ = [
     "BATCH",
     "EAGER",
     "AppContext",
+    "Budget",
     "Estimate",
     "Progress",
     "RunHandle",
@@ -35,11 +37,15 @@ __all__ = [
     "ensure_default_app",
     "estimate",
     "is_own_app",
+    "list_budgets",
     "make_app",
     "plan_runs",
     "refuse_missing_servers",
+    "resume_buying",
     "retry_failed",
     "scheduled_run",
+    "set_budget",
     "settings_of",
     "start_run",
+    "stop_buying",
 ]

@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from scrape_do_celery.config.budget_limits import BudgetPeriod, check_credits, check_tag, to_mc
+from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.rules.budgets import STOPPED, account_scope, tag_scope, to_credits
 from scrape_do_celery.runs.context import AppContext
+from scrape_do_celery.runs.plans import find_account
 from scrape_do_celery.store.commands.budgets import BudgetRow, ReadBudgets, SetBudget, StopBuying
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from scrape_do_celery.config import Settings
 
 
@@ -38,6 +42,16 @@ class Budget:
     assumed: float
 
     @property
+    def scope(self) -> str:
+        """The scope as commands take it: `account`, or `tag:shop:7`."""
+        return "account" if self.tag is None else tag_scope(self.tag)
+
+    @property
+    def left(self) -> float | None:
+        """The credits that purchases may still reserve; None for a stop."""
+        return None if self.limit is None else max(0.0, self.limit - self.spent - self.reserved)
+
+    @property
     def overrun(self) -> float:
         """The credits by which reported costs exceed the limit: pages may cost more than was reserved."""
         return 0.0 if self.limit is None else max(0.0, self.spent - self.limit)
@@ -62,7 +76,7 @@ def set_budget(
     Args:
         limit: credits, more than 0; None removes the limit.
         period: `day` or `month`.
-        tag: a tag of runs. None stands for the account of the settings.
+        tag: a tag of runs. None: the account of the settings; without a token, the only one of the store.
         settings: settings of this call. None takes those of the framework or of the environment.
 
     Returns:
@@ -70,6 +84,7 @@ def set_budget(
 
     Raises:
         ValueError: an argument is wrong; nothing was written.
+        ConfigurationError: the settings have no token, and the store does not tell which account is meant.
         StoreUnavailableError: Redis did not answer, or refused.
     """
     amount = check_credits("limit", limit)
@@ -87,7 +102,7 @@ def stop_buying(*, tag: str | None = None, settings: Settings | None = None) -> 
     `SCRAPE_DO_OVER_BUDGET` is `fail`.
 
     Args:
-        tag: a tag of runs. None stands for the account of the settings.
+        tag: a tag of runs. None: the account of the settings; without a token, the only one of the store.
         settings: settings of this call. None takes those of the framework or of the environment.
 
     Returns:
@@ -95,6 +110,7 @@ def stop_buying(*, tag: str | None = None, settings: Settings | None = None) -> 
 
     Raises:
         ValueError: the tag is wrong; nothing was written.
+        ConfigurationError: the settings have no token, and the store does not tell which account is meant.
         StoreUnavailableError: Redis did not answer, or refused.
     """
     return _switch_buying(tag, settings, is_stopped=True)
@@ -104,7 +120,7 @@ def resume_buying(*, tag: str | None = None, settings: Settings | None = None) -
     """Go on with purchases that `stop_buying` has stopped. Parts that wait wake at once.
 
     Args:
-        tag: a tag of runs. None stands for the account of the settings.
+        tag: a tag of runs. None: the account of the settings; without a token, the only one of the store.
         settings: settings of this call. None takes those of the framework or of the environment.
 
     Returns:
@@ -112,6 +128,7 @@ def resume_buying(*, tag: str | None = None, settings: Settings | None = None) -
 
     Raises:
         ValueError: the tag is wrong; nothing was written.
+        ConfigurationError: the settings have no token, and the store does not tell which account is meant.
         StoreUnavailableError: Redis did not answer, or refused.
     """
     return _switch_buying(tag, settings, is_stopped=False)
@@ -127,6 +144,18 @@ def list_budgets(*, settings: Settings | None = None) -> list[Budget]:
         StoreUnavailableError: Redis did not answer, or refused.
     """
     return [read_budget(row) for row in AppContext.for_app(settings=settings).store.run(ReadBudgets())]
+
+
+def pair_stops(found: Iterable[Budget]) -> list[tuple[Budget, bool]]:
+    """Return each limit with whether its purchases are stopped. A stop without a limit is an entry of its own."""
+    found = list(found)
+    stopped = {(one.account, one.tag) for one in found if one.is_stopped}
+    limited = {(one.account, one.tag) for one in found if not one.is_stopped}
+    return [
+        (one, (one.account, one.tag) in stopped)
+        for one in found
+        if not one.is_stopped or (one.account, one.tag) not in limited
+    ]
 
 
 def read_budget(row: BudgetRow) -> Budget:
@@ -150,7 +179,16 @@ def _switch_buying(tag: str | None, settings: Settings | None, *, is_stopped: bo
 
 
 def _find_scope(context: AppContext, tag: str | None) -> str:
-    return account_scope(context.settings.account_id) if tag is None else tag_scope(check_tag(tag))
+    if tag is not None:
+        return tag_scope(check_tag(tag))
+    # A web process needs no token. Its own fingerprint would name an account that buys nothing.
+    account = find_account(context)
+    if not account:
+        raise ConfigurationError(
+            "SCRAPE_DO_API_KEY is not set, and the store does not have exactly one account: set it, or "
+            "SCRAPE_DO_ACCOUNT, because a budget belongs to an account"
+        )
+    return account_scope(account)
 
 
 def _check_period(period: str) -> BudgetPeriod:

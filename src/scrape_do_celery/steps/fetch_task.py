@@ -154,7 +154,7 @@ async def _hold_unreadable(
 
 async def _hold_page(context: WorkerContext, claim: Claim, position: int, task: TaskDetails) -> bool:
     try:
-        await context.store.run(HoldContent(claim.part_id, position, task))
+        await context.store.run(HoldContent(claim.part_id, position, task, claim.price_key(task.url)))
     except StoreUnavailableError as error:
         if not is_full(error):
             raise

@@ -10,12 +10,12 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.rules.polling import ACCOUNT_INTERVAL
 from scrape_do_celery.store import retention
-from scrape_do_celery.store.encryption import PrivateValues, ValuePlace
+from scrape_do_celery.store.encryption import ValuePlace
 from scrape_do_celery.store.key_declarations import holds
 from scrape_do_celery.store.names import find_hash_tag, join_names, join_tick
 from scrape_do_celery.store.retention import Expiry
+from scrape_do_celery.store.spend_keys import SpendKeys
 
 if TYPE_CHECKING:
     from scrape_do_celery.store.encryption import Encryptor
@@ -24,7 +24,7 @@ RUN_ENTRY = "run"
 
 
 @dataclass(frozen=True, slots=True)
-class Keys(PrivateValues):
+class Keys(SpendKeys):
     """The names of keys under one prefix, and the encryptor of private values."""
 
     prefix: str = "scrape_do"
@@ -195,45 +195,6 @@ class Keys(PrivateValues):
     def breaker(self, account: str) -> str:
         """Return the key of the breaker: which token is refused and since when, and the time of the next try."""
         return f"{self.prefix}:breaker:{account}"
-
-    @holds("hash", retention.LEDGER_TTL)
-    def ledger(self, day: int) -> str:
-        """Return the key of the ledger of a day.
-
-        `<run>:<n>:<purchase>` -> time, status, targets, estimate, job, credits, outcome.
-        """
-        return f"{self.prefix}:ledger:{day}"
-
-    @holds("hash", Expiry.NEVER)
-    def prices(self, account: str) -> str:
-        """Return the key of the learned prices of an account: host or plugin, and options -> last day, and costs."""
-        return f"{self.prefix}:prices:{account}"
-
-    @holds("hash", Expiry.NEVER)
-    def account(self, account: str) -> str:
-        """Return the key of the figures of an account: its concurrency, its credits, and when a worker read them."""
-        return f"{self.prefix}:account:{account}"
-
-    @holds("string", ACCOUNT_INTERVAL)
-    def account_reading(self, account: str) -> str:
-        """Return the key of the mark that a worker reads the figures of an account now, or has just read them."""
-        return f"{self.prefix}:account_reading:{account}"
-
-    @property
-    @holds("hash", Expiry.NEVER)
-    def budgets(self) -> str:
-        """The key of the limits of budgets: `<scope> day` and `month`; `<scope> stop` while nothing is bought."""
-        return f"{self.prefix}:budgets"
-
-    @holds("hash", retention.SPEND_TTL)
-    def spend(self, period: str) -> str:
-        """Return the key of what a day or a month (UTC) has cost: `<scope> spent`, `reserved`, `assumed`."""
-        return f"{self.prefix}:spend:{period}"
-
-    @holds("zset", Expiry.NEVER)
-    def budget_waiters(self, scope: str) -> str:
-        """Return the key of the parts that wait for a budget -> position in the order of all waits."""
-        return f"{self.prefix}:budget_waiters:{scope}"
 
     @property
     @holds("hash", Expiry.NEVER)

@@ -40,6 +40,8 @@ LEDGER_TTL: Final = 91 * _DAY
 #: Life of the spend of a day or a month, after its last change; tags without a limit that a period counts at most.
 SPEND_TTL: Final = 400 * _DAY
 MAX_SPEND_TAGS: Final = 10_000
+#: Hosts and plugins of a day whose costs are counted apart. The others count together.
+MAX_SPEND_HOSTS: Final = 500
 #: Longest time after which a part that waits for a budget asks again by itself, and parts that one event wakes at most.
 BUDGET_RECHECK: Final = 6 * HOUR
 BUDGET_WAKES: Final = 100

@@ -10,6 +10,7 @@ from celery import Celery, signals
 from redis.exceptions import RedisError
 
 from scrape_do_celery import diagnostics
+from scrape_do_celery.budget_checks import check_budgets, set_missing_budgets
 from scrape_do_celery.client.routes import ssl_context
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.findings import WARNING, WRONG, Finding
@@ -157,7 +158,7 @@ def _why_not_ours(app_context: AppContext) -> str | None:
 
 
 def find_store_fault(app_context: AppContext) -> str | None:
-    """Return the reason why this store is not for workers of this app, or None.
+    """Return the reason why this store is not for workers of this app, or None. Then its budgets are set.
 
     Raises:
         ConfigurationError: the server is of a kind that cannot be a store.
@@ -171,6 +172,8 @@ def find_store_fault(app_context: AppContext) -> str | None:
     _log_findings(diagnostics.check_encryption_keys(store, app_context.settings.record_ttl))
     holder = store.run(ClaimNamespace(mine))
     if holder == mine:
+        set_missing_budgets(store, app_context.settings)
+        _log_findings(check_budgets(store, app_context.settings))
         return None
     return (
         f"the store under the prefix {app_context.settings.key_prefix} is served by another application: {holder}; "

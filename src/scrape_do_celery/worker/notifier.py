@@ -1,4 +1,4 @@
-"""Announce changed runs, by signals in this process and by Celery events for monitors."""
+"""Announce changed runs and warn of budgets, by signals in this process and by Celery events for monitors."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from scrape_do_celery.runs.timing import PASS_INTERVAL
 from scrape_do_celery.signals import run_changed
 from scrape_do_celery.store.commands.changes import AcknowledgeChangedRuns, TakeChangedRuns
 from scrape_do_celery.store.commands.runs import ReadRunWait
+from scrape_do_celery.worker.budget_watch import BudgetWatch
 from scrape_do_celery.worker.threads import PassThread
 
 if TYPE_CHECKING:
@@ -25,16 +26,18 @@ _BATCH_LIMIT = 100
 
 
 class ChangeNotifier(PassThread):
-    """The thread that announces changed runs until stopped. Each change is announced by one worker."""
+    """The thread that announces changed runs, and warns of budgets, until stopped. One worker announces each change."""
 
     def __init__(
         self, app_context: AppContext, events: TaskEventSender | None = None, interval: float = PASS_INTERVAL
     ) -> None:
         super().__init__("scrape-do-notifier", interval, interval)
         self._app_context, self._events = app_context, events
+        self._budgets = BudgetWatch(app_context)
 
     def do_pass(self) -> float:
         """Announce one batch. If more changes wait, return 0. After an error, try again in the next pass."""
+        self._warn_of_budgets()
         try:
             return 0.0 if self.notify_once() else self.interval
         except Exception as error:  # noqa: BLE001 (stores and brokers fail in many ways)
@@ -44,6 +47,16 @@ class ChangeNotifier(PassThread):
                 extra=log_fields("runs_not_announced"),
             )
             return self.interval
+
+    def _warn_of_budgets(self) -> None:
+        try:
+            self._budgets.check()
+        except Exception as error:  # noqa: BLE001 (stores fail in many ways)
+            log.info(
+                "could not read the budgets: %s; a later pass does",
+                describe_error(error),
+                extra=log_fields("budgets_not_read"),
+            )
 
     def notify_once(self) -> bool:
         """Announce one batch. Return whether more changes wait."""

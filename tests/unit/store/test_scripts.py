@@ -42,6 +42,7 @@ from scrape_do_celery.store.commands.polling import (
     MoveSomeToDue,
     PlanPolling,
 )
+from scrape_do_celery.store.commands.prices import AccountFigures, NoteAccountFigures
 from scrape_do_celery.store.commands.purchases import (
     CheckBeforeSend,
     NoteRejected,
@@ -251,6 +252,7 @@ def make_sample_commands():
         HoldContent(part, 0, page),
         MarkStillRunning(account, "queuing", [part], intervals),
         MoveSomeToDue(account, "token"),
+        NoteAccountFigures(account, AccountFigures(5, 100.0, 1.0)),
         NoteRejected(account, RejectedPurchase.of(part, 1.0, digests), 60.0),
         NoteUnowned(account, ["j"]),
         OpenBreaker(account),

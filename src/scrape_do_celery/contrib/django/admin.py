@@ -1,4 +1,4 @@
-"""Runs in Django's admin: list, filter, cancel, enqueue failed targets again, download."""
+"""Runs in Django's admin: list, filter, cancel, enqueue failed targets again, download; and the page of budgets."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 
 from scrape_do_celery.contrib.django import conf
+from scrape_do_celery.contrib.django.budget_page import download_spend, show_budgets
 from scrape_do_celery.contrib.django.live_waits import refresh_waits
 from scrape_do_celery.contrib.django.models import ScrapeRun
 from scrape_do_celery.errors import ScrapeDoError
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from django.db.models import QuerySet
-    from django.http import HttpRequest
+    from django.http import HttpRequest, HttpResponse
     from django.urls import URLPattern
 
 
@@ -98,9 +99,22 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return format_html('<a href="{}">download</a>', reverse("admin:scrape_do_scraperun_pages", args=[run.pk]))
 
     def get_urls(self) -> list[URLPattern]:
-        """Return Django's own URLs, and the URL to which `pages` links."""
-        view = self.admin_site.admin_view(self.pages_of)
-        return [path("<path:run_id>/pages/", view, name="scrape_do_scraperun_pages"), *super().get_urls()]
+        """Return Django's own URLs, the URL to which `pages` links, and those of the budgets."""
+        guard = self.admin_site.admin_view
+        return [
+            path("budgets/", guard(self.budgets), name="scrape_do_scraperun_budgets"),
+            path("budgets/spend.csv", guard(self.spend), name="scrape_do_scraperun_spend"),
+            path("<path:run_id>/pages/", guard(self.pages_of), name="scrape_do_scraperun_pages"),
+            *super().get_urls(),
+        ]
+
+    def budgets(self, request: HttpRequest) -> HttpResponse:
+        """Return the page of budgets."""
+        return show_budgets(self, request)
+
+    def spend(self, request: HttpRequest) -> HttpResponse:
+        """Return the costs of each day as CSV."""
+        return download_spend(self, request)
 
     def pages_of(self, request: HttpRequest, run_id: str) -> StreamingHttpResponse:
         """Return the fetched tasks of one run, in the format of `download`."""

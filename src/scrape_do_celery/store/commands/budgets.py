@@ -106,3 +106,16 @@ class ReadSpend(Command[dict[str, dict[str, int]]]):
             if scope and kind in {"spent", "reserved", "assumed"}:
                 found.setdefault(scope, {})[kind] = int(value)
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class ReadHostSpend(Command[dict[str, int]]):
+    """Read what the API reported for the purchases of a day since the epoch, by host or plugin, in thousandths."""
+
+    day: int
+
+    def encode(self, keys: Keys) -> Encoded:
+        return Encoded(("HGETALL", keys.host_spend(self.day)))
+
+    def decode(self, keys: Keys, reply: Any) -> dict[str, int]:
+        return {host.decode(): int(amount) for host, amount in reply.items()}

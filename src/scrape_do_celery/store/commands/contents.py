@@ -39,7 +39,8 @@ class StoredContent:
 class StoreContent(Command[StoredContent]):
     """Store a task. If the task has no page, store its held page instead.
 
-    If the task is stored now, its cost is learned under `price_key`, unless that is empty.
+    If the task is stored now, its cost is learned under `price_key`, unless that is empty, and is added to the costs of
+    its host.
     """
 
     part_id: PartId
@@ -73,12 +74,13 @@ class HoldContent(Command[bool]):
     part_id: PartId
     position: int
     task: TaskDetails
+    price_key: str = ""
     script = "hold_content"
 
     def encode(self, keys: Keys) -> Encoded:
         part_id, frame = self.part_id, _make_frame(keys, self.part_id, self.position, self.task)
         return Encoded(
-            (self.position, frame, _encode_cost(self.task)),
+            (self.position, frame, _encode_cost(self.task), self.price_key),
             [keys.provisional(part_id), keys.part(part_id)],
         )
 

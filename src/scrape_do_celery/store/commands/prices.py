@@ -12,6 +12,7 @@ from scrape_do_celery.store.command import Command, Encoded
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from scrape_do_celery.models import UserInformation
     from scrape_do_celery.store.keys import Keys
 
 #: Totals of the tasks whose start and end the API named, and of the seconds between both.
@@ -60,18 +61,39 @@ class ReadAccountFigures(Command[AccountFigures | None]):
 
 @dataclass(frozen=True, slots=True)
 class NoteAccountFigures(Command[None]):
-    """Note the figures of an account."""
+    """Note the figures of an account. The first credits of each hour are kept as its balance."""
 
     account: str
     figures: AccountFigures
+    script = "note_account"
+
+    @classmethod
+    def of(cls, account: str, user: UserInformation, now: float) -> NoteAccountFigures:
+        """Return the note of an answer of the API, at this time of the store's clock."""
+        return cls(account, AccountFigures(user.total_concurrency, user.available_credits, now))
 
     def encode(self, keys: Keys) -> Encoded:
         one = self.figures
-        fields = ("concurrency", one.concurrency, "credits", one.credits_left, "at", f"{one.read_at:.4f}")
-        return Encoded(("HSET", keys.account(self.account), *fields))
+        return Encoded(
+            (one.concurrency, one.credits_left, f"{one.read_at:.4f}"),
+            [keys.account(self.account), keys.balance(self.account)],
+        )
 
     def decode(self, keys: Keys, reply: Any) -> None:
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBalance(Command[list[tuple[int, float]]]):
+    """Read the credits that an account had left: each hour since the epoch with a reading, and its first reading."""
+
+    account: str
+
+    def encode(self, keys: Keys) -> Encoded:
+        return Encoded(("HGETALL", keys.balance(self.account)))
+
+    def decode(self, keys: Keys, reply: Any) -> list[tuple[int, float]]:
+        return sorted((int(hour), float(left)) for hour, left in reply.items())
 
 
 @dataclass(frozen=True, slots=True)

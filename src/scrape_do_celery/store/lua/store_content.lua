@@ -28,14 +28,14 @@ if is_gone == '1' then allow_when_full(part_key) end
 -- A page that an earlier answer held is paid for: it replaces a task without a page.
 local has_held, held_credits
 if lacks_page == '1' then
-  has_held, held_credits = store_held(provisional_key, contents_key, part_key, position)
+  has_held, held_credits = store_held(prefix, provisional_key, contents_key, part_key, position)
 end
 if has_held then
   credits = held_credits
 else
   if redis.call('HSETNX', contents_key, position, frame) == 0 then return {'known', 0} end
   redis.call('HINCRBY', part_key, counter, 1)
-  add_credits(part_key, credits)
+  add_credits(prefix, part_key, credits, price_key)
   if is_gone == '1' then redis.call('HINCRBY', part_key, 'gone', 1) end
 end
 -- A page is progress: a step that dies after it does not poison the run.

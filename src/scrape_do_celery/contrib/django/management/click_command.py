@@ -29,6 +29,7 @@ class ClickCommand(BaseCommand):
                 parser.add_argument(name, nargs="*" if one.nargs == -1 else None)
             elif isinstance(one, click.Option):
                 action: dict[str, Any] = {"action": BooleanOptionalAction} if one.is_flag else {}
+                action |= {"action": "append"} if one.multiple else {}
                 parser.add_argument(*one.opts, dest=name, default=None, help=one.help, **action)
 
     def handle(self, **options: Any) -> None:
@@ -53,6 +54,7 @@ def _command_words(one: click.Parameter, value: Any) -> Iterator[str]:
     elif isinstance(one, click.Argument):
         yield from [value] if isinstance(value, str) else value
     else:
-        yield one.opts[0]
-        if value is not True:
-            yield str(value)
+        for each in value if isinstance(value, list) else [value]:
+            yield one.opts[0]
+            if each is not True:
+                yield str(each)

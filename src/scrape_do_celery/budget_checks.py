@@ -1,0 +1,63 @@
+"""The limits of the setting `budgets`: a starting worker sets them, and checks compare them with the store's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scrape_do_celery.config.budget_limits import parse_limits
+from scrape_do_celery.findings import WARNING, Finding
+from scrape_do_celery.log_fields import get_logger, log_fields
+from scrape_do_celery.rules.budgets import account_scope, name_scope, show_credits, show_scope, tag_scope
+from scrape_do_celery.store.commands.budgets import ReadBudgets, SetBudget
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scrape_do_celery.config import Settings
+    from scrape_do_celery.store import Store
+
+log = get_logger(__name__)
+
+
+def set_missing_budgets(store: Store, settings: Settings) -> None:
+    """Set the limits of the setting that the store lacks. A limit that the store has stays: a command has set it."""
+    for (scope, period), limit_mc in _list_wanted(settings).items():
+        if store.run(SetBudget(scope, period, limit_mc, keeps_old=True)):
+            log.info(
+                "the limit of %s for a %s is %s credits from now on: SCRAPE_DO_BUDGETS has it, and the store had none",
+                show_scope(scope),
+                period,
+                show_credits(limit_mc),
+                extra=log_fields("budget_set"),
+            )
+
+
+def check_budgets(store: Store, settings: Settings) -> Iterator[Finding]:
+    """Find the limits of the setting that differ from those of the store.
+
+    Raises:
+        RedisError: the store did not answer.
+    """
+    wanted = _list_wanted(settings)
+    kept = {(row.use.scope, row.use.period): row.use.limit_mc for row in store.run(ReadBudgets())} if wanted else {}
+    for (scope, period), limit_mc in wanted.items():
+        said = f"SCRAPE_DO_BUDGETS limits {show_scope(scope)} to {show_credits(limit_mc)} credits for a {period}"
+        found = kept.get((scope, period))
+        if found is None:
+            yield Finding(WARNING, f"{said}, and the store has no such limit: the next worker that starts sets it")
+        elif found != limit_mc:
+            yield Finding(
+                WARNING,
+                f"{said}, and the store has {show_credits(found)}, which counts: run `scrape-do budgets set "
+                f"{name_scope(scope)} {period} {show_credits(limit_mc).replace(',', '')}`, or correct the setting",
+            )
+
+
+def _list_wanted(settings: Settings) -> dict[tuple[str, str], int]:
+    # Without a token, a process does not know the account: a web process may have the settings of its workers.
+    account = account_scope(settings.account_id) if settings.api_key or settings.account else None
+    found = {
+        (account if one.tag is None else tag_scope(one.tag), one.period.value): one.limit_mc
+        for one in parse_limits(settings.budgets)
+    }
+    return {(scope, period): limit_mc for (scope, period), limit_mc in found.items() if scope is not None}

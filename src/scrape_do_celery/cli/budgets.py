@@ -1,0 +1,106 @@
+"""The commands `scrape-do budgets`: list, set and remove limits, stop and resume purchases."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scrape_do_celery.cli.output import NONE, print_table, printable
+from scrape_do_celery.config.budget_limits import BudgetPeriod, read_scope
+from scrape_do_celery.figures import format_figure
+from scrape_do_celery.runs import AppContext, list_budgets, resume_buying, set_budget, stop_buying
+from scrape_do_celery.runs.budgets import pair_stops
+
+if TYPE_CHECKING:
+    from scrape_do_celery.runs import Budget
+
+_HEADER = ("budget", "limit", "spent", "reserved", "assumed", "left", "overrun", "stopped")
+
+
+def _check_scope(_: click.Context, param: click.Parameter, value: str) -> str:
+    try:
+        read_scope(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{printable(value)!r}: {error}", param=param) from None
+    return value
+
+
+_scope = click.argument("scope", callback=_check_scope)
+_period = click.argument("period", type=click.Choice([one.value for one in BudgetPeriod]))
+
+
+@click.group("budgets")
+def manage_budgets() -> None:
+    """List, set and remove limits of credits, and stop all purchases.
+
+    SCOPE is `account`, or `tag:` with a tag of runs, such as `tag:shop:7`. PERIOD is `day` or `month`, in UTC.
+    """
+
+
+@manage_budgets.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def print_budgets(as_json: bool) -> None:
+    """Print all limits with their use in the present day and month, and the stops. Amounts are in credits.
+
+    `assumed` is the part of `spent` that the API did not report: costs of lost answers, and of jobs in doubt. `overrun`
+    is the part of `spent` above the limit: pages may cost more than was reserved for them.
+    """
+    found = pair_stops(list_budgets())
+    if as_json:
+        click.echo(json.dumps({"budgets": [_budget_json(*one) for one in found]}))
+    elif found:
+        print_table(_HEADER, [_budget_row(*one) for one in found], left=1)
+    else:
+        click.echo("no budgets: nothing limits the credits of the account or of a tag")
+
+
+@manage_budgets.command("set")
+@_scope
+@_period
+@click.argument("credits", type=float)
+def set_limit(scope: str, period: Any, credits: float) -> None:  # noqa: A002 (the name of the argument)
+    """Set the limit of SCOPE for each PERIOD to CREDITS. Purchases that are under way count."""
+    changed = set_budget(credits, period, tag=read_scope(scope))
+    amount = format_figure(credits)
+    click.echo(f"the limit of {scope} for a {period} is {amount} credits{'' if changed else ', as before'}")
+
+
+@manage_budgets.command("remove")
+@_scope
+@_period
+def remove_limit(scope: str, period: Any) -> None:
+    """Remove the limit of SCOPE for each PERIOD. If SCRAPE_DO_BUDGETS has it, the next worker sets it again."""
+    changed = set_budget(None, period, tag=read_scope(scope))
+    click.echo(f"{scope} has no limit for a {period}{' any more' if changed else ', and had none'}")
+
+
+@manage_budgets.command("stop")
+@_scope
+def stop_scope(scope: str) -> None:
+    """Buy nothing more for SCOPE until `resume`. Jobs that were bought go on, and parts that were not bought wait."""
+    changed = stop_buying(tag=read_scope(scope))
+    click.echo(f"purchases of {scope} are stopped{'' if changed else ', as before'}")
+
+
+@manage_budgets.command("resume")
+@_scope
+def resume_scope(scope: str) -> None:
+    """Go on with the purchases of SCOPE. Parts that wait wake at once."""
+    changed = resume_buying(tag=read_scope(scope))
+    click.echo(f"purchases of {scope} go on{'' if changed else ', as before'}")
+
+
+def _budget_row(one: Budget, is_stopped: bool) -> tuple[str, ...]:
+    # One store may serve several accounts.
+    own = one.account in {None, AppContext.for_app().settings.account_id}
+    scope = one.scope if own else f"account:{one.account}"
+    amounts = (one.limit, one.spent, one.reserved, one.assumed, one.left, one.overrun)
+    cells = (format_figure(amount) if amount is not None and one.period else NONE for amount in amounts)
+    return (f"{scope} {one.period}" if one.period else scope, *cells, "yes" if is_stopped else "no")
+
+
+def _budget_json(one: Budget, is_stopped: bool) -> dict[str, Any]:
+    return {**asdict(one), "left": one.left, "overrun": one.overrun, "stopped": is_stopped}

@@ -1,0 +1,157 @@
+"""The page of budgets in Django's admin: limits with their use, stops, and the costs of the last days."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+
+from scrape_do_celery.config.budget_limits import MAX_CREDITS, BudgetPeriod, read_scope
+from scrape_do_celery.errors import ScrapeDoError, StoreUnavailableError
+from scrape_do_celery.figures import format_figure
+from scrape_do_celery.log_fields import get_logger, log_fields
+from scrape_do_celery.runs import AppContext, list_budgets, resume_buying, set_budget, stop_buying
+from scrape_do_celery.runs.budgets import pair_stops
+from scrape_do_celery.runs.spend import KEPT_DAYS, list_days, read_spend_rows, spend_csv
+from scrape_do_celery.store.deadlines import limited_time
+
+if TYPE_CHECKING:
+    from django.contrib.admin import ModelAdmin
+    from django.http import HttpRequest
+
+log = get_logger(__name__)
+
+#: Days and rows of costs that the page shows; the file has all.
+_SHOWN_DAYS: Final = 7
+_SHOWN_ROWS: Final = 200
+#: Seconds for the answers of the store.
+_TIME: Final = 5.0
+_SET, _STOP, _RESUME = "set", "stop", "resume"
+
+
+class BudgetForm(forms.Form):
+    """A change of a budget."""
+
+    scope = forms.CharField(initial="account", help_text="account, or tag: with a tag of runs, such as tag:shop:7")
+    action = forms.ChoiceField(
+        choices=[(_SET, "set the limit"), (_STOP, "stop all purchases"), (_RESUME, "go on with purchases")]
+    )
+    period = forms.ChoiceField(choices=[(one.value, one.value) for one in BudgetPeriod], required=False)
+    limit = forms.FloatField(
+        min_value=0.001, max_value=MAX_CREDITS, required=False, help_text="credits; empty removes the limit"
+    )
+
+    def clean_scope(self) -> str:
+        """Return the scope.
+
+        Raises:
+            ValidationError: the scope is wrong.
+        """
+        scope: str = self.cleaned_data["scope"]
+        try:
+            read_scope(scope)
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from None
+        return scope
+
+    def clean(self) -> dict[str, Any]:
+        """Return the fields. A limit has a period."""
+        found = super().clean() or {}
+        if found.get("action") == _SET and not found.get("period"):
+            self.add_error("period", "choose the period of the limit")
+        return found
+
+    def describe(self) -> str:
+        """Return the change as a sentence."""
+        scope, action, period, limit = (self.cleaned_data[name] for name in ("scope", "action", "period", "limit"))
+        if action == _STOP:
+            return f"Stop all purchases of {scope}"
+        if action == _RESUME:
+            return f"Go on with the purchases of {scope}"
+        if limit is None:
+            return f"Remove the limit of {scope} for a {period}"
+        return f"Set the limit of {scope} for a {period} to {format_figure(limit)} credits"
+
+    def apply(self) -> bool:
+        """Carry the change out. Return whether it has changed anything."""
+        scope, action, period, limit = (self.cleaned_data[name] for name in ("scope", "action", "period", "limit"))
+        tag = read_scope(scope)
+        if action == _SET:
+            return set_budget(limit, period, tag=tag)
+        return stop_buying(tag=tag) if action == _STOP else resume_buying(tag=tag)
+
+
+def show_budgets(model_admin: ModelAdmin[Any], request: HttpRequest) -> HttpResponse:
+    """Show the page, or carry a change out after its confirmation.
+
+    Raises:
+        PermissionDenied: the user may not view scrapes, or not change them.
+    """
+    _refuse_strangers(model_admin, request)
+    may_change = model_admin.has_change_permission(request)
+    form, question = BudgetForm(request.POST or None), ""
+    if request.method == "POST":
+        if not may_change:
+            raise PermissionDenied
+        if form.is_valid():
+            question = form.describe()
+            if "confirmed" in request.POST and _apply_change(request, form):
+                return HttpResponseRedirect(request.path)
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "title": "Budgets",
+        "opts": model_admin.opts,
+        "form": form if may_change else None,
+        "question": question,
+        "kept_days": KEPT_DAYS,
+        **_read_page(request),
+    }
+    return TemplateResponse(request, "admin/scrape_do/budgets.html", context)
+
+
+def download_spend(model_admin: ModelAdmin[Any], request: HttpRequest) -> HttpResponse:
+    """Return the costs of all days that the store keeps, as CSV.
+
+    Raises:
+        PermissionDenied: the user may not view scrapes.
+    """
+    _refuse_strangers(model_admin, request)
+    store = AppContext.for_app().store
+    answer = HttpResponse(spend_csv(read_spend_rows(store, list_days(store, KEPT_DAYS))), content_type="text/csv")
+    answer["Content-Disposition"] = 'attachment; filename="spend.csv"'
+    return answer
+
+
+def _refuse_strangers(model_admin: ModelAdmin[Any], request: HttpRequest) -> None:
+    if not model_admin.has_view_permission(request):
+        raise PermissionDenied
+
+
+def _apply_change(request: HttpRequest, form: BudgetForm) -> bool:
+    """Carry a change out. Return whether the store has taken it."""
+    text = form.describe()
+    try:
+        changed = form.apply()
+    except (ScrapeDoError, ValueError) as error:
+        messages.error(request, str(error))
+        return False
+    log.info("%s: %s", request.user, text, extra=log_fields("budget_changed"))
+    messages.info(request, f"{text}: {'done' if changed else 'nothing has changed'}")
+    return True
+
+
+def _read_page(request: HttpRequest) -> dict[str, Any]:
+    """Return the budgets and the costs, or neither if the store does not answer."""
+    try:
+        with limited_time(_TIME):
+            store = AppContext.for_app().store
+            budgets = pair_stops(list_budgets())
+            spend = read_spend_rows(store, list_days(store, _SHOWN_DAYS))
+    except StoreUnavailableError as error:
+        messages.error(request, str(error))
+        return {}
+    return {"is_read": True, "budgets": budgets, "spend": spend[::-1][:_SHOWN_ROWS]}

@@ -1,0 +1,91 @@
+"""Read what each day has cost, by account, tag and host, as rows and as a file for spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import astuple, dataclass, fields
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Literal
+
+from scrape_do_celery.rules.budgets import to_credits
+from scrape_do_celery.store.commands.budgets import ReadHostSpend, ReadSpend
+from scrape_do_celery.store.commands.stats import ReadClock
+from scrape_do_celery.store.retention import LEDGER_TTL, SECONDS_PER_DAY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from scrape_do_celery.store import Store
+
+#: Days for which the store keeps the costs of hosts, and the ledger.
+KEPT_DAYS: Final = LEDGER_TTL // SECONDS_PER_DAY
+#: The first characters of a cell that a spreadsheet takes for a formula.
+_FORMULA: Final = tuple("=+-@\t\r")
+
+
+@dataclass(frozen=True, slots=True)
+class SpendRow:
+    """The cost of the purchases of a day (UTC), in credits.
+
+    `spent` of an account and of a tag has `assumed`, which the API did not report. Hosts have reported costs only.
+    """
+
+    day: str
+    by: Literal["account", "tag", "host"]
+    name: str
+    spent: float
+    reserved: float
+    assumed: float
+
+
+def name_day(day: int) -> str:
+    """Return the name of a day since the epoch: `2026-11-29`."""
+    return f"{datetime.fromtimestamp(day * SECONDS_PER_DAY, UTC):%Y-%m-%d}"
+
+
+def list_days(store: Store, count: int) -> range:
+    """Return the last days since the epoch, by the store's clock. Today is the last one."""
+    today = int(store.run(ReadClock()) // SECONDS_PER_DAY)
+    return range(today - count + 1, today + 1)
+
+
+def read_spend_rows(store: Store, days: Iterable[int]) -> list[SpendRow]:
+    """Return the costs of days since the epoch: by account, by tag and by host, the highest first in each."""
+    days = list(days)
+    by_scope = store.run_all([ReadSpend(name_day(day)) for day in days])
+    by_host = store.run_all([ReadHostSpend(day) for day in days])
+    found = [
+        row
+        for day, scopes, hosts in zip(days, by_scope, by_host, strict=True)
+        for row in (*_scope_rows(name_day(day), scopes), *_host_rows(name_day(day), hosts))
+    ]
+    return sorted(found, key=lambda row: (row.day, row.by, -row.spent, row.name))
+
+
+def spend_csv(rows: Iterable[SpendRow]) -> str:
+    """Return rows as the text of a file for spreadsheets."""
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerow(field.name for field in fields(SpendRow))
+    writer.writerows(map(_safe_cells, rows))
+    return file.getvalue()
+
+
+def _safe_cells(row: SpendRow) -> Iterator[object]:
+    for cell in astuple(row):
+        # A tag may come from a customer, and a spreadsheet would carry out a formula.
+        yield f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+
+
+def _scope_rows(day: str, scopes: dict[str, dict[str, int]]) -> Iterator[SpendRow]:
+    for scope, amounts in scopes.items():
+        kind, _, name = scope.partition(":")
+        if any(amounts.values()):
+            spent, reserved, assumed = (to_credits(amounts.get(of, 0)) for of in ("spent", "reserved", "assumed"))
+            yield SpendRow(day, "tag" if kind == "tag" else "account", name, spent, reserved, assumed)
+
+
+def _host_rows(day: str, hosts: dict[str, int]) -> Iterator[SpendRow]:
+    for host, amount in hosts.items():
+        yield SpendRow(day, "host", host, to_credits(amount), 0.0, 0.0)

@@ -1,0 +1,87 @@
+"""Test `scrape-do budgets` with an in-memory store."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from scrape_do_celery.cli import main
+from scrape_do_celery.rules.budgets import account_scope
+from scrape_do_celery.rules.prices import PriceGroup
+from scrape_do_celery.runs import AppContext
+from scrape_do_celery.store.commands.budgets import ReadBudgets, SetBudget
+from scrape_do_celery.store.commands.purchases import WriteIntent
+
+
+@pytest.fixture
+def scrape_do(step_harness, monkeypatch):
+    monkeypatch.setattr(AppContext, "for_app", lambda *_, **__: step_harness.app_context)
+
+    def call(*arguments, code=0):
+        answer = CliRunner().invoke(main, [str(a) for a in arguments])
+        assert answer.exit_code == code, answer.output
+        return answer.output
+
+    return call
+
+
+def test_limits_are_set_listed_and_removed(step_harness, scrape_do):
+    assert scrape_do("budgets", "list") == "no budgets: nothing limits the credits of the account or of a tag\n"
+    assert scrape_do("budgets", "set", "account", "day", "5000") == "the limit of account for a day is 5,000 credits\n"
+    assert "as before" in scrape_do("budgets", "set", "account", "day", "5000")
+    scrape_do("budgets", "set", "tag:shop:7", "month", "0.5")
+    step_harness.create_run()
+    claim = step_harness.claim_part()
+    step_harness.run(
+        WriteIntent(claim, "n", 30.0, account=step_harness.account, groups=[PriceGroup("x", 1, 0, 2500, None)])
+    )
+    lines = scrape_do("budgets", "list").splitlines()
+    assert lines[0].split() == ["budget", "limit", "spent", "reserved", "assumed", "left", "overrun", "stopped"]
+    assert [line.split() for line in lines[2:]] == [
+        ["account", "day", "5,000", "0", "2.5", "0", "4,997.5", "0", "no"],
+        ["tag:shop:7", "month", "0.5", "0", "0", "0", "0.5", "0", "no"],
+    ]
+    assert scrape_do("budgets", "remove", "tag:shop:7", "month") == "tag:shop:7 has no limit for a month any more\n"
+    assert "and had none" in scrape_do("budgets", "remove", "tag:shop:7", "month")
+    assert "tag:" not in scrape_do("budgets", "list")
+
+
+def test_purchases_are_stopped_and_resumed(scrape_do):
+    scrape_do("budgets", "set", "account", "day", "5")
+    assert scrape_do("budgets", "stop", "account") == "purchases of account are stopped\n"
+    assert "as before" in scrape_do("budgets", "stop", "account")
+    scrape_do("budgets", "stop", "tag:a")
+    found = json.loads(scrape_do("budgets", "list", "--json"))["budgets"]
+    assert [(one["tag"], one["period"], one["limit"], one["left"], one["stopped"]) for one in found] == [
+        (None, "day", 5.0, 5.0, True),
+        ("a", None, None, None, True),
+    ]
+    assert [line.split()[-1] for line in scrape_do("budgets", "list").splitlines()[2:]] == ["yes", "yes"]
+    assert scrape_do("budgets", "resume", "account") == "purchases of account go on\n"
+    assert "as before" in scrape_do("budgets", "resume", "account")
+
+
+def test_budget_of_another_account_is_named_by_its_id(step_harness, scrape_do):
+    step_harness.run(SetBudget(account_scope("other"), "day", 1000))
+    assert "account:other day" in scrape_do("budgets", "list")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "named"),
+    [
+        (("set", "shop:7", "day", "5"), 2, "should be account or tag:<tag>"),
+        (("set", "tag:a b", "day", "5"), 2, "a tag must have 1 to 64 bytes"),
+        (("set", "account", "week", "5"), 2, "'week' is not one of"),
+        (("set", "account", "day", "five"), 2, "'five' is not a valid float"),
+        (("set", "account", "day", "0"), 1, "limit must be more than 0"),
+        (("set", "account", "day", "nan"), 1, "limit must be more than 0"),
+        (("remove", "Account", "day"), 2, "should be account or tag:<tag>"),
+        (("stop", "tag:"), 2, "a tag must have 1 to 64 bytes"),
+        (("resume", ""), 2, "should be account or tag:<tag>"),
+    ],
+)
+def test_wrong_call_is_refused_and_nothing_is_written(step_harness, scrape_do, arguments, code, named):
+    assert named in scrape_do("budgets", *arguments, code=code)
+    assert step_harness.run(ReadBudgets()) == []
