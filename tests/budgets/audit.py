@@ -1,0 +1,152 @@
+"""The audit of a soak: each reservation by the append-only file, and all sums by the market's own log."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, BinaryIO
+
+from scrape_do_celery.rules.budgets import account_scope, tag_scope
+from scrape_do_celery.store import PartId
+from scrape_do_celery.store.commands.budgets import ReadSpend
+from tests.budgets.buyers import ACCOUNT
+from tests.budgets.market import Market, Wish
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from scrape_do_celery.store.client import Store
+
+#: Scope, period and kind -> amount, in thousandths of a credit.
+Sums = dict[tuple[str, str, str], int]
+
+
+def scopes_of(run_id: str) -> list[str]:
+    """Return the scopes of the budgets that a run falls under."""
+    return [account_scope(ACCOUNT), *map(tag_scope, Wish.of(run_id).tags)]
+
+
+def periods_of(moment: float) -> tuple[str, str]:
+    """Return the names of the day and of the month of a moment."""
+    day = f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d}"
+    return day, day[:7]
+
+
+@dataclass
+class Replay:
+    """The history of all amounts, as the server has written it to disk: the changes of each script in their order."""
+
+    prefix: str
+    amounts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    limits: dict[str, int] = field(default_factory=dict)
+    caps: dict[str, int] = field(default_factory=dict)
+    reservations: int = 0
+    refused_room: list[str] = field(default_factory=list)
+    #: the least room that a reservation has left, by the scope and the kind of its period
+    tightest: dict[str, int] = field(default_factory=dict)
+
+    def play(self, path: Path) -> None:
+        """Replay an append-only file."""
+        with path.open("rb") as file:
+            for name, *arguments in _read_commands(file):
+                match name.upper():
+                    case b"HSET" | b"HSETNX" | b"HMSET":
+                        self._set(arguments[0].decode(), arguments[1:])
+                    case b"HDEL" if arguments[0].decode() == f"{self.prefix}:budgets":
+                        for one in arguments[1:]:
+                            self.limits.pop(one.decode(), None)
+                    case b"HINCRBY":
+                        key, what, amount = (one.decode() for one in arguments)
+                        self._add(key, what, int(amount))
+
+    def _set(self, key: str, pairs: list[bytes]) -> None:
+        for what, value in zip(pairs[::2], pairs[1::2], strict=True):
+            if key == f"{self.prefix}:budgets":
+                self.limits[what.decode()] = int(value)
+            elif key.startswith(f"{self.prefix}:run:") and what == b"max_mc":
+                self.caps[key] = int(value)
+
+    def _add(self, key: str, what: str, amount: int) -> None:
+        self.amounts[key, what] += amount
+        if key.startswith(f"{self.prefix}:spend:") and what.endswith(" reserved"):
+            scope, period = what.removesuffix(" reserved"), key.rpartition(":")[2]
+            kind = "day" if len(period) > len("2026-11") else "month"
+            if amount > 0:
+                self.reservations += kind == "day" and scope == account_scope(ACCOUNT)
+                self._check(key, f"{scope} ", f"{scope} {kind}", self.limits.get(f"{scope} {kind}"))
+                if f"{scope} stop" in self.limits:
+                    self.refused_room.append(f"{scope}: reserved {amount} while purchases were stopped")
+        elif what == "reserved_mc" and amount > 0:
+            self._check(key, "", "max_credits of a run", self.caps[key], "_mc")
+        if what.endswith(("reserved", "reserved_mc")) and self.amounts[key, what] < 0:
+            self.refused_room.append(f"{key} {what} is {self.amounts[key, what]}")
+
+    def _check(self, key: str, start: str, name: str, limit: int | None, end: str = "") -> None:
+        if limit is None:
+            return
+        spent, reserved = (self.amounts[key, f"{start}{kind}{end}"] for kind in ("spent", "reserved"))
+        room = limit - spent - reserved
+        self.tightest[name] = min(room, self.tightest.get(name, room))
+        if room < 0:
+            self.refused_room.append(f"{name} of {key}: {spent} spent and {reserved} reserved, the limit is {limit}")
+
+
+def check_end(store: Store, market: Market, run_ids: Iterable[str]) -> tuple[list[str], Counter[str]]:
+    """Check that nothing is left reserved, that no part waits, and that all sums are those of the market's log."""
+    problems, facts, right = [], Counter[str](), _sums_of(market)
+    for period in {period for _, period, _ in right}:
+        for scope, amounts in store.run(ReadSpend(period)).items():
+            for kind in ("spent", "assumed", "reserved"):
+                found, wanted = amounts.get(kind, 0), right.pop((scope, period, kind), 0)
+                facts[f"{kind} of {scope} in {period}"] = found
+                if found != wanted:
+                    problems.append(f"{scope} {period}: {found} is {kind}, by the market's log {wanted}")
+    problems += [f"{key} is missing: {wanted}" for key, wanted in right.items() if wanted]
+    problems += [f"left over: {key.decode()}" for key in store.client.scan_iter(store.keys.budget_waiters("*"))]
+    by_run: Counter[str] = Counter()
+    for sale in market.sales():
+        by_run[PartId.parse(sale.part_id).run_id] += sale.charge()[0]
+    for run_id in run_ids:
+        problems += _check_run(store, run_id, by_run[run_id], facts)
+    return problems, facts
+
+
+def _sums_of(market: Market) -> Sums:
+    sums: Sums = defaultdict(int)
+    for sale in market.sales():
+        charge, assumed = sale.charge()
+        for scope in scopes_of(PartId.parse(sale.part_id).run_id):
+            for period in periods_of(sale.intent):
+                sums[scope, period, "spent"] += charge
+                sums[scope, period, "assumed"] += assumed
+    return dict(sums)
+
+
+def _check_run(store: Store, run_id: str, wanted: int, facts: Counter[str]) -> Iterator[str]:
+    wish = Wish.of(run_id)
+    if wish.max_credits is not None:
+        spent, reserved = (
+            int(one or 0) for one in store.client.hmget(store.keys.run(run_id), "spent_mc", "reserved_mc")
+        )
+        if (spent, reserved) != (wanted, 0):
+            yield f"run {run_id}: {spent} is spent and {reserved} reserved, by the market's log {wanted}"
+    for part in range(len(wish.prices)):
+        fields = store.client.hgetall(store.keys.part(PartId(run_id, part)))
+        facts[f"parts that ended as {fields.get(b'outcome', b'nothing').decode()}"] += 1
+        facts[f"purchases that ended as {fields.get(b'purchase_status', b'none').decode()}"] += 1
+        if fields.get(b"state") != b"done" or fields.keys() & {b"budget", b"reserved"}:
+            yield f"part {run_id}:{part} is left over: {fields}"
+
+
+def _read_commands(file: BinaryIO) -> Iterator[list[bytes]]:
+    while line := file.readline():
+        if line.startswith(b"*"):
+            yield [_read_text(file) for _ in range(int(line[1:]))]
+
+
+def _read_text(file: BinaryIO) -> bytes:
+    text = file.read(int(file.readline()[1:]))
+    file.read(2)
+    return text
