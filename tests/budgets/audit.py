@@ -43,15 +43,28 @@ class Replay:
     limits: dict[str, int] = field(default_factory=dict)
     caps: dict[str, int] = field(default_factory=dict)
     reservations: int = 0
-    refused_room: list[str] = field(default_factory=list)
+    #: Reservations above a limit for a job that may exist: the store has lost its last writes.
+    forced: int = 0
+    problems: list[str] = field(default_factory=list)
     #: the least room that a reservation has left, by the scope and the kind of its period
     tightest: dict[str, int] = field(default_factory=dict)
 
-    def play(self, path: Path) -> None:
-        """Replay an append-only file."""
+    def __post_init__(self) -> None:
+        self._over: list[str] = []
+        self._is_forced = False
+
+    def play(self, path: Path, begin: int = 0) -> int:
+        """Replay an append-only file from this position on. Return the position of the end."""
         with path.open("rb") as file:
-            for name, *arguments in _read_commands(file):
+            file.seek(begin)
+            for end, (name, *arguments) in _read_commands(file):
+                begin = end
                 match name.upper():
+                    case b"EXEC":
+                        self._end_script()
+                    case b"FLUSHDB" | b"FLUSHALL":
+                        self.amounts.clear()
+                        self.limits.clear()
                     case b"HSET" | b"HSETNX" | b"HMSET":
                         self._set(arguments[0].decode(), arguments[1:])
                     case b"HDEL" if arguments[0].decode() == f"{self.prefix}:budgets":
@@ -60,6 +73,15 @@ class Replay:
                     case b"HINCRBY":
                         key, what, amount = (one.decode() for one in arguments)
                         self._add(key, what, int(amount))
+        return begin
+
+    def _end_script(self) -> None:
+        """Judge a reservation when all writes of its script are known."""
+        if self._is_forced:
+            self.forced += len(self._over)
+        else:
+            self.problems += self._over
+        self._over, self._is_forced = [], False
 
     def _set(self, key: str, pairs: list[bytes]) -> None:
         for what, value in zip(pairs[::2], pairs[1::2], strict=True):
@@ -67,6 +89,8 @@ class Replay:
                 self.limits[what.decode()] = int(value)
             elif key.startswith(f"{self.prefix}:run:") and what == b"max_mc":
                 self.caps[key] = int(value)
+            elif what == b"intent_lost":
+                self._is_forced = True
 
     def _add(self, key: str, what: str, amount: int) -> None:
         self.amounts[key, what] += amount
@@ -74,14 +98,14 @@ class Replay:
             scope, period = what.removesuffix(" reserved"), key.rpartition(":")[2]
             kind = "day" if len(period) > len("2026-11") else "month"
             if amount > 0:
-                self.reservations += kind == "day" and scope == account_scope(ACCOUNT)
+                self.reservations += kind == "day" and scope.startswith("account:")
                 self._check(key, f"{scope} ", f"{scope} {kind}", self.limits.get(f"{scope} {kind}"))
                 if f"{scope} stop" in self.limits:
-                    self.refused_room.append(f"{scope}: reserved {amount} while purchases were stopped")
+                    self._over.append(f"{scope}: reserved {amount} while purchases were stopped")
         elif what == "reserved_mc" and amount > 0:
-            self._check(key, "", "max_credits of a run", self.caps[key], "_mc")
+            self._check(key, "", "max_credits of a run", self.caps.get(key), "_mc")
         if what.endswith(("reserved", "reserved_mc")) and self.amounts[key, what] < 0:
-            self.refused_room.append(f"{key} {what} is {self.amounts[key, what]}")
+            self._over.append(f"{key} {what} is {self.amounts[key, what]}")
 
     def _check(self, key: str, start: str, name: str, limit: int | None, end: str = "") -> None:
         if limit is None:
@@ -90,7 +114,7 @@ class Replay:
         room = limit - spent - reserved
         self.tightest[name] = min(room, self.tightest.get(name, room))
         if room < 0:
-            self.refused_room.append(f"{name} of {key}: {spent} spent and {reserved} reserved, the limit is {limit}")
+            self._over.append(f"{name} of {key}: {spent} spent and {reserved} reserved, the limit is {limit}")
 
 
 def check_end(store: Store, market: Market, run_ids: Iterable[str]) -> tuple[list[str], Counter[str]]:
@@ -140,13 +164,19 @@ def _check_run(store: Store, run_id: str, wanted: int, facts: Counter[str]) -> I
             yield f"part {run_id}:{part} is left over: {fields}"
 
 
-def _read_commands(file: BinaryIO) -> Iterator[list[bytes]]:
-    while line := file.readline():
+def _read_commands(file: BinaryIO) -> Iterator[tuple[int, list[bytes]]]:
+    """Return each command that is written in full, with the position of its end."""
+    while (line := file.readline()).endswith(b"\n"):
         if line.startswith(b"*"):
-            yield [_read_text(file) for _ in range(int(line[1:]))]
+            texts = [_read_text(file) for _ in range(int(line[1:]))]
+            if None in texts:
+                return
+            yield file.tell(), texts  # type: ignore[misc]
 
 
-def _read_text(file: BinaryIO) -> bytes:
-    text = file.read(int(file.readline()[1:]))
-    file.read(2)
-    return text
+def _read_text(file: BinaryIO) -> bytes | None:
+    header = file.readline()
+    if not header.endswith(b"\n"):
+        return None
+    text = file.read(int(header[1:]) + 2)
+    return text[:-2] if text.endswith(b"\r\n") else None

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
-import os
 import random
-import signal
 import time
 from collections import Counter
 from contextlib import suppress
@@ -161,8 +159,7 @@ class Soak:
             self.facts["started processes"] += 1
 
     def _kill_buyer(self) -> None:
-        if pid := self._rng.choice(self._buyers).pid:
-            os.kill(pid, signal.SIGKILL)
+        self._rng.choice(self._buyers).kill()
 
     def _create_runs(self) -> None:
         for _ in range(20):
@@ -245,7 +242,7 @@ class Soak:
         for name, room in replay.tightest.items():
             self.facts[f"least room after a reservation, {name}"] = room
         found, facts = check_end(self._store, Market(self.folder / "sales"), self._all)
-        self.problems += replay.refused_room + found
+        self.problems += replay.problems + found
         self.facts.update(facts)
         self.problems += [f"unproven: no {name}" for name in _PROVEN if not self.facts[name]]
         if replay.reservations < self.reservations:
