@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, BinaryIO
@@ -32,6 +34,27 @@ def periods_of(moment: float) -> tuple[str, str]:
     """Return the names of the day and of the month of a moment."""
     day = f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d}"
     return day, day[:7]
+
+
+class WriteLog:
+    """The append-only files of a store from the first one on, also those that the server has replaced by a rewrite."""
+
+    def __init__(self, store: Path, history: Path) -> None:
+        self._folder, self._history = store / "appendonlydir", history
+        self._played: Counter[str] = Counter()
+        history.mkdir(parents=True, exist_ok=True)
+
+    def keep(self) -> None:
+        """Keep files that the server has begun. Call this often: a rewrite deletes the file before."""
+        for path in self._folder.glob("*.incr.aof"):
+            with suppress(FileExistsError, FileNotFoundError):
+                os.link(path, self._history / path.name)
+
+    def play(self, replay: Replay) -> None:
+        """Replay what was written since the last call."""
+        self.keep()
+        for path in sorted(self._history.iterdir(), key=lambda path: int(path.name.split(".")[-3])):
+            self._played[path.name] = replay.play(path, self._played[path.name])
 
 
 @dataclass

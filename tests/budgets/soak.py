@@ -22,7 +22,7 @@ from scrape_do_celery.store.commands import dispatch, parts
 from scrape_do_celery.store.commands.budgets import SetBudget, StopBuying
 from scrape_do_celery.store.commands.creation import CreateRun
 from scrape_do_celery.store.commands.runs import RequestStop
-from tests.budgets.audit import Replay, check_end, periods_of
+from tests.budgets.audit import Replay, WriteLog, check_end, periods_of
 from tests.budgets.buyers import ACCOUNT, PREFIX, buy_for_ever, open_store
 from tests.budgets.market import PRICES, TAGS, TARGETS, Market, Wish
 
@@ -93,6 +93,7 @@ class Soak:
         (self.folder / "reservations").touch()
         with embedded.ensure(self.folder / "store", tie_to_parent=True, appendfsync="always") as self._server:
             self._store = open_store(self._server.url)
+            self._log = WriteLog(self.folder / "store", self.folder / "history")
             self._prepare()
             try:
                 self._play()
@@ -106,9 +107,7 @@ class Soak:
         self.facts["seconds"] = round(time.monotonic() - began)
 
     def _prepare(self) -> None:
-        # The audit reads the whole append-only file. A rewrite would leave the sums alone.
-        self._store.client.config_set("auto-aof-rewrite-percentage", 0)
-        for scope, period in _LIMITS if not self._live else ():
+        for scope, period in _LIMITS:
             self._store.run(SetBudget(scope, period, self._make_room(), keeps_old=True))
 
     def _make_room(self) -> int:
@@ -118,6 +117,7 @@ class Soak:
         restart_at, kill_at, self._changed_at = self._later(_RESTART_PAUSE), self._later(_KILL_PAUSE), time.monotonic()
         while not self._is_done() and not self.problems:
             self._start_buyers()
+            self._log.keep()
             now = time.monotonic()
             if now > kill_at:
                 self._kill_buyer()
@@ -127,7 +127,6 @@ class Soak:
                 self._server.restart()
                 self.facts["restarts of the store"] += 1
                 restart_at = self._later(_RESTART_PAUSE)
-                self._prepare()
             with suppress(StoreUnavailableError, RedisError):
                 self._create_runs()
                 if now > self._next_look:
@@ -236,9 +235,9 @@ class Soak:
 
     def _judge(self) -> None:
         replay = Replay(PREFIX)
-        for path in sorted((self.folder / "store" / "appendonlydir").glob("*.incr.aof")):
-            replay.play(path)
+        self._log.play(replay)
         self.facts["reservations"] = replay.reservations
+        self.facts["reservations above a limit for a job that may exist"] = replay.forced
         for name, room in replay.tightest.items():
             self.facts[f"least room after a reservation, {name}"] = room
         found, facts = check_end(self._store, Market(self.folder / "sales"), self._all)

@@ -13,13 +13,11 @@ from redis.exceptions import RedisError
 
 from scrape_do_celery.rules.budgets import account_scope, tag_scope
 from scrape_do_celery.store.commands.budgets import ReadSpend, SetBudget, StopBuying
-from tests.budgets.audit import Replay
+from tests.budgets.audit import Replay, WriteLog
 from tests.faults.servers import PREFIX
 from tests.faults.trials import WIDE_TAG
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from scrape_do_celery.store import RunRecord
     from tests.faults.harness import Harness
     from tests.faults.trials import Run, Trial
@@ -90,8 +88,7 @@ class BudgetKeeper:
         self.problems: list[str] = []
         self._next_look = 0.0
         self._waits_since: dict[str, float] = {}
-        #: The append-only file and the size that earlier rounds have filled.
-        self._file, self._begin = self._log_file(), 0
+        self._log = WriteLog(harness.folder / "store", harness.folder / "history")
 
     def start_round(self) -> None:
         """Set the limits that all runs share. Let a few parts wait from the first moment on."""
@@ -108,18 +105,14 @@ class BudgetKeeper:
         if time.monotonic() < self._next_look:
             return
         self._next_look = time.monotonic() + _LOOK_PAUSE
+        self._log.keep()
         with suppress(RedisError):
             self._look()
 
     def replay(self) -> Replay:
         """Return the history of this round's amounts, by the append-only file of the store."""
-        replay, file = Replay(PREFIX), self._log_file()
-        if file != self._file:
-            # The server has rewritten its file, so the beginning of the round is lost.
-            self._harness.events["round whose reservations could not be replayed"] += 1
-            self._file, self._begin = file, file.stat().st_size
-            return replay
-        self._begin = replay.play(file, self._begin)
+        replay = Replay(PREFIX)
+        self._log.play(replay)
         return replay
 
     def clear(self) -> None:
@@ -169,9 +162,6 @@ class BudgetKeeper:
 
     def _set_limit(self, scope: str, limit: int) -> None:
         self._harness.servers.app_context.store.run(SetBudget(scope, "day", limit))
-
-    def _log_file(self) -> Path:
-        return max((self._harness.folder / "store" / "appendonlydir").glob("*.incr.aof"))
 
 
 class SpendChecker:
