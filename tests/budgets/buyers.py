@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 from redis.exceptions import RedisError
 
+from scrape_do_celery.config.budget_limits import MC_PER_CREDIT
 from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.models import TaskDetails
 from scrape_do_celery.rules.budgets import parse_refusal
+from scrape_do_celery.rules.prices import PriceGroup
 from scrape_do_celery.rules.states import PartState
 from scrape_do_celery.store import Claim, PartId
 from scrape_do_celery.store.client import Store
@@ -94,7 +96,7 @@ class Buyer:
             nonce,
             LEASE,
             account=ACCOUNT,
-            estimated_credits=price,
+            groups=[PriceGroup("soak", 1, 0, round(price * MC_PER_CREDIT), None)],
             durable_process=self._find_durable_process(),
         )
         verdict, reason = self._store.run(command)

@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from scrape_do_celery.config.budget_limits import MC_PER_CREDIT
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -59,13 +61,13 @@ class Sale:
 
     def charge(self) -> tuple[int, int]:
         """Return what the account pays by all that the store can know, and the assumed part of that, in thousandths."""
-        reserved = round(self.price * 1000)
+        reserved = round(self.price * MC_PER_CREDIT)
         if self.fate == "doubtful":
             return reserved, reserved
         if not self.sold:
             return 0, 0
         assumed = reserved * sum(cost is None for cost in self.costs) // len(self.costs)
-        return round(sum(cost or 0 for cost in self.costs) * 1000) + assumed, assumed
+        return round(sum(cost or 0 for cost in self.costs) * MC_PER_CREDIT) + assumed, assumed
 
 
 class Market:

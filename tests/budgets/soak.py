@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import RedisError
 
 from scrape_do_celery import embedded
+from scrape_do_celery.config.budget_limits import MC_PER_CREDIT
 from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.rules.budgets import account_scope, tag_scope
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.store.client import Store
 
-#: Runs that are live at a time; seconds between two restarts of the store, and between two kills of a process.
+#: Runs that are live at a time at most; seconds between two restarts of the store, and between two kills of a process.
 _BACKLOG, _RESTART_PAUSE, _KILL_PAUSE = 500, (5.0, 40.0), (0.05, 0.6)
 #: Seconds between two looks at all budgets, and seconds without any change after which the soak is stuck.
 _LOOK_PAUSE, _STUCK_AFTER = 0.2, 60.0
@@ -111,7 +112,7 @@ class Soak:
             self._store.run(SetBudget(scope, period, self._make_room(), keeps_old=True))
 
     def _make_room(self) -> int:
-        return round(self._rng.uniform(*_RAISE) * max(PRICES) * 1000)
+        return round(self._rng.uniform(*_RAISE) * max(PRICES) * MC_PER_CREDIT)
 
     def _play(self) -> None:
         restart_at, kill_at, self._changed_at = self._later(_RESTART_PAUSE), self._later(_KILL_PAUSE), time.monotonic()
@@ -162,7 +163,7 @@ class Soak:
 
     def _create_runs(self) -> None:
         for _ in range(20):
-            if self._has_enough() or len(self._live) >= _BACKLOG:
+            if self._has_enough() or len(self._live) >= min(_BACKLOG, self.reservations // 4):
                 return
             wish = Wish.of(next(self._names))
             self._all.append(wish.run_id)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
 
+from scrape_do_celery.config.budget_limits import MC_PER_CREDIT
 from scrape_do_celery.rules.budgets import account_scope, tag_scope
 from scrape_do_celery.store.commands.budgets import ReadSpend, SetBudget, StopBuying
 from tests.budgets.audit import Replay, WriteLog
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from tests.faults.harness import Harness
     from tests.faults.trials import Run, Trial
 
-MC = 1000
+
 #: Seconds between two looks. Seconds for which parts wait for the budget of all runs, and for that of one trial, before
 #: the lab raises the limit. The runs of one trial need no more credits, unless their costs are assumed.
 _LOOK_PAUSE, _WAIT, _OWN_WAIT = 0.3, 1.5, 15.0
@@ -98,7 +99,7 @@ class BudgetKeeper:
     def prepare(self, trial: Trial) -> None:
         """Set the limit of a trial that has a budget of its own."""
         if trial.budget is not None:
-            self._set_limit(tag_scope(trial.budget_tag), trial.budget * MC)
+            self._set_limit(tag_scope(trial.budget_tag), trial.budget * MC_PER_CREDIT)
 
     def look_if_due(self) -> None:
         """Check that no part which fits sleeps, and raise limits that nothing else can free."""
@@ -158,7 +159,7 @@ class BudgetKeeper:
         return [self._account, tag_scope(WIDE_TAG)]
 
     def _random_room(self) -> int:
-        return self._harness.rng.randint(*_RAISE) * MC
+        return self._harness.rng.randint(*_RAISE) * MC_PER_CREDIT
 
     def _set_limit(self, scope: str, limit: int) -> None:
         self._harness.servers.app_context.store.run(SetBudget(scope, "day", limit))
@@ -198,7 +199,7 @@ class SpendChecker:
         spent, assumed = amounts["spent"], amounts["assumed"]
         ids = {part.job_id for part in record.parts if part.job_id}
         jobs = [job for job in sold if job["id"] in ids]
-        charged = sum(task["cost"] for job in jobs for task in job["tasks"]) * MC
+        charged = sum(task["cost"] for job in jobs for task in job["tasks"]) * MC_PER_CREDIT
         problems = []
         if not spent - assumed <= charged <= spent:
             problems.append(f"run {run.run_id} has spent {spent}, {assumed} of it assumed; the API charged {charged}")
