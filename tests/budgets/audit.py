@@ -183,7 +183,7 @@ def _check_run(store: Store, run_id: str, wanted: int, facts: Counter[str]) -> I
         fields = store.client.hgetall(store.keys.part(PartId(run_id, part)))
         facts[f"parts that ended as {fields.get(b'outcome', b'nothing').decode()}"] += 1
         facts[f"purchases that ended as {fields.get(b'purchase_status', b'none').decode()}"] += 1
-        if fields.get(b"state") != b"done" or fields.keys() & {b"budget", b"reserved"}:
+        if fields.get(b"state") != b"done" or fields.keys() & {b"budget", b"price"}:
             yield f"part {run_id}:{part} is left over: {fields}"
 
 
