@@ -16,10 +16,10 @@ SUCCEEDED = frozenset({"succeeded"})
 UNKNOWN_RUN = "unknown_run"
 #: The tag of the budget that a third of all runs share.
 WIDE_TAG = "wide"
-#: The cap of a run with `max_credits`, for each target. A target of the lab costs one credit.
+#: The cap of a run with `max_credits`, for each target. A target of the lab costs so much at most.
 _CAP = 3
-#: Queries of URLs that sometimes ask the sandbox for pages of another kind and size.
-_PAGE_QUERIES = ("", "", "", "binary=1", "size=3000", "binary=1&size=20000")
+#: Queries of URLs that sometimes ask the sandbox for pages of another kind, size and cost.
+_PAGE_QUERIES = ("", "", "", "binary=1", "size=3000", "binary=1&size=20000", "cost=0", "cost=3")
 #: The share of targets that servers spell in different ways; of trials whose targets differ in the fragment alone; and
 #: of trials whose task ids are in another order than their targets.
 _ODD_SHARE, _FRAGMENT_SHARE, _SHUFFLED_SHARE = 0.5, 0.12, 0.3
