@@ -138,6 +138,7 @@ def _show_job(job: Job, now: float) -> dict[str, Any]:
                 "status": task.status(now),
                 "fetched": task.reads,
                 "sha256": content_hash(task, now),
+                "cost": task.cost if task.status(now) == "success" else 0,
             }
             for task in job.tasks
         ],

@@ -11,6 +11,7 @@ from scrape_do_celery.store import RunState
 from scrape_do_celery.store.commands.purchases import PurchaseStatus, ReadLedgerDay
 from scrape_do_celery.store.commands.runs import ReadRun
 from scrape_do_sandbox.url_writers import write_url
+from tests.faults.budgets import SpendChecker
 from tests.faults.trials import UNKNOWN_RUN
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Checker:
             entry = options.get(job["id"], {})
             sold = {**job, "geo": (entry.get("options") or {}).get("GeoCode"), "at": entry.get("at", 0.0)}
             self._bought[tuple(job["targets"])].append(sold)
+        self._spend = SpendChecker(harness, trials)
         self._fired = {rule["id"]: rule["fired"] for rule in sandbox.faults()}
 
     def check(self) -> list[Trial]:
@@ -58,6 +60,7 @@ class Checker:
             self._trials[0].problems.append(f"orphan: a job for {targets} was bought, and no trial asked for it")
         for name in self._harness.unknown_points():
             self._trials[0].problems.append(f"unknown point: {name!r} is not in the catalogue")
+        self._trials[0].problems += [f"budget: {problem}" for problem in self._spend.check_round()]
         return [trial for trial in self._trials if trial.problems]
 
     def _check_run(self, trial: Trial, run: Run) -> None:
@@ -76,6 +79,7 @@ class Checker:
         if record.outcome is None:
             return  # already reported: the run did not end
         self._check_outcome(trial, run, record)
+        trial.problems += [f"budget: {problem}" for problem in self._spend.check_run(run, record, sold)]
         ids = {part.job_id for part in record.parts if part.job_id}
         if not ids <= {job["id"] for job in sold}:
             trial.problems.append(f"wrong job: the record names {sorted(ids)}, bought were {[j['id'] for j in sold]}")

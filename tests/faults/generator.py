@@ -39,6 +39,7 @@ _KIND_WEIGHTS = {
     "lost message": 2,
     "sent twice": 3,
     "exception": 1,
+    "budget": 4,
 }
 _NEMESIS_WEIGHTS = {
     "restart_store": 6,
@@ -200,6 +201,19 @@ class TrialGenerator:
             "lost_answer"
         ]
         self._plan(trial, rng, rng.choice(points), {"kind": "kill", "main": True})
+        return trial
+
+    def _budget(self, kind: str) -> Trial:
+        """Plan runs that buy one after the other: their budget has room for one, and each frees what it reserved."""
+        point, _ = self._random_point(self._rng)
+        trial, rng = self._scenario_trial(kind)
+        add_bystanders(trial, rng, rng.choice((1, 2, 3)))
+        with_query(trial, "sandbox=error")
+        trial.budget = max(len(run.targets) for run in trial.runs)
+        for run in trial.runs:
+            run.more_tags, run.succeeded, run.failed = (trial.budget_tag,), 0, len(run.targets)
+        trial.expect = frozenset({"failed"})
+        self._plan(trial, rng, point, {"kind": "kill", "main": True})
         return trial
 
     def _random_point(self, rng: random.Random) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from redis.exceptions import RedisError
 
+from tests.faults.budgets import BudgetKeeper
 from tests.faults.entry_points import start_trial
 from tests.faults.fault_plan import ANY, FaultPlan
 from tests.faults.nemesis import Nemesis
@@ -39,7 +40,7 @@ DEFAULT_POOLS = ("threads:4", "threads:4", "threads:4", "prefork:3", "prefork:3"
 
 #: Steps without a part, so that their death costs no purchase and no page. They run so rarely that a trial could wait
 #: for them for ever.
-_RARE = ("report_orphans", "read_account")
+_RARE = ("report_orphans", "read_account", "claim_account_reading")
 
 
 class Harness:
@@ -83,7 +84,7 @@ class Harness:
         except BaseException:
             self.__exit__()
             raise
-        self.nemesis = Nemesis(self)
+        self.nemesis, self.budget_keeper = Nemesis(self), BudgetKeeper(self)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -98,6 +99,7 @@ class Harness:
     def run_trials(self, trials: Iterable[Trial], *, window: int = 120, restarts: bool = False) -> list[Trial]:
         """Play all trials to their end, `window` at a time. With `restarts` the store restarts at random times."""
         waiting, played = iter(trials), []
+        self.budget_keeper.start_round()
         if restarts:
             self.nemesis.start_restarts()
         more = True
@@ -141,6 +143,7 @@ class Harness:
 
     def _start(self, trial: Trial) -> None:
         try:
+            self.budget_keeper.prepare(trial)
             start_trial(self.servers, trial)
         except RedisError:
             # The store accepts nothing now: a caller would try again.
@@ -173,6 +176,7 @@ class Harness:
         if time.monotonic() - self._checked_at > CHECK_INTERVAL:
             self._check_ended()
             self._checked_at = time.monotonic()
+        self.budget_keeper.look_if_due()
 
     def _on_note(self, note: dict[str, Any]) -> None:
         if "send_check" in note:
@@ -258,6 +262,7 @@ class Harness:
         self.traces.clear()
         self.freezes.clear()
         self.send_checks.clear()
+        self.budget_keeper.clear()
         self.servers.sandbox.reset()
         with suppress(RedisError):
             self.servers.app_context.store.client.flushdb()

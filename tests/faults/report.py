@@ -34,6 +34,7 @@ _PROBLEM_ROWS = {
     "report": "wrong reports by Celery",
     "waste": "ended runs whose job goes on",
     "restless": "runs that go on after their end",
+    "budget": "limits that reservations passed, leaks, wrong sums and sleepers of budgets",
     "unknown point": "points that the catalogue does not have",
 }
 

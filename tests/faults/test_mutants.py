@@ -47,12 +47,23 @@ def equal_runs_in_doubt(generator):
     return trial
 
 
+def sharing_a_budget(generator):
+    """Plan runs that wait for one budget, which each of them frees again."""
+    trial = generator.next_trial("budget")
+    trial.planned_faults.clear()
+    trial.counts_by = "nothing"
+    return trial
+
+
 #: Protection -> trials that need it.
 TRIALS_BY_MUTANT = {
     "fence": lambda generator: frozen(generator, "poll_jobs: before update_part fetching", 6.0),
     "intent": lambda generator: killed(generator, "submit_jobs: after POST jobs"),
     "set_if_absent": put_twice,
     "target_lock": equal_runs_in_doubt,
+    "budget": sharing_a_budget,
+    "settlement": sharing_a_budget,
+    "wake": sharing_a_budget,
 }
 
 

@@ -14,8 +14,12 @@ from scrape_do_sandbox.url_writers import WRITERS
 SUCCEEDED = frozenset({"succeeded"})
 #: The entry point of a run without any record. Its outcome must be delivered all the same.
 UNKNOWN_RUN = "unknown_run"
-#: Queries of URLs that sometimes ask the sandbox for pages of another kind and size.
-_PAGE_QUERIES = ("", "", "", "binary=1", "size=3000", "binary=1&size=20000")
+#: The tag of the budget that a third of all runs share.
+WIDE_TAG = "wide"
+#: The cap of a run with `max_credits`, for each target. A target of the lab costs so much at most.
+_CAP = 3
+#: Queries of URLs that sometimes ask the sandbox for pages of another kind, size and cost.
+_PAGE_QUERIES = ("", "", "", "binary=1", "size=3000", "binary=1&size=20000", "cost=0", "cost=3")
 #: The share of targets that servers spell in different ways; of trials whose targets differ in the fragment alone; and
 #: of trials whose task ids are in another order than their targets.
 _ODD_SHARE, _FRAGMENT_SHARE, _SHUFFLED_SHARE = 0.5, 0.12, 0.3
@@ -35,6 +39,25 @@ class Run:
     #: The expected outcomes of this run, if they differ from those of its trial.
     expect: frozenset[str] | None = None
     purchases: tuple[int, int] | None = None
+    #: Tags beside those that each run has.
+    more_tags: tuple[str, ...] = ()
+
+    @property
+    def tag(self) -> str:
+        """The tag that no other run has, so that its spend can be read."""
+        return f"run:{self.run_id}"
+
+    @property
+    def max_credits(self) -> float | None:
+        """The cap of the run. A fifth of all runs has one."""
+        return _CAP * len(self.targets) if crc32(self.run_id.encode()) % 5 == 0 else None
+
+    @property
+    def budget_options(self) -> dict[str, Any]:
+        """The tags and the cap of the run."""
+        shared = (WIDE_TAG,) if crc32(self.run_id.encode()) % 3 == 0 else ()
+        options = {"tags": [self.tag, *shared, *self.more_tags], "max_credits": self.max_credits}
+        return {name: value for name, value in options.items() if value is not None}
 
     @property
     def has_meta(self) -> bool:
@@ -44,10 +67,11 @@ class Run:
     @property
     def arguments(self) -> dict[str, Any]:
         """The targets and options as a call of `enqueue` has them. A `meta` is the index of the input."""
+        options = {**self.options, **self.budget_options}
         if not self.has_meta:
-            return {"targets": self.targets, **self.options}
+            return {"targets": self.targets, **options}
         urls = [*self.targets, self.targets[0]]
-        return {"targets": [{"url": url, "meta": at} for at, url in enumerate(urls)], "dedupe": True, **self.options}
+        return {"targets": [{"url": url, "meta": at} for at, url in enumerate(urls)], "dedupe": True, **options}
 
     def is_meta_of(self, meta: Any, url: str) -> bool:
         """Return whether an input with this `meta` has this URL, in any spelling that is one page."""
@@ -93,6 +117,8 @@ class Trial:
     #: targets.
     writer: str = "verbatim"
     shuffled: bool = False
+    #: The limit in credits of the budget that only the runs of this trial share; None without such a budget.
+    budget: int | None = None
 
     # Events of the trial
     began: float = 0.0
@@ -110,6 +136,11 @@ class Trial:
     def host(self) -> str:
         """The part that all hosts of this trial's targets have, and no other trial's hosts."""
         return host_of(self.seed, self.number)
+
+    @property
+    def budget_tag(self) -> str:
+        """The tag of the budget that only the runs of this trial share."""
+        return f"trial:{self.host}"
 
     @property
     def is_shuffled(self) -> bool:

@@ -101,6 +101,7 @@ def test_cancel(api, sandbox):
         "status": "canceled",
         "fetched": 0,
         "sha256": None,
+        "cost": 0,
     }
 
 

@@ -242,6 +242,7 @@ OTHER_PART_FIELDS: Final = (
     _other("token", "str", "token of the claim; empty if no step holds the part"),
     _other("breaker", "str", "verdict on the account that the claim got"),
     _other("purchase_status", "str", "status of the last purchase in the ledger"),
+    _other("uncounted", "str", "periods and tags that do not count this reservation, as they have too many tags"),
     _other("price", "int", "thousandths of a credit that the last purchase has reserved, on the day of its intent"),
     _other("estimate", "int", "estimated credits of the last purchase, in parts of older versions"),
     _other("unpriced", "int", "stored tasks whose cost the API did not report"),

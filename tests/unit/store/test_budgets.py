@@ -292,6 +292,49 @@ def test_tags_without_a_limit_do_not_fill_the_store(store):
     assert tag_scope("free") not in store.run(ReadSpend(f"{today(store):%Y-%m-%d}"))
 
 
+def test_limit_set_while_tags_are_not_counted_counts_no_earlier_purchase(store):
+    for name in (f"{today(store):%Y-%m-%d}", f"{today(store):%Y-%m}"):
+        store.redis.hset(store.keys.spend(name), "tags", 10_000)
+    for run_id in ("first", "second"):
+        store.create_run(run_id, tags=["free"], each=[f"https://shop.example/{run_id}"])
+    intend(store, "first", price=20)
+    limit(store, 100, scope=tag_scope("free"))
+    intend(store, "second", price=30)
+    answer(store, "first")
+    finish(store, "first", costs=(1, 1))
+    assert spend(store, tag_scope("free")) == (2, 30)
+    answer(store, "second")
+    finish(store, "second", costs=(1, 1))
+    assert spend(store, tag_scope("free")) == (4, 0)
+
+
+def test_purchase_right_before_midnight_is_settled_on_the_day_of_its_reservation(store):
+    store.clock.stop()
+    store.create_run()
+    midnight = (int(store.clock.time()) // 86_400 + 1) * 86_400
+    store.clock.forward(midnight - 1.00003 - store.clock.time())
+    intend(store, price=20)
+    answer(store)
+    finish(store, costs=(1, 2))
+    days = [datetime.fromtimestamp(midnight + offset, UTC).date() for offset in (-1, 1)]
+    assert sorted(spend(store, on=day) for day in days) == [(0, 0), (3, 0)]
+
+
+def test_purchase_that_moves_to_another_account_wakes_the_parts_of_the_first(store):
+    for run_id in ("moving", "waiting"):
+        store.create_run(run_id, each=[f"https://shop.example/{run_id}"])
+    limit(store, 20)
+    intend(store, "moving", price=20)
+    assert intend(store, "waiting", price=20)[0] == "over_budget"
+    store.set_fields("moving", lease=0, state="reconciling")
+    claim = store.claim_part("moving", account=ACCOUNT)
+    adopted = {"account": "another", "purchase_status": "adopted"}
+    assert store.run(UpdatePart(claim, adopted, to="running", after=0.0, owner="job-moving")) == "ok"
+    assert spend(store, account_scope("another")) == (0, 20)
+    assert spend(store) == (0, 0)
+    assert store.due_parts()["waiting:0"] <= 0
+
+
 @pytest.mark.parametrize(
     "day", [date(2024, 2, 28), date(2024, 2, 29), date(2100, 2, 28), date(2026, 12, 31), date(2000, 3, 1)]
 )

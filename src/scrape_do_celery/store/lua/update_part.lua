@@ -101,7 +101,7 @@ if is_unresolved(before.state) and not is_unresolved(part.state) then
 end
 -- Not before: the locks of the purchase are those of the account that it was tried with.
 if buyer then
-  move_reservation(prefix, part_key, buyer, t)
+  move_reservation(prefix, due_key, part_key, buyer, t)
   set_or_clear(part_key, 'account', buyer)
 end
 if look_after == '' then return 'ok' end

@@ -1,5 +1,6 @@
 -- Budgets: reserve the price of a purchase with its intent, settle it at its end, wake the parts that wait.
 -- Amounts are whole thousandths of a credit (`mc`). A scope is `account:<id>` or `tag:<tag>`.
+--- @include lib/clock
 --- @include lib/due
 --- @include lib/keys
 --- @include lib/purchases
@@ -91,9 +92,14 @@ local function find_refusal(prefix, run, run_id, account, amount, day)
   return found
 end
 
--- Add to an amount of a scope in the day and the month. Tags without a limit are counted only while the
+-- Add to amounts of scopes in the day and the month. Tags without a limit are counted only while the
 -- period has room for them: a tag for each run must not fill the store.
-local function add_spend(prefix, scopes, day, amounts)
+--
+-- Return the periods and tags that do not count the amounts. A limit that is set later lets them count. A
+-- purchase that they have not counted must not free the reservations of others. At its settlement,
+-- `uncounted` is what this function has returned at its reservation.
+local function add_spend(prefix, scopes, day, amounts, uncounted)
+  local missing = {}
   for _, name in pairs(name_periods(day)) do
     local key = make_key(prefix, 'spend', name)
     for i, scope in ipairs(scopes) do
@@ -107,14 +113,18 @@ local function add_spend(prefix, scopes, day, amounts)
           redis.call('HINCRBY', key, 'tags', 1)
         end
       end
+      local entry = name .. '/' .. scope
+      if not is_counted then missing[#missing + 1] = entry end
+      local has_reserved = not string.find(uncounted or '', ' ' .. entry .. ' ', 1, true)
       for kind, amount in pairs(amounts) do
-        if is_counted and amount ~= 0 then
+        if is_counted and amount ~= 0 and (has_reserved or kind ~= 'reserved') then
           redis.call('HINCRBY', key, scope .. ' ' .. kind, format_amount(amount))
         end
       end
     end
     redis.call('EXPIRE', key, SPEND_TTL)
   end
+  return #missing > 0 and ' ' .. table.concat(missing, ' ') .. ' ' or ''
 end
 
 -- Return the amount that a scope has left now.
@@ -191,8 +201,10 @@ end
 -- Reserve an amount for a purchase, in the periods of its intent: the part's record has that time already. A
 -- hundred thousand parts may wait, and each byte counts.
 local function reserve_amount(prefix, due_key, run_key, run, part_key, part_id, account, amount, intent, t)
-  local day = math.floor(intent / SECONDS_PER_DAY)
-  add_spend(prefix, list_scopes(account, run.tags), day, {reserved = amount})
+  -- The day of the time as it is written: a time just before midnight may be written as midnight.
+  local day = math.floor(tonumber(format_time(intent)) / SECONDS_PER_DAY)
+  local uncounted = add_spend(prefix, list_scopes(account, run.tags), day, {reserved = amount})
+  set_or_clear(part_key, 'uncounted', uncounted)
   if run.max_mc then redis.call('HINCRBY', run_key, 'reserved_mc', format_amount(amount)) end
   redis.call('HSET', part_key, 'price', format_amount(amount))
   leave_budget_line(prefix, due_key, part_key, part_id, t)
@@ -200,20 +212,21 @@ end
 
 -- Return the reservation of a part: the amount, its day, and the account that buys.
 local function read_reservation(part_key, t)
-  local part = read_fields(part_key, 'price', 'account', 'intent')
+  local part = read_fields(part_key, 'price', 'account', 'intent', 'uncounted')
   local day = math.floor((part.intent or t) / SECONDS_PER_DAY)
-  return {amount = tonumber(part.price or 0), day = day, account = part.account or ''}
+  local amount = tonumber(part.price or 0)
+  return {amount = amount, day = day, account = part.account or '', uncounted = part.uncounted}
 end
 
 -- Settle a reservation, in the period that it was made in: `charge` is spent, of which `assumed` was not
 -- reported. Wake the parts that wait for the rest.
 local function settle_reservation(prefix, due_key, run_key, run_id, part_key, reservation, charge, assumed, t)
   local run = read_fields(run_key, 'tags', 'max_mc')
-  redis.call('HDEL', part_key, 'price')
+  redis.call('HDEL', part_key, 'price', 'uncounted')
   if reservation.amount == 0 and charge == 0 then return end
   local scopes = list_scopes(reservation.account, run.tags)
   add_spend(prefix, scopes, reservation.day,
-    {reserved = -reservation.amount, spent = charge, assumed = assumed})
+    {reserved = -reservation.amount, spent = charge, assumed = assumed}, reservation.uncounted)
   if run.max_mc then
     redis.call('HINCRBY', run_key, 'reserved_mc', format_amount(-reservation.amount))
     redis.call('HINCRBY', run_key, 'spent_mc', format_amount(charge))
@@ -243,9 +256,11 @@ local function settle_ended_part(prefix, due_key, run_key, run_id, part_key, res
 end
 
 -- Charge a purchase of another account from now on: a part may go on with another token.
-local function move_reservation(prefix, part_key, account, t)
+local function move_reservation(prefix, due_key, part_key, account, t)
   local reservation = read_reservation(part_key, t)
   if reservation.amount == 0 or reservation.account == account then return end
-  add_spend(prefix, list_scopes(reservation.account), reservation.day, {reserved = -reservation.amount})
+  local scopes = list_scopes(reservation.account)
+  add_spend(prefix, scopes, reservation.day, {reserved = -reservation.amount})
   add_spend(prefix, list_scopes(account), reservation.day, {reserved = reservation.amount})
+  wake_budget_line(prefix, due_key, scopes[1], math.floor(t / SECONDS_PER_DAY), t)
 end
