@@ -24,7 +24,7 @@ define check_python
 	exit 1; } >&2
 endef
 
-.PHONY: help demo test test-all rest newest lint lint-lua types imports tests coverage lowest faults wire bench docs clean
+.PHONY: help demo test test-all rest newest lint lint-lua types imports tests coverage lowest faults budgets wire bench docs clean
 
 help: ## Print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -72,6 +72,9 @@ tests: $(READY) ## Run every test, with real servers and real workers
 
 faults: $(READY) ## Run the fault lab: kills at every point; TRIALS=10000 SEED=1
 	$(BIN)/python -m tests.faults --trials $(or $(TRIALS),10000) --seed $(or $(SEED),1) --window 60
+
+budgets: $(READY) ## Run the soak of budgets: 50 processes that are killed; RESERVATIONS=10000 SEED=1
+	$(BIN)/python -m tests.budgets --reservations $(or $(RESERVATIONS),10000) --seed $(or $(SEED),1)
 
 wire: $(READY) ## Run the wire lab: whole runs against mutated answers of the API; SEED=1 PAIRS=500
 	$(BIN)/python -m tests.wire --seed $(or $(SEED),1) --pairs $(or $(PAIRS),500) --markdown docs/explanation/answers.md

@@ -26,7 +26,7 @@ class SandboxControl:
         return self._ask("GET", "stats")  # type: ignore[no-any-return]
 
     def jobs(self) -> list[dict[str, Any]]:
-        """Return every job with its targets and status, and each task's number of fetches and content hash."""
+        """Return every job with its targets and status, and each task's number of fetches, content hash and cost."""
         return self._ask("GET", "jobs")  # type: ignore[no-any-return]
 
     def fault(self, action: str, **rule: Any) -> str:

@@ -96,6 +96,7 @@ class Buyer:
             nonce,
             LEASE,
             account=ACCOUNT,
+            marker=nonce,
             groups=[PriceGroup("soak", 1, 0, round(price * MC_PER_CREDIT), None)],
             durable_process=self._find_durable_process(),
         )
@@ -110,10 +111,11 @@ class Buyer:
         else:
             os.write(self._tally, b".")
             self._die_perhaps()
-            self._send(claim, nonce, name_purchase(part_id, float(reason)), price)
+            self._send(claim, nonce, float(reason), price)
 
-    def _send(self, claim: Claim, nonce: str, name: str, price: float) -> None:
-        fate, part_id = self._market.fate(name), str(claim.part_id)
+    def _send(self, claim: Claim, nonce: str, intent: float, price: float) -> None:
+        name = name_purchase(claim.part_id, nonce)
+        fate = self._market.fate(name)
         check = self._store.run(CheckBeforeSend(claim))
         if fate == "not_sent" or check.verdict is not SendVerdict.OK:
             self._release(claim, {"purchase_status": "void"}, PartState.QUEUED)
@@ -121,7 +123,7 @@ class Buyer:
         if fate == "rejected":
             self._store.run(FinishPart(claim, "failed", purchase_status="void"))
             return
-        sold = fate != "lost_request" and self._market.sell(name, part_id, price)
+        sold = fate != "lost_request" and self._market.sell(name, intent, price)
         self._die_perhaps()
         if fate == "sold" and sold:
             self._record(claim, name, "confirmed", nonce)
@@ -131,8 +133,9 @@ class Buyer:
     def _search(self, claim: Claim) -> None:
         """Search for a purchase whose answer is unknown. A doubtful purchase is given up."""
         intent, part_id = claim.part.intent or 0.0, claim.part_id
-        name = name_purchase(part_id, intent)
-        sold = self._market.close(name, str(part_id), Wish.of(part_id.run_id).prices[part_id.part])
+        # The time alone names no purchase: an intent whose answer was lost is told again, with a later time.
+        name = name_purchase(part_id, claim.part.marker)
+        sold = self._market.close(name, intent, Wish.of(part_id.run_id).prices[part_id.part])
         self._die_perhaps()
         if self._market.fate(name) == "doubtful":
             self._store.run(FinishPart(claim, "in_doubt", purchase_status="in_doubt"))

@@ -86,17 +86,17 @@ class Market:
         shares = [rng.choice(_SHARES) for _ in range(TARGETS)]
         return tuple(None if share is None else round(price / TARGETS * share, 3) for share in shares)
 
-    def sell(self, name: str, part_id: str, price: float) -> bool:
+    def sell(self, name: str, intent: float, price: float) -> bool:
         """Sell, unless the purchase was closed before. Return whether it is sold."""
-        return self._write(name, part_id, price, sold=True)
+        return self._write(name, intent, price, sold=True)
 
-    def close(self, name: str, part_id: str, price: float) -> bool:
+    def close(self, name: str, intent: float, price: float) -> bool:
         """Look for a purchase and let nobody buy it any more. Return whether it was sold before."""
-        return self._write(name, part_id, price, sold=False)
+        return self._write(name, intent, price, sold=False)
 
-    def _write(self, name: str, part_id: str, price: float, *, sold: bool) -> bool:
+    def _write(self, name: str, intent: float, price: float, *, sold: bool) -> bool:
         path, draft = self._folder / name, self._folder / f".{name}.{os.getpid()}"
-        draft.write_text(json.dumps({"part": part_id, "price": price, "sold": sold}))
+        draft.write_text(json.dumps({"intent": intent, "price": price, "sold": sold}))
         with suppress(FileExistsError):
             os.link(draft, path)
         draft.unlink()
@@ -108,10 +108,10 @@ class Market:
             if path.name.startswith("."):
                 continue  # its writer was killed before the link
             told, name = json.loads(path.read_text()), path.name
-            intent, price = float(name.rpartition("@")[2]), told["price"]
-            yield Sale(name, told["part"], intent, price, self.fate(name), self.costs(name, price), told["sold"])
+            part_id, price = name.rpartition("@")[0], told["price"]
+            yield Sale(name, part_id, told["intent"], price, self.fate(name), self.costs(name, price), told["sold"])
 
 
-def name_purchase(part_id: object, intent: float) -> str:
-    """Return the name of a purchase: its part, and the time of its intent."""
-    return f"{part_id}@{intent:.4f}"
+def name_purchase(part_id: object, marker: str) -> str:
+    """Return the name of a purchase: its part, and the marker of its intent."""
+    return f"{part_id}@{marker}"

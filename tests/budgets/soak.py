@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
     from pathlib import Path
 
-    from scrape_do_celery.store.client import Store
 
 #: Runs that are live at a time at most; seconds between two restarts of the store, and between two kills of a process.
 _BACKLOG, _RESTART_PAUSE, _KILL_PAUSE = 500, (5.0, 40.0), (0.05, 0.6)
@@ -78,7 +77,8 @@ class Soak:
 
     def __post_init__(self) -> None:
         self._rng = random.Random(f"soak {self.seed}")
-        self._live: dict[str, int] = {}
+        self._live: set[str] = set()
+        self._wish: Wish | None = None
         self._all: list[str] = []
         self._buyers: list[BaseProcess] = []
         self._names = (f"run-{self.seed}-{number}" for number in itertools.count())
@@ -139,7 +139,7 @@ class Soak:
         return time.monotonic() + self._rng.uniform(*pause)
 
     def _is_done(self) -> bool:
-        return self._has_enough() and not self._live
+        return self._has_enough() and not self._live and not self._wish
 
     def _has_enough(self) -> bool:
         return (self.folder / "reservations").stat().st_size >= self.reservations
@@ -163,12 +163,14 @@ class Soak:
 
     def _create_runs(self) -> None:
         for _ in range(20):
-            if self._has_enough() or len(self._live) >= min(_BACKLOG, self.reservations // 4):
+            if (not self._wish and self._has_enough()) or len(self._live) >= min(_BACKLOG, self.reservations // 4):
                 return
-            wish = Wish.of(next(self._names))
-            self._all.append(wish.run_id)
-            self._live[wish.run_id] = len(wish.prices)
-            _insist(self._store, _create(wish))
+            # If the store is killed meanwhile, the same run is created again: its id keeps it from being two.
+            self._wish = self._wish or Wish.of(next(self._names))
+            self._store.run(_create(self._wish))
+            self._all.append(self._wish.run_id)
+            self._live.add(self._wish.run_id)
+            self._wish = None
 
     def _look(self) -> None:
         """Read all sums at one moment, raise limits that nothing else can free, and forget runs that have ended."""
@@ -202,7 +204,7 @@ class Soak:
 
     def _disturb(self) -> None:
         if self._live and self._rng.random() < _CANCEL:
-            self._store.run(RequestStop(self._rng.choice(list(self._live)), CANCEL))
+            self._store.run(RequestStop(self._rng.choice(sorted(self._live)), CANCEL))
             self.facts["canceled runs"] += 1
         for tag in TAGS:
             scope, before = tag_scope(tag), self._stopped[tag]
@@ -224,7 +226,7 @@ class Soak:
             # No step of this soak reports the outcome of a run.
             self._store.client.zrem(keys.due, *(f"{run_id}:run" for run_id in ended))
         for run_id in ended:
-            del self._live[run_id]
+            self._live.remove(run_id)
 
     def _note_progress(self, spend: list[dict[bytes, bytes]]) -> None:
         if (state := (spend, len(self._live))) != self._last:
@@ -253,11 +255,3 @@ def _create(wish: Wish) -> CreateRun:
     targets = [f"https://{wish.run_id}.example/{n}" for n in range(len(wish.prices) * TARGETS)]
     spec = RunSpec(JobCreationRequest(targets=targets), max_credits=wish.max_credits, tags=wish.tags)
     return CreateRun(wish.run_id, spec)
-
-
-def _insist(store: Store, command: CreateRun) -> None:
-    """Create a run, also if the store was killed meanwhile."""
-    with suppress(StoreUnavailableError, RedisError):
-        store.run(command)
-        return
-    store.run(command)

@@ -119,7 +119,7 @@ class Harness:
         trial = next(waiting, None)
         if trial is None:
             return False
-        trial.began, self.last_start = time.time(), time.monotonic()
+        trial.began = time.time()
         played.append(trial)
         self.in_flight[trial.number] = trial
         if url_rules := trial.url_rules():
@@ -145,6 +145,8 @@ class Harness:
         try:
             self.budget_keeper.prepare(trial)
             start_trial(self.servers, trial)
+            # Not before: the next power cut must keep this run, and the start may take long.
+            self.last_start = time.monotonic()
         except RedisError:
             # The store accepts nothing now: a caller would try again.
             self.call_later(0.3, lambda: self._start(trial))
