@@ -87,8 +87,9 @@ def test_metrics_are_served_beside_a_worker(pipeline, serving, eventually):
         named = set(re.findall(r"^# TYPE (\w+)", page.text, re.MULTILINE))
         assert {metric.name for metric in METRICS} <= named
         assert named_in_dashboard() <= named
-        for secret in (waiting.run_id, done.run_id, long.run_id, "a.example", pipeline.values["api_key"]):
+        for secret in (waiting.run_id, done.run_id, long.run_id, "a.example/", pipeline.values["api_key"]):
             assert secret not in page.text
+        assert page("host_credits_today", host="a.example") == page("credits_spent_total")
 
 
 def named_in_dashboard():

@@ -116,7 +116,11 @@ def visit():
     redis.hset(store.keys.host_spend(day), "a<b>.example", 2500)
     yield "costs", "a&lt;b&gt;.example" in editor.get(PAGE).content.decode()
     answer = viewer.get(PAGE + "spend.csv")
-    yield "file", answer.headers["Content-Disposition"], "host,a<b>.example,2.5,0.0,0.0" in answer.content.decode()
+    yield (
+        "file",
+        answer.headers["Content-Disposition"],
+        "host,a<b>.example,2.5,0.0,0.0" in b"".join(answer.streaming_content).decode(),
+    )
 
     def fail(*_):
         raise RedisConnectionError("away")

@@ -16,7 +16,7 @@ from scrape_do_celery.cli import main
 from scrape_do_celery.metrics import account as account_module
 from scrape_do_celery.rules.prices import PriceGroup
 from scrape_do_celery.runs import AppContext
-from scrape_do_celery.runs.spend import SpendRow, name_day, spend_csv
+from scrape_do_celery.runs.spend import SpendRow, csv_lines, name_day
 from scrape_do_celery.store import PartId
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands.contents import StoreContent
@@ -202,6 +202,6 @@ def test_csv_has_the_costs_of_tags_hosts_and_the_account(step_harness, scrape_do
 
 
 def test_csv_has_no_formula():
-    text = spend_csv([SpendRow("2026-11-29", "tag", "=HYPERLINK(1)", 1.0, 0.0, 0.0)])
+    text = "".join(csv_lines([SpendRow("2026-11-29", "tag", "=HYPERLINK(1)", 1.0, 0.0, 0.0)]))
     assert "'=HYPERLINK(1)" in text
     assert ",=" not in text

@@ -18,13 +18,13 @@ from scrape_do_celery.config.budget_limits import check_tag
 from scrape_do_celery.figures import format_figure
 from scrape_do_celery.rules.balances import BalanceCheck, check_balance
 from scrape_do_celery.runs import AppContext
-from scrape_do_celery.runs.spend import KEPT_DAYS, SpendRow, list_days, name_day, read_spend_rows, spend_csv
+from scrape_do_celery.runs.spend import KEPT_DAYS, SpendRow, csv_lines, list_days, name_day, read_spend_rows
 from scrape_do_celery.store.commands.prices import NoteAccountFigures, ReadBalance
 from scrape_do_celery.store.commands.stats import ReadAccounts, ReadStats
 from scrape_do_celery.store.retention import HOUR, SECONDS_PER_DAY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from scrape_do_celery.store.commands.purchases import Purchase
 
@@ -79,7 +79,8 @@ def audit_spend(ctx: click.Context, days: int, tag: str | None, as_json: bool, a
     period = list_days(store, days)
     spend = read_spend_rows(store, period)
     if as_csv:
-        click.echo(spend_csv(row for row in spend if tag is None or (row.by, row.name) == ("tag", tag)), nl=False)
+        for line in csv_lines(row for row in spend if tag is None or (row.by, row.name) == ("tag", tag)):
+            click.echo(line, nl=False)
         return
     purchases = read_purchases(store, days)
     rows = list(_make_rows(purchases, spend, tag))
@@ -94,7 +95,7 @@ def audit_spend(ctx: click.Context, days: int, tag: str | None, as_json: bool, a
         ctx.exit(WRONG)
 
 
-def _make_rows(purchases: Sequence[Purchase], spend: Sequence[SpendRow], tag: str | None) -> Iterator[AuditRow]:
+def _make_rows(purchases: Sequence[Purchase], spend: Iterable[SpendRow], tag: str | None) -> Iterator[AuditRow]:
     """Yield for each day the line of all purchases, and a line for each tag; only that of `tag` if it is given."""
     assumed: dict[tuple[str, str | None], float] = defaultdict(float)
     for row in spend:

@@ -50,25 +50,26 @@ def list_days(store: Store, count: int) -> range:
     return range(today - count + 1, today + 1)
 
 
-def read_spend_rows(store: Store, days: Iterable[int]) -> list[SpendRow]:
-    """Return the costs of days since the epoch: by account, by tag and by host, the highest first in each."""
-    days = list(days)
-    by_scope = store.run_all([ReadSpend(name_day(day)) for day in days])
-    by_host = store.run_all([ReadHostSpend(day) for day in days])
-    found = [
-        row
-        for day, scopes, hosts in zip(days, by_scope, by_host, strict=True)
-        for row in (*_scope_rows(name_day(day), scopes), *_host_rows(name_day(day), hosts))
-    ]
-    return sorted(found, key=lambda row: (row.day, row.by, -row.spent, row.name))
+def read_spend_rows(store: Store, days: Iterable[int]) -> Iterator[SpendRow]:
+    """Yield the costs of days since the epoch: by account, by host and by tag, the highest first in each.
+
+    One day is read at a time: a day may have thousands of rows.
+    """
+    for day in days:
+        name = name_day(day)
+        rows = [*_scope_rows(name, store.run(ReadSpend(name))), *_host_rows(name, store.run(ReadHostSpend(day)))]
+        yield from sorted(rows, key=lambda row: (row.by, -row.spent, row.name))
 
 
-def spend_csv(rows: Iterable[SpendRow]) -> str:
-    """Return rows as the text of a file for spreadsheets."""
+def csv_lines(rows: Iterable[SpendRow]) -> Iterator[str]:
+    """Yield rows as the lines of a file for spreadsheets."""
+    yield _csv_line(field.name for field in fields(SpendRow))
+    yield from map(_csv_line, map(_safe_cells, rows))
+
+
+def _csv_line(cells: Iterable[object]) -> str:
     file = io.StringIO(newline="")
-    writer = csv.writer(file)
-    writer.writerow(field.name for field in fields(SpendRow))
-    writer.writerows(map(_safe_cells, rows))
+    csv.writer(file).writerow(cells)
     return file.getvalue()
 
 

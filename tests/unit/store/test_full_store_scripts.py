@@ -21,6 +21,7 @@ REFUSED = {
     "claim_once": "marks a callback of the application, which gets the error before the callback begins",
     "create_run": "writes a new run, whose caller gets the error",
     "hold_content": "stores a page, which the API still has",
+    "note_account": "notes a reading of the balance, which the next reading replaces",
     "replace_large_content": "stores a page, which the API still has",
     "reserve_key": "reserves a key for a new run, whose caller gets the error",
     "store_content": "stores a page, which the API still has; a page that is gone is let through",

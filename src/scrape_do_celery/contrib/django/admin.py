@@ -112,7 +112,7 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Return the page of budgets."""
         return show_budgets(self, request)
 
-    def spend(self, request: HttpRequest) -> HttpResponse:
+    def spend(self, request: HttpRequest) -> StreamingHttpResponse:
         """Return the costs of each day as CSV."""
         return download_spend(self, request)
 

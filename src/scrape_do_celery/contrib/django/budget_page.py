@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, Final
 
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.http import HttpResponse, HttpResponseRedirect
+from django.http import HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.template.response import TemplateResponse
 
 from scrape_do_celery.config.budget_limits import MAX_CREDITS, BudgetPeriod, read_scope
@@ -16,18 +17,20 @@ from scrape_do_celery.figures import format_figure
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.runs import AppContext, list_budgets, resume_buying, set_budget, stop_buying
 from scrape_do_celery.runs.budgets import pair_stops
-from scrape_do_celery.runs.spend import KEPT_DAYS, list_days, read_spend_rows, spend_csv
+from scrape_do_celery.runs.spend import KEPT_DAYS, csv_lines, list_days, read_spend_rows
 from scrape_do_celery.store.deadlines import limited_time
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
     from django.http import HttpRequest
 
+    from scrape_do_celery.runs.spend import SpendRow
+
 log = get_logger(__name__)
 
-#: Days and rows of costs that the page shows; the file has all.
+#: Days, and accounts, hosts and tags of each day, whose costs the page shows. The file has all.
 _SHOWN_DAYS: Final = 7
-_SHOWN_ROWS: Final = 200
+_SHOWN_EACH: Final = 20
 #: Seconds for the answers of the store.
 _TIME: Final = 5.0
 _SET, _STOP, _RESUME = "set", "stop", "resume"
@@ -113,7 +116,7 @@ def show_budgets(model_admin: ModelAdmin[Any], request: HttpRequest) -> HttpResp
     return TemplateResponse(request, "admin/scrape_do/budgets.html", context)
 
 
-def download_spend(model_admin: ModelAdmin[Any], request: HttpRequest) -> HttpResponse:
+def download_spend(model_admin: ModelAdmin[Any], request: HttpRequest) -> StreamingHttpResponse:
     """Return the costs of all days that the store keeps, as CSV.
 
     Raises:
@@ -121,7 +124,8 @@ def download_spend(model_admin: ModelAdmin[Any], request: HttpRequest) -> HttpRe
     """
     _refuse_strangers(model_admin, request)
     store = AppContext.for_app().store
-    answer = HttpResponse(spend_csv(read_spend_rows(store, list_days(store, KEPT_DAYS))), content_type="text/csv")
+    rows = read_spend_rows(store, list_days(store, KEPT_DAYS))
+    answer = StreamingHttpResponse(csv_lines(rows), content_type="text/csv")
     answer["Content-Disposition"] = 'attachment; filename="spend.csv"'
     return answer
 
@@ -150,8 +154,13 @@ def _read_page(request: HttpRequest) -> dict[str, Any]:
         with limited_time(_TIME):
             store = AppContext.for_app().store
             budgets = pair_stops(list_budgets())
-            spend = read_spend_rows(store, list_days(store, _SHOWN_DAYS))
+            rows = read_spend_rows(store, reversed(list_days(store, _SHOWN_DAYS)))
+            spend = [row for _, each in groupby(rows, _name_group) for row in islice(each, _SHOWN_EACH)]
     except StoreUnavailableError as error:
         messages.error(request, str(error))
         return {}
-    return {"is_read": True, "budgets": budgets, "spend": spend[::-1][:_SHOWN_ROWS]}
+    return {"is_read": True, "budgets": budgets, "spend": spend}
+
+
+def _name_group(row: SpendRow) -> tuple[str, str]:
+    return row.day, row.by
