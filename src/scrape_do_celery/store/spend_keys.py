@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from scrape_do_celery.rules.polling import ACCOUNT_INTERVAL
 from scrape_do_celery.store import retention
 from scrape_do_celery.store.encryption import PrivateValues
@@ -14,10 +16,12 @@ class SpendKeys(PrivateValues):
 
     __slots__ = ()
 
-    @property
-    def prefix(self) -> str:
-        """The prefix of all keys."""
-        raise NotImplementedError
+    if TYPE_CHECKING:
+
+        @property
+        def prefix(self) -> str:
+            """The prefix of all keys."""
+            ...
 
     @holds("hash", retention.LEDGER_TTL)
     def ledger(self, day: int) -> str:

@@ -30,7 +30,7 @@ class BudgetWatch:
         self._next_at = 0.0
 
     def check(self) -> None:
-        """If it is time, read the budgets, and warn of those that have passed their threshold since the last check.
+        """If it is time, read the budgets, and warn of each that has passed its threshold since the last check.
 
         Raises:
             RedisError: the store did not answer.
