@@ -34,9 +34,9 @@ enqueue(plugin={"key": "google/search", "params": [{"q": "coffee grinder"}]})
 
 - A parameter has a name in Python and a name in the API. If they differ, the tables show both, and dicts may use both.
 - A missing parameter, a wrong type and an unknown name are refused with `ValueError`.
-- The column "other values" says how a value of the right type ends that is none of the listed words, is out of the bounds,
-  or has another form. `refused`: the text of Scrape.do lists the good values, or no server can read another one.
-  `warning`: only a client of somebody else refuses the value. The value is sent, and your line gets a `RequestWarning`.
+- The column "other values" is about values of the right type that are not listed, out of bounds or of another form.
+  `refused` means `ValueError`: the good values are Scrape.do's own. `warning` means that the value is sent, and that
+  your line gets a `RequestWarning`: only a client of somebody else refuses the value.
 - `extra={"name": value}` sends a parameter that is newer than this package. Every set takes it.
 - `Plugin("new/key", [...])` sends a plugin that is newer than this package. Its sets are not checked.
 - Credits are those of one successful task. The estimate of a run counts 1 credit if no source names the price.

@@ -19,8 +19,9 @@ from pydantic import (
 
 from scrape_do_celery.name_hints import suggest_name
 
+from .public_values import public_names
+from .request_models import OpenRequestModel
 from .sendable import SendableText, Whole, is_kept
-from .wire import OpenRequestModel
 
 if TYPE_CHECKING:
     from pydantic import ValidatorFunctionWrapHandler
@@ -49,6 +50,8 @@ class ActionModel(OpenRequestModel):
 
     In place of an action, a dict in the API's form does as well: `{"Action": "Click", "Selector": "#more"}`.
     """
+
+    SHOWN: ClassVar[frozenset[str]] = frozenset({"selector", "wait_selector", "url_pattern", "particular"})
 
     #: the API's name of the action
     action: str = Field(repr=False)
@@ -143,8 +146,8 @@ class Fill(ActionModel):
     action: Literal["Fill"] = Field(default="Fill", repr=False)  #: always the same
     #: a CSS selector of the field
     selector: _RequiredText
-    #: the text, which may be empty; the repr leaves it out, because it may be a password
-    value: SendableText = Field(repr=False)
+    #: the text, which may be empty; a repr hides it, because it may be a password
+    value: SendableText
 
     def __init__(self, selector: str, value: str, *, extra: Extra = None) -> None:
         super().__init__(selector=selector, value=value, extra=extra)
@@ -155,7 +158,7 @@ class Execute(ActionModel):
 
     action: Literal["Execute"] = Field(default="Execute", repr=False)  #: always the same
     #: the JavaScript
-    execute: _RequiredText = Field(repr=False)
+    execute: _RequiredText
 
     def __init__(self, execute: str, *, extra: Extra = None) -> None:
         super().__init__(execute=execute, extra=extra)
@@ -208,7 +211,7 @@ class KeptAction(RootModel[dict[str, JsonValue]]):
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         # A value may be a password.
-        yield "keys", sorted(self.root)
+        yield "keys", public_names(self.root)
 
 
 #: Any of the ten actions.

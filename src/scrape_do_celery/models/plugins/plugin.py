@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from scrape_do_celery.models.concerns import note_concerns
+from scrape_do_celery.models.request_models import RequestModel, dump_foreign
 from scrape_do_celery.models.sendable import (
     SAID,
     SendableText,
@@ -24,8 +25,8 @@ from scrape_do_celery.models.sendable import (
     is_said,
     join_faults,
 )
-from scrape_do_celery.models.wire import RequestModel, dump_foreign
 from scrape_do_celery.name_hints import suggest_name
+from scrape_do_celery.outside_text import show_key
 
 from .fields import NOTES
 from .parameters import PluginParams, merge_extra
@@ -44,6 +45,10 @@ class Plugin(RequestModel):
 
     The typed class of a known key checks the sets. The sets of another key are sent unchecked, with a warning.
     """
+
+    SHOWN: ClassVar[frozenset[str]] = frozenset({"key"})
+    #: Types of arguments, as the signature of the constructor shows them.
+    ARGUMENTS: ClassVar[dict[str, str]] = {"params": "Iterable[PluginParams | Mapping[str, Any]]"}
 
     #: the plugin, such as `amazon/pdp` or `google/search`
     key: SendableText = Field(min_length=1)
@@ -78,6 +83,10 @@ class Plugin(RequestModel):
         if self.key in PLUGINS:
             wire["Params"] = [merge_extra(one) for one in wire["Params"]]
         return wire
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        yield from super().__repr_args__()
+        yield "size", len(self.params)
 
     def estimated_credits(self) -> int:
         """Return the lowest cost in credits if all tasks succeed. A task of a plugin without known price counts 1."""
@@ -116,6 +125,7 @@ class TypedPlugin(Plugin):
         """Register the plugin under its key. A base class of several plugins has no key."""
         if "KEY" in vars(cls):
             PLUGINS[cls.KEY] = cls
+            cls.ARGUMENTS = {"params": f"Iterable[{cls.PARAMS.__name__} | Mapping[str, Any]]"}
 
     @classmethod
     def credits_of(cls, params: Mapping[str, Any]) -> int | None:  # noqa: ARG003
@@ -163,8 +173,12 @@ def _read_set(wanted: type[PluginParams], one: Any, path: str, context: dict[str
         known = wanted.known_names()
         unknown = [key for key in fields if key not in known]
         if unknown:
-            hints = (f"{path}.{key}: no such parameter{suggest_name(str(key), (), others=known)}" for key in unknown)
-            raise ValueError("; ".join(hints))
+            raise ValueError(
+                join_faults(
+                    unknown,
+                    lambda key: f"{path}: no parameter {show_key(key)}{suggest_name(str(key), (), others=known)}",
+                )
+            )
     return wanted.model_validate(fields, context=context).to_record()
 
 
