@@ -205,6 +205,12 @@ def _check_text(value: Any, info: ValidationInfo) -> Any:
     return value
 
 
+def _check_filled(value: str, info: ValidationInfo) -> str:
+    if not value:
+        raise ValueError(f"{info.field_name} must not be empty")
+    return value
+
+
 def _check_whole_number(value: Any, info: ValidationInfo) -> Any:
     if isinstance(value, bool):
         raise ValueError(f"{info.field_name} must be a whole number, not {value}")  # noqa: TRY004
@@ -229,6 +235,8 @@ def _header_map(value: Any, info: ValidationInfo) -> Any:
 
 #: Text that JSON can carry: no bytes, no lone surrogates.
 SendableText = Annotated[str, BeforeValidator(_check_text)]
+#: Such a text, which is not empty.
+FilledText = Annotated[SendableText, AfterValidator(_check_filled)]
 #: A whole number, but not True or False.
 Whole = Annotated[int, BeforeValidator(_check_whole_number), AfterValidator(_check_size)]
 #: Headers by name. Two names must differ in more than case.

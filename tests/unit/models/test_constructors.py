@@ -128,6 +128,20 @@ def test_too_many_arguments_name_the_class_and_its_fields(cls):
         assert name in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: Click(""), "selector must not be empty"),
+        (lambda: ScreenShot(particular=""), "particular must not be empty"),
+        (lambda: Plugin("", [{}]), "key must not be empty"),
+        (lambda: GoogleSearch([]), "params must hold at least one parameter set"),
+    ],
+)
+def test_empty_values_are_refused_by_their_name(call, text):
+    with pytest.raises(ValidationError, match=text):
+        call()
+
+
 def test_a_fault_inside_of_a_constructor_stays_what_it_is():
     class Odd(PluginParams):
         def __init__(self, **fields: Any) -> None:

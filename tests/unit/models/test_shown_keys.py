@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 from scrape_do_celery import scheduled_run
 from scrape_do_celery.client.job_filters import write_filters
 from scrape_do_celery.config.secrets import with_credentials
-from scrape_do_celery.models import Click, GoogleSearch, JobCreationRequest, Plugin, Render, SearchParams, Target
+from scrape_do_celery.models import (
+    Click,
+    GoogleSearch,
+    JobCreationRequest,
+    Plugin,
+    Render,
+    RequestWarning,
+    SearchParams,
+    Target,
+)
 from scrape_do_celery.models.plugins.plugin import PLUGINS
 from scrape_do_celery.outside_text import show_key
 from scrape_do_celery.runs.many import read_specs
@@ -93,6 +102,15 @@ def test_a_warning_shows_no_value(key):
             warnings.simplefilter("always")
             plugin([{**plugin.EXAMPLE, name: HOSTILE}])
         assert SECRET not in " ".join(str(one.message) for one in caught)
+
+
+def test_a_warning_of_an_unknown_plugin_shows_little_of_its_key():
+    with pytest.warns(RequestWarning) as caught:
+        Plugin(HOSTILE, [{}])
+    text = str(caught[0].message)
+    assert SECRET not in text
+    assert len(text) <= LONGEST
+    assert text.isprintable()
 
 
 @given(st.text(), st.sampled_from([re, 5, None, (1,)]))

@@ -18,7 +18,7 @@ from scrape_do_celery.models.concerns import note_concerns
 from scrape_do_celery.models.request_models import RequestModel, dump_foreign
 from scrape_do_celery.models.sendable import (
     SAID,
-    SendableText,
+    FilledText,
     as_json_list,
     as_list,
     is_kept,
@@ -51,9 +51,9 @@ class Plugin(RequestModel):
     ARGUMENTS: ClassVar[dict[str, str]] = {"params": "Iterable[PluginParams | Mapping[str, Any]]"}
 
     #: the plugin, such as `amazon/pdp` or `google/search`
-    key: SendableText = Field(min_length=1)
+    key: FilledText
     #: one set of parameters for each task, under the API's names
-    params: list[dict[str, JsonValue]] = Field(min_length=1, repr=False)
+    params: list[dict[str, JsonValue]] = Field(repr=False)
 
     def __init__(self, key: str, params: ParamSets[PluginParams]) -> None:
         super().__init__(key=key, params=params)  # type: ignore[call-arg]
@@ -62,6 +62,8 @@ class Plugin(RequestModel):
     @classmethod
     def _check_params(cls, params: Any, info: ValidationInfo) -> Any:
         sets = as_list(params, "params", "parameter sets")
+        if sets == []:
+            raise ValueError("params must hold at least one parameter set")
         if is_kept(info) or sets is None:
             return as_json_list(sets, "params", "parameter sets")
         key = info.data.get("key")
