@@ -28,6 +28,8 @@ _ASSIGNMENT: Final = re.compile(
 #: former must end within the latter: only their end shows that they are credentials.
 _SHOWN_LETTERS: Final = 60
 _READ_LETTERS: Final = 2_000
+#: Short keys without any sign of a credential, such as a colon or a space.
+_PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_.-]{1,50}")
 _CREDENTIALS: Final = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}")
 _PRIVATE_HEADER: Final = re.compile(rf"(?i){_PRIVATE_NAME}")
 
@@ -62,7 +64,7 @@ def show_key(key: Any) -> str:
 
     Of a key that is no text, return the type.
     """
-    if isinstance(key, str) and len(key) < _SHOWN_LETTERS and key.isascii() and key.isidentifier():
+    if isinstance(key, str) and _PLAIN_KEY.fullmatch(key):
         # The most frequent case: the check of large data asks for the name of each key.
         return f"'{key}'"
     text = ascii(redact_start(key)) if isinstance(key, str) else type(key).__name__

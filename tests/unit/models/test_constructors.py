@@ -52,7 +52,7 @@ REFUSED = [
     (Click, "selector is missing"),
     (lambda: Click("#a", "b", "c"), "3 arguments without a name, and Click takes only selector"),
     (lambda: Click("#a", selector="#b"), "selector is given twice"),
-    (lambda: Click(selektor="#a"), "selector is missing; no field 'selektor'; did you mean selector?"),
+    (lambda: Click(select="#a"), "selector is missing; no field 'select'; did you mean selector?"),
     (lambda: Click(Selector="#a"), "selector is missing; no field 'Selector'; did you mean selector?"),
     (lambda: Fill("#a"), "value is missing"),
     (lambda: WaitSelector("#a", 5), "2 arguments without a name, and WaitSelector takes only wait_selector"),
@@ -64,7 +64,7 @@ REFUSED = [
     (lambda: JobCreationRequest(["https://a.example/"]), "JobCreationRequest takes none: name each field"),
     (lambda: SearchParams("coffee"), "SearchParams takes none: name each field; q is missing"),
     (Target, "url is missing"),
-    (lambda: Target("https://a.example/", mata=1), "no field 'mata'; did you mean meta?"),
+    (lambda: Target("https://a.example/", metaa=1), "no field 'metaa'; did you mean meta?"),
 ]
 
 
