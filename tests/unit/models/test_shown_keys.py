@@ -72,7 +72,8 @@ CALLS = {
     "a word of a filter": lambda text: write_filters({"status": text}),
     **{
         f"the {name} of a request": lambda text, name=name: JobCreationRequest(**{"targets": [URL], name: text})
-        for name in JobCreationRequest.model_fields.keys() - {"body", "set_cookies"}
+        for name in JobCreationRequest.model_fields
+        if name not in {"body", "set_cookies"}
     },
     **{
         f"the {name} of {key}": lambda text, plugin=plugin, name=name: plugin([{**plugin.EXAMPLE, name: [text]}])
