@@ -70,7 +70,7 @@ else:
 
 @cache
 def find_signature(cls: type) -> inspect.Signature:
-    """Return the arguments of a constructor under Python's names, also those that it takes as `**fields`."""
+    """Return the arguments of a constructor under Python's names. Fields stand in place of `**fields`."""
     init = cls.__init__  # type: ignore[misc]
     given = list(inspect.signature(init).parameters.values())[1:]
     types = _read_hints(init) | getattr(cls, "ARGUMENTS", {})
