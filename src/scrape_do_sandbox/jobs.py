@@ -68,7 +68,7 @@ class Task:
     def cost(self) -> int:
         """Credits that the finished task costs."""
         code = self.page_options.status if self.fetched is None else self.fetched.status_code
-        return self.job.spec.cost if not self.failed and code in _CHARGED else 0
+        return self.job.spec.cost_of(self.url) if not self.failed and code in _CHARGED else 0
 
     def page(self) -> Page:
         """Return the page that was fetched; a made-up page is made when it is requested."""

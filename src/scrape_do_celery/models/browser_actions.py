@@ -19,8 +19,9 @@ from pydantic import (
 
 from scrape_do_celery.name_hints import suggest_name
 
-from .sendable import SendableText, Whole, is_kept
-from .wire import OpenRequestModel
+from .public_values import public_names
+from .request_models import OpenRequestModel
+from .sendable import FilledText, SendableText, Whole, is_kept
 
 if TYPE_CHECKING:
     from pydantic import ValidatorFunctionWrapHandler
@@ -41,7 +42,6 @@ __all__ = [
 
 #: New fields of an action, under the API's names.
 Extra: TypeAlias = Mapping[str, Any] | None
-_RequiredText = Annotated[SendableText, Field(min_length=1)]
 
 
 class ActionModel(OpenRequestModel):
@@ -49,6 +49,8 @@ class ActionModel(OpenRequestModel):
 
     In place of an action, a dict in the API's form does as well: `{"Action": "Click", "Selector": "#more"}`.
     """
+
+    SHOWN: ClassVar[frozenset[str]] = frozenset({"selector", "wait_selector", "url_pattern", "particular"})
 
     #: the API's name of the action
     action: str = Field(repr=False)
@@ -74,7 +76,7 @@ class Click(ActionModel):
 
     action: Literal["Click"] = Field(default="Click", repr=False)  #: always the same
     #: a CSS selector of the element
-    selector: _RequiredText
+    selector: FilledText
 
     def __init__(self, selector: str, *, extra: Extra = None) -> None:
         super().__init__(selector=selector, extra=extra)
@@ -96,7 +98,7 @@ class WaitSelector(ActionModel):
 
     action: Literal["WaitSelector"] = Field(default="WaitSelector", repr=False)  #: always the same
     #: a CSS selector of the element
-    wait_selector: _RequiredText
+    wait_selector: FilledText
     #: milliseconds to wait at most
     timeout: Whole | None = None
 
@@ -131,7 +133,7 @@ class ScrollTo(ActionModel):
 
     action: Literal["ScrollTo"] = Field(default="ScrollTo", repr=False)  #: always the same
     #: a CSS selector of the element
-    selector: _RequiredText
+    selector: FilledText
 
     def __init__(self, selector: str, *, extra: Extra = None) -> None:
         super().__init__(selector=selector, extra=extra)
@@ -142,9 +144,9 @@ class Fill(ActionModel):
 
     action: Literal["Fill"] = Field(default="Fill", repr=False)  #: always the same
     #: a CSS selector of the field
-    selector: _RequiredText
-    #: the text, which may be empty; the repr leaves it out, because it may be a password
-    value: SendableText = Field(repr=False)
+    selector: FilledText
+    #: the text, which may be empty; a repr hides it, because it may be a password
+    value: SendableText
 
     def __init__(self, selector: str, value: str, *, extra: Extra = None) -> None:
         super().__init__(selector=selector, value=value, extra=extra)
@@ -155,7 +157,7 @@ class Execute(ActionModel):
 
     action: Literal["Execute"] = Field(default="Execute", repr=False)  #: always the same
     #: the JavaScript
-    execute: _RequiredText = Field(repr=False)
+    execute: FilledText
 
     def __init__(self, execute: str, *, extra: Extra = None) -> None:
         super().__init__(execute=execute, extra=extra)
@@ -168,7 +170,7 @@ class ScreenShot(ActionModel):
     #: take the whole page
     full: bool | None = Field(default=None, alias="fullScreenShot")
     #: a CSS selector of an element to take
-    particular: _RequiredText | None = Field(default=None, alias="particularScreenShot")
+    particular: FilledText | None = Field(default=None, alias="particularScreenShot")
 
     def __init__(self, *, full: bool | None = None, particular: str | None = None, extra: Extra = None) -> None:
         super().__init__(full=full, particular=particular, extra=extra)
@@ -188,7 +190,7 @@ class WaitForRequestCompletion(ActionModel):
     #: always the same
     action: Literal["WaitForRequestCompletion"] = Field(default="WaitForRequestCompletion", repr=False)
     #: a pattern of their URLs, such as `*.json`
-    url_pattern: _RequiredText = Field(alias="UrlPattern")
+    url_pattern: FilledText = Field(alias="UrlPattern")
     #: milliseconds to wait at most
     timeout: Whole
 
@@ -208,7 +210,7 @@ class KeptAction(RootModel[dict[str, JsonValue]]):
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         # A value may be a password.
-        yield "keys", sorted(self.root)
+        yield "keys", public_names(self.root)
 
 
 #: Any of the ten actions.

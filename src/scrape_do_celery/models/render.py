@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Unpack
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 from typing_extensions import TypedDict
 
 from .browser_actions import CheckedAction  # noqa: TC001 (pydantic reads it)
+from .request_models import OpenRequestModel
 from .sendable import SendableText, Whole, as_list, show_range
-from .wire import OpenRequestModel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +45,8 @@ class RenderOptions(OpenRequestModel):
     `Render` is another name of this class: `Render(actions=[Click("#more"), Wait(2000)])`.
     """
 
+    SHOWN: ClassVar[frozenset[str]] = frozenset({"wait_selector", "particular_screenshot"})
+
     #: do not load resources of the page; actions and screenshots need them
     block_resources: bool | None = None
     #: the event of the browser that ends the loading of a page
@@ -55,7 +57,7 @@ class RenderOptions(OpenRequestModel):
     wait_selector: SendableText | None = None
     #: actions of the browser, such as `Click("#more")`, or dicts in the API's form: `{"Action": "Wait", "Timeout": 5}`.
     #: The argument `actions` is another name of this field.
-    play_with_browser: list[CheckedAction] | None = Field(default=None, repr=False)
+    play_with_browser: list[CheckedAction] | None = None
     #: return a JSON envelope in place of the page
     return_json: bool | None = None
     #: include captured WebSocket requests; needs `return_json`

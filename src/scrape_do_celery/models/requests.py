@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Unpack
 
 from pydantic import (
     Field,
@@ -15,6 +15,8 @@ from pydantic import (
 
 from .plugins.plugin import PluginRequest
 from .render import RenderOptions
+from .request_fields import AllFields  # noqa: TC001 (the signature of the constructor needs it)
+from .request_models import OpenRequestModel
 from .sendable import (
     SAID,
     HeaderMap,
@@ -29,12 +31,9 @@ from .sendable import (
     why_no_text,
 )
 from .urls import why_no_target
-from .wire import OpenRequestModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-
-    from .request_fields import AllFields
 
 #: Targets of one job at most, a limit of the API. A run with more targets has several jobs.
 MAX_TARGETS_PER_JOB = 1000
@@ -52,6 +51,8 @@ class JobCreationRequest(OpenRequestModel):
     The number of targets is not limited: `split` divides them into jobs. Times are in milliseconds.
     """
 
+    SHOWN: ClassVar[frozenset[str]] = frozenset({"geo_code"})
+
     #: absolute http or https URLs, sent exactly as they are
     targets: list[str] | None = Field(default=None, repr=False)
     #: a plugin in place of `targets`
@@ -59,13 +60,13 @@ class JobCreationRequest(OpenRequestModel):
     #: the HTTP method of the request to the target
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"] | None = None
     #: the body of the request to the target
-    body: SendableText | None = Field(default=None, repr=False)
+    body: SendableText | None = None
     #: headers of the request to the target
-    headers: HeaderMap | None = Field(default=None, repr=False)
+    headers: HeaderMap | None = None
     #: send only `headers`, and none of Scrape.do's own headers
     forward_headers: bool | None = None
     #: cookies for the target, such as `a=1; b=2`
-    set_cookies: SendableText | None = Field(default=None, repr=False)
+    set_cookies: SendableText | None = None
     #: a country in two letters, such as `us`; the available countries depend on `super` and the plan
     geo_code: SendableText | None = None
     #: a region in place of a country; needs `super`
@@ -91,9 +92,9 @@ class JobCreationRequest(OpenRequestModel):
     #: render the page in a browser; even empty options may enable rendering
     render: RenderOptions | None = None
     #: a URL to which the API sends each task when the task ends
-    webhook_url: SendableText | None = Field(default=None, repr=False)
+    webhook_url: SendableText | None = None
     #: headers of the calls to `webhook_url`
-    webhook_headers: HeaderMap | None = Field(default=None, repr=False)
+    webhook_headers: HeaderMap | None = None
 
     # A signature takes the fields of a request, and a whole request would arrive as a dict of targets.
     __json__ = None  # type: ignore[assignment]

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
+from scrape_do_celery.outside_text import show_key
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 #: Contexts of a validation. `SAID`: the caller has got the warnings before. `KEPT`: the request comes from a record,
 #: which was checked when it was written. A stricter rule of a later version must not make a paid run unreadable.
@@ -31,7 +33,7 @@ MAX_DEPTH: Final = 64
 #: Bits of an integer at most. A JSON parser that reads numbers as floats cannot read larger integers.
 _MAX_BITS: Final = 1023
 _SHOWN_FAULTS: Final = 5
-_SHOWN_LETTERS: Final = 60
+_SHOWN_PATH: Final = 60
 _NO_TOKEN: Final = re.compile(r"[^!#$%&'*+\-.^_`|~0-9A-Za-z]")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 #: Packages whose frames are no caller: a warning must point to the user's code.
@@ -87,7 +89,7 @@ def why_no_json(value: Any, path: str, depth: int = 0) -> str | None:
     """Return the part of `value` that JSON cannot write, and the reason; None for a good value."""
     if isinstance(value, Mapping | list):
         if depth >= MAX_DEPTH:
-            return f"{path[:_SHOWN_LETTERS]}... is nested in more than {MAX_DEPTH} levels"
+            return f"{path[:_SHOWN_PATH]}... is nested in more than {MAX_DEPTH} levels"
         return next(_inner_faults(value, path, depth + 1), None)
     fault = why_no_text(value) if isinstance(value, str) else _why_no_scalar(value)
     return f"{path} {fault}" if fault else None
@@ -110,8 +112,8 @@ def _inner_faults(value: Mapping[Any, Any] | list[Any], path: str, depth: int) -
         return
     for key, item in value.items():
         if fault := why_no_text(key):
-            yield f"{path}: the key {_show_key(key)} {fault}"
-        elif fault := why_no_json(item, f"{path}[{_show_key(key)}]", depth):
+            yield f"{path}: the key {show_key(key)} {fault}"
+        elif fault := why_no_json(item, f"{path}[{show_key(key)}]", depth):
             yield fault
 
 
@@ -152,10 +154,13 @@ def show_range(name: str, value: int | None, low: int, high: int, unit: str = "m
     return f"{name}={value}: the API probably refuses the job; give {unit} from {low:,} to {high:,}"
 
 
-def join_faults(faults: list[str]) -> str:
-    """Return the first five faults in one text, and the number of the other faults."""
+def join_faults(faults: Sequence[Any], describe: Callable[[Any], str] = str) -> str:
+    """Return the first five faults in one text, and the number of the other faults.
+
+    `describe` writes a fault. It is not called for the faults that the text leaves out.
+    """
     more = f"; and {len(faults) - _SHOWN_FAULTS} more" if len(faults) > _SHOWN_FAULTS else ""
-    return "; ".join(faults[:_SHOWN_FAULTS]) + more
+    return "; ".join(map(describe, faults[:_SHOWN_FAULTS])) + more
 
 
 def why_no_header_value(value: Any) -> str | None:
@@ -175,9 +180,9 @@ def header_faults(headers: Mapping[Any, Any]) -> Iterator[str]:
             yield fault
             continue
         if (first := seen.setdefault(name.lower(), name)) != name:
-            yield f"{_show_key(first)} and {_show_key(name)} are the same header; keep only one"
+            yield f"{show_key(first)} and {show_key(name)} are the same header; keep only one"
         if fault := why_no_header_value(value):
-            yield f"the value of {_show_key(name)} {fault}"
+            yield f"the value of {show_key(name)} {fault}"
 
 
 def _why_no_name(name: Any) -> str | None:
@@ -186,7 +191,7 @@ def _why_no_name(name: Any) -> str | None:
     if not name:
         return "a name is empty"
     if found := _NO_TOKEN.search(name):
-        start = f" that starts with {_show_key(name[: found.start()])}" if found.start() else ""
+        start = f" that starts with {show_key(name[: found.start()])}" if found.start() else ""
         return (
             f"the name{start} holds {found[0]!a} at position {found.start()}; "
             "a name is made of letters, digits and !#$%&'*+-.^_`|~"
@@ -194,14 +199,15 @@ def _why_no_name(name: Any) -> str | None:
     return None
 
 
-def _show_key(key: Any) -> str:
-    text = ascii(key) if isinstance(key, str) else type(key).__name__
-    return text if len(text) <= _SHOWN_LETTERS else f"{text[:_SHOWN_LETTERS]}..."
-
-
 def _check_text(value: Any, info: ValidationInfo) -> Any:
     if fault := why_no_text(value):
         raise ValueError(f"{info.field_name} {fault}")
+    return value
+
+
+def _check_filled(value: str, info: ValidationInfo) -> str:
+    if not value:
+        raise ValueError(f"{info.field_name} must not be empty")
     return value
 
 
@@ -229,6 +235,8 @@ def _header_map(value: Any, info: ValidationInfo) -> Any:
 
 #: Text that JSON can carry: no bytes, no lone surrogates.
 SendableText = Annotated[str, BeforeValidator(_check_text)]
+#: Such a text, which is not empty.
+FilledText = Annotated[SendableText, AfterValidator(_check_filled)]
 #: A whole number, but not True or False.
 Whole = Annotated[int, BeforeValidator(_check_whole_number), AfterValidator(_check_size)]
 #: Headers by name. Two names must differ in more than case.

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NotRequired, TypeAlias, TypedDict
 
 from scrape_do_celery.name_hints import suggest_name
-from scrape_do_celery.outside_text import REDACTED, redact_text
+from scrape_do_celery.outside_text import REDACTED, show_key
 
+from .constructors import CheckedConstructor
+from .public_values import public_url
 from .sendable import join_faults, why_no_json
 
 __all__ = ["MAX_META_BYTES", "Target", "TargetFields", "TargetInput"]
@@ -20,7 +22,7 @@ _FIELDS: Final = ("url", "meta")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Target:
+class Target(metaclass=CheckedConstructor):
     """A URL with data of the caller, for the functions that start a run.
 
     The data comes back as `meta` of the URL's task. The package never sends it to Scrape.do, and keeps it out of
@@ -41,8 +43,7 @@ class Target:
             object.__setattr__(self, "meta", json.loads(text))
 
     def __repr__(self) -> str:
-        url = redact_text(self.url) if isinstance(self.url, str) else self.url
-        return f"Target({url!r}{'' if self.meta is None else f', meta={REDACTED}'})"
+        return f"Target({public_url(self.url)!r}{'' if self.meta is None else f', meta={REDACTED}'})"
 
     def __json__(self) -> Any:
         """Return the object that stands for the target in JSON. Celery's serializer calls this method."""
@@ -88,7 +89,7 @@ def _read_input(one: Any, name: str) -> tuple[Any, str | None, str | None]:
     if isinstance(one, Mapping):
         unknown = next((key for key in one if key not in _FIELDS), None)
         if unknown is not None:
-            return None, None, f"{name} has no field {unknown!r}{suggest_name(str(unknown), _FIELDS)}"
+            return None, None, f"{name} has no field {show_key(unknown)}{suggest_name(str(unknown), _FIELDS)}"
         if "url" not in one:
             return None, None, f"{name} has no url"
         one = Target(one["url"], one.get("meta"))

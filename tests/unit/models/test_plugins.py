@@ -69,7 +69,7 @@ def test_python_names_and_names_of_the_api():
 
 def test_a_refusal_names_the_position_and_the_parameter_meant():
     sets = [{"asin": "B0", "geocode": "us", "zipcode": "1"}] * 3
-    with pytest.raises(ValidationError, match=r"plugin\.params\[3\]\.geocod: no such parameter; did you mean geocode"):
+    with pytest.raises(ValidationError, match=r"plugin\.params\[3\]: no parameter 'geocod'; did you mean geocode"):
         JobCreationRequest(plugin={"key": "amazon/pdp", "params": [*sets, {"asin": "B0", "geocod": "us"}]})
     with pytest.raises(ValidationError) as error:
         JobCreationRequest(plugin={"key": "amazon/pdp", "params": [{"asin": 1, "geocode": "us"}, *sets]})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import ConfigDict, ValidationInfo, model_validator
 
-from scrape_do_celery.models.wire import OpenRequestModel
+from scrape_do_celery.models.request_models import OpenRequestModel
 
 from .fields import note_oddity
 
@@ -25,6 +25,7 @@ class PluginParams(OpenRequestModel):
         defer_build=True,
     )
 
+    SHOWN: ClassVar[frozenset[str]] = frozenset({"gl", "hl", "geocode", "geo_code", "language", "country", "currency"})
     #: Parameters of which at least one must be set.
     ONE_OF: ClassVar[tuple[str, ...]] = ()
     #: Parameters of which more than one is sent with a warning.

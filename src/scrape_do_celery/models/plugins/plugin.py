@@ -15,17 +15,18 @@ from pydantic import (
 )
 
 from scrape_do_celery.models.concerns import note_concerns
+from scrape_do_celery.models.request_models import RequestModel, dump_foreign
 from scrape_do_celery.models.sendable import (
     SAID,
-    SendableText,
+    FilledText,
     as_json_list,
     as_list,
     is_kept,
     is_said,
     join_faults,
 )
-from scrape_do_celery.models.wire import RequestModel, dump_foreign
 from scrape_do_celery.name_hints import suggest_name
+from scrape_do_celery.outside_text import show_key
 
 from .fields import NOTES
 from .parameters import PluginParams, merge_extra
@@ -45,10 +46,14 @@ class Plugin(RequestModel):
     The typed class of a known key checks the sets. The sets of another key are sent unchecked, with a warning.
     """
 
+    SHOWN: ClassVar[frozenset[str]] = frozenset({"key"})
+    #: Types of arguments, as the signature of the constructor shows them.
+    ARGUMENTS: ClassVar[dict[str, str]] = {"params": "Iterable[PluginParams | Mapping[str, Any]]"}
+
     #: the plugin, such as `amazon/pdp` or `google/search`
-    key: SendableText = Field(min_length=1)
+    key: FilledText
     #: one set of parameters for each task, under the API's names
-    params: list[dict[str, JsonValue]] = Field(min_length=1, repr=False)
+    params: list[dict[str, JsonValue]] = Field(repr=False)
 
     def __init__(self, key: str, params: ParamSets[PluginParams]) -> None:
         super().__init__(key=key, params=params)  # type: ignore[call-arg]
@@ -57,6 +62,8 @@ class Plugin(RequestModel):
     @classmethod
     def _check_params(cls, params: Any, info: ValidationInfo) -> Any:
         sets = as_list(params, "params", "parameter sets")
+        if sets == []:
+            raise ValueError("params must hold at least one parameter set")
         if is_kept(info) or sets is None:
             return as_json_list(sets, "params", "parameter sets")
         key = info.data.get("key")
@@ -78,6 +85,10 @@ class Plugin(RequestModel):
         if self.key in PLUGINS:
             wire["Params"] = [merge_extra(one) for one in wire["Params"]]
         return wire
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        yield from super().__repr_args__()
+        yield "size", len(self.params)
 
     def estimated_credits(self) -> int:
         """Return the lowest cost in credits if all tasks succeed. A task of a plugin without known price counts 1."""
@@ -116,6 +127,7 @@ class TypedPlugin(Plugin):
         """Register the plugin under its key. A base class of several plugins has no key."""
         if "KEY" in vars(cls):
             PLUGINS[cls.KEY] = cls
+            cls.ARGUMENTS = {"params": f"Iterable[{cls.PARAMS.__name__} | Mapping[str, Any]]"}
 
     @classmethod
     def credits_of(cls, params: Mapping[str, Any]) -> int | None:  # noqa: ARG003
@@ -163,8 +175,12 @@ def _read_set(wanted: type[PluginParams], one: Any, path: str, context: dict[str
         known = wanted.known_names()
         unknown = [key for key in fields if key not in known]
         if unknown:
-            hints = (f"{path}.{key}: no such parameter{suggest_name(str(key), (), others=known)}" for key in unknown)
-            raise ValueError("; ".join(hints))
+            raise ValueError(
+                join_faults(
+                    unknown,
+                    lambda key: f"{path}: no parameter {show_key(key)}{suggest_name(str(key), (), others=known)}",
+                )
+            )
     return wanted.model_validate(fields, context=context).to_record()
 
 
