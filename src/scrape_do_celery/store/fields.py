@@ -267,7 +267,6 @@ OTHER_RUN_FIELDS: Final = (
     _other("targets:<part>:inputs", "bytes", "packed `meta` and duplicates of a part's inputs", encrypted=True),
     _other("options_digest", "str", "digest of `spec`, if `spec` is encrypted"),
     _other("early", "int", "tasks are fetched as they end, so steps poll the job itself"),
-    _other("parts", "int", "number of parts"),
     _other("left", "int", "number of live parts"),
     _other("waiting", "int", "number of Celery ids that wait for the outcome"),
     _other("delivered:<id>", "int", "Celery id that has the outcome"),

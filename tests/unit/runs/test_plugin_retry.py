@@ -140,3 +140,8 @@ def test_a_job_with_another_number_of_tasks_is_never_matched(end_run, step_harne
     with pytest.raises(RunError, match="do not show which parameter sets failed"):
         retry_failed("r", trust_order=trust_order)
     assert step_harness.step_messages() == []
+
+
+def test_another_number_of_tasks_needs_no_match_if_none_has_an_answer(end_run, retried):
+    end_run([None, None], tasks=2)
+    assert words_of(retried()) == WORDS
