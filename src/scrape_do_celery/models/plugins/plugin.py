@@ -58,7 +58,7 @@ class Plugin(RequestModel):
     def _check_params(cls, params: Any, info: ValidationInfo) -> Any:
         sets = as_list(params, "params", "parameter sets")
         if is_kept(info) or sets is None:
-            return as_json_list(sets, "params", "parameter sets")
+            return sets
         key = info.data.get("key")
         if (plugin := PLUGINS.get(key) if isinstance(key, str) else None) is not None:
             sets = check_sets(plugin, sets, info)
