@@ -265,6 +265,7 @@ OTHER_RUN_FIELDS: Final = (
     _other("spec", "bytes", "packed options of the request", encrypted=True),
     _other("targets:<part>", "bytes", "packed targets of a part", encrypted=True),
     _other("targets:<part>:inputs", "bytes", "packed `meta` and duplicates of a part's inputs", encrypted=True),
+    _other("inputs", "int", "number of inputs, if they have `meta` or duplicates"),
     _other("options_digest", "str", "digest of `spec`, if `spec` is encrypted"),
     _other("early", "int", "tasks are fetched as they end, so steps poll the job itself"),
     _other("left", "int", "number of live parts"),

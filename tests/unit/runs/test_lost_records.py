@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
-from scrape_do_celery import ResultExpiredError, RunHandle, Target
+from scrape_do_celery import IdempotencyConflictError, ResultExpiredError, RunHandle, Target, enqueue
 from scrape_do_celery.cli import main
 from scrape_do_celery.runs import retry_failed
 from scrape_do_celery.store import PartId, PartState
@@ -72,3 +72,21 @@ def test_refetch_tells_of_a_lost_job(step_harness, end_run, monkeypatch):
     done = CliRunner().invoke(main, ["refetch", "r"])
     assert done.exit_code != 0
     assert "no longer in the store" in done.output
+
+
+@pytest.mark.parametrize("options", [{}, {"dedupe": True}], ids=["meta", "dedupe"])
+@pytest.mark.parametrize("field", ["targets:0", "targets:0:inputs", "targets:1", "targets:1:inputs"])
+def test_run_with_lost_inputs_is_not_read_without_them(step_harness, end_run, options, field):
+    handle = end_run([Target(A, 1), Target(B, 2)], **options)
+    assert [task.meta for task in handle.iter_tasks()] == [1, 2]
+    step_harness.redis.hdel(step_harness.keys.run("r"), field)
+    refuse_all_readers(step_harness, handle, f"the field {field} ")
+    assert len(handle.jobs) == 2
+
+
+def test_conflict_with_a_run_that_lost_its_inputs_is_told(step_harness):
+    first = enqueue([Target(A, 1)], idempotency_key="k")
+    step_harness.redis.hdel(step_harness.keys.run(first.run_id), "targets:0:inputs")
+    assert enqueue([Target(A, 1)], idempotency_key="k") == first
+    with pytest.raises(IdempotencyConflictError, match=r"with another request: .*the field targets:0:inputs"):
+        enqueue([Target(A, 2)], idempotency_key="k")
