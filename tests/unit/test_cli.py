@@ -162,7 +162,7 @@ def test_fields_of_a_file_have_either_name(scrape_do, app_context, tmp_path):
 
 
 @pytest.mark.parametrize("name", [*RUN_OPTIONS, "idempotency_key", "run_id"])
-@pytest.mark.parametrize("value", [None, False, True, 7, "x"])
+@pytest.mark.parametrize("value", [None, True])
 def test_run_option_in_a_request_file_is_refused_with_the_right_option(scrape_do, app_context, tmp_path, name, value):
     (tmp_path / "r.json").write_text(json.dumps({"targets": URLS, name: value}))
     answer = scrape_do("enqueue", "--request", tmp_path / "r.json")
