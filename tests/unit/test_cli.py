@@ -27,6 +27,7 @@ from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands.contents import ReplaceLargeContent, StoreContent
 from scrape_do_celery.store.commands.parts import ClaimPart, FinishPart, UpdatePart
 from scrape_do_celery.store.commands.runs import ReadRun, ReadSpec, RecordOutcome
+from scrape_do_celery.store.options import RUN_OPTIONS
 from scrape_do_sandbox import server
 from scrape_do_sandbox.options import SandboxOptions
 from tests.support.diagnosed_redis import DiagnosedRedis
@@ -149,6 +150,45 @@ def test_a_request_file_alone_will_do(scrape_do, app_context, tmp_path):
     (tmp_path / "r.json").write_text(json.dumps({"targets": URLS}))
     answer = scrape_do("enqueue", "--request", tmp_path / "r.json")
     assert app_context.store.run(ReadSpec(answer.output.strip(), 1)).request.targets == URLS
+
+
+def test_fields_of_a_file_have_either_name(scrape_do, app_context, tmp_path):
+    render = {"WaitUntil": "networkidle2"}
+    (tmp_path / "r.json").write_text(json.dumps({"Targets": URLS[:1], "GeoCode": "us", "Render": render}))
+    answer = scrape_do("enqueue", "--request", tmp_path / "r.json", URLS[1], "--geo-code", "de", "--render")
+    request = app_context.store.run(ReadSpec(answer.output.strip(), 1)).request
+    assert (request.targets, request.geo_code) == (URLS, "de")
+    assert request.to_wire()["Render"] == render
+
+
+@pytest.mark.parametrize("name", [*RUN_OPTIONS, "idempotency_key", "run_id"])
+@pytest.mark.parametrize("value", [None, True])
+def test_run_option_in_a_request_file_is_refused_with_the_right_option(scrape_do, app_context, tmp_path, name, value):
+    (tmp_path / "r.json").write_text(json.dumps({"targets": URLS, name: value}))
+    answer = scrape_do("enqueue", "--request", tmp_path / "r.json")
+    (line,) = [line for line in answer.output.splitlines() if line.startswith("Error: ")]
+    option = line.rpartition(" ")[2]
+    assert line == f"Error: the request file has options of the run ({name}): give them as {option}"
+    assert answer.exit_code == 2
+    assert name in [one.name for one in main.commands["enqueue"].params if option in one.opts]
+    assert app_context.published == []
+
+
+def test_all_run_options_in_a_request_file_are_named(scrape_do, tmp_path):
+    (tmp_path / "r.json").write_text(json.dumps({"targets": URLS, "dedupe": True, "max_wait": 60}))
+    answer = scrape_do("enqueue", "--request", tmp_path / "r.json", "--dedupe")
+    assert "(dedupe, max_wait): give them as --dedupe, --max-wait" in answer.output
+
+
+@pytest.mark.parametrize(
+    ("targets", "text"), [("https://a.example/", "must be a list of URLs, not one string"), ({"url": "x"}, "not dict")]
+)
+def test_targets_of_a_file_that_are_no_list_are_named(scrape_do, tmp_path, targets, text):
+    (tmp_path / "r.json").write_text(json.dumps({"targets": targets}))
+    answer = scrape_do("enqueue", "--request", tmp_path / "r.json", URLS[1])
+    assert text in answer.output
+    (tmp_path / "r.json").write_text(json.dumps({"targets": None}))
+    assert scrape_do("enqueue", "--request", tmp_path / "r.json", URLS[1]).exit_code == 0
 
 
 def test_a_request_file_that_is_no_object(scrape_do, tmp_path):

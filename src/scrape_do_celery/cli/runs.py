@@ -15,6 +15,7 @@ from scrape_do_celery.cli.output import TASK_COLUMNS, print_facts, print_rich_ta
 from scrape_do_celery.cli.pages import write_page
 from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError, StoreUnavailableError
 from scrape_do_celery.figures import format_figure
+from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.models.reasons import join_reasons, reasons_from_json
 from scrape_do_celery.rules.outcomes import may_have_bought
 from scrape_do_celery.rules.waits import WaitKind
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from scrape_do_celery.store import RunRecord
 
 _CHECK_INTERVAL = 0.2
+#: The options of `enqueue` that are neither fields of the request nor options of the run.
+_IDENTITY = ("idempotency_key", "run_id")
 
 
 @click.command("enqueue")
@@ -55,16 +58,18 @@ def enqueue_run(urls: tuple[str, ...], source: IO[str] | None, request: IO[str] 
 
     Without an option, the API's default applies.
     """
-    identity = {name: options.pop(name) for name in ("idempotency_key", "run_id")}
+    identity = {name: options.pop(name) for name in _IDENTITY}
     run_options = {name: options.pop(name) for name in RUN_OPTIONS}
+    given = _read_fields(request)
     fields = {
-        **_read_fields(request),
+        **given,
         **{name.strip("_"): value for name, value in options.items() if value is not None},
     }
     if fields.get("render") is True:
-        fields["render"] = {}
+        # The option must not drop the actions of the file.
+        fields["render"] = given["render"] if isinstance(given.get("render"), dict) else {}
     if targets := [*urls, *_read_urls(source)]:
-        fields["targets"] = [*fields.get("targets", ()), *targets]
+        fields["targets"] = _join_targets(fields.get("targets"), targets)
     elif not fields.keys() & {"targets", "plugin"}:
         raise click.UsageError("no URL was given: pass URLs, --from or --request")
     try:
@@ -210,8 +215,23 @@ def _read_urls(source: IO[str] | None) -> list[str]:
     return [line.strip() for line in source or () if line.strip()]
 
 
+def _join_targets(given: Any, targets: list[str]) -> Any:
+    # A value that is no list stays, so that its error names it.
+    return [*(given or ()), *targets] if given is None or isinstance(given, list) else given
+
+
 def _read_fields(request: IO[str] | None) -> dict[str, Any]:
+    """Return the fields in a request file, under the names of the options.
+
+    Raises:
+        UsageError: the file holds no object, or an option of the run.
+    """
     fields = {} if request is None else json.load(request)
     if not isinstance(fields, dict):
         raise click.UsageError("the request file must hold one JSON object")
-    return fields
+    if wrong := sorted(fields.keys() & {*RUN_OPTIONS, *_IDENTITY}):
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
+        raise click.UsageError(f"the request file has options of the run ({', '.join(wrong)}): give them as {options}")
+    # The API's name of a field would stand beside the name of the option, and not be replaced by the option.
+    names = {str(field.alias): name for name, field in JobCreationRequest.model_fields.items()}
+    return {key if names.get(key) in fields else names.get(key, key): value for key, value in fields.items()}

@@ -35,6 +35,8 @@ _MAX_BITS: Final = 1023
 _SHOWN_FAULTS: Final = 5
 _SHOWN_PATH: Final = 60
 _NO_TOKEN: Final = re.compile(r"[^!#$%&'*+\-.^_`|~0-9A-Za-z]")
+#: The only keys of an object that Celery's JSON reads as a value of another type, such as a datetime.
+_ENVELOPE: Final = frozenset({"__type__", "__value__"})
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 #: Packages whose frames are no caller: a warning must point to the user's code.
 _OURS: Final = (__name__.partition(".")[0], "pydantic")
@@ -86,8 +88,14 @@ def why_no_name(value: Any, longest: int = LONGEST_NAME) -> str | None:
 
 
 def why_no_json(value: Any, path: str, depth: int = 0) -> str | None:
-    """Return the part of `value` that JSON cannot write, and the reason; None for a good value."""
+    """Return the part of `value` that JSON cannot write, and the reason; None for a good value.
+
+    Arguments of a canvas and entries of beat pass through Celery's JSON. So a value is good only if Celery's JSON gives
+    the same value back.
+    """
     if isinstance(value, Mapping | list):
+        if isinstance(value, Mapping) and value.keys() == _ENVELOPE:
+            return f"{path} has only the keys __type__ and __value__, so Celery reads another value; rename one of them"
         if depth >= MAX_DEPTH:
             return f"{path[:_SHOWN_PATH]}... is nested in more than {MAX_DEPTH} levels"
         return next(_inner_faults(value, path, depth + 1), None)

@@ -81,10 +81,10 @@ def iter_entries(store: Store, record: RunRecord) -> Iterator[TaskDetails]:
     """Yield the entry of each input whose task is stored, in input order, with a few tasks in memory at a time.
 
     Raises:
-        ResultExpiredError: tasks were stored, and have expired.
+        ResultExpiredError: tasks were stored, and have expired; or a record of the run is lost.
     """
     placed: dict[int, _PlacedPart] = {}
-    for number, reader, inputs in _iter_parts(store, record, results.jobs_by_part(store, record)):
+    for number, reader, inputs in _iter_parts(store, record, results.whole_jobs_by_part(store, record)):
         if inputs is None:
             if reader is not None:
                 yield from reader.iter_tasks(store)
@@ -100,9 +100,9 @@ def read_entries(store: Store, record: RunRecord) -> RunEntries:
     """Read the entries of all inputs whose tasks are stored, in input order.
 
     Raises:
-        ResultExpiredError: tasks were stored, and have expired.
+        ResultExpiredError: tasks were stored, and have expired; or a record of the run is lost.
     """
-    found = RunEntries([], results.jobs_by_part(store, record), is_proven=True)
+    found = RunEntries([], results.whole_jobs_by_part(store, record), is_proven=True)
     placed: dict[int, _PlacedPart] = {}
     stored: dict[tuple[int, int], TaskDetails] = {}
     for number, reader, inputs in _iter_parts(store, record, found.jobs):

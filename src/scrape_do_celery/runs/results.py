@@ -57,6 +57,8 @@ class PartReader:
     def successful_indexes(self, store: Store) -> set[int] | None:
         """Return the indexes of the targets that have a page; None if nothing proves the order of the tasks.
 
+        Without any page, no order is needed.
+
         Raises:
             ResultExpiredError: as `tasks`.
         """
@@ -67,6 +69,8 @@ class PartReader:
                 own[at] = task.url
             if task.has_page:
                 pages.add(at)
+        if not pages:
+            return set()
         positions, proven = self.decide_order(own)
         return {index for index, at in enumerate(positions) if at in pages} if proven else None
 
@@ -100,11 +104,7 @@ class PartReader:
         """
         if len(found) < self.record.stored_ok + self.record.stored_failed:
             run_id = self.part_id.run_id
-            raise ResultExpiredError(
-                f"the contents of run {run_id} are no longer in the store: they expired (SCRAPE_DO_RESULT_TTL), or the "
-                "server evicted or lost them; the API keeps pages about three days",
-                run_id,
-            )
+            raise _expired_error(run_id, f"the contents of run {run_id}", "they expired (SCRAPE_DO_RESULT_TTL), or ")
 
 
 def run_not_found_error(store: Store, run_id: str) -> RunNotFoundError:
@@ -122,8 +122,12 @@ def store_text(store: Store) -> str:
 
 
 def part_readers(store: Store, record: RunRecord) -> Iterator[PartReader]:
-    """Yield a reader for each part that has a job, in the order of the parts."""
-    for number, job in jobs_by_part(store, record).items():
+    """Yield a reader for each part that has a job, in the order of the parts.
+
+    Raises:
+        ResultExpiredError: as `whole_jobs_by_part`.
+    """
+    for number, job in whole_jobs_by_part(store, record).items():
         yield make_reader(record, number, job, store.run(ReadPartSpec(record.part_id(number))))
 
 
@@ -137,6 +141,31 @@ def jobs_by_part(store: Store, record: RunRecord) -> dict[int, JobDetails]:
     """Return the jobs that the run has by now, by part, in the order of the parts."""
     found = {n: store.run(ReadJob(record.part_id(n))) for n in range(len(record.parts))}
     return {number: job for number, job in found.items() if job is not None}
+
+
+def whole_jobs_by_part(store: Store, record: RunRecord) -> dict[int, JobDetails]:
+    """Return the jobs as `jobs_by_part` does, if the store has lost no part, and no job of stored tasks.
+
+    A part that is left out would look as if the part had no page, and its targets would be bought again.
+
+    Raises:
+        ResultExpiredError: the store has lost the record of a part or of a job.
+    """
+    if len(record.parts) < record.part_count:
+        raise _expired_error(record.run_id, f"some parts of run {record.run_id}")
+    found = jobs_by_part(store, record)
+    for number, part in enumerate(record.parts):
+        if part.has_contents and number not in found:
+            raise _expired_error(record.run_id, f"the answers about job {part.job_id} of run {record.run_id}")
+    return found
+
+
+def _expired_error(run_id: str, what: str, why: str = "") -> ResultExpiredError:
+    return ResultExpiredError(
+        f"{what} are no longer in the store: {why}the server evicted or lost them; the API keeps pages about three "
+        "days",
+        run_id,
+    )
 
 
 def has_refused_values(store: Store, run_id: str) -> bool:

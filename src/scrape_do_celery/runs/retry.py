@@ -51,7 +51,7 @@ def retry_failed(run_id: str, *, trust_order: bool = False, settings: Settings |
     app_context = AppContext.for_app(settings=settings)
     store = app_context.store
     record = store.run(ReadRun(run_id))
-    spec = store.run(ReadSpec(run_id, len(record.parts))) if record else None
+    spec = store.run(ReadSpec(run_id, record.part_count)) if record else None
     if record is None or spec is None:
         raise results.run_not_found_error(store, run_id)
     if record.outcome is None:

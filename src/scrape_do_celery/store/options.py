@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scrape_do_celery.models.targets import TargetInput
-    from scrape_do_celery.store.keys import Keys
 
 #: Runs with at least this number of targets have their tasks fetched early, unless the caller sets `early`.
 EARLY_FROM = 50
@@ -215,6 +214,11 @@ class RunSpec:
         }
         return pack(options), [pack(inputs_of(part)) for part in self.parts()]
 
+    @property
+    def input_count(self) -> int | None:
+        """The number of inputs, if the record has fields for their data; else None."""
+        return None if self.inputs is None else self.inputs.count(self.request.size)
+
     def packed_inputs(self) -> list[bytes]:
         """Pack the inputs for the record, in one field for each part; no field if the request says all."""
         return [] if self.inputs is None else self.inputs.packed(self.request.size)
@@ -225,7 +229,7 @@ class RunSpec:
         data, found = unpack(spec), RunInputs.unpacked(given) if given else None
         inputs = [one for part in parts for one in unpack(part)]
         request = JobCreationRequest.model_validate(_with_inputs(data["request"], inputs), context=KEPT)
-        options = {"early": False, **_select_run_options(data), "dedupe": found is not None and found.is_deduped}
+        options = {"early": False, **select_run_options(data), "dedupe": found is not None and found.is_deduped}
         return cls(request, inputs=found, **options)
 
 
@@ -259,20 +263,12 @@ def _with_items(request: JobCreationRequest, items: Sequence[Any]) -> JobCreatio
 
 def targets_of(request: JobCreationRequest) -> list[str]:
     """Return the targets of a request; for a plugin, a text for each parameter set, which is only a fingerprint."""
-    return _describe_inputs(inputs_of(request))
+    return describe_inputs(inputs_of(request))
 
 
-def _describe_inputs(inputs: Sequence[Any]) -> list[str]:
+def describe_inputs(inputs: Sequence[Any]) -> list[str]:
+    """Return the targets as they are, and a text for each parameter set."""
     return [one if isinstance(one, str) else json.dumps(one, sort_keys=True) for one in inputs]
-
-
-def decrypt_targets(keys: Keys, run_id: str, name: str, field: bytes) -> list[str]:
-    """Return the targets in a field `targets:<n>` of a record. They are readable even if the request is not.
-
-    Raises:
-        EncryptionKeyError: If this process cannot decrypt them.
-    """
-    return _describe_inputs(unpack(keys.decrypt(keys.run(run_id), name, field)))
 
 
 def _without_inputs(wire: dict[str, Any]) -> dict[str, Any]:
@@ -287,31 +283,6 @@ def _with_inputs(wire: dict[str, Any], inputs: list[Any]) -> dict[str, Any]:
     return {**wire, "Targets": inputs}
 
 
-def decrypt_run_options(keys: Keys, run_id: str, spec: bytes) -> RunOptions:
-    """Return the options in the field `spec` of a record. Options without effect are left out.
-
-    Raises:
-        EncryptionKeyError: If this process cannot decrypt them.
-    """
-    return cast("RunOptions", _select_run_options(unpack(keys.decrypt(keys.run(run_id), "spec", spec))))
-
-
-def _select_run_options(data: Mapping[str, Any]) -> dict[str, Any]:
+def select_run_options(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options in the unpacked spec of a record."""
     return {name: data[name] for name in RUN_OPTIONS if name in data}
-
-
-def decrypt_spec(keys: Keys, run_id: str, fields: Mapping[str, bytes | None]) -> RunSpec:
-    """Return the spec of a record's fields `spec`, `targets:0`, `targets:1`, ..., `targets:0:inputs`, ...
-
-    Fields that the record does not have are None. Only the fields of inputs may be absent.
-
-    Raises:
-        EncryptionKeyError: If this process cannot decrypt them.
-        ValueError: If they are not a request that can be sent.
-    """
-    key = keys.run(run_id)
-    plain = {name: keys.decrypt(key, name, value) for name, value in fields.items() if value is not None}
-    inputs = [value for name, value in plain.items() if name.endswith(":inputs")]
-    options, *targets = (value for name, value in plain.items() if not name.endswith(":inputs"))
-    return RunSpec.unpacked(options, targets, inputs)

@@ -474,3 +474,20 @@ def test_a_hundred_thousand_targets_are_checked_and_split():
     parts = request(targets=urls).split()
     assert [part.size for part in parts] == [1000] * 100
     assert [url for part in parts for url in part.targets] == urls
+
+
+def test_later_changes_of_the_callers_data_change_no_request():
+    """A request is checked once. Data that change after the check would be sent unchecked."""
+    params, extra, headers = {"a": {"b": [1]}}, {"New": {"b": [1]}}, {"X-A": "1"}
+    plugin = PluginRequest("foo/bar", [params])
+    requests = [
+        JobCreationRequest(targets=(targets := ["https://a.example/"]), extra=extra, headers=headers),
+        JobCreationRequest(plugin={"key": "foo/bar", "params": [params]}, extra=extra),
+        JobCreationRequest(plugin=plugin),
+    ]
+    before = [json.dumps(request.to_wire()) for request in requests]
+    params["a"]["b"].append(2)
+    extra["New"]["b"].append(2)
+    headers["X-A"] = "2"
+    targets.append("https://b.example/")
+    assert [json.dumps(request.to_wire()) for request in requests] == before

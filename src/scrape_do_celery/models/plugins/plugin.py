@@ -65,7 +65,7 @@ class Plugin(RequestModel):
         if sets == []:
             raise ValueError("params must hold at least one parameter set")
         if is_kept(info) or sets is None:
-            return as_json_list(sets, "params", "parameter sets")
+            return sets
         key = info.data.get("key")
         if (plugin := PLUGINS.get(key) if isinstance(key, str) else None) is not None:
             sets = check_sets(plugin, sets, info)
