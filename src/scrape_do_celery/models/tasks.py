@@ -29,6 +29,7 @@ from .contents import (
     find_telemetry,
     parse_json,
 )
+from .copied_fields import give_copies
 from .fields import Content, Flag, Headers, Id, Number, OptionalFlag, Telemetry, Text, Time, Word, assume_utc
 from .parsing import plain_object
 from .render_parts import EXPECTED
@@ -96,7 +97,7 @@ class TaskDetails(RenderedParts, LifecycleModel):
     #: set by this package, never by the API: whether the request had `return_json=True`; None if the request is not
     #: known, as for a task that a client read by its id
     return_json: OptionalFlag = None
-    #: set by this package, never by the API: the `meta` of the task's `Target`, as a copy of its own; None without a
+    #: set by this package, never by the API: the `meta` of the task's `Target`, a copy at each read; None without a
     #: `meta`, and if the URLs of the answers do not prove that the task belongs to that target
     meta: Any = Field(default=None, repr=False)
 
@@ -123,7 +124,7 @@ class TaskDetails(RenderedParts, LifecycleModel):
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         yield from super().__repr_args__()
-        if self.meta is not None:
+        if self.__dict__["meta"] is not None:
             yield "meta", REDACTED
 
     @property
@@ -265,6 +266,8 @@ class TaskDetails(RenderedParts, LifecycleModel):
         if self.status == JobStatus.CANCELED:
             raise TaskCanceledError(self)
 
+
+give_copies(TaskDetails, "meta")
 
 #: The API sends the task as the body of a webhook.
 WebhookPayload: TypeAlias = TaskDetails
