@@ -17,7 +17,10 @@ _PRIVATE_NAME: Final = (
     r"(?:(?=[\w.%-]*?(?:api[_-]?key|access[_-]?key|token|secret|passw|pwd|signature|credential|session|cookie"
     r"|authorization))[\w.%-]++|(?:x-)?(?:key|sig|auth|sid)(?![\w.%-]))"
 )
-_USERINFO: Final = re.compile(r"(://)[^\s/?#@'\"]+@")
+#: Only the last at sign before the host ends the credentials: browsers take others as a part of the password.
+_USERINFO: Final = re.compile(r"(://)[^\s/?#'\"]+@")
+#: The credentials of a text that is one URL: a quote or a space belongs to the password there.
+_USERINFO_OF_URL: Final = re.compile(r"(\A[^/?#]*://)[^/?#]*@")
 #: A parameter of a URL or form, or a header, with a name that stands for a secret. The pairs of a cookie follow each
 #: other, and the credentials of a header follow their scheme.
 _ASSIGNMENT: Final = re.compile(
@@ -69,6 +72,11 @@ def show_key(key: Any) -> str:
         return f"'{key}'"
     text = ascii(redact_start(key)) if isinstance(key, str) else type(key).__name__
     return cut_text(text)
+
+
+def redact_url(url: str) -> str:
+    """Return a URL without credentials, for output that names a page by its URL."""
+    return redact_text(_USERINFO_OF_URL.sub(rf"\1{REDACTED}@", url))
 
 
 def _hide_value(found: re.Match[str]) -> str:

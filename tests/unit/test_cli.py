@@ -295,6 +295,15 @@ def test_result_of_a_run_that_succeeded(scrape_do, ended, tmp_path):
     assert scrape_do("cancel", run_id).output == "nothing to cancel: the run ended as succeeded\n"
 
 
+def test_output_names_pages_without_the_passwords_of_their_urls(scrape_do, ended, tmp_path):
+    url = f"https://user:{SECRET}@b.example/x?token={SECRET}&y=1"
+    run_id = ended(URL=url, Content="!", Base64EncodedContent=True)
+    answer = scrape_do("result", run_id, "--out", tmp_path)
+    assert "https://***@b.example/x?token=***&y=1  success" in answer.stdout
+    assert "https://***@b.example/x?token=***&y=1: " in answer.stderr
+    assert SECRET not in answer.output + " ".join(path.name for path in tmp_path.iterdir())
+
+
 def test_result_of_a_run_that_failed(scrape_do, ended):
     error = JobFailedError(JobDetails(job_id="j1", status="error"))
     run_id = ended(error)
@@ -346,6 +355,7 @@ def test_files_are_named_for_their_pages(tmp_path):
         ("https://[::1/", "page"),
         ("https://x.example\u2100/a", "page"),
         ("not a url", "not-a-url"),
+        ("https://user:pw@shop.example:8443/a", "shop-example-8443-a"),
         ("https://" + "x" * 999, "x" * 80),
     ],
 )
@@ -560,11 +570,12 @@ def test_a_page_that_was_too_large_is_fetched_again_once(scrape_do, ended, large
 
 
 def test_page_that_cannot_be_refetched_is_unchanged(scrape_do, ended, large):
-    run_id = ended(**too_large())
+    run_id = ended(**too_large(URL=f"https://user:{SECRET}@b.example/"))
     for answer in (AsyncAPIGoneError("GET /x: 410 gone", 410), task(1, Status="pending")):
         large.answers = {"t1": answer}
         result = scrape_do("refetch", run_id)
         assert (result.exit_code, "failed   1" in result.output) == (1, True)
+        assert "https://***@b.example/: " in result.output
     large.answers = {"t1": task(1, Status="error", Content=None, **{"Scrape.do": {}})}
     assert scrape_do("refetch", run_id).exit_code == 0
     assert RunHandle(run_id).status.failed == 1

@@ -11,7 +11,7 @@ import click
 
 from scrape_do_celery import runs
 from scrape_do_celery.cli.group import WRONG
-from scrape_do_celery.cli.output import TASK_COLUMNS, print_facts, print_rich_table, printable, task_row
+from scrape_do_celery.cli.output import TASK_COLUMNS, print_facts, print_rich_table, printable, printable_url, task_row
 from scrape_do_celery.cli.pages import write_page
 from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError, StoreUnavailableError
 from scrape_do_celery.figures import format_figure
@@ -131,7 +131,7 @@ def print_result(ctx: click.Context, run_id: str, wait: float, out: Path | None)
             _ = out and write_page(out, number, task)
         except ValueError as error:
             unreadable += 1
-            click.echo(f"{printable(task.url)}: {error}", err=True)
+            click.echo(f"{printable_url(task.url)}: {error}", err=True)
     if any(metas):
         print_rich_table((*TASK_COLUMNS, "meta"), [(*row, meta) for row, meta in zip(rows, metas, strict=True)])
     else:

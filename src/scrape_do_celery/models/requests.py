@@ -258,6 +258,11 @@ class JobCreationRequest(OpenRequestModel):
             if _canonical_json(mine.get(str(field.alias))) != _canonical_json(theirs.get(str(field.alias)))
         )
 
+    @property
+    def returns_json(self) -> bool:
+        """Whether the tasks answer with the JSON object of a render in place of the page."""
+        return self.render is not None and bool(self.render.return_json)
+
     def estimated_credits(self) -> int:
         """Return the lowest cost in credits if all tasks succeed; some domains cost more."""
         if self.plugin is not None:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from scrape_do_celery.models import MAX_TARGETS_PER_JOB, TaskDetails
 from scrape_do_celery.rules.ordering import OwnUrls
 from scrape_do_celery.runs import results
-from scrape_do_celery.store.commands.contents import ReadContents
 from scrape_do_celery.store.commands.parts import ReadPartInputs
 
 if TYPE_CHECKING:
@@ -183,9 +182,8 @@ def _read_contents(
     stored = {place: known[place] for place in places if place in known}
     for part in sorted({part for part, _ in places - stored.keys()}):
         positions = sorted(position for owner, position in places - stored.keys() if owner == part)
-        tasks = store.run(ReadContents(placed[part].reader.part_id, positions))
-        pairs = zip(positions, tasks, strict=True)
-        stored.update({(part, position): task for position, task in pairs if task is not None})
+        pairs = placed[part].reader.read_chunk(store, positions)
+        stored.update({(part, position): task for position, task in pairs})
     return stored
 
 

@@ -33,6 +33,8 @@ class PartReader:
     targets: list[str] | None
     #: URLs by position in the store; an empty text if the summary names no URL
     named: list[str]
+    #: whether the request had `return_json=True`; None if the request is gone
+    return_json: bool | None = None
 
     def iter_tasks(self, store: Store) -> Iterator[TaskDetails]:
         """Yield the stored tasks in the input order of the job's summary. Leave out tasks that were never fetched.
@@ -88,13 +90,17 @@ class PartReader:
         """
         found: set[int] = set()
         for start in range(0, len(positions), _CHUNK):
-            chunk = positions[start : start + _CHUNK]
-            tasks = store.run(ReadContents(self.part_id, chunk))
-            for at, task in zip(chunk, tasks, strict=True):
-                if task is not None:
-                    found.add(at)
-                    yield at, task
+            for at, task in self.read_chunk(store, positions[start : start + _CHUNK]):
+                found.add(at)
+                yield at, task
         self.check_complete(found)
+
+    def read_chunk(self, store: Store, positions: Sequence[int]) -> Iterator[tuple[int, TaskDetails]]:
+        """Yield the stored tasks at some positions by one command. Each task knows whether JSON was requested."""
+        tasks = store.run(ReadContents(self.part_id, positions))
+        for at, task in zip(positions, tasks, strict=True):
+            if task is not None:
+                yield at, task.model_copy(update={"return_json": self.return_json})
 
     def check_complete(self, found: Sized) -> None:
         """Raise if these positions of stored tasks are not all.
@@ -134,7 +140,8 @@ def part_readers(store: Store, record: RunRecord) -> Iterator[PartReader]:
 def make_reader(record: RunRecord, number: int, job: JobDetails, spec: RunSpec | None) -> PartReader:
     """Return the reader of a part with this job. `spec` has the targets of the part, and is None if they are gone."""
     targets = None if spec is None or spec.request.plugin is not None else targets_of(spec.request)
-    return PartReader(record.part_id(number), record.parts[number], job, targets, _named_urls(job))
+    return_json = None if spec is None else spec.request.returns_json
+    return PartReader(record.part_id(number), record.parts[number], job, targets, _named_urls(job), return_json)
 
 
 def jobs_by_part(store: Store, record: RunRecord) -> dict[int, JobDetails]:
