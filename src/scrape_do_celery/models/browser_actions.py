@@ -12,15 +12,14 @@ from pydantic import (
     JsonValue,
     RootModel,
     Tag,
-    ValidationError,
     ValidationInfo,
     WrapValidator,
 )
 
 from scrape_do_celery.name_hints import suggest_name
 
-from .sendable import SendableText, Whole, is_kept
-from .wire import OpenRequestModel
+from .request_models import OpenRequestModel
+from .sendable import SendableText, Whole, canonical_json, is_kept
 
 if TYPE_CHECKING:
     from pydantic import ValidatorFunctionWrapHandler
@@ -197,7 +196,7 @@ class WaitForRequestCompletion(ActionModel):
 
 
 class KeptAction(RootModel[dict[str, JsonValue]]):
-    """An action in a record of an older version, which checked less. It is sent as it is."""
+    """An action in a record that no class of this version would write alike. It is sent as the record has it."""
 
     model_config = ConfigDict(frozen=True)
     tag: ClassVar[str] = "kept"
@@ -231,13 +230,18 @@ def _find_tag(action: Any) -> str:
 
 
 def _check_action(action: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
-    """Check an action. The record of a paid run keeps an action that this version would refuse."""
+    if is_kept(info) and isinstance(action, dict):
+        return _keep_action(action, handler)
+    return handler(_with_known_name(action))
+
+
+def _keep_action(action: dict[str, Any], handler: ValidatorFunctionWrapHandler) -> Any:
+    """Read the action of a record. Neither a refusal nor a conversion of this version may change a paid run."""
     try:
-        return handler(_with_known_name(action))
-    except (ValidationError, ValueError):
-        if is_kept(info) and isinstance(action, dict):
-            return KeptAction(action)
-        raise
+        read = handler(ACTION_CLASSES[action["Action"]].gather_new(action))
+    except (KeyError, TypeError, ValueError):
+        return KeptAction(action)
+    return read if canonical_json(read.to_wire()) == canonical_json(action) else KeptAction(action)
 
 
 def _with_known_name(action: Any) -> Any:

@@ -9,8 +9,8 @@ from pydantic import Field, field_validator
 from typing_extensions import TypedDict
 
 from .browser_actions import CheckedAction  # noqa: TC001 (pydantic reads it)
+from .request_models import OpenRequestModel, merge_extra
 from .sendable import SendableText, Whole, as_list, show_range
-from .wire import OpenRequestModel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -114,12 +114,16 @@ class RenderOptions(OpenRequestModel):
     def _given_options(self, *names: str) -> list[str]:
         return [name for name in names if getattr(self, name)]
 
+    def to_record(self) -> dict[str, Any]:
+        """Return the fields, with the actions as they are sent: older versions send a dict of an action unread."""
+        fields = self.to_fields()
+        if self.play_with_browser is not None:
+            fields["PlayWithBrowser"] = [action.to_wire() for action in self.play_with_browser]
+        return fields
+
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON object that the API takes, with the fields of each `extra`."""
-        wire = super().to_wire()
-        if self.play_with_browser is not None:
-            wire["PlayWithBrowser"] = [action.to_wire() for action in self.play_with_browser]
-        return wire
+        return merge_extra(self.to_record())
 
 
 #: The short name of `RenderOptions`.

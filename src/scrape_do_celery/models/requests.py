@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from pydantic import (
@@ -15,12 +14,14 @@ from pydantic import (
 
 from .plugins.plugin import PluginRequest
 from .render import RenderOptions
+from .request_models import OpenRequestModel, merge_extra
 from .sendable import (
     SAID,
     HeaderMap,
     SendableText,
     Whole,
     as_list,
+    canonical_json,
     is_kept,
     is_said,
     join_faults,
@@ -29,7 +30,6 @@ from .sendable import (
     why_no_text,
 )
 from .urls import why_no_target
-from .wire import OpenRequestModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -235,18 +235,27 @@ class JobCreationRequest(OpenRequestModel):
             return self.model_copy(update={"plugin": self.plugin.model_copy(update={"params": params})})
         return self.model_copy(update={"targets": (self.targets or [])[start:stop]})
 
+    def to_record(self) -> dict[str, Any]:
+        """Return JSON values of the request for a record, from which the context `KEPT` rebuilds the request.
+
+        Other versions may send actions and parameter sets unread, so a record has them as they are sent. `extra` of the
+        request and of `render` stays apart: a version without such a field refuses the record.
+        """
+        fields = self.to_fields()
+        if self.render is not None:
+            fields["Render"] = self.render.to_record()
+        if self.plugin is not None:
+            fields["Plugin"] = self.plugin.to_wire()
+        return fields
+
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON object that the API takes, with the fields of each `extra`."""
-        wire = super().to_wire()
-        if self.render is not None:
-            wire["Render"] = self.render.to_wire()
-        if self.plugin is not None:
-            wire["Plugin"] = self.plugin.to_wire()
-        return wire
+        wire = merge_extra(self.to_record())
+        return wire if self.render is None else {**wire, "Render": self.render.to_wire()}
 
     def canonical(self) -> str:
         """Return canonical JSON, which is equal for two requests exactly if the API would get the same."""
-        return _canonical_json(self.to_wire())
+        return canonical_json(self.to_wire())
 
     def differing_fields(self, other: JobCreationRequest) -> tuple[str, ...]:
         """Return the names of the fields in which this request and `other` differ."""
@@ -254,7 +263,7 @@ class JobCreationRequest(OpenRequestModel):
         return tuple(
             name
             for name, field in type(self).model_fields.items()
-            if _canonical_json(mine.get(str(field.alias))) != _canonical_json(theirs.get(str(field.alias)))
+            if canonical_json(mine.get(str(field.alias))) != canonical_json(theirs.get(str(field.alias)))
         )
 
     def estimated_credits(self) -> int:
@@ -262,7 +271,3 @@ class JobCreationRequest(OpenRequestModel):
         if self.plugin is not None:
             return self.plugin.estimated_credits()
         return _CREDITS[bool(self.super), self.render is not None] * self.size
-
-
-def _canonical_json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))

@@ -5,6 +5,7 @@ A message names the position of the fault and never repeats a value.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import sys
@@ -81,6 +82,11 @@ def why_no_name(value: Any, longest: int = LONGEST_NAME) -> str | None:
     if len(value) > longest:
         return f"has {len(value):,} characters; use at most {longest:,}"
     return None if value.strip() else "must not be blank"
+
+
+def canonical_json(value: Any) -> str:
+    """Return the JSON text of a value, which is equal for two values exactly if JSON writes the same."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def why_no_json(value: Any, path: str, depth: int = 0) -> str | None:

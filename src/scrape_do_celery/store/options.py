@@ -213,7 +213,7 @@ class RunSpec:
                 if value is not None and value is not False and name != "dedupe"
             },
         }
-        return pack(options), [pack(inputs_of(part)) for part in self.parts()]
+        return pack(options), [pack(wire_inputs_of(part)) for part in self.parts()]
 
     def packed_inputs(self) -> list[bytes]:
         """Pack the inputs for the record, in one field for each part; no field if the request says all."""
@@ -250,6 +250,11 @@ def inputs_of(request: JobCreationRequest) -> list[Any]:
     return list(request.targets or ()) if request.plugin is None else list(request.plugin.params)
 
 
+def wire_inputs_of(request: JobCreationRequest) -> list[Any]:
+    """Return the targets of a request, or the parameter sets of its plugin, as the API and the record get them."""
+    return list(request.targets or ()) if request.plugin is None else request.plugin.wire_sets()
+
+
 def _with_items(request: JobCreationRequest, items: Sequence[Any]) -> JobCreationRequest:
     """Return the request with some of its own targets or parameter sets, which were checked before."""
     if request.plugin is None:
@@ -259,7 +264,7 @@ def _with_items(request: JobCreationRequest, items: Sequence[Any]) -> JobCreatio
 
 def targets_of(request: JobCreationRequest) -> list[str]:
     """Return the targets of a request; for a plugin, a text for each parameter set, which is only a fingerprint."""
-    return _describe_inputs(inputs_of(request))
+    return _describe_inputs(wire_inputs_of(request))
 
 
 def _describe_inputs(inputs: Sequence[Any]) -> list[str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import ConfigDict, ValidationInfo, model_validator
 
-from scrape_do_celery.models.wire import OpenRequestModel
+from scrape_do_celery.models.request_models import OpenRequestModel
 
 from .fields import note_oddity
 
@@ -62,10 +62,3 @@ class PluginParams(OpenRequestModel):
     def _find_oddities(self) -> Iterator[str]:
         """Yield the rules of the peer SDK that this combination of values breaks."""
         yield from ()
-
-
-def merge_extra(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the object that travels to the API."""
-    if "extra" not in fields:
-        return fields
-    return {name: value for name, value in fields.items() if name != "extra"} | dict(fields["extra"])

@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from scrape_do_celery.models.concerns import note_concerns
+from scrape_do_celery.models.request_models import RequestModel, dump_foreign, merge_extra
 from scrape_do_celery.models.sendable import (
     SAID,
     SendableText,
@@ -24,11 +25,10 @@ from scrape_do_celery.models.sendable import (
     is_said,
     join_faults,
 )
-from scrape_do_celery.models.wire import RequestModel, dump_foreign
 from scrape_do_celery.name_hints import suggest_name
 
 from .fields import NOTES
-from .parameters import PluginParams, merge_extra
+from .parameters import PluginParams
 
 P = TypeVar("P", bound=PluginParams)
 #: Parameter sets: objects of one class, or dicts.
@@ -57,14 +57,20 @@ class Plugin(RequestModel):
     @classmethod
     def _check_params(cls, params: Any, info: ValidationInfo) -> Any:
         sets = as_list(params, "params", "parameter sets")
-        if is_kept(info) or sets is None:
-            return as_json_list(sets, "params", "parameter sets")
-        key = info.data.get("key")
-        if (plugin := PLUGINS.get(key) if isinstance(key, str) else None) is not None:
-            sets = check_sets(plugin, sets, info)
-        else:
-            sets = [_plain_set(one) for one in sets]
+        if sets is not None:
+            plugin = PLUGINS.get(info.data.get("key", ""))
+            if plugin is None:
+                sets = [_plain_set(one, f"plugin.params[{position}]") for position, one in enumerate(sets)]
+            elif is_kept(info):
+                # A record has sets as they are sent. So a key `extra` in a record is a parameter that the API gets.
+                sets = [plugin.PARAMS.gather_new(one) for one in sets]
+            else:
+                sets = check_sets(plugin, sets, info)
         return as_json_list(sets, "params", "parameter sets")
+
+    def wire_sets(self) -> list[dict[str, Any]]:
+        """Return the parameter sets as they travel to the API, with the parameters of each `extra`."""
+        return [merge_extra(one) for one in self.params] if self.key in PLUGINS else self.params
 
     def find_concerns(self) -> Iterator[str]:
         """Yield what the API may refuse or ignore."""
@@ -74,10 +80,7 @@ class Plugin(RequestModel):
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON object that the API takes, with the parameters of each `extra`."""
-        wire = super().to_wire()
-        if self.key in PLUGINS:
-            wire["Params"] = [merge_extra(one) for one in wire["Params"]]
-        return wire
+        return {**super().to_wire(), "Params": self.wire_sets()}
 
     def estimated_credits(self) -> int:
         """Return the lowest cost in credits if all tasks succeed. A task of a plugin without known price counts 1."""
@@ -158,21 +161,21 @@ def check_sets(plugin: type[TypedPlugin], sets: list[Any], info: ValidationInfo)
 def _read_set(wanted: type[PluginParams], one: Any, path: str, context: dict[str, Any]) -> dict[str, Any]:
     if isinstance(one, PluginParams) and not isinstance(one, wanted):
         raise ValueError(f"{path}: {type(one).__name__} is for another plugin; use {wanted.__name__}")  # noqa: TRY004
-    fields = one if isinstance(one, PluginParams) else _plain_set(one)
+    fields = one if isinstance(one, PluginParams) else _plain_set(one, path)
     if isinstance(fields, dict):
         known = wanted.known_names()
         unknown = [key for key in fields if key not in known]
         if unknown:
             hints = (f"{path}.{key}: no such parameter{suggest_name(str(key), (), others=known)}" for key in unknown)
             raise ValueError("; ".join(hints))
-    return wanted.model_validate(fields, context=context).to_record()
+    return wanted.model_validate(fields, context=context).to_fields()
 
 
-def _plain_set(one: Any) -> Any:
+def _plain_set(one: Any, path: str) -> Any:
     """Return a parameter set as a dict: the set of another library dumps itself under the API's names."""
     if isinstance(one, PluginParams):
         return one.to_wire()
-    return dict(one) if isinstance(one, Mapping) else dump_foreign(one)
+    return dict(one) if isinstance(one, Mapping) else dump_foreign(one, path)
 
 
 def _describe_faults(error: ValidationError, path: str) -> list[str]:
