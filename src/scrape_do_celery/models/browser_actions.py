@@ -18,7 +18,7 @@ from pydantic import (
 
 from scrape_do_celery.name_hints import suggest_name
 
-from .request_models import OpenRequestModel
+from .request_models import OpenRequestModel, dump_foreign
 from .sendable import SendableText, Whole, canonical_json, is_kept
 
 if TYPE_CHECKING:
@@ -61,6 +61,10 @@ class ActionModel(OpenRequestModel):
         # Dicts of actions are written in the API's form.
         fields = cls.model_fields.items()
         return {spelt: str(field.alias) for name, field in fields for spelt in (name, str(field.alias))}
+
+    def hint_at_place(self) -> str:
+        """Return the end of a message about an action in a wrong place."""
+        return f"; write render=Render(actions=[{self.action}(...)])"
 
     def find_concerns(self) -> Iterator[str]:
         """Yield what the API may refuse or ignore."""
@@ -247,6 +251,7 @@ def _keep_action(action: dict[str, Any], handler: ValidatorFunctionWrapHandler) 
 def _with_known_name(action: Any) -> Any:
     if isinstance(action, ActionModel | KeptAction):
         return action
+    action = dump_foreign(action)
     if not isinstance(action, Mapping):
         raise ValueError(  # noqa: TRY004 (pydantic's contract)
             f"must be an action such as Click('#more'), or its dict; not {type(action).__name__}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import (
     BaseModel,
@@ -35,6 +35,10 @@ class RequestModel(BaseModel):
     A class may have an `__init__` of its own for callers. Pydantic does not call it for values that it validates.
     """
 
+    if TYPE_CHECKING:
+        # Type checkers then take no object of ours for a `ForeignModel`: ours belong to certain fields only.
+        __pydantic_extra__: ClassVar[None]  # type: ignore[misc]
+
     model_config = ConfigDict(
         frozen=True,
         populate_by_name=True,
@@ -57,6 +61,9 @@ class RequestModel(BaseModel):
     def _check_request(cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
         with GatheredConcerns():
             data = dump_foreign(data)
+            if isinstance(data, RequestModel) and not isinstance(data, cls):
+                name = type(data).__name__
+                raise ValueError(f"must be {cls.__name__} or a dict of its fields, not {name}{data.hint_at_place()}")  # noqa: TRY004
             model = handler(cls._read_fields(data) if isinstance(data, dict) else data)
             if faults := list(model.find_faults()):
                 raise ValueError("; ".join(faults))
@@ -96,6 +103,10 @@ class RequestModel(BaseModel):
     @classmethod
     def _hint_at_field(cls, key: str, known: Mapping[str, str]) -> str:
         return suggest_name(key, (), others=known)
+
+    def hint_at_place(self) -> str:
+        """Return the end of a message about such an object in a wrong place: its right place."""
+        return ""
 
     def find_faults(self) -> Iterator[str]:
         """Yield the faults of several fields together, for which the request is refused."""
@@ -145,10 +156,10 @@ def dump_foreign(data: Any, path: str = "") -> Any:
 
 
 def _masked_paths(value: Any, written: Any, path: str) -> Iterator[str]:
-    """Yield the paths of secrets whose written form hides them. An empty secret is written as an empty text."""
+    """Yield the paths of secrets whose written form hides them."""
     if isinstance(value, SecretStr | SecretBytes | Secret):
-        # A model may have a serializer that writes the secret itself.
-        if written and written == str(value):
+        # A model may have a serializer that writes the secret itself. An empty secret has no asterisks.
+        if isinstance(written, str) and written and not written.strip("*"):
             yield path
     elif isinstance(value, Mapping) and isinstance(written, Mapping):
         for key in value.keys() & written.keys():
@@ -167,6 +178,12 @@ class OpenRequestModel(RequestModel):
     if TYPE_CHECKING:
         # Subclasses say in their own `__init__` what they take.
         def __init__(self, **fields: Any) -> None: ...
+
+    @classmethod
+    def _hint_at_field(cls, key: str, known: Mapping[str, str]) -> str:
+        hint, name_field = super()._hint_at_field(key, known), cls.model_config.get("alias_generator")
+        name = name_field(key) if callable(name_field) and key.islower() else key
+        return f"{hint or '.'} A field that is newer than this package goes into extra={{{name!r}: ...}}"
 
     @classmethod
     def gather_new(cls, sent: Any) -> Any:

@@ -12,9 +12,9 @@ from pydantic import (
     field_validator,
 )
 
-from .plugins.plugin import PluginRequest
+from .plugins.plugin import Plugin
 from .render import RenderOptions
-from .request_models import OpenRequestModel, merge_extra
+from .request_models import OpenRequestModel, RequestModel, merge_extra
 from .sendable import (
     SAID,
     HeaderMap,
@@ -29,6 +29,7 @@ from .sendable import (
     why_no_header_value,
     why_no_text,
 )
+from .targets import split_targets
 from .urls import why_no_target
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class JobCreationRequest(OpenRequestModel):
     #: absolute http or https URLs, sent exactly as they are
     targets: list[str] | None = Field(default=None, repr=False)
     #: a plugin in place of `targets`
-    plugin: PluginRequest | None = None
+    plugin: Plugin | None = None
     #: the HTTP method of the request to the target
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"] | None = None
     #: the body of the request to the target
@@ -105,15 +106,18 @@ class JobCreationRequest(OpenRequestModel):
     def _hint_at_field(cls, key: str, known: Mapping[str, str]) -> str:
         if key == "meta":
             return "; give it to its target: Target(url, meta=...)"
-        is_for_render = key == "actions" or key in RenderOptions.model_fields
-        return "; put this field into render" if is_for_render else super()._hint_at_field(key, known)
+        if key == "actions" or key in RenderOptions.model_fields:
+            return f"; put this field into render: render=Render({key}=...)"
+        if key.lower() in Plugin.model_fields:
+            return "; this is a field of a plugin: write plugin=..."
+        return super()._hint_at_field(key, known)
 
     @field_validator("plugin", mode="wrap")
     @classmethod
     def _read_plugin(cls, plugin: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
-        if isinstance(plugin, PluginRequest) and not is_said(info):
+        if isinstance(plugin, Plugin) and not is_said(info):
             # The caller was warned when the object was made.
-            return PluginRequest.model_validate(plugin, context=SAID)
+            return Plugin.model_validate(plugin, context=SAID)
         return handler(plugin)
 
     @field_validator("targets", mode="before")
@@ -122,10 +126,16 @@ class JobCreationRequest(OpenRequestModel):
         targets = as_list(targets, "targets", "URLs")
         if targets is None or is_kept(info):
             return targets
+        targets, metas = split_targets(targets)
+        if metas is not None:
+            position = next(position for position, meta in enumerate(metas) if meta is not None)
+            raise ValueError(
+                f"targets[{position}] has meta, which no request carries; give the targets to enqueue(...)"
+            )
         if not targets:
             raise ValueError("targets must hold at least one URL")
         faults = [
-            f"targets[{position}] {fault}"
+            f"targets[{position}] {fault}{url.hint_at_place() if isinstance(url, RequestModel) else ''}"
             for position, url in enumerate(targets)
             if (fault := why_no_text(url) or why_no_target(url))
         ]
@@ -173,6 +183,9 @@ class JobCreationRequest(OpenRequestModel):
     def find_concerns(self) -> Iterator[str]:
         """Yield what the API may refuse or ignore, by rules that nothing proves on the server."""
         for name, (low, high) in _BOUNDS.items():
+            if name == "retry_timeout" and self.render is not None:
+                # The field is ignored then, whatever its value.
+                continue
             unit = "a number" if name == "session_id" else "milliseconds"
             if concern := show_range(name, getattr(self, name), low, high, unit):
                 yield concern
@@ -185,9 +198,11 @@ class JobCreationRequest(OpenRequestModel):
             yield "set_cookies: the API probably ignores it beside headers; put a Cookie into headers instead"
         if self.render is not None and self.retry_timeout is not None:
             yield "retry_timeout: the API probably ignores it beside render; leave it out"
-        if self.geo_code is not None and self.regional_geo_code is not None:
+        if self.geo_code is None:
+            return
+        if self.regional_geo_code is not None:
             yield "geo_code: the API probably follows only one of geo_code and regional_geo_code; keep one of them"
-        if self.geo_code is not None and self.plugin and any(one.get("geocode") for one in self.plugin.params):
+        elif self.plugin and any(one.get("geocode") for one in self.plugin.params):
             yield "geo_code: the API probably follows the geocode of a plugin's parameter set instead; keep one of them"
 
     @field_serializer("session_id", when_used="json-unless-none")

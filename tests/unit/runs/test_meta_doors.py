@@ -188,5 +188,5 @@ def test_page_is_written_with_its_meta(make, tmp_path):
 
 
 def test_request_model_takes_no_targets_with_meta():
-    with pytest.raises(ValueError, match=r"targets\[0\] must be text"):
+    with pytest.raises(ValueError, match=r"targets\[0\] has meta, which no request carries"):
         JobCreationRequest(targets=[Target(A, 1)])

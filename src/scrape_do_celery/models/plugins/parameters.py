@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import ConfigDict, ValidationInfo, model_validator
 
@@ -55,6 +55,15 @@ class PluginParams(OpenRequestModel):
         for oddity in self._find_oddities():
             note_oddity(info, f"{oddity}; it is sent as it is")
         return self
+
+    @classmethod
+    def hint_at_field(cls, key: Any) -> str:
+        """Return the end of a message about an unknown parameter."""
+        return cls._hint_at_field(str(key), cls.known_names())
+
+    def hint_at_place(self) -> str:
+        """Return the end of a message about a parameter set in a wrong place."""
+        return "; put it into the list of its plugin, as in plugin=GoogleSearch([SearchParams(...)])"
 
     def _given_names(self, names: tuple[str, ...]) -> list[str]:
         return [name for name in names if getattr(self, name) is not None]

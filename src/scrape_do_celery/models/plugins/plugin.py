@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from scrape_do_celery.models.concerns import note_concerns
+from scrape_do_celery.models.request_fields import ForeignModel
 from scrape_do_celery.models.request_models import RequestModel, dump_foreign, merge_extra
 from scrape_do_celery.models.sendable import (
     SAID,
@@ -32,7 +33,7 @@ from .parameters import PluginParams
 
 P = TypeVar("P", bound=PluginParams)
 #: Parameter sets: objects of one class, or dicts.
-ParamSets: TypeAlias = Iterable[P | Mapping[str, Any]]
+ParamSets: TypeAlias = Iterable[P | Mapping[str, Any] | ForeignModel]
 #: Credits of a task whose plugin has no known price: no successful request costs less.
 _LEAST_CREDITS: Final = 1
 #: The typed classes of the known plugins, by key.
@@ -42,7 +43,8 @@ PLUGINS: dict[str, type[TypedPlugin]] = {}
 class Plugin(RequestModel):
     """A plugin, and one task for each of its parameter sets.
 
-    The typed class of a known key checks the sets. The sets of another key are sent unchecked, with a warning.
+    The typed class of a known key checks the sets. The sets of another key are sent unchecked, with a `RequestWarning`.
+    If you know that the key is right, `warnings.filterwarnings("ignore", "plugin.key")` silences the warning.
     """
 
     #: the plugin, such as `amazon/pdp` or `google/search`
@@ -68,6 +70,10 @@ class Plugin(RequestModel):
                 sets = check_sets(plugin, sets, info)
         return as_json_list(sets, "params", "parameter sets")
 
+    def hint_at_place(self) -> str:
+        """Return the end of a message about a plugin in a wrong place."""
+        return f"; write plugin={type(self).__name__}(...), in a call or in a JobCreationRequest"
+
     def wire_sets(self) -> list[dict[str, Any]]:
         """Return the parameter sets as they travel to the API, with the parameters of each `extra`."""
         return [merge_extra(one) for one in self.params] if self.key in PLUGINS else self.params
@@ -75,8 +81,11 @@ class Plugin(RequestModel):
     def find_concerns(self) -> Iterator[str]:
         """Yield what the API may refuse or ignore."""
         if self.key not in PLUGINS:
-            text = "plugin.key: this version knows no such plugin, so its parameters are sent unchecked"
-            yield f"{text}{suggest_name(self.key, PLUGINS)}"
+            # Python shows equal texts once for each line: the text has the key, so that each key is shown.
+            yield (
+                f"plugin.key={self.key!r}: this version knows no such plugin, so its parameters are sent unchecked; "
+                f"warnings.filterwarnings('ignore', 'plugin.key') silences this{suggest_name(self.key, PLUGINS)}"
+            )
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON object that the API takes, with the parameters of each `extra`."""
@@ -166,7 +175,7 @@ def _read_set(wanted: type[PluginParams], one: Any, path: str, context: dict[str
         known = wanted.known_names()
         unknown = [key for key in fields if key not in known]
         if unknown:
-            hints = (f"{path}.{key}: no such parameter{suggest_name(str(key), (), others=known)}" for key in unknown)
+            hints = (f"{path}.{key}: no such parameter{wanted.hint_at_field(key)}" for key in unknown)
             raise ValueError("; ".join(hints))
     return wanted.model_validate(fields, context=context).to_fields()
 
