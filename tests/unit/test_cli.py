@@ -181,7 +181,8 @@ def test_all_run_options_in_a_request_file_are_named(scrape_do, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("targets", "text"), [("https://a.example/", "must be a list of URLs, not one string"), ({"url": "x"}, "not dict")]
+    ("targets", "text"),
+    [("https://a.example/", "must be a list of URLs, not one string"), ({"url": "x"}, "not one dict; write [{...}]")],
 )
 def test_targets_of_a_file_that_are_no_list_are_named(scrape_do, tmp_path, targets, text):
     (tmp_path / "r.json").write_text(json.dumps({"targets": targets}))

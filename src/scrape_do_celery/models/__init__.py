@@ -13,7 +13,7 @@ from .plugins import *  # noqa: F403
 from .render import Render, RenderFields, RenderOptions
 from .rendered import *  # noqa: F403
 from .repairs import collect_defaults
-from .request_fields import JobFields, PluginFields, RequestFields
+from .request_fields import ForeignModel, JobFields, PluginFields, RequestFields
 from .request_models import RequestModel
 from .requests import MAX_TARGETS_PER_JOB, JobCreationRequest
 from .results import *  # noqa: F403
@@ -27,6 +27,7 @@ __all__ = [
     "MAX_TARGETS_PER_JOB",
     "STATUS_SPELLINGS",
     "TERMINAL",
+    "ForeignModel",
     "JobCreationRequest",
     "JobFields",
     "JobStatus",

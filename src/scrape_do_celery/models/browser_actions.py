@@ -12,7 +12,6 @@ from pydantic import (
     JsonValue,
     RootModel,
     Tag,
-    ValidationError,
     ValidationInfo,
     WrapValidator,
 )
@@ -20,8 +19,8 @@ from pydantic import (
 from scrape_do_celery.name_hints import suggest_name
 
 from .public_values import public_names
-from .request_models import OpenRequestModel
-from .sendable import FilledText, SendableText, Whole, is_kept
+from .request_models import OpenRequestModel, dump_foreign
+from .sendable import FilledText, SendableText, Whole, canonical_json, is_kept
 
 if TYPE_CHECKING:
     from pydantic import ValidatorFunctionWrapHandler
@@ -64,6 +63,10 @@ class ActionModel(OpenRequestModel):
         # Dicts of actions are written in the API's form.
         fields = cls.model_fields.items()
         return {spelt: str(field.alias) for name, field in fields for spelt in (name, str(field.alias))}
+
+    def hint_at_place(self) -> str:
+        """Return the end of a message about an action in a wrong place."""
+        return f"; write render=Render(actions=[{self.action}(...)])"
 
     def find_concerns(self) -> Iterator[str]:
         """Yield what the API may refuse or ignore."""
@@ -199,7 +202,7 @@ class WaitForRequestCompletion(ActionModel):
 
 
 class KeptAction(RootModel[dict[str, JsonValue]]):
-    """An action in a record of an older version, which checked less. It is sent as it is."""
+    """An action in a record that no class of this version would write alike. It is sent as the record has it."""
 
     model_config = ConfigDict(frozen=True)
     tag: ClassVar[str] = "kept"
@@ -233,18 +236,24 @@ def _find_tag(action: Any) -> str:
 
 
 def _check_action(action: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
-    """Check an action. The record of a paid run keeps an action that this version would refuse."""
+    if is_kept(info) and isinstance(action, dict):
+        return _keep_action(action, handler)
+    return handler(_with_known_name(action))
+
+
+def _keep_action(action: dict[str, Any], handler: ValidatorFunctionWrapHandler) -> Any:
+    """Read the action of a record. Neither a refusal nor a conversion of this version may change a paid run."""
     try:
-        return handler(_with_known_name(action))
-    except (ValidationError, ValueError):
-        if is_kept(info) and isinstance(action, dict):
-            return KeptAction(action)
-        raise
+        read = handler(ACTION_CLASSES[action["Action"]].gather_new(action))
+    except (KeyError, TypeError, ValueError):
+        return KeptAction(action)
+    return read if canonical_json(read.to_wire()) == canonical_json(action) else KeptAction(action)
 
 
 def _with_known_name(action: Any) -> Any:
     if isinstance(action, ActionModel | KeptAction):
         return action
+    action = dump_foreign(action)
     if not isinstance(action, Mapping):
         raise ValueError(  # noqa: TRY004 (pydantic's contract)
             f"must be an action such as Click('#more'), or its dict; not {type(action).__name__}"

@@ -6,7 +6,7 @@ word, ty takes any keyword.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from typing_extensions import TypedDict
 
@@ -18,17 +18,30 @@ if TYPE_CHECKING:
     from .render import RenderFields, RenderOptions
 
 
+class ForeignModel(Protocol):
+    """An object of another library's pydantic models, such as the requests of scrape-do-python.
+
+    The package reads its fields under the API's names, and checks them as its own.
+    """
+
+    __pydantic_extra__: dict[str, Any] | None
+
+    def model_dump(self, *, by_alias: bool | None = ..., exclude_none: bool = ...) -> dict[str, Any]:
+        """Return the fields."""
+        ...
+
+
 class PluginFields(TypedDict, closed=True):
     """The fields of a plugin's request, as a dict."""
 
     key: str
-    params: Iterable[PluginParams | Mapping[str, Any]]
+    params: Iterable[PluginParams | Mapping[str, Any] | ForeignModel]
 
 
 class OptionFields(TypedDict, total=False):
     """The fields of `JobCreationRequest` beside `targets` and `timeout`."""
 
-    plugin: PluginRequest | PluginFields | None
+    plugin: PluginRequest | PluginFields | ForeignModel | None
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"] | None
     body: str | None
     headers: Mapping[str, str] | None
@@ -44,7 +57,7 @@ class OptionFields(TypedDict, total=False):
     transparent_response: bool | None
     disable_redirection: bool | None
     output: Literal["raw", "markdown"] | None
-    render: RenderOptions | RenderFields | None
+    render: RenderOptions | RenderFields | ForeignModel | None
     webhook_url: str | None
     webhook_headers: Mapping[str, str] | None
     extra: Mapping[str, Any] | None

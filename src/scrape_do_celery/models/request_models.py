@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     JsonValue,
+    Secret,
+    SecretBytes,
+    SecretStr,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -28,6 +31,8 @@ from .wire import wire_name
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_QUOTES: Final = "'\""
+
 
 class RequestModel(CheckedModel):
     """The base class of what we send: frozen, and without unknown fields, because a misspelt option costs money.
@@ -37,6 +42,10 @@ class RequestModel(CheckedModel):
 
     #: Fields whose text holds no secret, so that a repr may show it.
     SHOWN: ClassVar[frozenset[str]] = frozenset()
+
+    if TYPE_CHECKING:
+        # Type checkers then take no object of ours for a `ForeignModel`: ours belong to certain fields only.
+        __pydantic_extra__: ClassVar[None]  # type: ignore[misc]
 
     model_config = ConfigDict(
         frozen=True,
@@ -60,6 +69,9 @@ class RequestModel(CheckedModel):
     def _check_request(cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
         with GatheredConcerns():
             data = dump_foreign(data)
+            if isinstance(data, RequestModel) and not isinstance(data, cls):
+                name = type(data).__name__
+                raise ValueError(f"must be {cls.__name__} or a dict of its fields, not {name}{data.hint_at_place()}")  # noqa: TRY004
             model = handler(cls._read_fields(data) if isinstance(data, dict) else data)
             if faults := list(model.find_faults()):
                 raise ValueError("; ".join(faults))
@@ -100,6 +112,10 @@ class RequestModel(CheckedModel):
     def _hint_at_field(cls, key: str, known: Mapping[str, str]) -> str:
         return suggest_name(key, (), others=known)
 
+    def hint_at_place(self) -> str:
+        """Return the end of a message about such an object in a wrong place: its right place."""
+        return ""
+
     def find_faults(self) -> Iterator[str]:
         """Yield the faults of several fields together, for which the request is refused."""
         yield from ()
@@ -111,24 +127,57 @@ class RequestModel(CheckedModel):
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         yield from public_fields(self)
 
-    def to_record(self) -> dict[str, Any]:
-        """Return JSON values without unset fields, from which `model_validate` rebuilds the model."""
+    def to_fields(self) -> dict[str, Any]:
+        """Return JSON values without unset fields, from which `model_validate` rebuilds and checks the model."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON object that the API takes, under its names and without unset fields."""
-        return self.to_record()
+        return self.to_fields()
 
     def __json__(self) -> dict[str, Any]:
         """Return the form for Celery's JSON, so that signatures in a canvas take models as well as dicts."""
-        return self.to_record()
+        return self.to_fields()
 
 
-def dump_foreign(data: Any) -> Any:
-    """Return the fields of another library's pydantic model, under the API's names. Return other values unchanged."""
+def merge_extra(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the object that travels to the API."""
+    if "extra" not in fields:
+        return fields
+    return {name: value for name, value in fields.items() if name != "extra"} | dict(fields["extra"])
+
+
+def dump_foreign(data: Any, path: str = "") -> Any:
+    """Return the fields of another library's pydantic model, under the API's names. Return other values unchanged.
+
+    `path` is the place of the value, for messages.
+
+    Raises:
+        ValueError: a field is a secret, of which the model would only write asterisks.
+    """
     if not isinstance(data, BaseModel) or isinstance(data, RequestModel):
         return data
-    return data.model_dump(mode="json", by_alias=True, exclude_none=True)
+    fields = data.model_dump(mode="json", by_alias=True, exclude_none=True)
+    if secret := next(_masked_paths(data.model_dump(by_alias=True, exclude_none=True), fields, path), None):
+        raise ValueError(
+            f"{secret.lstrip('.')} of {type(data).__name__} is a secret of pydantic, which would be sent as asterisks; "
+            "make the field a str, or give a dict with .get_secret_value()"
+        )
+    return fields
+
+
+def _masked_paths(value: Any, written: Any, path: str) -> Iterator[str]:
+    """Yield the paths of secrets whose written form hides them."""
+    if isinstance(value, SecretStr | SecretBytes | Secret):
+        # A model may have a serializer that writes the secret itself. An empty secret has no asterisks.
+        if isinstance(written, str) and written and not written.strip("*"):
+            yield path
+    elif isinstance(value, Mapping) and isinstance(written, Mapping):
+        for key in value.keys() & written.keys():
+            yield from _masked_paths(value[key], written[key], f"{path}.{show_key(key).strip(_QUOTES)}")
+    elif isinstance(value, list | tuple) and isinstance(written, list):
+        for position, (one, two) in enumerate(zip(value, written, strict=False)):
+            yield from _masked_paths(one, two, f"{path}[{position}]")
 
 
 class OpenRequestModel(RequestModel):
@@ -140,6 +189,21 @@ class OpenRequestModel(RequestModel):
     if TYPE_CHECKING:
         # Subclasses say in their own `__init__` what they take.
         def __init__(self, **fields: Any) -> None: ...
+
+    @classmethod
+    def _hint_at_field(cls, key: str, known: Mapping[str, str]) -> str:
+        hint, name_field = super()._hint_at_field(key, known), cls.model_config.get("alias_generator")
+        name = name_field(key) if callable(name_field) and key.islower() else key
+        return f"{hint or '.'} A field that is newer than this package goes into extra={{{show_key(name)}: ...}}"
+
+    @classmethod
+    def gather_new(cls, sent: Any) -> Any:
+        """Return an object as it was sent, with all fields that this version does not know in `extra`."""
+        known = cls._known_names().keys() - {"extra"}
+        if not isinstance(sent, dict) or sent.keys() <= known:
+            return sent
+        new = {key: sent[key] for key in sent if key not in known}
+        return {key: sent[key] for key in sent if key in known} | {"extra": new}
 
     @field_validator("extra", mode="before")
     @classmethod
@@ -164,9 +228,7 @@ class OpenRequestModel(RequestModel):
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON object that the API takes, with the fields of `extra`."""
-        wire = self.to_record()
-        wire.update(wire.pop("extra", {}))
-        return wire
+        return merge_extra(self.to_fields())
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         yield from super().__repr_args__()

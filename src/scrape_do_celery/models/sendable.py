@@ -5,6 +5,7 @@ A message names the position of the fault and never repeats a value.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import sys
@@ -12,12 +13,13 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from pydantic import AfterValidator, BeforeValidator, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ValidationInfo
 
 from scrape_do_celery.outside_text import show_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from types import UnionType
 
 #: Contexts of a validation. `SAID`: the caller has got the warnings before. `KEPT`: the request comes from a record,
 #: which was checked when it was written. A stricter rule of a later version must not make a paid run unreadable.
@@ -32,24 +34,26 @@ LONGEST_ID: Final = 255
 MAX_DEPTH: Final = 64
 #: Bits of an integer at most. A JSON parser that reads numbers as floats cannot read larger integers.
 _MAX_BITS: Final = 1023
+#: The forms in which a message shows one value.
+_FORMS: Final[dict[type | UnionType, str]] = {str | bytes | bytearray: "'...'", Mapping: "{...}", int | float: "..."}
 _SHOWN_FAULTS: Final = 5
 _SHOWN_PATH: Final = 60
 _NO_TOKEN: Final = re.compile(r"[^!#$%&'*+\-.^_`|~0-9A-Za-z]")
 #: The only keys of an object that Celery's JSON reads as a value of another type, such as a datetime.
 _ENVELOPE: Final = frozenset({"__type__", "__value__"})
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-#: Packages whose frames are no caller: a warning must point to the user's code.
-_OURS: Final = (__name__.partition(".")[0], "pydantic")
+#: Packages whose frames are no caller: a warning must point to the user's code, also through a task's `delay`.
+_NO_CALLERS: Final = (__name__.partition(".")[0], "pydantic", "celery", "kombu")
 
 
 def caller_level() -> int:
     """Return the `stacklevel` for the function that calls `warnings.warn(..., stacklevel=caller_level())`.
 
-    The level points to the first frame outside this package and pydantic.
+    The level points to the first frame outside this package, pydantic and Celery.
     """
     # Frame 0 is this function, frame 1 is level 1.
     frame, level = sys._getframe(1), 1  # noqa: SLF001 (no public way before Python 3.12)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _OURS:
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _NO_CALLERS:
         frame, level = frame.f_back, level + 1
     return level
 
@@ -85,6 +89,11 @@ def why_no_name(value: Any, longest: int = LONGEST_NAME) -> str | None:
     if len(value) > longest:
         return f"has {len(value):,} characters; use at most {longest:,}"
     return None if value.strip() else "must not be blank"
+
+
+def canonical_json(value: Any) -> str:
+    """Return the JSON text of a value, which is equal for two values exactly if JSON writes the same."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def why_no_json(value: Any, path: str, depth: int = 0) -> str | None:
@@ -129,16 +138,17 @@ def as_list(value: Any, field: str, items: str) -> Any:
     """Return the items of `value` as a list, in order. None stays None.
 
     Raises:
-        ValueError: `value` has no order, is one text, or is not iterable.
+        ValueError: `value` is one item, or has no order. The text shows the right form.
     """
     if value is None or isinstance(value, list):
         return value
-    if isinstance(value, str | bytes | bytearray):
-        raise ValueError(f"{field} must be a list of {items}, not one string")  # noqa: TRY004 (pydantic's contract)
-    if isinstance(value, Mapping | AbstractSet):
-        raise ValueError(f"{field} must be a list of {items}, not {type(value).__name__}, because their order counts")  # noqa: TRY004
-    if not isinstance(value, Iterable):
-        raise ValueError(f"{field} must be a list of {items}, not {type(value).__name__}")  # noqa: TRY004
+    name = "string" if isinstance(value, str | bytes | bytearray) else type(value).__name__
+    if isinstance(value, AbstractSet):
+        raise ValueError(f"{field} must be a list of {items}, not {name}, because their order counts")  # noqa: TRY004 (pydantic's contract)
+    # A model is iterable, and yields its fields.
+    if isinstance(value, str | bytes | bytearray | Mapping | BaseModel) or not isinstance(value, Iterable):
+        form = next((form for kind, form in _FORMS.items() if isinstance(value, kind)), f"{name}(...)")
+        raise ValueError(f"{field} must be a list of {items}, not one {name}; write [{form}]")  # noqa: TRY004
     return list(value)
 
 

@@ -1,4 +1,4 @@
-"""Base classes of all models: the API's field names, and tolerant reading of answers."""
+"""Base classes of what the API sends: its field names, and tolerant reading of answers."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from celery.canvas import Signature
 
     from scrape_do_celery.config import Settings
-    from scrape_do_celery.models import JobCreationRequest
+    from scrape_do_celery.models import ForeignModel, JobCreationRequest
     from scrape_do_celery.models.targets import TargetInput
     from scrape_do_celery.runs.handle import RunHandle
     from scrape_do_celery.store.options import EnqueueOptions
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @without_locals
 async def aenqueue(  # noqa: PLR0913 (one argument for each thing that a caller says)
-    targets: Iterable[TargetInput] | JobCreationRequest | None = None,
+    targets: Iterable[TargetInput] | JobCreationRequest | ForeignModel | None = None,
     *,
     idempotency_key: str | None = None,
     run_id: str | None = None,
@@ -66,7 +66,7 @@ async def aenqueue(  # noqa: PLR0913 (one argument for each thing that a caller 
 
 @without_locals
 async def aenqueue_many(  # noqa: PLR0913 (one argument for each thing that a caller says)
-    requests: Iterable[Iterable[TargetInput] | JobCreationRequest],
+    requests: Iterable[Iterable[TargetInput] | JobCreationRequest | ForeignModel],
     *,
     idempotency_keys: Iterable[str | None] | None = None,
     run_ids: Iterable[str | None] | None = None,

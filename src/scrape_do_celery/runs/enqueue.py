@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from celery.canvas import Signature
 
     from scrape_do_celery.config import Settings
-    from scrape_do_celery.models import JobCreationRequest
+    from scrape_do_celery.models import ForeignModel, JobCreationRequest
     from scrape_do_celery.models.targets import TargetInput
     from scrape_do_celery.runs.handle import RunHandle
     from scrape_do_celery.store.options import EnqueueOptions
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @without_locals
 def enqueue(  # noqa: PLR0913 (one argument for each thing that a caller says)
-    targets: Iterable[TargetInput] | JobCreationRequest | None = None,
+    targets: Iterable[TargetInput] | JobCreationRequest | ForeignModel | None = None,
     *,
     idempotency_key: str | None = None,
     run_id: str | None = None,
@@ -65,7 +65,7 @@ def enqueue(  # noqa: PLR0913 (one argument for each thing that a caller says)
 
 @without_locals
 def enqueue_many(  # noqa: PLR0913 (one argument for each thing that a caller says)
-    requests: Iterable[Iterable[TargetInput] | JobCreationRequest],
+    requests: Iterable[Iterable[TargetInput] | JobCreationRequest | ForeignModel],
     *,
     idempotency_keys: Iterable[str | None] | None = None,
     run_ids: Iterable[str | None] | None = None,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -16,15 +14,16 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from scrape_do_celery.models import MAX_TARGETS_PER_JOB, JobCreationRequest, RequestFields
-from scrape_do_celery.models.sendable import KEPT
+from scrape_do_celery.models.sendable import KEPT, as_list
 from scrape_do_celery.models.targets import split_targets
 from scrape_do_celery.redaction import request_fields, request_summary
 from scrape_do_celery.store.codec import pack, unpack
 from scrape_do_celery.store.inputs import RunInputs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from scrape_do_celery.models import ForeignModel
     from scrape_do_celery.models.targets import TargetInput
 
 #: Runs with at least this number of targets have their tasks fetched early, unless the caller sets `early`.
@@ -94,7 +93,7 @@ class RunSpec:
     @classmethod
     def from_arguments(
         cls,
-        targets: Iterable[TargetInput] | JobCreationRequest | None = None,
+        targets: Iterable[TargetInput] | JobCreationRequest | ForeignModel | None = None,
         keywords: Iterable[str] = (),
         /,
         **options: Unpack[EnqueueOptions],
@@ -108,13 +107,14 @@ class RunSpec:
         fields: dict[str, Any] = dict(options)
         run_options = {name: fields.pop(name) for name in RUN_OPTIONS if name in fields}
         if isinstance(targets, BaseModel):
+            # The request is checked again: a copy of a model may have fields that were never checked. The object of
+            # another library was not checked by these rules.
+            request = JobCreationRequest.model_validate(targets)
             if fields:
                 raise ValueError(
                     f"{', '.join(sorted(fields))}: set these fields in the JobCreationRequest, not as arguments"
                 )
-            # The request is checked again: a copy of a model may have fields that were never checked. The object of
-            # another library was not checked by these rules.
-            return cls(JobCreationRequest.model_validate(targets), **run_options)
+            return cls(request, **run_options)
         if targets is not None:
             fields["targets"] = targets
         return cls.from_fields(fields, run_options)
@@ -132,9 +132,8 @@ class RunSpec:
         """
         fields, metas = dict(fields), None
         name = "targets" if fields.get("targets") is not None else "Targets"
-        targets = fields.get(name)
-        if isinstance(targets, Iterable) and not isinstance(targets, str | bytes | bytearray | Mapping | AbstractSet):
-            fields[name], metas = split_targets(targets if isinstance(targets, list) else list(targets))
+        if (targets := as_list(fields.get(name), "targets", "URLs")) is not None:
+            fields[name], metas = split_targets(targets)
         request = JobCreationRequest.model_validate(fields, context=context)
         return cls(request, inputs=None if metas is None else RunInputs(metas=metas), **run_options)
 
@@ -212,7 +211,7 @@ class RunSpec:
                 if value is not None and value is not False and name != "dedupe"
             },
         }
-        return pack(options), [pack(inputs_of(part)) for part in self.parts()]
+        return pack(options), [pack(wire_inputs_of(part)) for part in self.parts()]
 
     @property
     def input_count(self) -> int | None:
@@ -254,6 +253,11 @@ def inputs_of(request: JobCreationRequest) -> list[Any]:
     return list(request.targets or ()) if request.plugin is None else list(request.plugin.params)
 
 
+def wire_inputs_of(request: JobCreationRequest) -> list[Any]:
+    """Return the targets of a request, or the parameter sets of its plugin, as the API and the record get them."""
+    return list(request.targets or ()) if request.plugin is None else request.plugin.wire_sets()
+
+
 def _with_items(request: JobCreationRequest, items: Sequence[Any]) -> JobCreationRequest:
     """Return the request with some of its own targets or parameter sets, which were checked before."""
     if request.plugin is None:
@@ -263,7 +267,7 @@ def _with_items(request: JobCreationRequest, items: Sequence[Any]) -> JobCreatio
 
 def targets_of(request: JobCreationRequest) -> list[str]:
     """Return the targets of a request; for a plugin, a text for each parameter set, which is only a fingerprint."""
-    return describe_inputs(inputs_of(request))
+    return describe_inputs(wire_inputs_of(request))
 
 
 def describe_inputs(inputs: Sequence[Any]) -> list[str]:

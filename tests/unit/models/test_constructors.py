@@ -44,8 +44,8 @@ FORMS = [
     (Wait, "Wait(timeout: int, *, extra=None)"),
     (ScreenShot, "ScreenShot(*, full=None, particular=None, extra=None)"),
     (Target, "Target(url: str, meta=None)"),
-    (Plugin, "Plugin(key: str, params: Iterable[PluginParams | Mapping[str, Any]])"),
-    (GoogleSearch, "GoogleSearch(params: Iterable[SearchParams | Mapping[str, Any]])"),
+    (Plugin, "Plugin(key: str, params: Iterable[PluginParams | Mapping[str, Any] | ForeignModel])"),
+    (GoogleSearch, "GoogleSearch(params: Iterable[SearchParams | Mapping[str, Any] | ForeignModel])"),
     (ChatParams, "ChatParams(*, q: str, model=None, geo_code=None, raw_sse=None, extra=None)"),
 ]
 REFUSED = [

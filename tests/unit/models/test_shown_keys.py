@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from scrape_do_celery import scheduled_run
 from scrape_do_celery.client.job_filters import write_filters
@@ -28,6 +29,7 @@ from scrape_do_celery.models.plugins.plugin import PLUGINS
 from scrape_do_celery.outside_text import show_key
 from scrape_do_celery.runs.many import read_specs
 from scrape_do_celery.store import RunSpec
+from tests.unit.models.test_foreign_requests import foreign
 
 URL = "https://a.example/"
 HOUR = timedelta(hours=1)
@@ -63,6 +65,8 @@ CALLS = {
     "a key in a parameter's extra": lambda text: GoogleSearch([{"q": "a", "extra": {text: {1}}}]),
     "a field of a plugin": lambda text: JobCreationRequest(plugin={"key": "shein", "params": [{"url": URL}], text: 1}),
     "a key of a newer plugin": lambda text: Plugin("new/key", [{text: {1}}]),
+    "a field of another library's object": lambda text: JobCreationRequest.model_validate(foreign(**{text: 1})),
+    "a key of another library's secret": lambda text: GoogleSearch([foreign(q={text: SecretStr(text)})]),
     "an option": lambda text: RunSpec.from_arguments([URL], **{text: 1}),
     "an option of many runs": lambda text: read_specs([[URL]], (), {text: 1}),
     "an option of a schedule": lambda text: scheduled_run("n", HOUR, [URL], **{text: 1}),

@@ -203,5 +203,5 @@ def test_meta_never_stands_beside_a_page_that_was_not_written(make, tmp_path):
 
 
 def test_request_model_takes_no_targets_with_meta():
-    with pytest.raises(ValueError, match=r"targets\[0\] must be text"):
+    with pytest.raises(ValueError, match=r"targets\[0\] has meta, which no request carries"):
         JobCreationRequest(targets=[Target(A, 1)])
