@@ -56,7 +56,7 @@ class RenderOptions(OpenRequestModel):
     #: a CSS selector to wait for
     wait_selector: SendableText | None = None
     #: actions of the browser, such as `Click("#more")`, or dicts in the API's form: `{"Action": "Wait", "Timeout": 5}`.
-    #: The argument `actions` is another name of this field.
+    #: The text of a number or flag in a dict is sent as a number or flag. `actions` is another name of this field.
     play_with_browser: list[CheckedAction] | None = None
     #: return a JSON envelope in place of the page
     return_json: bool | None = None

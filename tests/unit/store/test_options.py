@@ -42,7 +42,7 @@ def hints(cls):
 
 def test_request_fields_are_those_of_the_model_with_their_types():
     expected = {name: kind for name, kind in hints(JobCreationRequest).items() if name != "targets"}
-    # A caller may write a dict or an object of another library in place of a model, and any mapping in place of a dict.
+    # A caller may write a dict or another library's model in place of a model, and any mapping in place of a dict.
     wider = {
         "plugin": PluginRequest | PluginFields | ForeignModel | None,
         "render": RenderOptions | RenderFields | ForeignModel | None,
