@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import browser_actions, jobs, plugin_results, plugins, rendered, results, targets, tasks
 from .browser_actions import *  # noqa: F403
 from .concerns import RequestWarning
+from .foreign_models import ForeignModel
 from .ids import read_id, same_id
 from .jobs import *  # noqa: F403
 from .parsing import parse_answer
@@ -13,7 +14,7 @@ from .plugins import *  # noqa: F403
 from .render import Render, RenderFields, RenderOptions
 from .rendered import *  # noqa: F403
 from .repairs import collect_defaults
-from .request_fields import ForeignModel, JobFields, PluginFields, RequestFields
+from .request_fields import JobFields, PluginFields, RequestFields
 from .request_models import RequestModel
 from .requests import MAX_TARGETS_PER_JOB, JobCreationRequest
 from .results import *  # noqa: F403

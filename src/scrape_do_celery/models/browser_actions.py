@@ -18,8 +18,9 @@ from pydantic import (
 
 from scrape_do_celery.name_hints import suggest_name
 
+from .foreign_models import dump_foreign
 from .public_values import public_names
-from .request_models import OpenRequestModel, dump_foreign
+from .request_models import OpenRequestModel
 from .sendable import FilledText, SendableText, Whole, canonical_json, is_kept
 
 if TYPE_CHECKING:

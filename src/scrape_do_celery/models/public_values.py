@@ -16,8 +16,6 @@ from scrape_do_celery.outside_text import REDACTED, cut_text, redact_start, show
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from .request_models import RequestModel
-
 
 class _Unquoted(str):
     """A text whose repr has no quotation marks."""
@@ -29,14 +27,17 @@ class _Unquoted(str):
 _HIDDEN: Final = _Unquoted(REDACTED)
 
 
-def public_fields(model: RequestModel) -> Iterator[tuple[str, Any]]:
-    """Yield the fields of a request that are set, with the values that others may see."""
+def public_fields(model: BaseModel, shown: frozenset[str]) -> Iterator[tuple[str, Any]]:
+    """Yield the fields of a request that are set, with the values that others may see.
+
+    `shown` has the names of the texts that hold no secret.
+    """
     for name, field in type(model).model_fields.items():
         # A model that is being made has some of its fields only.
         value = vars(model).get(name)
         if value is None or not field.repr:
             continue
-        is_public = name in model.SHOWN or (isinstance(value, str) and value in _listed_words(type(model), name))
+        is_public = name in shown or (isinstance(value, str) and value in _listed_words(type(model), name))
         yield name, _shown_value(value, is_public=is_public)
 
 
@@ -66,7 +67,7 @@ def _shown_value(value: Any, *, is_public: bool) -> Any:
 
 
 @cache
-def _listed_words(model: type[RequestModel], name: str) -> frozenset[Any]:
+def _listed_words(model: type[BaseModel], name: str) -> frozenset[Any]:
     """Return the words that the type of a field lists."""
     return frozenset(_words_of(model.model_fields[name].annotation))
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from .browser_actions import BrowserAction
-    from .request_fields import ForeignModel
+    from .foreign_models import ForeignModel
 
 #: Bounds of `custom_wait`, in milliseconds. The figures are from the peer SDK.
 _WAIT_BOUNDS = (0, 35_000)

@@ -6,29 +6,17 @@ word, ty takes any keyword.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from typing_extensions import TypedDict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from .foreign_models import ForeignModel
     from .plugins.parameters import PluginParams
     from .plugins.plugin import PluginRequest
     from .render import RenderFields, RenderOptions
-
-
-class ForeignModel(Protocol):
-    """An object of another library's pydantic models, such as the requests of scrape-do-python.
-
-    The package reads its fields under the API's names, and checks them as its own.
-    """
-
-    __pydantic_extra__: dict[str, Any] | None
-
-    def model_dump(self, *, by_alias: bool | None = ..., exclude_none: bool = ...) -> dict[str, Any]:
-        """Return the fields."""
-        ...
 
 
 class PluginFields(TypedDict, closed=True):

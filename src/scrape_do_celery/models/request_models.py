@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     JsonValue,
-    Secret,
-    SecretBytes,
-    SecretStr,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -24,14 +20,13 @@ from scrape_do_celery.outside_text import show_key
 
 from .concerns import GatheredConcerns, note_concerns
 from .constructors import CheckedModel
+from .foreign_models import dump_foreign
 from .public_values import public_fields, public_names
 from .sendable import is_kept, is_said, join_faults, why_no_json
 from .wire import wire_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-_QUOTES: Final = "'\""
 
 
 class RequestModel(CheckedModel):
@@ -125,7 +120,7 @@ class RequestModel(CheckedModel):
         yield from ()
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
-        yield from public_fields(self)
+        yield from public_fields(self, self.SHOWN)
 
     def to_fields(self) -> dict[str, Any]:
         """Return JSON values without unset fields, from which `model_validate` rebuilds and checks the model."""
@@ -145,39 +140,6 @@ def merge_extra(fields: dict[str, Any]) -> dict[str, Any]:
     if "extra" not in fields:
         return fields
     return {name: value for name, value in fields.items() if name != "extra"} | dict(fields["extra"])
-
-
-def dump_foreign(data: Any, path: str = "") -> Any:
-    """Return the fields of another library's pydantic model, under the API's names. Return other values unchanged.
-
-    `path` is the place of the value, for messages.
-
-    Raises:
-        ValueError: a field is a secret, of which the model would only write asterisks.
-    """
-    if not isinstance(data, BaseModel) or isinstance(data, RequestModel):
-        return data
-    fields = data.model_dump(mode="json", by_alias=True, exclude_none=True)
-    if secret := next(_masked_paths(data.model_dump(by_alias=True, exclude_none=True), fields, path), None):
-        raise ValueError(
-            f"{secret.lstrip('.')} of {type(data).__name__} is a secret of pydantic, which would be sent as asterisks; "
-            "make the field a str, or give a dict with .get_secret_value()"
-        )
-    return fields
-
-
-def _masked_paths(value: Any, written: Any, path: str) -> Iterator[str]:
-    """Yield the paths of secrets whose written form hides them."""
-    if isinstance(value, SecretStr | SecretBytes | Secret):
-        # A model may have a serializer that writes the secret itself. An empty secret has no asterisks.
-        if isinstance(written, str) and written and not written.strip("*"):
-            yield path
-    elif isinstance(value, Mapping) and isinstance(written, Mapping):
-        for key in value.keys() & written.keys():
-            yield from _masked_paths(value[key], written[key], f"{path}.{show_key(key).strip(_QUOTES)}")
-    elif isinstance(value, list | tuple) and isinstance(written, list):
-        for position, (one, two) in enumerate(zip(value, written, strict=False)):
-            yield from _masked_paths(one, two, f"{path}[{position}]")
 
 
 class OpenRequestModel(RequestModel):

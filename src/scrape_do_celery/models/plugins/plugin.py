@@ -15,8 +15,8 @@ from pydantic import (
 )
 
 from scrape_do_celery.models.concerns import note_concerns
-from scrape_do_celery.models.request_fields import ForeignModel
-from scrape_do_celery.models.request_models import RequestModel, dump_foreign, merge_extra
+from scrape_do_celery.models.foreign_models import ForeignModel, dump_foreign
+from scrape_do_celery.models.request_models import RequestModel, merge_extra
 from scrape_do_celery.models.sendable import (
     SAID,
     FilledText,
