@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+#: Letters of a name that is compared. A longer name is no misspelling.
+_LONGEST: Final = 100
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -21,6 +23,8 @@ def suggest_name(name: str, known: Iterable[str], prefix: str = "", *, others: M
         prefix: the text before the suggested name.
         others: other spellings and words, each with the known name that it stands for.
     """
+    if len(name) > _LONGEST:
+        return ""
     names = {one.lower(): one for one in known} | {word.lower(): one for word, one in others.items()}
     close = difflib.get_close_matches(name.lower(), names, n=1)
     return f"; did you mean {prefix}{names[close[0]]}?" if close else ""

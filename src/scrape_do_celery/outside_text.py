@@ -1,4 +1,4 @@
-"""Text that came from outside: the API, targets, proxies. One filter keeps it on one line, and one hides secrets in it.
+"""Text that came from outside: the API, targets, callers. Filters keep it on one line, cut it, and hide secrets in it.
 
 Line breaks in such a text could forge lines of a log, and escape codes could control a terminal.
 """
@@ -17,13 +17,22 @@ _PRIVATE_NAME: Final = (
     r"(?:(?=[\w.%-]*?(?:api[_-]?key|access[_-]?key|token|secret|passw|pwd|signature|credential|session|cookie"
     r"|authorization))[\w.%-]++|(?:x-)?(?:key|sig|auth|sid)(?![\w.%-]))"
 )
-_USERINFO: Final = re.compile(r"(://)[^\s/?#@'\"]+@")
+#: Only the last at sign before the host ends the credentials: browsers take others as a part of the password.
+_USERINFO: Final = re.compile(r"(://)[^\s/?#'\"]+@")
+#: The credentials of a text that is one URL: a quote or a space belongs to the password there.
+_USERINFO_OF_URL: Final = re.compile(r"(\A[^/?#]*://)[^/?#]*@")
 #: A parameter of a URL or form, or a header, with a name that stands for a secret. The pairs of a cookie follow each
 #: other, and the credentials of a header follow their scheme.
 _ASSIGNMENT: Final = re.compile(
     rf"(?i)(?<![\w.%-])({_PRIVATE_NAME}[\"']?\s*+[=:]\s*+[\"']?)(?!\s|//)(?:(?:token|digest|negotiate)\s+)?"
     r"[^\s&;,#\"'<>]++(?:;\s?[\w.%-]++=[^\s&;,#\"'<>]*+)*+"
 )
+#: Letters of a key or of a public value that are shown at most, and that are read. Credentials that begin within the
+#: former must end within the latter: only their end shows that they are credentials.
+_SHOWN_LETTERS: Final = 60
+_READ_LETTERS: Final = 2_000
+#: Short keys without any sign of a credential, such as a colon or a space.
+_PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_.-]{1,50}")
 _CREDENTIALS: Final = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}")
 _PRIVATE_HEADER: Final = re.compile(rf"(?i){_PRIVATE_NAME}")
 
@@ -43,6 +52,33 @@ def redact_text(text: str) -> str:
     return _ASSIGNMENT.sub(_hide_value, text)
 
 
+def redact_start(text: str) -> str:
+    """Return the start of a text of any length without credentials. The start is longer than any text that is shown."""
+    return redact_text(text[:_READ_LETTERS])
+
+
+def cut_text(text: str) -> str:
+    """Return a text, or its start and three dots."""
+    return text if len(text) <= _SHOWN_LETTERS else f"{text[:_SHOWN_LETTERS]}..."
+
+
+def show_key(key: Any) -> str:
+    """Return a key or name that a caller wrote, for a message: in quotes, escaped, cut, and without credentials.
+
+    Of a key that is no text, return the type.
+    """
+    if isinstance(key, str) and _PLAIN_KEY.fullmatch(key):
+        # The most frequent case: the check of large data asks for the name of each key.
+        return f"'{key}'"
+    text = ascii(redact_start(key)) if isinstance(key, str) else type(key).__name__
+    return cut_text(text)
+
+
+def redact_url(url: str) -> str:
+    """Return a URL without credentials, for output that names a page by its URL."""
+    return redact_text(_USERINFO_OF_URL.sub(rf"\1{REDACTED}@", url))
+
+
 def _hide_value(found: re.Match[str]) -> str:
     return found[0] if found[0].lower().endswith(("bearer", "basic")) else f"{found[1]}{REDACTED}"
 
@@ -56,11 +92,12 @@ def redact_answer(value: Any, name: str = "") -> Any:
     if not isinstance(value, str):
         return value
     if name.lower() == "webhookurl":
-        return _show_host(value)
+        return show_host(value)
     return REDACTED if _PRIVATE_HEADER.fullmatch(name) else redact_text(value)
 
 
-def _show_host(url: str) -> str:
+def show_host(url: str) -> str:
+    """Return the scheme and the host of a URL."""
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -9,7 +9,9 @@ import json
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import unquote_plus, urlsplit
 
+from scrape_do_celery.models.browser_actions import ACTION_CLASSES
 from scrape_do_celery.models.plugins.plugin import PLUGINS
+from scrape_do_celery.models.public_values import short_text
 from scrape_do_celery.outside_text import REDACTED
 
 if TYPE_CHECKING:
@@ -26,10 +28,14 @@ _SHOWN: Final = (
     *("raise_on_task_failure", "max_wait", "dedupe", "max_credits"),
 )
 _HIDDEN: Final = ("headers", "set_cookies", "body", "webhook_url", "webhook_headers", "idempotency_key")
-#: Targets whose hosts are compared; characters of the longest text that is shown.
-_LOOKED_AT, _LONGEST = 20, 60
-#: Fields of an action that hold no secret.
-_SHOWN_IN_ACTIONS: Final = ("Action", "Selector", "WaitSelector", "UrlPattern")
+#: Targets whose hosts are compared.
+_LOOKED_AT: Final = 20
+#: Fields of an action that hold no secret, under the API's names.
+_SHOWN_IN_ACTIONS: Final = {"Action"} | {
+    str(action.model_fields[name].alias)
+    for action in ACTION_CLASSES.values()
+    for name in action.SHOWN & action.model_fields.keys()
+}
 #: Characters of a value that is redacted, at least. A shorter value is hardly a secret, and occurs in any text.
 _SHORTEST: Final = 6
 
@@ -89,7 +95,7 @@ def _shown_hosts(targets: Any) -> str:
     if not isinstance(targets, list | tuple):
         return ""
     hosts = dict.fromkeys(filter(None, map(_read_host, targets[:_LOOKED_AT])))
-    first = next(iter(hosts), "")[:_LONGEST]
+    first = short_text(next(iter(hosts), ""))
     return f"{first}, ..." if len(hosts) > 1 else first
 
 
@@ -108,7 +114,7 @@ def _plugin_field(plugin: Any, name: str) -> Any:
 def _short_value(value: Any) -> Any:
     """Return a number or a short text. Hide any other value, because no known option has such a value."""
     if isinstance(value, str):
-        return value if len(value) <= _LONGEST else f"{value[:_LONGEST]}..."
+        return short_text(value)
     return value if isinstance(value, bool | int | float) else REDACTED
 
 

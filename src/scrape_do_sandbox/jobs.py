@@ -74,7 +74,12 @@ class Task:
         if self.page_options.cost is not None:
             return self.page_options.cost
         spec = self.job.spec
-        return price_of(self.url, spec.cost, rendered=spec.options.get("Render") is not None)
+        base = spec.cost_of(self.url)
+        return (
+            base
+            if "Plugin" in spec.options
+            else price_of(self.url, base, rendered=spec.options.get("Render") is not None)
+        )
 
     def page(self) -> Page:
         """Return the page that was fetched; a made-up page is made when it is requested."""

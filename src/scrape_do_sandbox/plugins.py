@@ -1,4 +1,7 @@
-"""The answers of plugins: JSON that names the plugin and its parameters. Of Google's search, also made-up results."""
+"""The prices and the answers of plugins: JSON that names the plugin and its parameters.
+
+The answer of Google's search also has made-up results.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,31 @@ from urllib.parse import parse_qs, quote_plus, urlsplit
 
 #: Plugins that answer with the HTML of the page.
 HTML_PLUGINS = frozenset({"lowes/store", "shein", "walmart/store"})
+#: Credits of one successful task, by the first word of the plugin's key. No source names the other prices.
+_CREDITS = {"google": 10, "chatgpt": 25}
+_CREDITS_OF_AMAZON_SUPER = 10
+_LEAST_CREDITS = 1
+
+
+def price_plugin(url: str) -> int:
+    """Return the credits of one successful task of a plugin. A task without a known price costs 1 credit."""
+    key, params = _read_url(url)
+    site = key.partition("/")[0]
+    if site == "amazon" and params.get("super") == "True":
+        return _CREDITS_OF_AMAZON_SUPER
+    return _CREDITS.get(site, _LEAST_CREDITS)
 
 
 def make_plugin_answer(url: str) -> bytes:
     """Make the answer of a plugin; the same URL always gives the same bytes."""
-    parts = urlsplit(url)
-    key = parts.path[1:]
-    params = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    key, params = _read_url(url)
     results = _make_search_results(params) if key == "google/search" else {}
     return json.dumps({"plugin": key, "params": params, "sandbox": True, **results}).encode()
+
+
+def _read_url(url: str) -> tuple[str, dict[str, str]]:
+    parts = urlsplit(url)
+    return parts.path[1:], {name: values[-1] for name, values in parse_qs(parts.query).items()}
 
 
 def _make_search_results(params: dict[str, str]) -> dict[str, Any]:

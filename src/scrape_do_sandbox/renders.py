@@ -21,6 +21,9 @@ _SCREENSHOTS = {
     "ParticularScreenshot": "ParticularScreenShot",
 }
 
+#: Pixels of a side of each screenshot: enough to see the color.
+_SIDE = 16
+
 
 def wrap_page(page: Page, url: str, render: Mapping[str, Any] | None) -> Page:
     """Return the page as a render with these options answers; without `ReturnJSON`, the page is unchanged."""
@@ -40,9 +43,11 @@ def wrap_page(page: Page, url: str, render: Mapping[str, Any] | None) -> Page:
 
 
 def make_png(seed: int) -> bytes:
-    """Return a PNG image of one pixel, whose color follows from `seed`."""
-    pixel = bytes([0, *seed.to_bytes(4, "big")[:3]])
-    chunks = ((b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(pixel)), (b"IEND", b""))
+    """Return a small PNG image in one color, which follows from `seed`."""
+    # Each line begins with the number of its filter.
+    lines = (b"\0" + seed.to_bytes(4, "big")[:3] * _SIDE) * _SIDE
+    header = struct.pack(">IIBBBBB", _SIDE, _SIDE, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b""))
     framed = (
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
     )

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
+from scrape_do_sandbox.plugins import price_plugin
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -39,11 +41,10 @@ class JobSpec:
     targets: tuple[str, ...]
     options: dict[str, Any]
 
-    @property
-    def cost(self) -> int:
-        """Base credits of one successful task. Of a plugin, this is the price of Google's plugins."""
+    def cost_of(self, target: str) -> int:
+        """Return the base credits of one successful task."""
         if "Plugin" in self.options:
-            return 10
+            return price_plugin(target)
         render, premium = self.options.get("Render") is not None, bool(self.options.get("Super"))
         return {(False, False): 1, (True, False): 5, (False, True): 10, (True, True): 25}[render, premium]
 

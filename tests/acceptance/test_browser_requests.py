@@ -59,7 +59,7 @@ def working(pipeline):
 
 def test_each_form_of_a_call_sends_the_same(working):
     targets = ["https://a.example/"]
-    as_dict = {"actions": [{"Action": one.action} | one.to_record() for one in ACTIONS], "return_json": True}
+    as_dict = {"actions": [{"Action": one.action} | one.to_fields() for one in ACTIONS], "return_json": True}
     step = working.steps["scrape_do.scrape"]
     options = {"extra": {"PostalCode": "10115"}, "timeout": 60_000}
     calls = [

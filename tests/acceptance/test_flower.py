@@ -37,6 +37,7 @@ def test_runs_read_well_from_their_call_to_their_end(pipeline, flower, eventuall
     targets = [Target(SHOP[0], {"sku": "meta-that-is-private"}), SHOP[1]]
     parked = pipeline.enqueue(targets, geo_code="us", headers={"X-Mine": "header-that-is-private"})
     called, failed = pipeline.scrape(targets=QUICK), pipeline.enqueue([BAD])
+    strict = pipeline.enqueue([QUICK[0], f"{BAD}&token=token-that-is-private"], raise_on_task_failure=True)
 
     ended = eventually(lambda: in_state(flower, called.id, "SUCCESS"))
     assert ended["name"] == "scrape_do.scrape"
@@ -51,13 +52,21 @@ def test_runs_read_well_from_their_call_to_their_end(pipeline, flower, eventuall
     assert ended["result"].startswith("0 of 1 tasks done, 1 failed: 1 \u00d7 "), "not the progress of an earlier event"
     assert ended["runtime"] > 0
 
+    ended = eventually(lambda: in_state(flower, strict.run_id, "FAILURE"))
+    assert ended["name"] == "scrape_do.scrape"
+    [bad] = [task for task in strict.iter_tasks() if not task.is_success]
+    shown = f"task {bad.task_id} of {BAD}&token=*** ended as error: The sandbox was asked to fail {BAD}&token=***"
+    assert ended["exception"] == f"TaskFailedError({shown!r})"
+    assert ended["traceback"].rstrip().endswith(f"TaskFailedError: {shown}")
+    assert ended["result"] == "1 of 2 tasks done, 1 failed: 1 \u00d7 The sandbox was asked to fail <URL>"
+
     messages = [task["args"] for task in flower.tasks().values() if task["name"] == "scrape_do.submit_jobs"]
     assert f"('{failed.run_id}:0',)" in messages
 
     running = eventually(lambda: in_state(flower, parked.run_id, "RUNNING"))
     assert running["name"] == "scrape_do.scrape"
-    shown = {"targets": 2, "host": "shop.example", "geo_code": "us", "headers": "***"}
-    assert ast.literal_eval(running["kwargs"]) == shown
+    summary = {"targets": 2, "host": "shop.example", "geo_code": "us", "headers": "***"}
+    assert ast.literal_eval(running["kwargs"]) == summary
     assert running["result"] == "0 of 2 tasks done"
     assert "private" not in flower.text("/api/tasks")
 
@@ -70,7 +79,7 @@ def test_runs_read_well_from_their_call_to_their_end(pipeline, flower, eventuall
     began = time.time() - parked.status.created.timestamp()
     pipeline.sandbox.advance(61)
     ended = eventually(lambda: in_state(flower, parked.run_id, "SUCCESS"))
-    assert ast.literal_eval(ended["kwargs"]) == shown
+    assert ast.literal_eval(ended["kwargs"]) == summary
     # The runtime is that of the run. Celery's own event has that of the delivery, some milliseconds.
     status = parked.status
     assert ended["runtime"] == pytest.approx((status.ended - status.created).total_seconds(), abs=0.01)

@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 import types
+import warnings
 from datetime import date
 from itertools import takewhile
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import pytest
 
 from scrape_do_celery.models import plugins as public
-from scrape_do_celery.models.plugins.fields import Bounds, CalendarDay
+from scrape_do_celery.models.plugins.fields import Bounds, CalendarDay, LongestText, ValueMark, Words
 from scrape_do_celery.models.plugins.plugin import PLUGINS
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "plugins.md"
@@ -32,8 +33,10 @@ enqueue(plugin={"key": "google/search", "params": [{"q": "coffee grinder"}]})
 ```
 
 - A parameter has a name in Python and a name in the API. If they differ, the tables show both, and dicts may use both.
-- A missing parameter, a wrong type and an unknown name are refused with `ValueError`. Most values outside of the listed
-  words and bounds are sent with a warning, because no text of Scrape.do says that its server refuses them.
+- A missing parameter, a wrong type and an unknown name are refused with `ValueError`.
+- The column "other values" is about values of the right type that are not listed, out of bounds or of another form.
+  `refused` means `ValueError`: the good values are Scrape.do's own. `warning` means that the value is sent, and that
+  your line gets a `RequestWarning`: only a client of somebody else refuses the value.
 - `extra={"name": value}` sends a parameter that is newer than this package. Every set takes it.
 - `Plugin("new/key", [...])` sends a plugin that is newer than this package. Its sets are not checked.
 - Credits are those of one successful task. The estimate of a run counts 1 credit if no source names the price.
@@ -69,6 +72,18 @@ def type_of(params: type[public.PluginParams], name: str) -> str:
     return f"{TYPES[kind]}{bounds}"
 
 
+def others_of(params: type[public.PluginParams], name: str) -> str:
+    """Return how a value ends that has the right type and is not known to be good."""
+    for mark in hint_of(params, name)[1]:
+        if isinstance(mark, Words):
+            return "refused" if mark.proven else "warning"
+        if isinstance(mark, CalendarDay):
+            return "warning" if mark.loose else "refused"
+        if isinstance(mark, ValueMark):
+            return "warning"
+    return ""
+
+
 def comment_of(params: type[public.PluginParams], name: str) -> str:
     """Return the comment above a field, of the class or of the base class that declares the field."""
     for owner in params.__mro__:
@@ -97,6 +112,14 @@ def needs_of(params: type[public.PluginParams]) -> str:
     if params.ONE_OF:
         needed.append(" or ".join(f"`{name}`" for name in params.ONE_OF))
     return ", ".join(needed)
+
+
+def exclusion_of(params: type[public.PluginParams]) -> list[str]:
+    """Return the paragraph about parameters that exclude each other."""
+    if not params.EXCLUSIVE:
+        return []
+    names = ", ".join(f"`{name}`" for name in params.EXCLUSIVE)
+    return [f"Give only one of {names}. More than one is sent with a warning.", ""]
 
 
 def credits_of(plugin: Any) -> str:
@@ -140,7 +163,10 @@ def section(key: str, plugin: Any) -> str:
         wire = params.spell_name(name)
         shown = f"`{name}`" if wire == name else f"`{name}`, `{wire}`"
         text = comment_of(params, name).replace("|", "\\|")
-        rows.append(f"| {shown} | {type_of(params, name)} | {requirement_of(params, name)} | {text} |")
+        rows.append(
+            f"| {shown} | {type_of(params, name)} | {requirement_of(params, name)} | {others_of(params, name)} "
+            f"| {text} |"
+        )
     return "\n".join(
         [
             f"## {key}",
@@ -151,10 +177,11 @@ def section(key: str, plugin: Any) -> str:
             example_of(plugin),
             "```",
             "",
-            "| parameter | type | required | meaning |",
-            "|---|---|---|---|",
+            "| parameter | type | required | other values | meaning |",
+            "|---|---|---|---|---|",
             *rows,
             "",
+            *exclusion_of(params),
         ]
     )
 
@@ -187,6 +214,34 @@ def test_the_page_shows_each_parameter_and_an_example_that_can_be_sent(key):
         assert f"`{plugin.PARAMS.spell_name(name)}`" in text
         assert comment_of(plugin.PARAMS, name)
         assert type_of(plugin.PARAMS, name)
+
+
+ODD = {str: "no such word", int: -1, date: "soon"}
+MARKED = [
+    pytest.param(plugin, name, id=f"{key}-{name}")
+    for key, plugin in PLUGINS.items()
+    for name in names_of(plugin.PARAMS)
+    if others_of(plugin.PARAMS, name)
+]
+
+
+@pytest.mark.parametrize(("plugin", "name"), MARKED)
+def test_other_values_end_as_the_page_says(plugin, name):
+    kind, marks = hint_of(plugin.PARAMS, name)
+    kind = type(get_args(kind)[0]) if get_origin(kind) is Literal else kind
+    longest = next((mark.length for mark in marks if isinstance(mark, LongestText)), 0)
+    odd = "a" * (longest + 1) if longest else ODD[kind]
+    given = plugin.EXAMPLE | {name: odd}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            plugin([given])
+        except ValueError as error:
+            ending, text = "refused", str(error)
+        else:
+            ending, text = "warning", " ".join(str(one.message) for one in caught)
+    assert ending == others_of(plugin.PARAMS, name)
+    assert name in text
 
 
 def test_the_page_lists_all_plugins():

@@ -5,8 +5,14 @@ A type checker must refuse each line of a function.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import scrape_do_celery as s
 from scrape_do_celery import AsyncScrapeDoAsyncAPIClient, ScrapeDoAsyncAPIClient
+
+if TYPE_CHECKING:
+    from scrape_do.async_api import models as peer
+    from scrape_do.models.browser_actions import ClickAction
 
 URLS = ["https://a.example/"]
 
@@ -91,6 +97,21 @@ def start() -> None:
     print(s.enqueue(URLS, dry_run=False).estimate)
     s.estimate(URLS, idempotency_key="k")
     s.estimate(URLS, geo_cod="us")
+
+
+def misplace(request: peer.JobCreationRequest, click: ClickAction) -> None:
+    s.enqueue(s.GoogleSearch([s.SearchParams(q="x")]))
+    s.enqueue(s.Render())
+    s.enqueue(s.Target("https://a.example/"))
+    s.enqueue(plugin=s.SearchParams(q="x"))
+    s.enqueue(plugin=s.Render())
+    s.enqueue(URLS, render=s.Click("#a"))
+    s.enqueue(URLS, render=[s.Click("#a")])
+    s.enqueue_many([s.GoogleSearch([s.SearchParams(q="x")])])
+    s.Render(actions=[s.SearchParams(q="x")])
+    s.Render(actions=click)
+    s.GoogleSearch(request)
+    s.Plugin("new/key", s.SearchParams(q="x"))
 
 
 def start_many() -> None:

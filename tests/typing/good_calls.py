@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import scrape_do_celery as s
 from scrape_do_celery.models import JobFields, PluginFields, RenderFields, RequestFields
+
+if TYPE_CHECKING:
+    from scrape_do.async_api import models as peer
+    from scrape_do.models.browser_actions import WaitAction
 
 URLS = ["https://a.example/"]
 DAY = date(2027, 2, 28)
@@ -66,6 +70,39 @@ def starting(targets: Iterable[str], key: str | None) -> None:
     s.enqueue_many([URLS, requesting(URLS)], timeout=60_000, retry_timeout=20_000, output="markdown")
     s.enqueue_many((URLS for _ in range(5)), idempotency_keys=[None], regional_geo_code="europe", extra={"New": 1})
     s.scheduled_run("prices", 60, URLS, credentials="shop", render={"return_json": True}, if_running="queue")
+
+
+def coming_from_the_peer(
+    request: peer.JobCreationRequest,
+    render: peer.RenderParameters,
+    search: peer.GoogleSearchAsyncPlugin,
+    wait: WaitAction,
+) -> None:
+    s.Render(actions=[wait, s.Wait(5), {"Action": "Wait", "Timeout": 5}])
+    s.Render(play_with_browser=[wait])
+    s.JobCreationRequest(targets=URLS, render=render)
+    s.JobCreationRequest(plugin=search)
+    s.Plugin("google/search", search.params)
+    s.GoogleSearch(search.params)
+    s.enqueue(request)
+    s.enqueue(URLS, render=render)
+    s.enqueue(URLS, render={"actions": [wait]})
+    s.enqueue(plugin=search)
+    s.enqueue(plugin={"key": "google/search", "params": search.params})
+    s.enqueue_many([request, URLS, requesting(URLS)])
+    s.scheduled_run("prices", 60, plugin=search)
+    with s.ScrapeDoAsyncAPIClient("token") as client:
+        client.create_job(request)
+        client.create_job(plugin=search)
+        client.submit_and_wait(request)
+
+
+async def coming_from_the_peer_to_async(request: peer.JobCreationRequest) -> None:
+    await s.aenqueue(request)
+    await s.aenqueue_many([request])
+    async with s.AsyncScrapeDoAsyncAPIClient("token") as client:
+        await client.create_job(request)
+        await client.submit_and_wait(request)
 
 
 def starting_with_dicts(fields: RequestFields, options: dict[str, Any]) -> None:

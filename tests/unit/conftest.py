@@ -31,6 +31,7 @@ from scrape_do_celery.models import (
     TaskDetails,
     UndetailedTaskResponse,
 )
+from scrape_do_celery.models.sendable import KEPT
 from scrape_do_celery.rules.absence import AbsenceTracker
 from scrape_do_celery.runs import AppContext, enqueue, make_app
 from scrape_do_celery.runs.stand_in_producers import CapturingProducer
@@ -311,9 +312,9 @@ class ScriptedAPI:
     def called(self, method):
         return [arguments for name, *arguments in self.calls if name == method]
 
-    async def create_job(self, request, *, before_send=None, timeout=None):  # noqa: ASYNC109 (the client's own name)
-        if before_send:
-            await before_send()
+    async def post_job(self, job, *, before_send, timeout):  # noqa: ASYNC109 (the client's own name)
+        request = JobCreationRequest.model_validate_json(job.body, context=KEPT)
+        await before_send()
         self.posts += 1
         return await self._answer("create_job", request)
 
@@ -377,7 +378,8 @@ class StepHarness(FakeStore):
         )
         monkeypatch.setattr(AsyncStore, "open", lambda url, prefix, encryptor=None, **_: self.async_store())
         monkeypatch.setattr("scrape_do_celery.steps.context.wait_random_exponential", lambda **_: wait_none())
-        monkeypatch.setattr("scrape_do_celery.steps.context.AsyncScrapeDoAsyncAPIClient", self._client)
+        for name in ("AsyncScrapeDoAsyncAPIClient", "SubmitClient"):
+            monkeypatch.setattr(f"scrape_do_celery.steps.context.{name}", self._client)
         self.app = self.catch_messages(make_app(settings))
         self.app_context = AppContext.for_app(self.app)
 

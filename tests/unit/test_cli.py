@@ -28,6 +28,7 @@ from scrape_do_celery.store.commands.contents import ReplaceLargeContent, StoreC
 from scrape_do_celery.store.commands.parts import ClaimPart, FinishPart, UpdatePart
 from scrape_do_celery.store.commands.prices import TASK_SECONDS, TIMED_TASKS, AccountFigures, NoteAccountFigures
 from scrape_do_celery.store.commands.runs import ReadRun, ReadSpec, RecordOutcome
+from scrape_do_celery.store.options import RUN_OPTIONS
 from scrape_do_sandbox import server
 from scrape_do_sandbox.options import SandboxOptions
 from tests.support.diagnosed_redis import DiagnosedRedis
@@ -189,6 +190,46 @@ def test_a_request_file_alone_will_do(scrape_do, app_context, tmp_path):
     assert app_context.store.run(ReadSpec(answer.output.strip(), 1)).request.targets == URLS
 
 
+def test_fields_of_a_file_have_either_name(scrape_do, app_context, tmp_path):
+    render = {"WaitUntil": "networkidle2"}
+    (tmp_path / "r.json").write_text(json.dumps({"Targets": URLS[:1], "GeoCode": "us", "Render": render}))
+    answer = scrape_do("enqueue", "--request", tmp_path / "r.json", URLS[1], "--geo-code", "de", "--render")
+    request = app_context.store.run(ReadSpec(answer.output.strip(), 1)).request
+    assert (request.targets, request.geo_code) == (URLS, "de")
+    assert request.to_wire()["Render"] == render
+
+
+@pytest.mark.parametrize("name", [*RUN_OPTIONS, "idempotency_key", "run_id"])
+@pytest.mark.parametrize("value", [None, True])
+def test_run_option_in_a_request_file_is_refused_with_the_right_option(scrape_do, app_context, tmp_path, name, value):
+    (tmp_path / "r.json").write_text(json.dumps({"targets": URLS, name: value}))
+    answer = scrape_do("enqueue", "--request", tmp_path / "r.json")
+    (line,) = [line for line in answer.output.splitlines() if line.startswith("Error: ")]
+    option = line.rpartition(" ")[2]
+    assert line == f"Error: the request file has options of the run ({name}): give them as {option}"
+    assert answer.exit_code == 2
+    assert name in [one.name for one in main.commands["enqueue"].params if option in one.opts]
+    assert app_context.published == []
+
+
+def test_all_run_options_in_a_request_file_are_named(scrape_do, tmp_path):
+    (tmp_path / "r.json").write_text(json.dumps({"targets": URLS, "dedupe": True, "max_wait": 60}))
+    answer = scrape_do("enqueue", "--request", tmp_path / "r.json", "--dedupe")
+    assert "(dedupe, max_wait): give them as --dedupe, --max-wait" in answer.output
+
+
+@pytest.mark.parametrize(
+    ("targets", "text"),
+    [("https://a.example/", "must be a list of URLs, not one string"), ({"url": "x"}, "not one dict; write [{...}]")],
+)
+def test_targets_of_a_file_that_are_no_list_are_named(scrape_do, tmp_path, targets, text):
+    (tmp_path / "r.json").write_text(json.dumps({"targets": targets}))
+    answer = scrape_do("enqueue", "--request", tmp_path / "r.json", URLS[1])
+    assert text in answer.output
+    (tmp_path / "r.json").write_text(json.dumps({"targets": None}))
+    assert scrape_do("enqueue", "--request", tmp_path / "r.json", URLS[1]).exit_code == 0
+
+
 def test_a_request_file_that_is_no_object(scrape_do, tmp_path):
     (tmp_path / "r.json").write_text("[]")
     assert scrape_do("enqueue", "--request", tmp_path / "r.json").exit_code == 2
@@ -293,6 +334,15 @@ def test_result_of_a_run_that_succeeded(scrape_do, ended, tmp_path):
     assert scrape_do("cancel", run_id).output == "nothing to cancel: the run ended as succeeded\n"
 
 
+def test_output_names_pages_without_the_passwords_of_their_urls(scrape_do, ended, tmp_path):
+    url = f"https://user:{SECRET}@b.example/x?token={SECRET}&y=1"
+    run_id = ended(URL=url, Content="!", Base64EncodedContent=True)
+    answer = scrape_do("result", run_id, "--out", tmp_path)
+    assert "https://***@b.example/x?token=***&y=1  success" in answer.stdout
+    assert "https://***@b.example/x?token=***&y=1: " in answer.stderr
+    assert SECRET not in answer.output + " ".join(path.name for path in tmp_path.iterdir())
+
+
 def test_result_of_a_run_that_failed(scrape_do, ended):
     error = JobFailedError(JobDetails(job_id="j1", status="error"))
     run_id = ended(error)
@@ -344,6 +394,7 @@ def test_files_are_named_for_their_pages(tmp_path):
         ("https://[::1/", "page"),
         ("https://x.example\u2100/a", "page"),
         ("not a url", "not-a-url"),
+        ("https://user:pw@shop.example:8443/a", "shop-example-8443-a"),
         ("https://" + "x" * 999, "x" * 80),
     ],
 )
@@ -558,11 +609,12 @@ def test_a_page_that_was_too_large_is_fetched_again_once(scrape_do, ended, large
 
 
 def test_page_that_cannot_be_refetched_is_unchanged(scrape_do, ended, large):
-    run_id = ended(**too_large())
+    run_id = ended(**too_large(URL=f"https://user:{SECRET}@b.example/"))
     for answer in (AsyncAPIGoneError("GET /x: 410 gone", 410), task(1, Status="pending")):
         large.answers = {"t1": answer}
         result = scrape_do("refetch", run_id)
         assert (result.exit_code, "failed   1" in result.output) == (1, True)
+        assert "https://***@b.example/: " in result.output
     large.answers = {"t1": task(1, Status="error", Content=None, **{"Scrape.do": {}})}
     assert scrape_do("refetch", run_id).exit_code == 0
     assert RunHandle(run_id).status.failed == 1

@@ -11,7 +11,7 @@ from scrape_do_celery import TaskDetails, TaskFailedError
 from scrape_do_celery.errors import AsyncAPIBadRequestError, ScrapeDoError
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.models import JobCreationRequest
-from scrape_do_celery.outside_text import one_line, redact_answer, redact_text
+from scrape_do_celery.outside_text import one_line, redact_answer, redact_text, redact_url
 from scrape_do_celery.redaction import redact_error
 
 HOSTILE = "ok\r\n[2026-01-01 00:00:00] ERROR paid twice\x1b]0;owned\x07\x1b[31m\u2028\u202e\x9b2J\x00end"
@@ -64,6 +64,8 @@ def test_each_module_has_a_filtered_logger():
         ("https://user:pass@a.example/x", "https://***@a.example/x"),
         ("https://token@a.example/?q=1&api_key=k-1#top", "https://***@a.example/?q=1&api_key=***#top"),
         ("https://a.example/?key=k1&page=2&sig=s", "https://a.example/?key=***&page=2&sig=***"),
+        ("https://user:p@ss@a.example/@x", "https://***@a.example/@x"),
+        ("see https://a.example/ or mail me@b.example", "see https://a.example/ or mail me@b.example"),
         ("bad header X-Token: abc, go away", "bad header X-Token: ***, go away"),
         ("Authorization: Bearer abc.def.ghi", "Authorization: Bearer ***"),
         ("Basic dXNlcjpwYXNz is refused", "Basic *** is refused"),
@@ -79,10 +81,28 @@ def test_credentials_in_a_text_are_hidden(text, shown):
     assert redact_text(text) == shown
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://user:pass@a.example/x?y=1", "https://***@a.example/x?y=1"),
+        ("https://user:p@s's \"w@a.example/", "https://***@a.example/"),
+        (
+            "https://a.example/@y?token=t&z=https://u:p@b.example",
+            "https://a.example/@y?token=***&z=https://***@b.example",
+        ),
+        ("not a url", "not a url"),
+    ],
+)
+def test_credentials_in_a_url_are_hidden(url, shown):
+    assert redact_url(url) == shown
+
+
 @pytest.mark.parametrize("word", ["token", "api-", "cookie=a;", "://x@", "bearer ", "a.", "token: "])
 def test_a_megabyte_from_outside_is_read_once(word):
     """With backtracking, one such answer of the API would hold up every step of a process for an hour."""
-    assert redact_text(word * (1_000_000 // len(word)))
+    text = word * (1_000_000 // len(word))
+    assert redact_text(text)
+    assert redact_url(text)
 
 
 def test_error_of_a_task_travels_without_secrets():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from scrape_do_celery.figures import format_figure
-from scrape_do_celery.outside_text import one_line
+from scrape_do_celery.outside_text import one_line, redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +25,11 @@ NONE = "-"
 def printable(text: str) -> str:
     """Return the text without line breaks and terminal controls: it may come from pages and targets."""
     return one_line(text)
+
+
+def printable_url(url: str) -> str:
+    """Return the URL of a target as output names it: `printable`, and without passwords and tokens."""
+    return printable(redact_url(url))
 
 
 def format_moment(at: datetime | None) -> str:
@@ -45,7 +50,7 @@ def task_row(task: TaskDetails) -> tuple[str, ...]:
     """Return the cells of a task, in the order of `TASK_COLUMNS`."""
     size = size_of(task)
     return (
-        printable(task.url),
+        printable_url(task.url),
         "gone" if task.gone else printable(str(task.status)),
         str(task.status_code or NONE),
         NONE if size is None else format_figure(size),

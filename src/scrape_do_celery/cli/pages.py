@@ -28,11 +28,14 @@ def _host_and_path(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return ""
-    return f"{parts.netloc}{parts.path}"
+    # The part before the at sign may be a password. Folders are listed, packed and shared.
+    return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def write_page(folder: Path, number: int, task: TaskDetails) -> Path | None:
     """Write the task's page to a file, and its `meta` to a file beside it. Return the path; None without a page.
+
+    A file of an earlier call with this name is replaced, together with its `meta`.
 
     Raises:
         ValueError: the content should be base64 and is not.
@@ -42,9 +45,12 @@ def write_page(folder: Path, number: int, task: TaskDetails) -> Path | None:
         return None
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / file_name(number, task)
+    beside = path.with_name(f"{path.stem}.meta.json")
+    # The folder may hold pages of another run. Their `meta` must never stand beside this page, whenever this stops.
+    beside.unlink(missing_ok=True)
     path.write_bytes(content)
     if task.meta is not None:
-        path.with_name(f"{path.stem}.meta.json").write_text(json.dumps(task.meta, ensure_ascii=False), encoding="utf-8")
+        beside.write_text(json.dumps(task.meta, ensure_ascii=False), encoding="utf-8")
     return path
 
 

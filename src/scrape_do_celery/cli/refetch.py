@@ -9,7 +9,7 @@ import click
 
 from scrape_do_celery import runs
 from scrape_do_celery.cli.group import WRONG
-from scrape_do_celery.cli.output import print_facts, printable
+from scrape_do_celery.cli.output import print_facts, printable, printable_url
 from scrape_do_celery.errors import ConfigurationError, ResultNotReadyError, ScrapeDoError
 from scrape_do_celery.rules.lifecycle import settle_task
 from scrape_do_celery.runs import results
@@ -49,15 +49,14 @@ def refetch_pages(ctx: click.Context, run_id: str, max_bytes: int | None) -> Non
             try:
                 task = client.get_task(old.job_id, old.task_id)
             except ScrapeDoError as error:
-                click.echo(f"{printable(old.url)}: {printable(str(error))}", err=True)
+                click.echo(f"{printable_url(old.url)}: {printable(str(error))}", err=True)
                 failed += 1
                 continue
             final = settle_task(task, now=time.time(), had_end=False)
             if final is None:
+                status = printable(str(task.status))
                 click.echo(
-                    f"{printable(old.url)}: not fetched, because the task is {printable(str(task.status))}; try again "
-                    "later",
-                    err=True,
+                    f"{printable_url(old.url)}: not fetched, because the task is {status}; try again later", err=True
                 )
                 failed += 1
                 continue

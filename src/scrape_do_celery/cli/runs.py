@@ -11,10 +11,11 @@ import click
 
 from scrape_do_celery import runs
 from scrape_do_celery.cli.group import WRONG
-from scrape_do_celery.cli.output import TASK_COLUMNS, print_facts, print_rich_table, printable, task_row
+from scrape_do_celery.cli.output import TASK_COLUMNS, print_facts, print_rich_table, printable, printable_url, task_row
 from scrape_do_celery.cli.pages import write_page
 from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError, StoreUnavailableError
 from scrape_do_celery.figures import format_figure
+from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.models.reasons import join_reasons, reasons_from_json
 from scrape_do_celery.rules.outcomes import may_have_bought
 from scrape_do_celery.rules.waits import WaitKind
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from scrape_do_celery.store import RunRecord
 
 _CHECK_INTERVAL = 0.2
+#: The options of `enqueue` that are neither fields of the request nor options of the run.
+_IDENTITY = ("idempotency_key", "run_id")
 
 
 @click.command("enqueue")
@@ -59,7 +62,7 @@ def enqueue_run(urls: tuple[str, ...], source: IO[str] | None, request: IO[str] 
 
     Without an option, the API's default applies.
     """
-    identity = {name: options.pop(name) for name in ("idempotency_key", "run_id")}
+    identity = {name: options.pop(name) for name in _IDENTITY}
     spec = read_spec([*urls, *read_urls(source)], request, options)
     try:
         handle = runs.start_run(spec, **identity)
@@ -78,14 +81,16 @@ def read_spec(targets: list[str], request: IO[str] | None, options: dict[str, An
         click.UsageError: neither a URL nor a plugin was given.
     """
     run_options = {name: options.pop(name) for name in RUN_OPTIONS}
+    given = _read_fields(request)
     fields = {
-        **_read_fields(request),
+        **given,
         **{name.strip("_"): value for name, value in options.items() if value is not None},
     }
     if fields.get("render") is True:
-        fields["render"] = {}
+        # The option must not drop the actions of the file.
+        fields["render"] = given["render"] if isinstance(given.get("render"), dict) else {}
     if targets:
-        fields["targets"] = [*fields.get("targets", ()), *targets]
+        fields["targets"] = _join_targets(fields.get("targets"), targets)
     elif not fields.keys() & {"targets", "plugin"}:
         raise click.UsageError("no URL was given: pass URLs, a file of URLs, or --request")
     return RunSpec.from_fields(fields, run_options)
@@ -140,7 +145,7 @@ def print_result(ctx: click.Context, run_id: str, wait: float, out: Path | None)
             _ = out and write_page(out, number, task)
         except ValueError as error:
             unreadable += 1
-            click.echo(f"{printable(task.url)}: {error}", err=True)
+            click.echo(f"{printable_url(task.url)}: {error}", err=True)
     if any(metas):
         print_rich_table((*TASK_COLUMNS, "meta"), [(*row, meta) for row, meta in zip(rows, metas, strict=True)])
     else:
@@ -225,8 +230,23 @@ def read_urls(source: IO[str] | None) -> list[str]:
     return [line.strip() for line in source or () if line.strip()]
 
 
+def _join_targets(given: Any, targets: list[str]) -> Any:
+    # A value that is no list stays, so that its error names it.
+    return [*(given or ()), *targets] if given is None or isinstance(given, list) else given
+
+
 def _read_fields(request: IO[str] | None) -> dict[str, Any]:
+    """Return the fields in a request file, under the names of the options.
+
+    Raises:
+        UsageError: the file holds no object, or an option of the run.
+    """
     fields = {} if request is None else json.load(request)
     if not isinstance(fields, dict):
         raise click.UsageError("the request file must hold one JSON object")
-    return fields
+    if wrong := sorted(fields.keys() & {*RUN_OPTIONS, *_IDENTITY}):
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
+        raise click.UsageError(f"the request file has options of the run ({', '.join(wrong)}): give them as {options}")
+    # The API's name of a field would stand beside the name of the option, and not be replaced by the option.
+    names = {str(field.alias): name for name, field in JobCreationRequest.model_fields.items()}
+    return {key if names.get(key) in fields else names.get(key, key): value for key, value in fields.items()}

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.client.job_filters import JobFilters
     from scrape_do_celery.models import (
+        ForeignModel,
         JobCreationRequest,
         JobCreationResponse,
         JobDetails,
@@ -68,7 +69,7 @@ class AsyncScrapeDoAsyncAPIClient(AsyncioDriver):
     @without_locals
     async def create_job(
         self,
-        request: JobCreationRequest | None = None,
+        request: JobCreationRequest | ForeignModel | None = None,
         *,
         before_send: Callable[[], Awaitable[None]] | None = None,
         timeout: float | None = None,
@@ -194,7 +195,7 @@ class AsyncScrapeDoAsyncAPIClient(AsyncioDriver):
     @without_locals
     async def submit_and_wait(
         self,
-        request: JobCreationRequest | None = None,
+        request: JobCreationRequest | ForeignModel | None = None,
         strategy: Poller | None = None,
         timeout: float | None = None,
         **fields: Unpack[JobFields],

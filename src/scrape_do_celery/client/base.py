@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from scrape_do_celery.client import endpoints
+    from scrape_do_celery.models import ForeignModel
     from scrape_do_celery.rules.polling import Poller
 
 T = TypeVar("T")
@@ -160,7 +161,7 @@ def check_timeout(timeout: float) -> float:
     return timeout
 
 
-def as_request(request: JobCreationRequest | None, fields: Mapping[str, Any]) -> JobCreationRequest:
+def as_request(request: JobCreationRequest | ForeignModel | None, fields: Mapping[str, Any]) -> JobCreationRequest:
     """Return the given request, or make a request of its fields.
 
     Raises:

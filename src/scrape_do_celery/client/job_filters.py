@@ -9,7 +9,9 @@ from typing_extensions import TypedDict
 
 from scrape_do_celery.models import STATUS_SPELLINGS, JobStatus
 from scrape_do_celery.models.fields import assume_utc
+from scrape_do_celery.models.sendable import join_faults
 from scrape_do_celery.name_hints import suggest_name
+from scrape_do_celery.outside_text import show_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,8 +40,8 @@ def write_filters(filters: JobFilters) -> dict[str, str]:
         TypeError: the API has no such filter.
     """
     if unknown := [name for name in filters if name not in _WRITERS]:
-        hints = (f"{name!r}{suggest_name(name, _WRITERS)}" for name in unknown)
-        raise TypeError(f"unknown filter of the job list: {'; '.join(hints)}; known are {', '.join(_WRITERS)}")
+        hints = join_faults(unknown, lambda name: f"{show_key(name)}{suggest_name(name, _WRITERS)}")
+        raise TypeError(f"unknown filter of the job list: {hints}; known are {', '.join(_WRITERS)}")
     return {name: _WRITERS[name](name, value) for name, value in filters.items() if value is not None}
 
 

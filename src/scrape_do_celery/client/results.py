@@ -70,7 +70,9 @@ def build_result(
     own = {position: task.url for position, task in enumerate(tasks) if not task.gone}
     urls = [named.get(task.task_id, "") for task in tasks]
     positions, verified = decide_order(request.targets or [], urls, own)
-    result = JobResult(job=job, tasks=[tasks[position] for position in positions], order_verified=verified)
+    known = {"return_json": request.returns_json}
+    ordered = [tasks[position].model_copy(update=known) for position in positions]
+    result = JobResult(job=job, tasks=ordered, order_verified=verified)
     failures = [outcome for outcome in outcomes if isinstance(outcome, ScrapeDoError)]
     if job.is_terminal_failure or failures:
         raise _with_result(_job_failure(job) or failures[0], result)

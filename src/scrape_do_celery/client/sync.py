@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.client.job_filters import JobFilters
     from scrape_do_celery.models import (
+        ForeignModel,
         JobCreationRequest,
         JobCreationResponse,
         JobDetails,
@@ -66,7 +67,7 @@ class ScrapeDoAsyncAPIClient(BlockingDriver):
     @without_locals
     def create_job(
         self,
-        request: JobCreationRequest | None = None,
+        request: JobCreationRequest | ForeignModel | None = None,
         *,
         before_send: Callable[[], None] | None = None,
         timeout: float | None = None,
@@ -187,7 +188,7 @@ class ScrapeDoAsyncAPIClient(BlockingDriver):
     @without_locals
     def submit_and_wait(
         self,
-        request: JobCreationRequest | None = None,
+        request: JobCreationRequest | ForeignModel | None = None,
         strategy: Poller | None = None,
         timeout: float | None = None,
         **fields: Unpack[JobFields],

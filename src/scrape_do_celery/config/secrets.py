@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, Valid
 
 from scrape_do_celery.models.sendable import why_no_name
 from scrape_do_celery.name_hints import suggest_name
+from scrape_do_celery.outside_text import show_key
 
 _KEY_BYTES: Final = 32
 _KEY_FORMAT: Final = (
@@ -106,8 +107,8 @@ def with_credentials(credentials: SecretStr | None, name: str | None, options: d
         raise ValueError(f"credentials {fault}")
     if name not in known:
         raise ValueError(
-            f"credentials: {name!r} is not in SCRAPE_DO_CREDENTIALS, which has {', '.join(sorted(known)) or 'none'}"
-            f"{suggest_name(name, known)}"
+            f"credentials: {show_key(name)} is not in SCRAPE_DO_CREDENTIALS, which has "
+            f"{', '.join(sorted(known)) or 'none'}{suggest_name(name, known)}"
         )
     given = known[name].model_dump(exclude_none=True)
     if twice := sorted(given.keys() & options.keys()):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Final, Self
 
 from scrape_do_celery.errors.base import ScrapeDoError
 
 __all__ = ["UnreadableContentError"]
+
+_ADVICE: Final = "Read `content` of the task, which still holds the page."
 
 
 class UnreadableContentError(ScrapeDoError, ValueError):
@@ -16,17 +18,18 @@ class UnreadableContentError(ScrapeDoError, ValueError):
     """
 
     @classmethod
-    def about_task(cls, task_id: str, job_id: str, expected: str, reason: str) -> Self:
+    def about_task(cls, task_id: str, job_id: str, expected: str, reason: str, advice: str = "") -> Self:
         """Return the error of one task.
 
         Args:
             task_id: the id of the task.
             job_id: the id of its job.
             expected: the form that the content was read as, such as `JSON`.
-            reason: the first fault, without text of the page.
+            reason: the first fault, without text of the page and without a full stop.
+            advice: a sentence about what the reader can do.
         """
-        text = f"the content of task {task_id} (job {job_id}) cannot be read as {expected}: {reason}"
-        return cls(f"{text}; `content` of the task still holds the page", task_id, job_id, expected, reason)
+        text = f"The content of task {task_id} (job {job_id}) cannot be read as {expected}: {reason}."
+        return cls(f"{text} {advice or _ADVICE}", task_id, job_id, expected, reason)
 
     @property
     def task_id(self) -> str:

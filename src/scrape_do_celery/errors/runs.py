@@ -57,7 +57,7 @@ class RunNotFoundError(RunError, LookupError):
 
 
 class ResultExpiredError(RunError, LookupError):
-    """The store has the run, but the requested contents have expired."""
+    """The store has the run, but its contents, or a record that is needed to read them, have expired or are lost."""
 
 
 class JobLostError(RunError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import browser_actions, jobs, plugin_results, plugins, rendered, results, targets, tasks
 from .browser_actions import *  # noqa: F403
 from .concerns import RequestWarning
+from .foreign_models import ForeignModel
 from .ids import read_id, same_id
 from .jobs import *  # noqa: F403
 from .parsing import parse_answer
@@ -14,18 +15,20 @@ from .render import Render, RenderFields, RenderOptions
 from .rendered import *  # noqa: F403
 from .repairs import collect_defaults
 from .request_fields import JobFields, PluginFields, RequestFields
+from .request_models import RequestModel
 from .requests import MAX_TARGETS_PER_JOB, JobCreationRequest
 from .results import *  # noqa: F403
 from .statuses import STATUS_SPELLINGS, TERMINAL, JobStatus, is_known_status, is_terminal, read_status
 from .targets import *  # noqa: F403
 from .tasks import *  # noqa: F403
 from .urls import match_targets
-from .wire import RequestModel, WireModel
+from .wire import WireModel
 
 __all__ = [
     "MAX_TARGETS_PER_JOB",
     "STATUS_SPELLINGS",
     "TERMINAL",
+    "ForeignModel",
     "JobCreationRequest",
     "JobFields",
     "JobStatus",

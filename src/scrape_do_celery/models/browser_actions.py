@@ -12,15 +12,16 @@ from pydantic import (
     JsonValue,
     RootModel,
     Tag,
-    ValidationError,
     ValidationInfo,
     WrapValidator,
 )
 
 from scrape_do_celery.name_hints import suggest_name
 
-from .sendable import SendableText, Whole, is_kept
-from .wire import OpenRequestModel
+from .foreign_models import dump_foreign
+from .public_values import public_names
+from .request_models import OpenRequestModel
+from .sendable import FilledText, SendableText, Whole, canonical_json, is_kept
 
 if TYPE_CHECKING:
     from pydantic import ValidatorFunctionWrapHandler
@@ -41,7 +42,6 @@ __all__ = [
 
 #: New fields of an action, under the API's names.
 Extra: TypeAlias = Mapping[str, Any] | None
-_RequiredText = Annotated[SendableText, Field(min_length=1)]
 
 
 class ActionModel(OpenRequestModel):
@@ -49,6 +49,8 @@ class ActionModel(OpenRequestModel):
 
     In place of an action, a dict in the API's form does as well: `{"Action": "Click", "Selector": "#more"}`.
     """
+
+    SHOWN: ClassVar[frozenset[str]] = frozenset({"selector", "wait_selector", "url_pattern", "particular"})
 
     #: the API's name of the action
     action: str = Field(repr=False)
@@ -63,6 +65,10 @@ class ActionModel(OpenRequestModel):
         fields = cls.model_fields.items()
         return {spelt: str(field.alias) for name, field in fields for spelt in (name, str(field.alias))}
 
+    def hint_at_place(self) -> str:
+        """Return the end of a message about an action in a wrong place."""
+        return f"; write render=Render(actions=[{self.action}(...)])"
+
     def find_concerns(self) -> Iterator[str]:
         """Yield what the API may refuse or ignore."""
         if (timeout := getattr(self, "timeout", None)) is not None and timeout < 0:
@@ -74,7 +80,7 @@ class Click(ActionModel):
 
     action: Literal["Click"] = Field(default="Click", repr=False)  #: always the same
     #: a CSS selector of the element
-    selector: _RequiredText
+    selector: FilledText
 
     def __init__(self, selector: str, *, extra: Extra = None) -> None:
         super().__init__(selector=selector, extra=extra)
@@ -96,7 +102,7 @@ class WaitSelector(ActionModel):
 
     action: Literal["WaitSelector"] = Field(default="WaitSelector", repr=False)  #: always the same
     #: a CSS selector of the element
-    wait_selector: _RequiredText
+    wait_selector: FilledText
     #: milliseconds to wait at most
     timeout: Whole | None = None
 
@@ -131,7 +137,7 @@ class ScrollTo(ActionModel):
 
     action: Literal["ScrollTo"] = Field(default="ScrollTo", repr=False)  #: always the same
     #: a CSS selector of the element
-    selector: _RequiredText
+    selector: FilledText
 
     def __init__(self, selector: str, *, extra: Extra = None) -> None:
         super().__init__(selector=selector, extra=extra)
@@ -142,9 +148,9 @@ class Fill(ActionModel):
 
     action: Literal["Fill"] = Field(default="Fill", repr=False)  #: always the same
     #: a CSS selector of the field
-    selector: _RequiredText
-    #: the text, which may be empty; the repr leaves it out, because it may be a password
-    value: SendableText = Field(repr=False)
+    selector: FilledText
+    #: the text, which may be empty; a repr hides it, because it may be a password
+    value: SendableText
 
     def __init__(self, selector: str, value: str, *, extra: Extra = None) -> None:
         super().__init__(selector=selector, value=value, extra=extra)
@@ -155,7 +161,7 @@ class Execute(ActionModel):
 
     action: Literal["Execute"] = Field(default="Execute", repr=False)  #: always the same
     #: the JavaScript
-    execute: _RequiredText = Field(repr=False)
+    execute: FilledText
 
     def __init__(self, execute: str, *, extra: Extra = None) -> None:
         super().__init__(execute=execute, extra=extra)
@@ -168,7 +174,7 @@ class ScreenShot(ActionModel):
     #: take the whole page
     full: bool | None = Field(default=None, alias="fullScreenShot")
     #: a CSS selector of an element to take
-    particular: _RequiredText | None = Field(default=None, alias="particularScreenShot")
+    particular: FilledText | None = Field(default=None, alias="particularScreenShot")
 
     def __init__(self, *, full: bool | None = None, particular: str | None = None, extra: Extra = None) -> None:
         super().__init__(full=full, particular=particular, extra=extra)
@@ -188,7 +194,7 @@ class WaitForRequestCompletion(ActionModel):
     #: always the same
     action: Literal["WaitForRequestCompletion"] = Field(default="WaitForRequestCompletion", repr=False)
     #: a pattern of their URLs, such as `*.json`
-    url_pattern: _RequiredText = Field(alias="UrlPattern")
+    url_pattern: FilledText = Field(alias="UrlPattern")
     #: milliseconds to wait at most
     timeout: Whole
 
@@ -197,7 +203,7 @@ class WaitForRequestCompletion(ActionModel):
 
 
 class KeptAction(RootModel[dict[str, JsonValue]]):
-    """An action in a record of an older version, which checked less. It is sent as it is."""
+    """An action in a record that no class of this version would write alike. It is sent as the record has it."""
 
     model_config = ConfigDict(frozen=True)
     tag: ClassVar[str] = "kept"
@@ -208,7 +214,7 @@ class KeptAction(RootModel[dict[str, JsonValue]]):
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         # A value may be a password.
-        yield "keys", sorted(self.root)
+        yield "keys", public_names(self.root)
 
 
 #: Any of the ten actions.
@@ -231,18 +237,24 @@ def _find_tag(action: Any) -> str:
 
 
 def _check_action(action: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
-    """Check an action. The record of a paid run keeps an action that this version would refuse."""
+    if is_kept(info) and isinstance(action, dict):
+        return _keep_action(action, handler)
+    return handler(_with_known_name(action))
+
+
+def _keep_action(action: dict[str, Any], handler: ValidatorFunctionWrapHandler) -> Any:
+    """Read the action of a record. Neither a refusal nor a conversion of this version may change a paid run."""
     try:
-        return handler(_with_known_name(action))
-    except (ValidationError, ValueError):
-        if is_kept(info) and isinstance(action, dict):
-            return KeptAction(action)
-        raise
+        read = handler(ACTION_CLASSES[action["Action"]].gather_new(action))
+    except (KeyError, TypeError, ValueError):
+        return KeptAction(action)
+    return read if canonical_json(read.to_wire()) == canonical_json(action) else KeptAction(action)
 
 
 def _with_known_name(action: Any) -> Any:
     if isinstance(action, ActionModel | KeptAction):
         return action
+    action = dump_foreign(action)
     if not isinstance(action, Mapping):
         raise ValueError(  # noqa: TRY004 (pydantic's contract)
             f"must be an action such as Click('#more'), or its dict; not {type(action).__name__}"

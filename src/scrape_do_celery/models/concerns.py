@@ -30,7 +30,7 @@ class CallerLine(NamedTuple):
 
     @classmethod
     def find(cls) -> Self:
-        """Find the first line outside this package and pydantic."""
+        """Find the first line outside this package, pydantic and Celery."""
         frame = sys._getframe(caller_level() - 1)  # noqa: SLF001 (no public way before Python 3.12)
         found = frame.f_globals
         registry = found.setdefault("__warningregistry__", {})

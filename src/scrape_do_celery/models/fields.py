@@ -249,6 +249,8 @@ Number = Annotated[int, Field(strict=True, ge=0, le=_MAX_INT), FieldRepair(_repa
 Balance = Annotated[int, Field(strict=True, ge=-_MAX_INT, le=_MAX_INT), FieldRepair(_repair_balance)]
 #: A flag. Null is false.
 Flag = Annotated[bool, FieldRepair(_repair_flag)]
+#: A flag that may be unknown. Anything but true and false is None.
+OptionalFlag = Annotated[bool | None, Strict(), FieldRepair(lambda _: None)]
 #: A text that is never None. Null is "".
 Word = Annotated[str, FieldRepair(_repair_word)]
 #: A time. Null, "" and the zero time are None; a time without a zone is UTC.

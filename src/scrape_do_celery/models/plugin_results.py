@@ -131,6 +131,8 @@ class GoogleSearchResults(PluginPart):
     The answer is used as far as it can be read: an item that cannot be read is left out, and `dropped` counts it.
     """
 
+    #: the parameters as the answer repeats them, perhaps with defaults of the server; None if it repeats none
+    search_parameters: Annotated[dict[str, Any] | None, FieldRepair(_refuse_part)] = None
     #: the results
     organic_results: Links = Field(default_factory=list)
     #: advertisements above the results
@@ -159,10 +161,12 @@ class GoogleSearchResults(PluginPart):
             UnreadableContentError: the content is no JSON object, or has none of the known keys.
         """
         data = task.json_content()
-        if isinstance(data, dict) and not cls.model_fields.keys().isdisjoint(data):
+        # An answer that only repeats its parameters, such as an error of the plugin, holds no results.
+        if isinstance(data, dict) and not (cls.model_fields.keys() - {"search_parameters"}).isdisjoint(data):
             return cls.model_validate(clean_json(data))
         reason = "none of its keys are there" if isinstance(data, dict) else "it is no JSON object"
-        raise UnreadableContentError.about_task(task.task_id, task.job_id, cls.__name__, reason)
+        advice = "Read `json_content()` of the task for the answer as it is."
+        raise UnreadableContentError.about_task(task.task_id, task.job_id, cls.__name__, reason, advice)
 
     @property
     def ai_overview_state(self) -> str:

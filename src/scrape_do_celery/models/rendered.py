@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from scrape_do_celery.errors import UnreadableContentError
 from scrape_do_celery.local_variables import without_locals
 
 from .contents import decode_base64
 from .fields import json_text
+from .render_parts import (
+    EXPECTED,
+    ActionResult,
+    NetworkLog,
+    NetworkRequest,
+    PageFrame,
+    PageScreenshot,
+    WebsocketMessage,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,7 +33,7 @@ __all__ = [
     "WebsocketMessage",
 ]
 
-EXPECTED: Final = "a ReturnJSON answer"
+NOT_REQUESTED: Final = "Set `return_json=True` in `render` of the request; read `text` of this task for the page."
 #: Keys that only this answer has, without case and underscores. A page of the target may be JSON too.
 _OWN_KEYS: Final = frozenset(
     {"networkrequests", "websocketresponses", "websocketrequests", "actionresults", "screenshots", "frames"}
@@ -33,94 +42,12 @@ _MAX_NUMBER: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class PageScreenshot:
-    """A screenshot of the rendered page."""
-
-    #: the kind, as the API names it, such as `FullScreenShot`
-    type: str
-    #: the bytes of the image (PNG); empty if there is an error
-    image: bytes = field(repr=False)
-    #: the reason why there is no image
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PageFrame:
-    """A frame inside the page."""
-
-    #: the URL of the frame
-    url: str
-    #: the HTML of the frame; None if the browser did not get it
-    content: str | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkRequest:
-    """A request that the page made (XHR and Fetch), with its answer."""
-
-    #: the URL of the request
-    url: str
-    #: its HTTP method
-    method: str = ""
-    #: the HTTP status of the answer; 0 without an answer
-    status: int = 0
-    #: headers of the request
-    request_headers: dict[str, str] = field(default_factory=dict, repr=False)
-    #: the body of the request
-    request_body: str | None = field(default=None, repr=False)
-    #: headers of the answer
-    response_headers: dict[str, str] = field(default_factory=dict, repr=False)
-    #: the body of the answer
-    response_body: str | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class WebsocketMessage:
-    """A message of a WebSocket that the page opened."""
-
-    #: the direction, as the API names it
-    type: str
-    #: the id of the WebSocket
-    request_id: str = ""
-    #: the browser's time of the message; None if it gave none
-    timestamp: float | None = None
-    #: the kind of the frame: 1 is text, 2 is binary
-    opcode: int = 0
-    #: the message; of a binary frame, the browser's text of it
-    payload: str = field(default="", repr=False)
-
-
-class NetworkLog(NamedTuple):
-    """The traffic of the page in the browser."""
-
-    #: the requests, in the API's order
-    requests: tuple[NetworkRequest, ...] = ()
-    #: the messages of WebSockets; empty without `show_websocket_requests=True`
-    websockets: tuple[WebsocketMessage, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ActionResult:
-    """The result of a browser action."""
-
-    #: the name of the action
-    action: str
-    #: its position in `play_with_browser`
-    index: int = 0
-    #: whether the browser carried it out
-    success: bool = False
-    #: the reason of a failure
-    error: str | None = None
-    #: the value that an `Execute` action returned, as JSON data
-    response: Any = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
 class RenderedPage:
     """The answer to a render with `return_json=True`, parsed once. Each part is read when it is asked for.
 
     Keys are read in any case. A part that is absent or null is empty. A part that is something else than the API states
-    raises `UnreadableContentError`, and leaves the other parts readable.
+    raises `UnreadableContentError`, and leaves the other parts readable. A broken screenshot leaves the others readable
+    too.
     """
 
     #: the answer under the API's own keys, also with keys that this package does not know
@@ -139,12 +66,12 @@ class RenderedPage:
             UnreadableContentError: the data is another JSON value than this answer.
         """
         if not isinstance(data, dict):
-            raise UnreadableContentError.about_task(task_id, job_id, EXPECTED, "it is no JSON object")
+            raise UnreadableContentError.about_task(task_id, job_id, EXPECTED, "it is no JSON object", NOT_REQUESTED)
         keys = {_plain_key(key) for key in data}
         # An answer of the API itself, which an unreadable task holds, has content and status code too.
         if not (keys & _OWN_KEYS or keys >= {"content", "statuscode"}) or "taskid" in keys:
-            reason = "none of its keys are there; did the request set return_json=True?"
-            raise UnreadableContentError.about_task(task_id, job_id, EXPECTED, reason)
+            reason = "none of its keys are there"
+            raise UnreadableContentError.about_task(task_id, job_id, EXPECTED, reason, NOT_REQUESTED)
         return cls(data, task_id, job_id)
 
     @property
@@ -165,12 +92,8 @@ class RenderedPage:
 
     @property
     def screenshots(self) -> tuple[PageScreenshot, ...]:
-        """The screenshots.
-
-        Raises:
-            UnreadableContentError: an image is not base64, or is absent without an error.
-        """
-        return self._read_items("screenshots", self._read_screenshot)
+        """The screenshots. Read `error` of each one before its `image`: a broken one is among them."""
+        return tuple(self._read_screenshot(number, item) for number, item in enumerate(self._read_list("screenshots")))
 
     @property
     def frames(self) -> tuple[PageFrame, ...]:
@@ -193,30 +116,62 @@ class RenderedPage:
 
     @without_locals
     def _read_items(self, key: str, read: Callable[[int, Mapping[str, Any]], Any]) -> tuple[Any, ...]:
-        items = _find_value(self.data, key)
-        if items is None:
-            return ()
-        if not isinstance(items, list):
-            raise self._make_error(f"{key} is no list")
+        items = self._read_list(key)
         for number, item in enumerate(items):
             if not isinstance(item, dict):
                 raise self._make_error(f"{key}[{number}] is no JSON object")
         return tuple(read(number, _plain_object(item)) for number, item in enumerate(items))
 
-    def _read_screenshot(self, number: int, item: Mapping[str, Any]) -> PageScreenshot:
-        image, error = item.get("image"), _read_optional(item.get("error"))
-        if not image and error:
-            return PageScreenshot(_read_text(item.get("type")), b"", error)
-        if not image or not isinstance(image, str):
-            raise self._make_error(f"screenshots[{number}] has neither an image nor an error")
-        try:
-            return PageScreenshot(_read_text(item.get("type")), decode_base64(image), error)
-        except ValueError as broken:
-            reason = str(broken)
-        raise self._make_error(f"the image of screenshots[{number}] is not base64: {reason}")
+    def _read_list(self, key: str) -> list[Any]:
+        items = _find_value(self.data, key)
+        if items is not None and not isinstance(items, list):
+            raise self._make_error(f"{key} is no list")
+        return items or []
+
+    @without_locals
+    def _read_screenshot(self, number: int, value: Any) -> PageScreenshot:
+        item = _plain_object(value)
+        image, error = _read_image(item.get("image"))
+        if image is None:
+            error = _read_optional(item.get("error")) or error
+        return PageScreenshot(_read_text(item.get("type")), image, error, number, self.task_id, self.job_id)
 
     def _make_error(self, reason: str) -> UnreadableContentError:
-        return UnreadableContentError.about_task(self.task_id, self.job_id, EXPECTED, reason)
+        advice = "Read the other parts, or `data` of the rendered page."
+        return UnreadableContentError.about_task(self.task_id, self.job_id, EXPECTED, reason, advice)
+
+
+class RenderedParts:
+    """The parts of the answer to a render with `return_json=True`, as properties of a task. See `rendered`."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def rendered(self) -> RenderedPage | None: ...
+
+    @property
+    def screenshots(self) -> tuple[PageScreenshot, ...]:
+        """The screenshots of a render with `return_json=True`; empty if the task has no content. See `rendered`."""
+        rendered = self.rendered
+        return rendered.screenshots if rendered else ()
+
+    @property
+    def frames(self) -> tuple[PageFrame, ...]:
+        """The frames of a render with `show_frames=True`; empty if the task has no content. See `rendered`."""
+        rendered = self.rendered
+        return rendered.frames if rendered else ()
+
+    @property
+    def network(self) -> NetworkLog:
+        """The traffic of a render with `return_json=True`; empty if the task has no content. See `rendered`."""
+        rendered = self.rendered
+        return rendered.network if rendered else NetworkLog()
+
+    @property
+    def action_results(self) -> tuple[ActionResult, ...]:
+        """The results of `play_with_browser` in a render with `return_json=True`. See `rendered`."""
+        rendered = self.rendered
+        return rendered.action_results if rendered else ()
 
 
 def _plain_key(key: str) -> str:
@@ -226,6 +181,16 @@ def _plain_key(key: str) -> str:
 def _find_value(data: Mapping[str, Any], name: str) -> Any:
     """Return the first value that is not null under a key in any spelling."""
     return next((value for key, value in data.items() if value is not None and _plain_key(key) == name), None)
+
+
+def _read_image(value: Any) -> tuple[bytes | None, str | None]:
+    """Return the bytes of an image, or None and the reason why there are none."""
+    if not value or not isinstance(value, str):
+        return None, "The answer has neither an image nor an error."
+    try:
+        return decode_base64(value), None
+    except ValueError as fault:
+        return None, f"The image is not base64: {fault}."
 
 
 def _read_frame(item: Mapping[str, Any]) -> PageFrame:

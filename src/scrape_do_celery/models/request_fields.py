@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from .foreign_models import ForeignModel
     from .plugins.parameters import PluginParams
     from .plugins.plugin import PluginRequest
     from .render import RenderFields, RenderOptions
@@ -22,13 +23,13 @@ class PluginFields(TypedDict, closed=True):
     """The fields of a plugin's request, as a dict."""
 
     key: str
-    params: Iterable[PluginParams | Mapping[str, Any]]
+    params: Iterable[PluginParams | Mapping[str, Any] | ForeignModel]
 
 
 class OptionFields(TypedDict, total=False):
     """The fields of `JobCreationRequest` beside `targets` and `timeout`."""
 
-    plugin: PluginRequest | PluginFields | None
+    plugin: PluginRequest | PluginFields | ForeignModel | None
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"] | None
     body: str | None
     headers: Mapping[str, str] | None
@@ -44,7 +45,7 @@ class OptionFields(TypedDict, total=False):
     transparent_response: bool | None
     disable_redirection: bool | None
     output: Literal["raw", "markdown"] | None
-    render: RenderOptions | RenderFields | None
+    render: RenderOptions | RenderFields | ForeignModel | None
     webhook_url: str | None
     webhook_headers: Mapping[str, str] | None
     extra: Mapping[str, Any] | None

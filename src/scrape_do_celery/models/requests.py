@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Unpack
 
 from pydantic import (
     Field,
@@ -13,15 +12,18 @@ from pydantic import (
     field_validator,
 )
 
-from .plugins.plugin import PluginRequest
+from .plugins.plugin import Plugin
 from .prices import find_price, host_of
 from .render import RenderOptions
+from .request_fields import AllFields  # noqa: TC001 (the signature of the constructor needs it)
+from .request_models import OpenRequestModel, RequestModel, merge_extra
 from .sendable import (
     SAID,
     HeaderMap,
     SendableText,
     Whole,
     as_list,
+    canonical_json,
     is_kept,
     is_said,
     join_faults,
@@ -29,13 +31,11 @@ from .sendable import (
     why_no_header_value,
     why_no_text,
 )
+from .targets import split_targets
 from .urls import why_no_target
-from .wire import OpenRequestModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-
-    from .request_fields import AllFields
 
 #: Targets of one job at most, a limit of the API. A run with more targets has several jobs.
 MAX_TARGETS_PER_JOB = 1000
@@ -51,20 +51,22 @@ class JobCreationRequest(OpenRequestModel):
     The number of targets is not limited: `split` divides them into jobs. Times are in milliseconds.
     """
 
+    SHOWN: ClassVar[frozenset[str]] = frozenset({"geo_code"})
+
     #: absolute http or https URLs, sent exactly as they are
     targets: list[str] | None = Field(default=None, repr=False)
     #: a plugin in place of `targets`
-    plugin: PluginRequest | None = None
+    plugin: Plugin | None = None
     #: the HTTP method of the request to the target
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"] | None = None
     #: the body of the request to the target
-    body: SendableText | None = Field(default=None, repr=False)
+    body: SendableText | None = None
     #: headers of the request to the target
-    headers: HeaderMap | None = Field(default=None, repr=False)
+    headers: HeaderMap | None = None
     #: send only `headers`, and none of Scrape.do's own headers
     forward_headers: bool | None = None
     #: cookies for the target, such as `a=1; b=2`
-    set_cookies: SendableText | None = Field(default=None, repr=False)
+    set_cookies: SendableText | None = None
     #: a country in two letters, such as `us`; the available countries depend on `super` and the plan
     geo_code: SendableText | None = None
     #: a region in place of a country; needs `super`
@@ -90,9 +92,9 @@ class JobCreationRequest(OpenRequestModel):
     #: render the page in a browser; even empty options may enable rendering
     render: RenderOptions | None = None
     #: a URL to which the API sends each task when the task ends
-    webhook_url: SendableText | None = Field(default=None, repr=False)
+    webhook_url: SendableText | None = None
     #: headers of the calls to `webhook_url`
-    webhook_headers: HeaderMap | None = Field(default=None, repr=False)
+    webhook_headers: HeaderMap | None = None
 
     # A signature takes the fields of a request, and a whole request would arrive as a dict of targets.
     __json__ = None  # type: ignore[assignment]
@@ -104,15 +106,18 @@ class JobCreationRequest(OpenRequestModel):
     def _hint_at_field(cls, key: str, known: Mapping[str, str]) -> str:
         if key == "meta":
             return "; give it to its target: Target(url, meta=...)"
-        is_for_render = key == "actions" or key in RenderOptions.model_fields
-        return "; put this field into render" if is_for_render else super()._hint_at_field(key, known)
+        if key == "actions" or key in RenderOptions.model_fields:
+            return f"; put this field into render: render=Render({key}=...)"
+        if key.lower() in Plugin.model_fields:
+            return "; this is a field of a plugin: write plugin=..."
+        return super()._hint_at_field(key, known)
 
     @field_validator("plugin", mode="wrap")
     @classmethod
     def _read_plugin(cls, plugin: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
-        if isinstance(plugin, PluginRequest) and not is_said(info):
+        if isinstance(plugin, Plugin) and not is_said(info):
             # The caller was warned when the object was made.
-            return PluginRequest.model_validate(plugin, context=SAID)
+            return Plugin.model_validate(plugin, context=SAID)
         return handler(plugin)
 
     @field_validator("targets", mode="before")
@@ -121,10 +126,16 @@ class JobCreationRequest(OpenRequestModel):
         targets = as_list(targets, "targets", "URLs")
         if targets is None or is_kept(info):
             return targets
+        targets, metas = split_targets(targets)
+        if metas is not None:
+            position = next(position for position, meta in enumerate(metas) if meta is not None)
+            raise ValueError(
+                f"targets[{position}] has meta, which no request carries; give the targets to enqueue(...)"
+            )
         if not targets:
             raise ValueError("targets must hold at least one URL")
         faults = [
-            f"targets[{position}] {fault}"
+            f"targets[{position}] {fault}{url.hint_at_place() if isinstance(url, RequestModel) else ''}"
             for position, url in enumerate(targets)
             if (fault := why_no_text(url) or why_no_target(url))
         ]
@@ -172,6 +183,9 @@ class JobCreationRequest(OpenRequestModel):
     def find_concerns(self) -> Iterator[str]:
         """Yield what the API may refuse or ignore, by rules that nothing proves on the server."""
         for name, (low, high) in _BOUNDS.items():
+            if name == "retry_timeout" and self.render is not None:
+                # The field is ignored then, whatever its value.
+                continue
             unit = "a number" if name == "session_id" else "milliseconds"
             if concern := show_range(name, getattr(self, name), low, high, unit):
                 yield concern
@@ -184,9 +198,11 @@ class JobCreationRequest(OpenRequestModel):
             yield "set_cookies: the API probably ignores it beside headers; put a Cookie into headers instead"
         if self.render is not None and self.retry_timeout is not None:
             yield "retry_timeout: the API probably ignores it beside render; leave it out"
-        if self.geo_code is not None and self.regional_geo_code is not None:
+        if self.geo_code is None:
+            return
+        if self.regional_geo_code is not None:
             yield "geo_code: the API probably follows only one of geo_code and regional_geo_code; keep one of them"
-        if self.geo_code is not None and self.plugin and any(one.get("geocode") for one in self.plugin.params):
+        elif self.plugin and any(one.get("geocode") for one in self.plugin.params):
             yield "geo_code: the API probably follows the geocode of a plugin's parameter set instead; keep one of them"
 
     @field_serializer("session_id", when_used="json-unless-none")
@@ -234,18 +250,27 @@ class JobCreationRequest(OpenRequestModel):
             return self.model_copy(update={"plugin": self.plugin.model_copy(update={"params": params})})
         return self.model_copy(update={"targets": (self.targets or [])[start:stop]})
 
+    def to_record(self) -> dict[str, Any]:
+        """Return JSON values of the request for a record, from which the context `KEPT` rebuilds the request.
+
+        Other versions may send actions and parameter sets unread, so a record has them as they are sent. `extra` of the
+        request and of `render` stays apart: a version without such a field refuses the record.
+        """
+        fields = self.to_fields()
+        if self.render is not None:
+            fields["Render"] = self.render.to_record()
+        if self.plugin is not None:
+            fields["Plugin"] = self.plugin.to_wire()
+        return fields
+
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON object that the API takes, with the fields of each `extra`."""
-        wire = super().to_wire()
-        if self.render is not None:
-            wire["Render"] = self.render.to_wire()
-        if self.plugin is not None:
-            wire["Plugin"] = self.plugin.to_wire()
-        return wire
+        wire = merge_extra(self.to_record())
+        return wire if self.render is None else {**wire, "Render": self.render.to_wire()}
 
     def canonical(self) -> str:
         """Return canonical JSON, which is equal for two requests exactly if the API would get the same."""
-        return _canonical_json(self.to_wire())
+        return canonical_json(self.to_wire())
 
     def differing_fields(self, other: JobCreationRequest) -> tuple[str, ...]:
         """Return the names of the fields in which this request and `other` differ."""
@@ -253,8 +278,13 @@ class JobCreationRequest(OpenRequestModel):
         return tuple(
             name
             for name, field in type(self).model_fields.items()
-            if _canonical_json(mine.get(str(field.alias))) != _canonical_json(theirs.get(str(field.alias)))
+            if canonical_json(mine.get(str(field.alias))) != canonical_json(theirs.get(str(field.alias)))
         )
+
+    @property
+    def returns_json(self) -> bool:
+        """Whether the tasks answer with the JSON object of a render in place of the page."""
+        return self.render is not None and bool(self.render.return_json)
 
     def estimated_credits(self) -> int:
         """Return the lowest cost in credits if all tasks succeed, by the prices of options, domains and plugins.
@@ -265,7 +295,3 @@ class JobCreationRequest(OpenRequestModel):
             return self.plugin.estimated_credits()
         options = {"has_super": bool(self.super), "has_render": self.render is not None}
         return sum(find_price(host_of(url), **options).least for url in self.targets or ())
-
-
-def _canonical_json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))

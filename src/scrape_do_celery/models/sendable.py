@@ -5,6 +5,7 @@ A message names the position of the fault and never repeats a value.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import sys
@@ -12,10 +13,13 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from pydantic import AfterValidator, BeforeValidator, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ValidationInfo
+
+from scrape_do_celery.outside_text import show_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from types import UnionType
 
 #: Contexts of a validation. `SAID`: the caller has got the warnings before. `KEPT`: the request comes from a record,
 #: which was checked when it was written. A stricter rule of a later version must not make a paid run unreadable.
@@ -30,22 +34,26 @@ LONGEST_ID: Final = 255
 MAX_DEPTH: Final = 64
 #: Bits of an integer at most. A JSON parser that reads numbers as floats cannot read larger integers.
 _MAX_BITS: Final = 1023
+#: The forms in which a message shows one value.
+_FORMS: Final[dict[type | UnionType, str]] = {str | bytes | bytearray: "'...'", Mapping: "{...}", int | float: "..."}
 _SHOWN_FAULTS: Final = 5
-_SHOWN_LETTERS: Final = 60
+_SHOWN_PATH: Final = 60
 _NO_TOKEN: Final = re.compile(r"[^!#$%&'*+\-.^_`|~0-9A-Za-z]")
+#: The only keys of an object that Celery's JSON reads as a value of another type, such as a datetime.
+_ENVELOPE: Final = frozenset({"__type__", "__value__"})
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-#: Packages whose frames are no caller: a warning must point to the user's code.
-_OURS: Final = (__name__.partition(".")[0], "pydantic")
+#: Packages whose frames are no caller: a warning must point to the user's code, also through a task's `delay`.
+_NO_CALLERS: Final = (__name__.partition(".")[0], "pydantic", "celery", "kombu")
 
 
 def caller_level() -> int:
     """Return the `stacklevel` for the function that calls `warnings.warn(..., stacklevel=caller_level())`.
 
-    The level points to the first frame outside this package and pydantic.
+    The level points to the first frame outside this package, pydantic and Celery.
     """
     # Frame 0 is this function, frame 1 is level 1.
     frame, level = sys._getframe(1), 1  # noqa: SLF001 (no public way before Python 3.12)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _OURS:
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _NO_CALLERS:
         frame, level = frame.f_back, level + 1
     return level
 
@@ -83,11 +91,22 @@ def why_no_name(value: Any, longest: int = LONGEST_NAME) -> str | None:
     return None if value.strip() else "must not be blank"
 
 
+def canonical_json(value: Any) -> str:
+    """Return the JSON text of a value, which is equal for two values exactly if JSON writes the same."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
 def why_no_json(value: Any, path: str, depth: int = 0) -> str | None:
-    """Return the part of `value` that JSON cannot write, and the reason; None for a good value."""
+    """Return the part of `value` that JSON cannot write, and the reason; None for a good value.
+
+    Arguments of a canvas and entries of beat pass through Celery's JSON. So a value is good only if Celery's JSON gives
+    the same value back.
+    """
     if isinstance(value, Mapping | list):
+        if isinstance(value, Mapping) and value.keys() == _ENVELOPE:
+            return f"{path} has only the keys __type__ and __value__, so Celery reads another value; rename one of them"
         if depth >= MAX_DEPTH:
-            return f"{path[:_SHOWN_LETTERS]}... is nested in more than {MAX_DEPTH} levels"
+            return f"{path[:_SHOWN_PATH]}... is nested in more than {MAX_DEPTH} levels"
         return next(_inner_faults(value, path, depth + 1), None)
     fault = why_no_text(value) if isinstance(value, str) else _why_no_scalar(value)
     return f"{path} {fault}" if fault else None
@@ -110,8 +129,8 @@ def _inner_faults(value: Mapping[Any, Any] | list[Any], path: str, depth: int) -
         return
     for key, item in value.items():
         if fault := why_no_text(key):
-            yield f"{path}: the key {_show_key(key)} {fault}"
-        elif fault := why_no_json(item, f"{path}[{_show_key(key)}]", depth):
+            yield f"{path}: the key {show_key(key)} {fault}"
+        elif fault := why_no_json(item, f"{path}[{show_key(key)}]", depth):
             yield fault
 
 
@@ -119,16 +138,17 @@ def as_list(value: Any, field: str, items: str) -> Any:
     """Return the items of `value` as a list, in order. None stays None.
 
     Raises:
-        ValueError: `value` has no order, is one text, or is not iterable.
+        ValueError: `value` is one item, or has no order. The text shows the right form.
     """
     if value is None or isinstance(value, list):
         return value
-    if isinstance(value, str | bytes | bytearray):
-        raise ValueError(f"{field} must be a list of {items}, not one string")  # noqa: TRY004 (pydantic's contract)
-    if isinstance(value, Mapping | AbstractSet):
-        raise ValueError(f"{field} must be a list of {items}, not {type(value).__name__}, because their order counts")  # noqa: TRY004
-    if not isinstance(value, Iterable):
-        raise ValueError(f"{field} must be a list of {items}, not {type(value).__name__}")  # noqa: TRY004
+    name = "string" if isinstance(value, str | bytes | bytearray) else type(value).__name__
+    if isinstance(value, AbstractSet):
+        raise ValueError(f"{field} must be a list of {items}, not {name}, because their order counts")  # noqa: TRY004 (pydantic's contract)
+    # A model is iterable, and yields its fields.
+    if isinstance(value, str | bytes | bytearray | Mapping | BaseModel) or not isinstance(value, Iterable):
+        form = next((form for kind, form in _FORMS.items() if isinstance(value, kind)), f"{name}(...)")
+        raise ValueError(f"{field} must be a list of {items}, not one {name}; write [{form}]")  # noqa: TRY004
     return list(value)
 
 
@@ -152,10 +172,13 @@ def show_range(name: str, value: int | None, low: int, high: int, unit: str = "m
     return f"{name}={value}: the API probably refuses the job; give {unit} from {low:,} to {high:,}"
 
 
-def join_faults(faults: list[str]) -> str:
-    """Return the first five faults in one text, and the number of the other faults."""
+def join_faults(faults: Sequence[Any], describe: Callable[[Any], str] = str) -> str:
+    """Return the first five faults in one text, and the number of the other faults.
+
+    `describe` writes a fault. It is not called for the faults that the text leaves out.
+    """
     more = f"; and {len(faults) - _SHOWN_FAULTS} more" if len(faults) > _SHOWN_FAULTS else ""
-    return "; ".join(faults[:_SHOWN_FAULTS]) + more
+    return "; ".join(map(describe, faults[:_SHOWN_FAULTS])) + more
 
 
 def why_no_header_value(value: Any) -> str | None:
@@ -175,9 +198,9 @@ def header_faults(headers: Mapping[Any, Any]) -> Iterator[str]:
             yield fault
             continue
         if (first := seen.setdefault(name.lower(), name)) != name:
-            yield f"{_show_key(first)} and {_show_key(name)} are the same header; keep only one"
+            yield f"{show_key(first)} and {show_key(name)} are the same header; keep only one"
         if fault := why_no_header_value(value):
-            yield f"the value of {_show_key(name)} {fault}"
+            yield f"the value of {show_key(name)} {fault}"
 
 
 def _why_no_name(name: Any) -> str | None:
@@ -186,7 +209,7 @@ def _why_no_name(name: Any) -> str | None:
     if not name:
         return "a name is empty"
     if found := _NO_TOKEN.search(name):
-        start = f" that starts with {_show_key(name[: found.start()])}" if found.start() else ""
+        start = f" that starts with {show_key(name[: found.start()])}" if found.start() else ""
         return (
             f"the name{start} holds {found[0]!a} at position {found.start()}; "
             "a name is made of letters, digits and !#$%&'*+-.^_`|~"
@@ -194,14 +217,15 @@ def _why_no_name(name: Any) -> str | None:
     return None
 
 
-def _show_key(key: Any) -> str:
-    text = ascii(key) if isinstance(key, str) else type(key).__name__
-    return text if len(text) <= _SHOWN_LETTERS else f"{text[:_SHOWN_LETTERS]}..."
-
-
 def _check_text(value: Any, info: ValidationInfo) -> Any:
     if fault := why_no_text(value):
         raise ValueError(f"{info.field_name} {fault}")
+    return value
+
+
+def _check_filled(value: str, info: ValidationInfo) -> str:
+    if not value:
+        raise ValueError(f"{info.field_name} must not be empty")
     return value
 
 
@@ -229,6 +253,8 @@ def _header_map(value: Any, info: ValidationInfo) -> Any:
 
 #: Text that JSON can carry: no bytes, no lone surrogates.
 SendableText = Annotated[str, BeforeValidator(_check_text)]
+#: Such a text, which is not empty.
+FilledText = Annotated[SendableText, AfterValidator(_check_filled)]
 #: A whole number, but not True or False.
 Whole = Annotated[int, BeforeValidator(_check_whole_number), AfterValidator(_check_size)]
 #: Headers by name. Two names must differ in more than case.

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NotRequired, TypeAlias, TypedDict
 
 from scrape_do_celery.name_hints import suggest_name
-from scrape_do_celery.outside_text import REDACTED, redact_text
+from scrape_do_celery.outside_text import REDACTED, show_key
 
+from .constructors import CheckedConstructor
+from .public_values import public_url
 from .sendable import join_faults, why_no_json
 
 __all__ = ["MAX_META_BYTES", "Target", "TargetFields", "TargetInput"]
@@ -20,7 +22,7 @@ _FIELDS: Final = ("url", "meta")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Target:
+class Target(metaclass=CheckedConstructor):
     """A URL with data of the caller, for the functions that start a run.
 
     The data comes back as `meta` of the URL's task. The package never sends it to Scrape.do, and keeps it out of
@@ -29,24 +31,34 @@ class Target:
 
     #: an absolute http or https URL
     url: str
-    #: JSON data of at most 1,024 bytes as compact UTF-8. The target holds a copy; a fault raises when the run starts.
+    #: JSON data of at most 1,024 bytes as compact UTF-8. The target holds a copy. Later changes, also of the copy, are
+    #: not sent. A fault raises when the run starts.
     meta: Any = None
-    # The JSON text of the copy; None if JSON cannot write the data.
-    _text: str | None = field(init=False, compare=False)
+    # The JSON text of the data, and why the data are refused. Both are decided once: data that changed after the check
+    # would be sent unchecked.
+    _text: str = field(init=False, compare=False)
+    _fault: str | None = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        text = None if why_no_json(self.meta, "meta") else _compact_json(self.meta)
+        fault = why_no_json(self.meta, "meta")
+        text = "null" if fault else _compact_json(self.meta)
         object.__setattr__(self, "_text", text)
-        if isinstance(self.meta, Mapping | list) and text is not None:
+        object.__setattr__(self, "_fault", fault or _why_too_large(text))
+        if isinstance(self.meta, Mapping | list) and not fault:
             object.__setattr__(self, "meta", json.loads(text))
 
     def __repr__(self) -> str:
-        url = redact_text(self.url) if isinstance(self.url, str) else self.url
-        return f"Target({url!r}{'' if self.meta is None else f', meta={REDACTED}'})"
+        return f"Target({public_url(self.url)!r}{'' if self.meta is None else f', meta={REDACTED}'})"
 
     def __json__(self) -> Any:
-        """Return the object that stands for the target in JSON. Celery's serializer calls this method."""
-        return {"url": self.url, "meta": self.meta}
+        """Return the object that stands for the target in JSON. Celery's serializer calls this method.
+
+        Raises:
+            ValueError: the data are refused. Celery's serializer would write some of them as other data.
+        """
+        if self._fault:
+            raise ValueError(f"Target.{self._fault}")
+        return {"url": self.url, "meta": json.loads(self._text)}
 
 
 class TargetFields(TypedDict):
@@ -88,18 +100,21 @@ def _read_input(one: Any, name: str) -> tuple[Any, str | None, str | None]:
     if isinstance(one, Mapping):
         unknown = next((key for key in one if key not in _FIELDS), None)
         if unknown is not None:
-            return None, None, f"{name} has no field {unknown!r}{suggest_name(str(unknown), _FIELDS)}"
+            return None, None, f"{name} has no field {show_key(unknown)}{suggest_name(str(unknown), _FIELDS)}"
         if "url" not in one:
             return None, None, f"{name} has no url"
         one = Target(one["url"], one.get("meta"))
     if not isinstance(one, Target):
         return one, None, None
-    text = one._text  # noqa: SLF001 (this module made it)
-    if text is None:
-        return one.url, None, why_no_json(one.meta, f"{name}.meta")
-    if (size := len(text.encode())) > MAX_META_BYTES:
-        return one.url, None, f"{name}.meta has {size:,} bytes of JSON; use at most {MAX_META_BYTES:,}"
-    return one.url, None if one.meta is None else text, None
+    text, fault = one._text, one._fault  # noqa: SLF001 (this module made them)
+    if fault:
+        return one.url, None, f"{name}.{fault}"
+    return one.url, None if text == "null" else text, None
+
+
+def _why_too_large(text: str) -> str | None:
+    size = len(text.encode())
+    return None if size <= MAX_META_BYTES else f"meta has {size:,} bytes of JSON; use at most {MAX_META_BYTES:,}"
 
 
 def _compact_json(value: Any) -> str:

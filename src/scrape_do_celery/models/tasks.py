@@ -17,6 +17,7 @@ from scrape_do_celery.errors.base import drop_trailing_nones
 from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.outside_text import REDACTED, redact_answer
 
+from .content_faults import explain_absence, explain_no_json
 from .contents import (
     MAX_COST,
     MAX_CREDITS,
@@ -28,9 +29,11 @@ from .contents import (
     find_telemetry,
     parse_json,
 )
-from .fields import Content, Flag, Headers, Id, Number, Telemetry, Text, Time, Word, assume_utc
+from .copied_fields import give_copies
+from .fields import Content, Flag, Headers, Id, Number, OptionalFlag, Telemetry, Text, Time, Word, assume_utc
 from .parsing import plain_object
-from .rendered import ActionResult, NetworkLog, PageFrame, PageScreenshot, RenderedPage
+from .render_parts import EXPECTED
+from .rendered import NOT_REQUESTED, RenderedPage, RenderedParts
 from .statuses import JobStatus, is_known_status
 from .wire import LifecycleModel
 
@@ -43,13 +46,14 @@ __all__ = [
 ]
 
 _MAX_STATUS: Final = 999
-#: Fields of a task that this package sets, never an answer.
-_OURS: Final = ("gone", "too_large", "unreadable", "given_up")
+#: Fields of a task that this package sets, never an answer; and their defaults.
+_FLAGS: Final = ("gone", "too_large", "unreadable", "given_up")
+_OURS: Final = {**dict.fromkeys(_FLAGS, False), "meta": None, "return_json": None}
 #: Keys of a task's JSON object that no error keeps.
 _PRIVATE: Final = frozenset({"Content", "content", "Meta", "meta"})
 
 
-class TaskDetails(LifecycleModel):
+class TaskDetails(RenderedParts, LifecycleModel):
     """A task with its page: the answer to `GET /jobs/{job_id}/{task_id}`, and the body of a webhook."""
 
     #: the id of the task
@@ -90,7 +94,10 @@ class TaskDetails(LifecycleModel):
     unreadable: Flag = False
     #: set by this package, never by the API: the task did not end in time, and `content` is that of its last answer
     given_up: Flag = False
-    #: set by this package, never by the API: the `meta` of the task's `Target`, as a copy of its own; None without a
+    #: set by this package, never by the API: whether the request had `return_json=True`; None if the request is not
+    #: known, as for a task that a client read by its id
+    return_json: OptionalFlag = None
+    #: set by this package, never by the API: the `meta` of the task's `Target`, a copy at each read; None without a
     #: `meta`, and if the URLs of the answers do not prove that the task belongs to that target
     meta: Any = Field(default=None, repr=False)
 
@@ -99,7 +106,8 @@ class TaskDetails(LifecycleModel):
         """Return the task of an answer's body.
 
         An answer without ids is about the requested task. The model has the ids in the requested spelling. `Gone`,
-        `TooLarge`, `Unreadable`, `GivenUp` and `Meta` of an answer are ignored: only this package sets these fields.
+        `TooLarge`, `Unreadable`, `GivenUp`, `ReturnJSON` and `Meta` of an answer are ignored: only this package sets
+        them.
 
         Args:
             raw: the body, or its JSON object.
@@ -110,13 +118,13 @@ class TaskDetails(LifecycleModel):
             ValueError: the body is no JSON object, is about another task, or lacks an id or a state.
         """
         task = cls._of_answer(raw, job_id=job_id, task_id=task_id)
-        if task.meta is not None or any(getattr(task, name) for name in _OURS):
-            return task.model_copy(update={**dict.fromkeys(_OURS, False), "meta": None})
+        if any(task.__dict__[name] is not default for name, default in _OURS.items()):
+            return task.model_copy(update=_OURS)
         return task
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         yield from super().__repr_args__()
-        if self.meta is not None:
+        if self.__dict__["meta"] is not None:
             yield "meta", REDACTED
 
     @property
@@ -153,12 +161,15 @@ class TaskDetails(LifecycleModel):
 
     @property
     def resolved_url(self) -> str | None:
-        """The URL of the page after all redirects; None if neither the telemetry nor a ReturnJSON answer has it."""
+        """The URL of the page after all redirects; None if the API does not state it.
+
+        The telemetry states it, or the answer to a render with `return_json=True`. If `return_json` is None, only the
+        telemetry counts, because a page could imitate such an answer.
+        """
         for url in find_telemetry(self.scrape_do_metadata, "resolved-url"):
             if url:
                 return url
-        # "e" begins the base64 of an opening brace. Anything else is no JSON object, and not worth a parser's time.
-        if (self.content or "")[:100].lstrip()[:1] != ("e" if self.base64_encoded_content else "{"):
+        if not (self.return_json and self.is_success):
             return None
         try:
             rendered = self.rendered
@@ -187,7 +198,8 @@ class TaskDetails(LifecycleModel):
         """The page as text; None if the task has no content.
 
         Text content comes back unchanged. Of bytes, the byte order mark, the `Content-Type` header or the page's `meta`
-        tag names the encoding, as in a browser.
+        tag names the encoding, as in a browser. No bytes are refused. So the text of an image or an archive is of no
+        use: read its bytes from `decoded_content()`.
 
         Raises:
             UnreadableContentError: the content should be base64, but is not.
@@ -203,14 +215,22 @@ class TaskDetails(LifecycleModel):
         Raises:
             UnreadableContentError: the task has no content, or content that is no JSON or is nested too deeply.
         """
-        text = self.text
+        return self._parse_json("JSON")
+
+    @without_locals
+    def _parse_json(self, expected: str, advice: str = "") -> Any:
+        text, ended_as = self.text, str(self.status) if self.is_terminal_failure else ""
+        if not text:
+            fault = explain_absence(
+                str(self.status), is_failure=bool(ended_as), gone=self.gone, too_large=self.too_large
+            )
+            raise self._unreadable_as(expected, *fault)
         try:
-            if text is not None:
-                return parse_json(text)
-            reason = f"there is no content, and the status is {self.status}"
+            return parse_json(text)
         except ValueError as error:
             reason = str(error)
-        raise self._unreadable_as("JSON", reason)
+        fault = explain_no_json(text, reason, was_bytes=self.base64_encoded_content, ended_as=ended_as)
+        raise self._unreadable_as(expected, fault.reason, advice or fault.advice)
 
     @property
     def rendered(self) -> RenderedPage | None:
@@ -218,39 +238,21 @@ class TaskDetails(LifecycleModel):
 
         Each access parses the content. So keep the value, if you read several of its parts.
 
+        If `return_json` is None, the request is not known. Then a page that is JSON may imitate such an answer, with
+        any screenshots, frames and URLs. So read the parts only if you know that the request had `return_json=True`.
+
         Raises:
-            UnreadableContentError: the content is another text than such an answer.
+            UnreadableContentError: the request had no `return_json=True`, or the content is no such answer.
         """
         if not self.content:
             return None
-        return RenderedPage.from_json(self.json_content(), task_id=self.task_id, job_id=self.job_id)
+        if self.return_json is False:
+            raise self._unreadable_as(EXPECTED, "the request had no `return_json=True`", NOT_REQUESTED)
+        data = self._parse_json(EXPECTED, "" if self.return_json else NOT_REQUESTED)
+        return RenderedPage.from_json(data, task_id=self.task_id, job_id=self.job_id)
 
-    @property
-    def screenshots(self) -> tuple[PageScreenshot, ...]:
-        """The screenshots of a render with `return_json=True`; empty if the task has no content. See `rendered`."""
-        rendered = self.rendered
-        return rendered.screenshots if rendered else ()
-
-    @property
-    def frames(self) -> tuple[PageFrame, ...]:
-        """The frames of a render with `show_frames=True`; empty if the task has no content. See `rendered`."""
-        rendered = self.rendered
-        return rendered.frames if rendered else ()
-
-    @property
-    def network(self) -> NetworkLog:
-        """The traffic of a render with `return_json=True`; empty if the task has no content. See `rendered`."""
-        rendered = self.rendered
-        return rendered.network if rendered else NetworkLog()
-
-    @property
-    def action_results(self) -> tuple[ActionResult, ...]:
-        """The results of `play_with_browser` in a render with `return_json=True`. See `rendered`."""
-        rendered = self.rendered
-        return rendered.action_results if rendered else ()
-
-    def _unreadable_as(self, expected: str, reason: str) -> UnreadableContentError:
-        return UnreadableContentError.about_task(self.task_id, self.job_id, expected, reason)
+    def _unreadable_as(self, expected: str, reason: str, advice: str = "") -> UnreadableContentError:
+        return UnreadableContentError.about_task(self.task_id, self.job_id, expected, reason, advice)
 
     def raise_for_status(self) -> None:
         """Raise if the task failed or was canceled. Do nothing if it is still running or succeeded.
@@ -264,6 +266,8 @@ class TaskDetails(LifecycleModel):
         if self.status == JobStatus.CANCELED:
             raise TaskCanceledError(self)
 
+
+give_copies(TaskDetails, "meta")
 
 #: The API sends the task as the body of a webhook.
 WebhookPayload: TypeAlias = TaskDetails

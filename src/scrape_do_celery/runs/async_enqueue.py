@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from celery.canvas import Signature
 
     from scrape_do_celery.config import Settings
-    from scrape_do_celery.models import JobCreationRequest
+    from scrape_do_celery.models import ForeignModel, JobCreationRequest
     from scrape_do_celery.models.targets import TargetInput
     from scrape_do_celery.runs.handle import RunHandle
     from scrape_do_celery.runs.plans import Estimate, RunPlan
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 @overload
 async def aenqueue(
-    targets: Iterable[TargetInput] | JobCreationRequest | None = ...,
+    targets: Iterable[TargetInput] | JobCreationRequest | ForeignModel | None = ...,
     *,
     idempotency_key: str | None = ...,
     run_id: str | None = ...,
@@ -45,7 +45,7 @@ async def aenqueue(
 
 @overload
 async def aenqueue(
-    targets: Iterable[TargetInput] | JobCreationRequest | None = ...,
+    targets: Iterable[TargetInput] | JobCreationRequest | ForeignModel | None = ...,
     *,
     idempotency_key: str | None = ...,
     run_id: str | None = ...,
@@ -59,7 +59,7 @@ async def aenqueue(
 
 @without_locals
 async def aenqueue(  # noqa: PLR0913 (one argument for each thing that a caller says)
-    targets: Iterable[TargetInput] | JobCreationRequest | None = None,
+    targets: Iterable[TargetInput] | JobCreationRequest | ForeignModel | None = None,
     *,
     idempotency_key: str | None = None,
     run_id: str | None = None,
@@ -99,7 +99,7 @@ async def aenqueue(  # noqa: PLR0913 (one argument for each thing that a caller 
 
 @overload
 async def aenqueue_many(
-    requests: Iterable[Iterable[TargetInput] | JobCreationRequest],
+    requests: Iterable[Iterable[TargetInput] | JobCreationRequest | ForeignModel],
     *,
     idempotency_keys: Iterable[str | None] | None = ...,
     run_ids: Iterable[str | None] | None = ...,
@@ -113,7 +113,7 @@ async def aenqueue_many(
 
 @overload
 async def aenqueue_many(
-    requests: Iterable[Iterable[TargetInput] | JobCreationRequest],
+    requests: Iterable[Iterable[TargetInput] | JobCreationRequest | ForeignModel],
     *,
     idempotency_keys: Iterable[str | None] | None = ...,
     run_ids: Iterable[str | None] | None = ...,
@@ -127,7 +127,7 @@ async def aenqueue_many(
 
 @without_locals
 async def aenqueue_many(  # noqa: PLR0913 (one argument for each thing that a caller says)
-    requests: Iterable[Iterable[TargetInput] | JobCreationRequest],
+    requests: Iterable[Iterable[TargetInput] | JobCreationRequest | ForeignModel],
     *,
     idempotency_keys: Iterable[str | None] | None = None,
     run_ids: Iterable[str | None] | None = None,

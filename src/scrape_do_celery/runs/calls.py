@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kombu.utils.json import dumps, loads
 from redis.exceptions import RedisError
 
 from scrape_do_celery.log_fields import get_logger, log_fields
@@ -174,8 +175,17 @@ class _Draft:
             with app_context.limited_call([self._task_id]):
                 self.run_id = create_draft(app_context, self._task_id, canvas, args, kwargs)
         except (ValueError, TypeError, RedisError):
-            if app_context.app.current_worker_task is None:
+            if app_context.app.current_worker_task is None or not _is_readable([args, kwargs]):
                 raise
             # Inside a canvas no caller would see the error, so the step itself must fail, under the awaited id.
             return args, kwargs
         return (), {"run_id": self.run_id}
+
+
+def _is_readable(arguments: Any) -> bool:
+    """Return whether a worker can read the message of these arguments. Celery drops a message that it cannot read."""
+    try:
+        loads(dumps(arguments))  # type: ignore[no-untyped-call]
+    except (ValueError, TypeError):
+        return False
+    return True

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from celery.canvas import Signature
 
     from scrape_do_celery.config import Settings
-    from scrape_do_celery.models import JobCreationRequest
+    from scrape_do_celery.models import ForeignModel, JobCreationRequest
     from scrape_do_celery.models.targets import TargetInput
     from scrape_do_celery.runs.handle import RunHandle
     from scrape_do_celery.runs.plans import RunPlan
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @overload
 def enqueue(
-    targets: Iterable[TargetInput] | JobCreationRequest | None = ...,
+    targets: Iterable[TargetInput] | JobCreationRequest | ForeignModel | None = ...,
     *,
     idempotency_key: str | None = ...,
     run_id: str | None = ...,
@@ -37,7 +37,7 @@ def enqueue(
 
 @overload
 def enqueue(
-    targets: Iterable[TargetInput] | JobCreationRequest | None = ...,
+    targets: Iterable[TargetInput] | JobCreationRequest | ForeignModel | None = ...,
     *,
     idempotency_key: str | None = ...,
     run_id: str | None = ...,
@@ -51,7 +51,7 @@ def enqueue(
 
 @without_locals
 def enqueue(  # noqa: PLR0913 (one argument for each thing that a caller says)
-    targets: Iterable[TargetInput] | JobCreationRequest | None = None,
+    targets: Iterable[TargetInput] | JobCreationRequest | ForeignModel | None = None,
     *,
     idempotency_key: str | None = None,
     run_id: str | None = None,
@@ -99,7 +99,7 @@ def enqueue(  # noqa: PLR0913 (one argument for each thing that a caller says)
 
 @overload
 def enqueue_many(
-    requests: Iterable[Iterable[TargetInput] | JobCreationRequest],
+    requests: Iterable[Iterable[TargetInput] | JobCreationRequest | ForeignModel],
     *,
     idempotency_keys: Iterable[str | None] | None = ...,
     run_ids: Iterable[str | None] | None = ...,
@@ -113,7 +113,7 @@ def enqueue_many(
 
 @overload
 def enqueue_many(
-    requests: Iterable[Iterable[TargetInput] | JobCreationRequest],
+    requests: Iterable[Iterable[TargetInput] | JobCreationRequest | ForeignModel],
     *,
     idempotency_keys: Iterable[str | None] | None = ...,
     run_ids: Iterable[str | None] | None = ...,
@@ -127,7 +127,7 @@ def enqueue_many(
 
 @without_locals
 def enqueue_many(  # noqa: PLR0913 (one argument for each thing that a caller says)
-    requests: Iterable[Iterable[TargetInput] | JobCreationRequest],
+    requests: Iterable[Iterable[TargetInput] | JobCreationRequest | ForeignModel],
     *,
     idempotency_keys: Iterable[str | None] | None = None,
     run_ids: Iterable[str | None] | None = None,

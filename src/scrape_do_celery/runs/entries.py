@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from scrape_do_celery.models import MAX_TARGETS_PER_JOB, TaskDetails
 from scrape_do_celery.rules.ordering import OwnUrls
 from scrape_do_celery.runs import results
-from scrape_do_celery.store.commands.contents import ReadContents
 from scrape_do_celery.store.commands.parts import ReadPartInputs
 
 if TYPE_CHECKING:
@@ -81,10 +80,10 @@ def iter_entries(store: Store, record: RunRecord) -> Iterator[TaskDetails]:
     """Yield the entry of each input whose task is stored, in input order, with a few tasks in memory at a time.
 
     Raises:
-        ResultExpiredError: tasks were stored, and have expired.
+        ResultExpiredError: tasks were stored, and have expired; or a record of the run is lost.
     """
     placed: dict[int, _PlacedPart] = {}
-    for number, reader, inputs in _iter_parts(store, record, results.jobs_by_part(store, record)):
+    for number, reader, inputs in _iter_parts(store, record, results.whole_jobs_by_part(store, record)):
         if inputs is None:
             if reader is not None:
                 yield from reader.iter_tasks(store)
@@ -100,9 +99,9 @@ def read_entries(store: Store, record: RunRecord) -> RunEntries:
     """Read the entries of all inputs whose tasks are stored, in input order.
 
     Raises:
-        ResultExpiredError: tasks were stored, and have expired.
+        ResultExpiredError: tasks were stored, and have expired; or a record of the run is lost.
     """
-    found = RunEntries([], results.jobs_by_part(store, record), is_proven=True)
+    found = RunEntries([], results.whole_jobs_by_part(store, record), is_proven=True)
     placed: dict[int, _PlacedPart] = {}
     stored: dict[tuple[int, int], TaskDetails] = {}
     for number, reader, inputs in _iter_parts(store, record, found.jobs):
@@ -183,9 +182,8 @@ def _read_contents(
     stored = {place: known[place] for place in places if place in known}
     for part in sorted({part for part, _ in places - stored.keys()}):
         positions = sorted(position for owner, position in places - stored.keys() if owner == part)
-        tasks = store.run(ReadContents(placed[part].reader.part_id, positions))
-        pairs = zip(positions, tasks, strict=True)
-        stored.update({(part, position): task for position, task in pairs if task is not None})
+        pairs = placed[part].reader.read_chunk(store, positions)
+        stored.update({(part, position): task for position, task in pairs})
     return stored
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from scrape_do_celery.config import Settings
-    from scrape_do_celery.models import JobCreationRequest
+    from scrape_do_celery.models import ForeignModel, JobCreationRequest
     from scrape_do_celery.models.targets import TargetInput
     from scrape_do_celery.rules.prices import CostRange, LearnedPrice, PriceGroup
     from scrape_do_celery.store.options import EnqueueOptions
@@ -83,7 +83,7 @@ class RunPlan:
 
 @without_locals
 def estimate(
-    targets: Iterable[TargetInput] | JobCreationRequest | None = None,
+    targets: Iterable[TargetInput] | JobCreationRequest | ForeignModel | None = None,
     *,
     settings: Settings | None = None,
     **options: Unpack[EnqueueOptions],

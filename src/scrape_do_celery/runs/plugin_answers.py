@@ -30,9 +30,11 @@ def answered_indexes(
         if task.has_page:
             # Keep the echo only: pages of a whole part would take too much memory.
             echoes[position] = _read_task_echo(task)
+    if not echoes:
+        return set()
     if len(reader.named) != len(sets):
         return None
-    if len(echoes) in {0, len(sets)}:
+    if len(echoes) == len(sets):
         return set(echoes)
     proven = prove_answered(sets, echoes.values())
     is_disproved = any(is_contrary(sets[position], echo or {}) for position, echo in echoes.items())

@@ -33,6 +33,8 @@ class PartReader:
     targets: list[str] | None
     #: URLs by position in the store; an empty text if the summary names no URL
     named: list[str]
+    #: whether the request had `return_json=True`; None if the request is gone
+    return_json: bool | None = None
 
     def iter_tasks(self, store: Store) -> Iterator[TaskDetails]:
         """Yield the stored tasks in the input order of the job's summary. Leave out tasks that were never fetched.
@@ -57,6 +59,8 @@ class PartReader:
     def successful_indexes(self, store: Store) -> set[int] | None:
         """Return the indexes of the targets that have a page; None if nothing proves the order of the tasks.
 
+        Without any page, no order is needed.
+
         Raises:
             ResultExpiredError: as `tasks`.
         """
@@ -67,6 +71,8 @@ class PartReader:
                 own[at] = task.url
             if task.has_page:
                 pages.add(at)
+        if not pages:
+            return set()
         positions, proven = self.decide_order(own)
         return {index for index, at in enumerate(positions) if at in pages} if proven else None
 
@@ -84,13 +90,17 @@ class PartReader:
         """
         found: set[int] = set()
         for start in range(0, len(positions), _CHUNK):
-            chunk = positions[start : start + _CHUNK]
-            tasks = store.run(ReadContents(self.part_id, chunk))
-            for at, task in zip(chunk, tasks, strict=True):
-                if task is not None:
-                    found.add(at)
-                    yield at, task
+            for at, task in self.read_chunk(store, positions[start : start + _CHUNK]):
+                found.add(at)
+                yield at, task
         self.check_complete(found)
+
+    def read_chunk(self, store: Store, positions: Sequence[int]) -> Iterator[tuple[int, TaskDetails]]:
+        """Yield the stored tasks at some positions by one command. Each task knows whether JSON was requested."""
+        tasks = store.run(ReadContents(self.part_id, positions))
+        for at, task in zip(positions, tasks, strict=True):
+            if task is not None:
+                yield at, task.model_copy(update={"return_json": self.return_json})
 
     def check_complete(self, found: Sized) -> None:
         """Raise if these positions of stored tasks are not all.
@@ -100,11 +110,7 @@ class PartReader:
         """
         if len(found) < self.record.stored_ok + self.record.stored_failed:
             run_id = self.part_id.run_id
-            raise ResultExpiredError(
-                f"the contents of run {run_id} are no longer in the store: they expired (SCRAPE_DO_RESULT_TTL), or the "
-                "server evicted or lost them; the API keeps pages about three days",
-                run_id,
-            )
+            raise _expired_error(run_id, f"the contents of run {run_id}", "they expired (SCRAPE_DO_RESULT_TTL), or ")
 
 
 def run_not_found_error(store: Store, run_id: str) -> RunNotFoundError:
@@ -122,21 +128,51 @@ def store_text(store: Store) -> str:
 
 
 def part_readers(store: Store, record: RunRecord) -> Iterator[PartReader]:
-    """Yield a reader for each part that has a job, in the order of the parts."""
-    for number, job in jobs_by_part(store, record).items():
+    """Yield a reader for each part that has a job, in the order of the parts.
+
+    Raises:
+        ResultExpiredError: as `whole_jobs_by_part`.
+    """
+    for number, job in whole_jobs_by_part(store, record).items():
         yield make_reader(record, number, job, store.run(ReadPartSpec(record.part_id(number))))
 
 
 def make_reader(record: RunRecord, number: int, job: JobDetails, spec: RunSpec | None) -> PartReader:
     """Return the reader of a part with this job. `spec` has the targets of the part, and is None if they are gone."""
     targets = None if spec is None or spec.request.plugin is not None else targets_of(spec.request)
-    return PartReader(record.part_id(number), record.parts[number], job, targets, _named_urls(job))
+    return_json = None if spec is None else spec.request.returns_json
+    return PartReader(record.part_id(number), record.parts[number], job, targets, _named_urls(job), return_json)
 
 
 def jobs_by_part(store: Store, record: RunRecord) -> dict[int, JobDetails]:
     """Return the jobs that the run has by now, by part, in the order of the parts."""
     found = {n: store.run(ReadJob(record.part_id(n))) for n in range(len(record.parts))}
     return {number: job for number, job in found.items() if job is not None}
+
+
+def whole_jobs_by_part(store: Store, record: RunRecord) -> dict[int, JobDetails]:
+    """Return the jobs as `jobs_by_part` does, if the store has lost no part, and no job of stored tasks.
+
+    A part that is left out would look as if the part had no page, and its targets would be bought again.
+
+    Raises:
+        ResultExpiredError: the store has lost the record of a part or of a job.
+    """
+    if len(record.parts) < record.part_count:
+        raise _expired_error(record.run_id, f"some parts of run {record.run_id}")
+    found = jobs_by_part(store, record)
+    for number, part in enumerate(record.parts):
+        if part.has_contents and number not in found:
+            raise _expired_error(record.run_id, f"the answers about job {part.job_id} of run {record.run_id}")
+    return found
+
+
+def _expired_error(run_id: str, what: str, why: str = "") -> ResultExpiredError:
+    return ResultExpiredError(
+        f"{what} are no longer in the store: {why}the server evicted or lost them; the API keeps pages about three "
+        "days",
+        run_id,
+    )
 
 
 def has_refused_values(store: Store, run_id: str) -> bool:

@@ -13,7 +13,7 @@ from scrape_do_celery.runs.idempotency import check_run_id
 from scrape_do_celery.runs.plugin_answers import answered_indexes
 from scrape_do_celery.runs.start_calls import start_run
 from scrape_do_celery.store.commands.runs import ReadRun, ReadSpec
-from scrape_do_celery.store.options import inputs_of
+from scrape_do_celery.store.options import wire_inputs_of
 
 if TYPE_CHECKING:
     from scrape_do_celery.config import Settings
@@ -51,7 +51,7 @@ def retry_failed(run_id: str, *, trust_order: bool = False, settings: Settings |
     app_context = AppContext.for_app(settings=settings)
     store = app_context.store
     record = store.run(ReadRun(run_id))
-    spec = store.run(ReadSpec(run_id, len(record.parts))) if record else None
+    spec = store.run(ReadSpec(run_id, record.part_count)) if record else None
     if record is None or spec is None:
         raise results.run_not_found_error(store, run_id)
     if record.outcome is None:
@@ -86,7 +86,7 @@ def find_missing(store: Store, record: RunRecord, spec: RunSpec, *, trust_order:
         if reader is None:
             successful: set[int] | None = set()
         elif part.plugin is not None:
-            successful = answered_indexes(reader, store, inputs_of(part), trust_order=trust_order)
+            successful = answered_indexes(reader, store, wire_inputs_of(part), trust_order=trust_order)
         else:
             successful = reader.successful_indexes(store)
         if successful is None:

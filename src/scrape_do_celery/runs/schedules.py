@@ -14,6 +14,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.models.sendable import caller_level, why_no_name
 from scrape_do_celery.models.wire import wire_name
 from scrape_do_celery.name_hints import suggest_name
+from scrape_do_celery.outside_text import show_key
 from scrape_do_celery.redaction import schedule_summary
 from scrape_do_celery.rules.schedules import schedule_rule, tick
 from scrape_do_celery.runs.canvas import callback_canvas
@@ -82,7 +83,7 @@ def scheduled_run(  # noqa: PLR0913 (one argument for each option of a schedule)
         raise ValueError("name must be a str that is not blank, because it identifies the schedule")
     if if_running not in get_args(IfRunning):
         hint = suggest_name(str(if_running), get_args(IfRunning))
-        raise ValueError(f"if_running must be one of {', '.join(get_args(IfRunning))}: {if_running!r}{hint}")
+        raise ValueError(f"if_running must be one of {', '.join(get_args(IfRunning))}: {show_key(if_running)}{hint}")
     if fault := why_no_name(name):
         raise ValueError(f"name {fault}")
     if credentials is not None and (fault := why_no_name(credentials)):

@@ -15,6 +15,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 from scrape_do_celery.client import AsyncScrapeDoAsyncAPIClient
 from scrape_do_celery.client.pooled_reads import PooledReadTransport
 from scrape_do_celery.client.routes import network_arguments, read_route
+from scrape_do_celery.client.submission import SubmitClient
 from scrape_do_celery.errors import AsyncAPIAuthError, ConfigurationError, ScrapeDoError, StoreUnavailableError
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.rules.backoff import delay
@@ -68,7 +69,7 @@ class WorkerContext:
         *,
         store: AsyncStore,
         client: AsyncScrapeDoAsyncAPIClient,
-        submit_client: AsyncScrapeDoAsyncAPIClient,
+        submit_client: SubmitClient,
         rate_limiter: RateLimiter,
         loop: LoopThread,
         page_memory: PageMemory | None = None,
@@ -125,9 +126,7 @@ class WorkerContext:
         )
         # A `POST` has connections of its own, so that no fetch delays it while its deadline runs.
         own_connections = {"concurrency": PURCHASES, **network_arguments(settings)}
-        submit_client = AsyncScrapeDoAsyncAPIClient(
-            api_key, timeout=settings.submit_deadline, **own_connections, **common
-        )
+        submit_client = SubmitClient(api_key, timeout=settings.submit_deadline, **own_connections, **common)
         return cls(
             app_context,
             store=store,

@@ -7,11 +7,12 @@ import json
 import time
 import uuid
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from redis.exceptions import RedisError
 
 from scrape_do_celery import routing
+from scrape_do_celery.client import endpoints
 from scrape_do_celery.errors import (
     AsyncAPIRateLimitError,
     InvalidRequestError,
@@ -50,6 +51,7 @@ from scrape_do_celery.store.commands.purchases import (
 from scrape_do_celery.store.options import targets_of
 
 if TYPE_CHECKING:
+    from scrape_do_celery.client.endpoints import Endpoint
     from scrape_do_celery.models import JobCreationRequest, JobCreationResponse
     from scrape_do_celery.steps.context import WorkerContext
     from scrape_do_celery.store.command import Value
@@ -62,6 +64,14 @@ _UNNEEDED = frozenset({IntentVerdict.STOP_REQUESTED, IntentVerdict.SKIP_UNSENT})
 NOTHING_BOUGHT: dict[str, Value] = {"purchase_status": PurchaseStatus.VOID}
 
 
+class _Purchase(NamedTuple):
+    """What the step sends, ready before its intent is written."""
+
+    request: JobCreationRequest
+    job: Endpoint[JobCreationResponse]
+    marker: str
+
+
 class _SendAbortedError(Exception):
     """An error before the `POST`: nothing was sent, because the lease was too short or the store did not answer."""
 
@@ -69,11 +79,12 @@ class _SendAbortedError(Exception):
 async def submit_part(context: WorkerContext, claim: Claim) -> StepMessage | None:
     """Buy the job of a claimed part, at most once, or hold the part back."""
     try:
-        request = claim.spec().request
+        request, marker = mark_request(context, claim, claim.spec().request)
+        # Make the body before the intent: an error after the intent leaves the purchase in doubt.
+        purchase = _Purchase(request, endpoints.create_job(request), marker)
     except ValueError as error:
         text = f"the request cannot be sent: {error}; {TOO_OLD}"
         return await end_unsent_part(context, claim, RunState.FAILED, InvalidRequestError(text))
-    request, marker = mark_request(context, claim, request)
     if claim.skip_unsent or claim.stop_reason:
         return await _finish_unneeded(
             context, claim, (await _write_intent(context, claim, request, marker, uuid.uuid4().hex))[0]
@@ -82,19 +93,17 @@ async def submit_part(context: WorkerContext, claim: Claim) -> StepMessage | Non
         await context.release_until(claim, {}, FULL_STORE_DELAY)
         return None
     try:
-        return await _buy_job(context, claim, request, marker)
+        return await _buy_job(context, claim, purchase)
     except AsyncAPIRateLimitError as error:
         # Nothing was sent: a pause after a 429 holds for all workers.
         return await retry_after_error(context, claim, error)
 
 
-async def _buy_job(
-    context: WorkerContext, claim: Claim, request: JobCreationRequest, marker: str
-) -> StepMessage | None:
+async def _buy_job(context: WorkerContext, claim: Claim, purchase: _Purchase) -> StepMessage | None:
     async with context.submit_semaphore, context.rate_limiter.acquire() as room:
         nonce = uuid.uuid4().hex
         try:
-            verdict, reason = await _write_intent(context, claim, request, marker, nonce)
+            verdict, reason = await _write_intent(context, claim, purchase.request, purchase.marker, nonce)
         except StoreUnavailableError as error:
             room.was_used = False
             if not is_full(error):
@@ -105,7 +114,7 @@ async def _buy_job(
             return None
         if verdict is IntentVerdict.OK:
             was_sent = asyncio.Event()
-            post = _post_job(context, claim, request, nonce, was_sent)
+            post = _post_job(context, claim, purchase, nonce, was_sent)
             return await context.sent_purchases.finish(post, was_sent)
         room.was_used = False
     if verdict is IntentVerdict.OVER_BUDGET:
@@ -155,12 +164,12 @@ async def _write_intent(
 
 
 async def _post_job(
-    context: WorkerContext, claim: Claim, request: JobCreationRequest, nonce: str, was_sent: asyncio.Event
+    context: WorkerContext, claim: Claim, purchase: _Purchase, nonce: str, was_sent: asyncio.Event
 ) -> StepMessage | None:
     try:
         with context.rate_limiter.counters.request("create_job"):
-            created = await context.submit_client.create_job(
-                request,
+            created = await context.submit_client.post_job(
+                purchase.job,
                 before_send=partial(_check_before_send, context, claim, was_sent),
                 timeout=context.settings.submit_deadline,
             )
@@ -171,10 +180,10 @@ async def _post_job(
         # Also `StoreUnavailableError`: the API is not at fault, and the intent in the store tells if a `POST` was sent.
         raise
     except ScrapeDoError as error:
-        return await _handle_failed_submit(context, claim, redact_error(error, request))
+        return await _handle_failed_submit(context, claim, redact_error(error, purchase.request))
     except Exception as error:  # noqa: BLE001 (a transport may raise anything, and after the first byte a job may be bought)
         why = f"the job may have been bought: {type(error).__name__}"
-        return await _handle_failed_submit(context, claim, SubmitInDoubtError(why, request.size))
+        return await _handle_failed_submit(context, claim, SubmitInDoubtError(why, purchase.request.size))
     return await _record_job(context, claim, created, nonce)
 
 

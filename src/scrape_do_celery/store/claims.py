@@ -13,8 +13,8 @@ from scrape_do_celery.rules.reconciliation import date_intent
 from scrape_do_celery.rules.states import PartState
 from scrape_do_celery.store.codec import unpack
 from scrape_do_celery.store.keys import Keys
-from scrape_do_celery.store.options import decrypt_run_options, decrypt_spec, decrypt_targets
 from scrape_do_celery.store.records import PartRecord, RunRecord, pairs
+from scrape_do_celery.store.stored_specs import decrypt_run_options, decrypt_spec, decrypt_targets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from scrape_do_celery.models import MAX_TARGETS_PER_JOB
 from scrape_do_celery.outside_text import REDACTED
@@ -53,6 +53,15 @@ class RunInputs:
     def expand(self, items: Sequence[T]) -> list[T]:
         """Return the item of each input, from the items of the request."""
         return list(items) if self.sources is None else [items[index] for index in self.sources]
+
+    def count(self, targets: int) -> int:
+        """Return the number of inputs of a request with this number of targets."""
+        return targets if self.sources is None else len(self.sources)
+
+    def is_whole(self, targets: int, count: int | None = None) -> bool:
+        """Return whether each input of a request has its data here; with `count`, also whether these are all inputs."""
+        size = self.count(targets)
+        return (self.metas is None or len(self.metas) == size) and count in {None, size}
 
     def select(self, indexes: Iterable[int], count: int) -> tuple[list[int], tuple[str | None, ...] | None]:
         """Return the target of each input that has one of the targets `indexes`, and the `meta` of these inputs.
@@ -102,6 +111,11 @@ class RunInputs:
             metas=tuple(_meta_text(one) for part in metas for one in part) if metas else None,
             is_deduped=any(one.get("dedupe") for one in found),
         )
+
+
+#: The field of a run that has the number of its inputs, if the fields of inputs hold their data. It shows that such a
+#: field is lost: a run without these fields would be read as a run without `meta` and duplicates.
+INPUT_COUNT: Final = "inputs"
 
 
 def inputs_field(part: int) -> str:

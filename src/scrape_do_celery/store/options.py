@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self, Unpack, cast
@@ -15,7 +13,7 @@ from typing_extensions import TypedDict
 
 from scrape_do_celery.config.budget_limits import check_credits, check_tags
 from scrape_do_celery.models import MAX_TARGETS_PER_JOB, JobCreationRequest, RequestFields
-from scrape_do_celery.models.sendable import KEPT
+from scrape_do_celery.models.sendable import KEPT, as_list
 from scrape_do_celery.models.targets import split_targets
 from scrape_do_celery.redaction import request_fields, request_summary
 from scrape_do_celery.store.codec import pack, unpack
@@ -23,8 +21,10 @@ from scrape_do_celery.store.inputs import RunInputs
 from scrape_do_celery.store.option_checks import check_flag, check_seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from scrape_do_celery.models import ForeignModel
     from scrape_do_celery.models.targets import TargetInput
-    from scrape_do_celery.store.keys import Keys
 
 #: Runs with at least this number of targets have their tasks fetched early, unless the caller sets `early`.
 EARLY_FROM = 50
@@ -101,7 +101,7 @@ class RunSpec:
     @classmethod
     def from_arguments(
         cls,
-        targets: Iterable[TargetInput] | JobCreationRequest | None = None,
+        targets: Iterable[TargetInput] | JobCreationRequest | ForeignModel | None = None,
         keywords: Iterable[str] = (),
         /,
         **options: Unpack[EnqueueOptions],
@@ -115,13 +115,14 @@ class RunSpec:
         fields: dict[str, Any] = dict(options)
         run_options = {name: fields.pop(name) for name in RUN_OPTIONS if name in fields}
         if isinstance(targets, BaseModel):
+            # The request is checked again: a copy of a model may have fields that were never checked. The object of
+            # another library was not checked by these rules.
+            request = JobCreationRequest.model_validate(targets)
             if fields:
                 raise ValueError(
                     f"{', '.join(sorted(fields))}: set these fields in the JobCreationRequest, not as arguments"
                 )
-            # The request is checked again: a copy of a model may have fields that were never checked. The object of
-            # another library was not checked by these rules.
-            return cls(JobCreationRequest.model_validate(targets), **run_options)
+            return cls(request, **run_options)
         if targets is not None:
             fields["targets"] = targets
         return cls.from_fields(fields, run_options)
@@ -139,9 +140,8 @@ class RunSpec:
         """
         fields, metas = dict(fields), None
         name = "targets" if fields.get("targets") is not None else "Targets"
-        targets = fields.get(name)
-        if isinstance(targets, Iterable) and not isinstance(targets, str | bytes | bytearray | Mapping | AbstractSet):
-            fields[name], metas = split_targets(targets if isinstance(targets, list) else list(targets))
+        if (targets := as_list(fields.get(name), "targets", "URLs")) is not None:
+            fields[name], metas = split_targets(targets)
         request = JobCreationRequest.model_validate(fields, context=context)
         return cls(request, inputs=None if metas is None else RunInputs(metas=metas), **run_options)
 
@@ -219,7 +219,12 @@ class RunSpec:
                 if value is not None and value is not False and value != () and name != "dedupe"
             },
         }
-        return pack(options), [pack(inputs_of(part)) for part in self.parts()]
+        return pack(options), [pack(wire_inputs_of(part)) for part in self.parts()]
+
+    @property
+    def input_count(self) -> int | None:
+        """The number of inputs, if the record has fields for their data; else None."""
+        return None if self.inputs is None else self.inputs.count(self.request.size)
 
     def packed_inputs(self) -> list[bytes]:
         """Pack the inputs for the record, in one field for each part; no field if the request says all."""
@@ -231,13 +236,18 @@ class RunSpec:
         data, found = unpack(spec), RunInputs.unpacked(given) if given else None
         inputs = [one for part in parts for one in unpack(part)]
         request = JobCreationRequest.model_validate(_with_inputs(data["request"], inputs), context=KEPT)
-        options = {"early": False, **_select_run_options(data), "dedupe": found is not None and found.is_deduped}
+        options = {"early": False, **select_run_options(data), "dedupe": found is not None and found.is_deduped}
         return cls(request, inputs=found, **options)
 
 
 def inputs_of(request: JobCreationRequest) -> list[Any]:
     """Return the targets of a request, or the parameter sets of its plugin."""
     return list(request.targets or ()) if request.plugin is None else list(request.plugin.params)
+
+
+def wire_inputs_of(request: JobCreationRequest) -> list[Any]:
+    """Return the targets of a request, or the parameter sets of its plugin, as the API and the record get them."""
+    return list(request.targets or ()) if request.plugin is None else request.plugin.wire_sets()
 
 
 def _with_items(request: JobCreationRequest, items: Sequence[Any]) -> JobCreationRequest:
@@ -249,20 +259,12 @@ def _with_items(request: JobCreationRequest, items: Sequence[Any]) -> JobCreatio
 
 def targets_of(request: JobCreationRequest) -> list[str]:
     """Return the targets of a request; for a plugin, a text for each parameter set, which is only a fingerprint."""
-    return _describe_inputs(inputs_of(request))
+    return describe_inputs(wire_inputs_of(request))
 
 
-def _describe_inputs(inputs: Sequence[Any]) -> list[str]:
+def describe_inputs(inputs: Sequence[Any]) -> list[str]:
+    """Return the targets as they are, and a text for each parameter set."""
     return [one if isinstance(one, str) else json.dumps(one, sort_keys=True) for one in inputs]
-
-
-def decrypt_targets(keys: Keys, run_id: str, name: str, field: bytes) -> list[str]:
-    """Return the targets in a field `targets:<n>` of a record. They are readable even if the request is not.
-
-    Raises:
-        EncryptionKeyError: If this process cannot decrypt them.
-    """
-    return _describe_inputs(unpack(keys.decrypt(keys.run(run_id), name, field)))
 
 
 def _without_inputs(wire: dict[str, Any]) -> dict[str, Any]:
@@ -277,31 +279,6 @@ def _with_inputs(wire: dict[str, Any], inputs: list[Any]) -> dict[str, Any]:
     return {**wire, "Targets": inputs}
 
 
-def decrypt_run_options(keys: Keys, run_id: str, spec: bytes) -> RunOptions:
-    """Return the options in the field `spec` of a record. Options without effect are left out.
-
-    Raises:
-        EncryptionKeyError: If this process cannot decrypt them.
-    """
-    return cast("RunOptions", _select_run_options(unpack(keys.decrypt(keys.run(run_id), "spec", spec))))
-
-
-def _select_run_options(data: Mapping[str, Any]) -> dict[str, Any]:
+def select_run_options(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options in the unpacked spec of a record."""
     return {name: data[name] for name in RUN_OPTIONS if name in data}
-
-
-def decrypt_spec(keys: Keys, run_id: str, fields: Mapping[str, bytes | None]) -> RunSpec:
-    """Return the spec of a record's fields `spec`, `targets:0`, `targets:1`, ..., `targets:0:inputs`, ...
-
-    Fields that the record does not have are None. Only the fields of inputs may be absent.
-
-    Raises:
-        EncryptionKeyError: If this process cannot decrypt them.
-        ValueError: If they are not a request that can be sent.
-    """
-    key = keys.run(run_id)
-    plain = {name: keys.decrypt(key, name, value) for name, value in fields.items() if value is not None}
-    inputs = [value for name, value in plain.items() if name.endswith(":inputs")]
-    options, *targets = (value for name, value in plain.items() if not name.endswith(":inputs"))
-    return RunSpec.unpacked(options, targets, inputs)

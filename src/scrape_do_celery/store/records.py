@@ -227,6 +227,7 @@ class RunRecord(Record):
     skip_unsent: bool = stored("skip_unsent", flag, "the parts that were not sent stay unsent", default=False)
     ended: float | None = stored("ended", decimal, "when the outcome was written")
     decided_by: int = stored("decided_by", number, "number of the part that decided the outcome", default=0)
+    part_count: int = stored("parts", number, "number of parts", default=0)
     result: dict[str, Any] | None = stored("result", _packed_object, "result that Celery gets", encrypted=True)
     error: ScrapeDoError | None = stored(
         "error", stored_error, "error of the outcome", encrypted=True, error_instead=True

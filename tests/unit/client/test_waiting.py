@@ -154,6 +154,18 @@ def test_results_come_in_the_order_of_the_input(world, order, named):
     assert result.job.task_ids == [f"t{n}" for n in order]
 
 
+@pytest.mark.parametrize("return_json", [True, False])
+def test_only_the_request_says_that_answers_are_those_of_a_render(world, return_json):
+    api = API()
+    page = '{"screenShots": [], "resolvedUrl": "https://forged.example/"}'
+    api.special["t1"] = (200, {**api.task("t1", "success"), "Content": page, "ReturnJSON": True})
+    world.answers = [api]
+    render = {"return_json": return_json}
+    task = world.run(lambda client: client.submit_and_wait(targets=URLS, render=render)).tasks[1]
+    assert (task.return_json, task.resolved_url) == (return_json, "https://forged.example/" if return_json else None)
+    assert world.run(lambda client: client.get_task("j1", "t1")).resolved_url is None
+
+
 @pytest.mark.parametrize("status", [404, 410])
 def test_a_gone_task_is_data(world, status):
     api = API()

@@ -7,6 +7,7 @@ import codecs
 import encodings
 import json
 import pickle
+import re
 import sys
 import traceback
 import warnings
@@ -16,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scrape_do_celery.errors import ScrapeDoError, UnreadableContentError
-from scrape_do_celery.models import TaskDetails
+from scrape_do_celery.models import GoogleSearchResults, TaskDetails
 from scrape_do_celery.models.contents import MAX_LEVELS, decode_base64, decode_page, parse_json
 
 SECRET = "text-of-the-page"
@@ -193,8 +194,10 @@ def test_json_content(content, data):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (f"<html>{SECRET}", "line 1, column 1"),
-        ("", "line 1, column 1"),
+        (f"<html>{SECRET}", "it is HTML or XML"),
+        (f"{SECRET} as text", "line 1, column 1"),
+        ("", "the page is empty"),
+        (b"\x89PNG\r\n\x1a\n\x00" + SECRET.encode(), "it is binary data, not text. Read `decoded_content()`"),
         (f'{{"a": "{SECRET}', "Unterminated"),
         (f'{{"a": "{SECRET}"}} x', "Extra data"),
         (f'"{SECRET}\x01"', "control character"),
@@ -205,7 +208,7 @@ def test_json_content(content, data):
         ('{"a":' * 100_000, "200 levels"),
         ('["\\ud800",' * 100_000, "200 levels"),
         ('["\\ud800",' + "[" * 300 + "]" * 300 + "]", "200 levels"),
-        (None, "no content, and the status is success"),
+        (None, "the page is empty"),
     ],
 )
 def test_content_that_is_no_json_names_its_task(content, reason):
@@ -215,6 +218,47 @@ def test_content_that_is_no_json_names_its_task(content, reason):
     assert_names_the_task(caught.value, "JSON")
     assert reason.lower() in str(caught.value).lower()
     assert task.content == make_task(content).content
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"Status": "error"}, "the task ended as error and has no page. Read `error_message`"),
+        ({"Status": "canceled", "Content": ""}, "the task ended as canceled and has no page. Read `error_message`"),
+        ({"Status": "error", "Content": "<p>no"}, "it is HTML or XML, and the task ended as error. Read `text`"),
+        ({"Status": "error", "gone": True}, "the API has deleted the page. Buy the page again"),
+        ({"Status": "error", "too_large": True}, "the page was longer than the limit and was not fetched. Raise"),
+        ({"Status": "pending"}, "the task is pending and has no page yet. Read the task again after its end."),
+        ({"Status": "reticulating"}, "the task is reticulating and has no page yet."),
+        ({"Status": "success", "Content": ""}, "the page is empty. Read `status_code`"),
+    ],
+)
+def test_a_task_without_a_json_page_says_why_and_what_to_do(fields, text):
+    task = TaskDetails.model_validate({"TaskID": "t1", "JobID": "j1", **fields})
+    with pytest.raises(UnreadableContentError) as caught:
+        task.json_content()
+    assert_names_the_task(caught.value, "JSON")
+    assert f"The content of task t1 (job j1) cannot be read as JSON: {text}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"Content": "<p>"},
+        {"Content": "{}"},
+        {"Content": "[1]"},
+        {"Content": '{"frames": 1}'},
+        {"Content": "{}", "return_json": False},
+        {"Content": "ü", "Base64EncodedContent": True},
+    ],
+)
+def test_errors_about_content_are_whole_sentences(fields):
+    task = TaskDetails.model_validate({"TaskID": "t1", "JobID": "j1", "Status": "success", **fields})
+    for read in (lambda: task.frames, lambda: GoogleSearchResults.from_task(task)):
+        with pytest.raises(UnreadableContentError) as caught:
+            read()
+        sentence = r"The content of task t1 \(job j1\) cannot be read as [^:]+: [^.]+\. (Read|Set) [^.]+\."
+        assert re.fullmatch(sentence, str(caught.value)), str(caught.value)
 
 
 def test_json_of_a_thousand_levels_is_refused_from_any_depth_of_the_stack():
@@ -291,8 +335,14 @@ def test_telemetry_that_is_no_amount(value):
     ],
 )
 def test_the_resolved_url_of_a_render(content, url):
-    assert make_task(content).resolved_url == url
-    assert make_task(content, telemetry={"Resolved-Url": "https://b/"}).resolved_url == "https://b/"
+    known = {"return_json": True}
+    assert make_task(content).model_copy(update=known).resolved_url == url
+    told = make_task(content, telemetry={"Resolved-Url": "https://b/"})
+    assert told.resolved_url == told.model_copy(update=known).resolved_url == "https://b/"
+    # A page that is JSON may look like the answer to a render. So may the page of a failed task.
+    for other in (make_task(content), make_task(content).model_copy(update={"return_json": False})):
+        assert other.resolved_url is None
+    assert make_task(content, status="error").model_copy(update=known).resolved_url is None
 
 
 def test_reading_changes_nothing_of_the_task():

@@ -24,6 +24,7 @@ from scrape_do_celery.models.sendable import KEPT
 from scrape_do_celery.redaction import call_summary, redact_texts
 from scrape_do_celery.runs.schedules import scheduled_run
 from scrape_do_celery.store import RunSpec
+from scrape_do_celery.store.codec import unpack
 
 URL = "https://a.example/"
 names = st.text("XYZ", min_size=1, max_size=3)
@@ -52,7 +53,7 @@ def test_new_fields_are_sent_beside_the_known_ones():
         "PostalCode": "10115",
     }
     assert json.loads(one.canonical()) == one.to_wire()
-    assert one.to_record()["extra"] == {"PostalCode": "10115"}
+    assert one.to_fields()["extra"] == {"PostalCode": "10115"}
     assert one.split()[0] == one
     assert one.with_targets([URL]) == one
 
@@ -64,7 +65,7 @@ def test_a_record_gives_the_same_request(own, of_render, of_action):
     )
     spec = RunSpec(one)
     assert RunSpec.unpacked(*spec.packed()) == spec
-    assert JobCreationRequest.model_validate(one.to_record()) == one
+    assert JobCreationRequest.model_validate(one.to_fields()) == one
     assert {**one.to_wire(), **own} == one.to_wire()
     assert {**one.to_wire()["Render"], **of_render} == one.to_wire()["Render"]
 
@@ -79,7 +80,7 @@ def test_a_new_field_replaces_no_checked_one(name):
 
 def test_no_new_fields_are_no_field():
     assert request({}) == request(None) == JobCreationRequest(targets=[URL])
-    assert request({}).to_record() == {"Targets": [URL]}
+    assert request({}).to_fields() == {"Targets": [URL]}
 
 
 @pytest.mark.parametrize(
@@ -110,6 +111,17 @@ def test_plugins_hold_new_parameters_themselves():
 def test_a_field_that_became_known_keeps_its_record_readable():
     kept = JobCreationRequest.model_validate({"Targets": [URL], "extra": {"Device": "tablet"}}, context=KEPT)
     assert kept.to_wire() == {"Targets": [URL], "Device": "tablet"}
+
+
+def test_a_record_has_actions_as_they_are_sent():
+    """An older version sends a dict of an action unread, and refuses a request with an `extra`."""
+    one = JobCreationRequest(
+        targets=[URL], render=Render(actions=[Click("#a", extra={"Button": 2})], extra={"Width": 5})
+    )
+    assert unpack(RunSpec(one).packed()[0])["request"]["Render"] == {
+        "PlayWithBrowser": [{"Action": "Click", "Selector": "#a", "Button": 2}],
+        "extra": {"Width": 5},
+    }
 
 
 def test_differing_fields_name_extra():

@@ -62,10 +62,17 @@ def test_results_of_google_search():
 
 
 def test_unknown_keys_are_kept():
-    results = read(ANSWER)
-    assert results.model_extra == {"search_parameters": {"q": "shoes"}}
+    results = read({**ANSWER, "newer": 1})
+    assert results.model_extra == {"newer": 1}
     assert results.organic_results[0].model_extra == {"snippet": "Many shoes"}
     assert results.organic_results[0].sitelinks.model_extra == {"inline": []}
+
+
+@pytest.mark.parametrize(
+    ("echo", "read_as"), [({"q": "shoes", "num": 10}, {"q": "shoes", "num": 10}), (None, None), ("q=shoes", None)]
+)
+def test_the_parameters_that_an_answer_repeats(echo, read_as):
+    assert read({"organic_results": [], "search_parameters": echo}).search_parameters == read_as
 
 
 def test_the_states_of_the_ai_overview():
@@ -92,7 +99,17 @@ def test_items_that_cannot_be_read_are_counted():
 
 
 @pytest.mark.parametrize(
-    "answer", ["<html>", "[]", "{}", "null", None, {"error": "no results"}, '{"organic_results": [']
+    "answer",
+    [
+        "<html>",
+        "[]",
+        "{}",
+        "null",
+        None,
+        {"error": "no results"},
+        {"search_parameters": {"q": "x"}},
+        '{"organic_results": [',
+    ],
 )
 def test_another_answer_names_the_task(answer):
     with pytest.raises(UnreadableContentError) as caught:

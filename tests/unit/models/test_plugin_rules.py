@@ -155,7 +155,7 @@ WARNED = {
 #: Sets that the peer sends, perhaps changed, and that we refuse.
 REFUSED = {
     "an unknown key: the peer drops it, and the answer is paid": [
-        *(Difference(key, {"geocod": "us"}, "geocod: no such parameter") for key in KEYS)
+        *(Difference(key, {"geocod": "us"}, "no parameter 'geocod'") for key in KEYS)
     ],
     "a truth value for a number: the peer sends 1": [
         Difference("google/search", {"start": True}, "start must be a whole number, not True"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from datetime import date, datetime
 
@@ -29,7 +30,8 @@ from scrape_do_celery.models import (
 )
 from scrape_do_celery.models.plugins.plugin import PLUGINS
 from scrape_do_celery.store import RunSpec
-from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.codec import pack, unpack
+from scrape_do_celery.store.options import targets_of
 from tests.support.peer_plugins import KEYS, PEERS, peer_params, wire_example
 
 
@@ -69,7 +71,7 @@ def test_python_names_and_names_of_the_api():
 
 def test_a_refusal_names_the_position_and_the_parameter_meant():
     sets = [{"asin": "B0", "geocode": "us", "zipcode": "1"}] * 3
-    with pytest.raises(ValidationError, match=r"plugin\.params\[3\]\.geocod: no such parameter; did you mean geocode"):
+    with pytest.raises(ValidationError, match=r"plugin\.params\[3\]: no parameter 'geocod'; did you mean geocode"):
         JobCreationRequest(plugin={"key": "amazon/pdp", "params": [*sets, {"asin": "B0", "geocod": "us"}]})
     with pytest.raises(ValidationError) as error:
         JobCreationRequest(plugin={"key": "amazon/pdp", "params": [{"asin": 1, "geocode": "us"}, *sets]})
@@ -130,7 +132,7 @@ def test_extra_sends_newer_parameters():
     assert "50" not in repr(params)
     request = JobCreationRequest(plugin=GoogleSearch([params, {"q": "b", "extra": {}}, {"q": "c", "extra": None}]))
     assert request.to_wire()["Plugin"]["Params"] == [{"q": "a", "udm": 50, "deep": [None]}, {"q": "b"}, {"q": "c"}]
-    # A record and a schedule keep it apart, so that they can be read and checked again.
+    # A schedule keeps it apart, so that the request can be checked again.
     spec = RunSpec(request)
     read = RunSpec.unpacked(*spec.packed())
     assert (read, read.digest, read.request.to_wire()) == (spec, spec.digest, request.to_wire())
@@ -162,7 +164,7 @@ def test_extra_takes_only_what_is_unknown(extra, named):
 
 def test_a_plugin_that_is_newer_is_sent_unchecked_with_a_warning():
     sets = [{"anything": [1, None], "extra": {"a": 1}}]
-    with pytest.warns(RequestWarning, match="sent unchecked; did you mean google/search") as caught:
+    with pytest.warns(RequestWarning, match="sent unchecked.*; did you mean google/search") as caught:
         plugin = Plugin("google/searches", sets)
     assert (len(caught), caught[0].filename) == (1, __file__)
     with warnings.catch_warnings():
@@ -170,17 +172,32 @@ def test_a_plugin_that_is_newer_is_sent_unchecked_with_a_warning():
         request = JobCreationRequest(plugin=plugin)
     assert request.to_wire() == {"Plugin": {"Key": "google/searches", "Params": sets}}
     assert request.estimated_credits() == 1
-    with pytest.warns(RequestWarning, match="plugin.key: this version knows no such plugin, so"):
+    with pytest.warns(RequestWarning, match="plugin.key='new': this version knows no such plugin, so"):
         assert Plugin("new", [SearchParams(q="a", extra={"b": 1})]).params == [{"q": "a", "b": 1}]
 
 
 def test_a_record_of_an_older_version_stays_readable():
     """Read a record whose sets no check has seen. It was paid for."""
+    sets = [
+        {"query": "a", "start": "x"},
+        # Records have no `extra` of ours, so this one is a parameter.
+        {"q": "a", "extra": {"udm": 50}},
+        {"q": "a", "extra": "text"},
+        {"q": "a", "extra": {}, "gl": None},
+    ]
     spec = RunSpec(JobCreationRequest(plugin=GoogleSearch([{"q": "a"}])))
     options, _ = spec.packed()
-    read = RunSpec.unpacked(options, [pack([{"query": "a", "start": "x"}])])
-    assert read.request.plugin.params == [{"query": "a", "start": "x"}]
-    assert read.request.to_wire()["Plugin"]["Params"] == [{"query": "a", "start": "x"}]
+    read = RunSpec.unpacked(options, [pack(sets)])
+    assert read.request.to_wire()["Plugin"]["Params"] == sets
+    assert targets_of(read.request) == [json.dumps(one, sort_keys=True) for one in sets]
+    again = RunSpec.unpacked(*RunSpec(read.request).packed())
+    assert again.request.to_wire() == read.request.to_wire()
+
+
+def test_a_record_has_newer_parameters_as_they_are_sent():
+    spec = RunSpec(JobCreationRequest(plugin=GoogleSearch([SearchParams(q="a", extra={"udm": 50})])))
+    assert [unpack(part) for part in spec.packed()[1]] == [[{"q": "a", "udm": 50}]]
+    assert targets_of(spec.request) == ['{"q": "a", "udm": 50}']
 
 
 # Credits

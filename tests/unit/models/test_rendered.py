@@ -67,6 +67,13 @@ PARTS = ("screenshots", "frames", "network", "action_results")
 LISTS = ("screenShots", "frames", "networkRequests", "actionResults")
 
 
+def read_all(part):
+    """Read the images too: a broken screenshot raises only then."""
+    for item in part:
+        if isinstance(item, PageScreenshot):
+            _ = item.image
+
+
 def make_task(answer, **more):
     content = answer if isinstance(answer, str | None) else json.dumps(answer)
     return TaskDetails.model_validate(
@@ -77,7 +84,7 @@ def make_task(answer, **more):
 def assert_is_read(task):
     assert task.screenshots == (
         PageScreenshot("FullScreenShot", IMAGE),
-        PageScreenshot("ScreenShot", b"", "the selector was not found"),
+        PageScreenshot("ScreenShot", None, "the selector was not found"),
     )
     assert task.frames == (PageFrame("https://a/frame", "<i>"), PageFrame("about:blank"))
     request = NetworkRequest("https://a/api", "POST", 201, {"A": "1"}, "{}", {"B": "2"}, None)
@@ -183,7 +190,7 @@ def test_another_answer_raises_and_stays_readable(answer, part):
 def test_a_broken_part_leaves_the_others_readable(key, part, bad):
     task = make_task({**ANSWER, key: bad})
     with pytest.raises(UnreadableContentError, match=key.lower()) as caught:
-        getattr(task, part)
+        read_all(getattr(task, part))
     assert pickle.loads(pickle.dumps(caught.value)).args == caught.value.args
     for other in set(PARTS) - {part}:
         assert getattr(task, other) == getattr(make_task(ANSWER), other)
@@ -199,18 +206,48 @@ def test_a_broken_part_leaves_the_others_readable(key, part, bad):
         ({"type": "ScreenShot", "image": ["YWJj"]}, "neither an image nor an error"),
         ({"type": "ScreenShot", "image": ""}, "neither an image nor an error"),
         ({"type": "ScreenShot"}, "neither an image nor an error"),
+        ({"type": "ScreenShot", "image": None, "error": "no such element"}, "no such element"),
+        ({"type": "ScreenShot", "image": "ü", "error": "no such element"}, "no such element"),
+        ("ScreenShot", "neither an image nor an error"),
+        (None, "neither an image nor an error"),
     ],
 )
-def test_an_image_that_is_none_names_the_task(shot, reason):
-    task = make_task({"screenShots": [shot]})
-    with pytest.raises(UnreadableContentError, match=reason) as caught:
-        _ = task.screenshots
+def test_a_broken_screenshot_hides_no_other(shot, reason):
+    good = {"type": "FullScreenShot", "image": CODED, "error": None}
+    task = make_task({"screenShots": [good, shot, good]})
+    first, broken, last = task.screenshots
+    assert (first.image, first.error, last.image, last.index) == (IMAGE, None, IMAGE, 2)
+    assert reason in broken.error
+    with pytest.raises(UnreadableContentError, match=r"no image at screenshots\[1\]\. Read `error`") as caught:
+        _ = broken.image
     assert (caught.value.task_id, caught.value.job_id) == ("t1", "j1")
     frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
     shown = [frame.f_locals for frame in frames if "/tests/" not in frame.f_code.co_filename]
-    assert "secret-page" not in f"{caught.value} {shown}"
+    assert "secret-page" not in f"{caught.value} {broken!r} {shown}"
     assert caught.value.__context__ is None
-    assert json.loads(task.content)["screenShots"] == [shot]
+    assert json.loads(task.content)["screenShots"] == [good, shot, good]
+
+
+@pytest.mark.parametrize("part", [*PARTS, "rendered"])
+def test_a_page_that_imitates_the_answer_of_a_render_is_not_read_as_one(part):
+    page = {**ANSWER, "resolvedUrl": "https://forged.example/"}
+    for fields in ({"return_json": False}, {"return_json": False, "Status": "error"}):
+        task = make_task(page, **fields)
+        with pytest.raises(UnreadableContentError, match="the request had no `return_json=True`") as caught:
+            getattr(task, part)
+        assert (caught.value.task_id, caught.value.job_id) == ("t1", "j1")
+        assert task.json_content() == page
+        assert task.resolved_url is None
+    unknown = make_task(page)
+    assert unknown.resolved_url is None
+    assert unknown.rendered.resolved_url == "https://forged.example/"
+
+
+@pytest.mark.parametrize("value", [True, False, "yes", 1, None])
+def test_answer_of_the_api_cannot_say_that_a_render_was_requested(value):
+    answer = {"TaskID": "t1", "JobID": "j1", "Status": "success", "Content": "{}", "ReturnJSON": value}
+    for raw in (answer, json.dumps(answer), json.dumps(answer).encode()):
+        assert TaskDetails.from_answer(raw).return_json is None
 
 
 def test_an_image_in_a_data_url():

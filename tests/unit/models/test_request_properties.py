@@ -33,7 +33,7 @@ def accepted(fields: dict[str, Any]) -> JobCreationRequest | None:
 
 def assert_sendable(request: JobCreationRequest) -> None:
     wire = request.to_wire()
-    record = request.to_record()
+    record = request.to_fields()
     assert request.model_validate(record) == request
     assert request.model_validate(request.model_dump(exclude_none=True)) == request
     assert request.model_validate_json(json.dumps(record)) == request

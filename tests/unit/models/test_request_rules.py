@@ -14,7 +14,7 @@ import pytest
 from pydantic import ValidationError
 from scrape_do.async_api import models as peer
 
-from scrape_do_celery.models import JobCreationRequest, RequestWarning
+from scrape_do_celery.models import JobCreationRequest, Plugin, RequestWarning
 
 URL = "https://shop.example/p/1"
 ONLY_THE_PEERS = "only the peer has this rule"
@@ -46,6 +46,7 @@ def render(**options: Any) -> dict[str, Any]:
 
 
 PARAMS = {"asin": "B0", "geocode": "us", "zipcode": "10001"}
+PLUGIN = {"key": "amazon/pdp", "params": [PARAMS]}
 SHOT = {"Action": "ScreenShot", "fullScreenShot": True, "particularScreenShot": "#a"}
 RULES = [
     # Structure
@@ -78,6 +79,14 @@ RULES = [
     Rule("an action's timeout is a number", play({"Action": "Wait", "Timeout": "soon"}), "refuse", "refuse", STRUCTURE),
     Rule("an action is an object", play("Click"), "refuse", "refuse", STRUCTURE),
     Rule("times are whole numbers", {"timeout": 6000.5}, "refuse", "refuse", STRUCTURE),
+    Rule("a number may be a text of digits", {"timeout": "6000"}, "accept", "accept", "both send the number"),
+    Rule(
+        "also in an action",
+        play({"Action": "Wait", "Timeout": "5"}, {"Action": "ScreenShot", "fullScreenShot": "true"}),
+        "accept",
+        "accept",
+        "both send the number and the flag",
+    ),
     Rule("times are no flags", {"render": {"custom_wait": True}}, "refuse", "accept", STRUCTURE),
     Rule("render is an object", {"render": True}, "refuse", "refuse", STRUCTURE),
     Rule("a header is a text", {"headers": {"a": 1}}, "refuse", "refuse", STRUCTURE),
@@ -179,7 +188,55 @@ def test_questionable_request_is_sent_as_it_is(rule):
     for value in rule.options.values():
         if isinstance(value, int | str):
             assert json.dumps(value) in sent
-    assert JobCreationRequest.model_validate(request.to_record(), context={"said": True}) == request
+    assert JobCreationRequest.model_validate(request.to_fields(), context={"said": True}) == request
+
+
+@pytest.mark.parametrize(
+    ("options", "change"),
+    [
+        (render(screenshot=True, full_screenshot=True, return_json=True, block_resources=True), "block_resources"),
+        (
+            render(full_screenshot=True, play_with_browser=[SHOT], return_json=True, block_resources=True),
+            "block_resources",
+        ),
+        (render(particular_screenshot="#a", play_with_browser=[{"Action": "Wait", "Timeout": 5}]), "ScreenShot"),
+        (
+            render(particular_screenshot="#a", full_screenshot=True, play_with_browser=[], return_json=True),
+            "ScreenShot",
+        ),
+        ({"render": {}, "retry_timeout": 1}, "leave it out"),
+        (
+            {"geo_code": "us", "regional_geo_code": "europe", "super": True, "targets": None, "plugin": PLUGIN},
+            "keep one",
+        ),
+    ],
+)
+def test_one_change_is_asked_for_once(options, change):
+    verdict, said = judge(JobCreationRequest, options)
+    assert verdict == "warn"
+    assert len([text for text in said if change in text and not text.startswith("ScreenShot")]) == 1
+    changes = [text.rpartition("; ")[2] for text in said]
+    assert len(set(changes)) == len(changes)
+
+
+def test_an_unknown_plugin_is_said_once_for_each_key_and_line():
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("default")
+        for key in ("new/a", "new/b", "new/a", "new/b"):
+            Plugin(key, [{"q": "a"}])
+        for _ in range(3):
+            JobCreationRequest.model_validate({"plugin": {"key": "new/a", "params": [{}]}})
+    assert [str(one.message).partition(":")[0] for one in said] == [
+        "plugin.key='new/a'",
+        "plugin.key='new/b'",
+        "plugin.key='new/a'",
+    ]
+    assert all("warnings.filterwarnings('ignore', 'plugin.key') silences this" in str(one.message) for one in said)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        warnings.filterwarnings("ignore", "plugin.key")
+        Plugin("new/a", [{}])
+    assert said == []
 
 
 def test_each_difference_has_a_reason():

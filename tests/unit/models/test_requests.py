@@ -14,7 +14,7 @@ from scrape_do_celery.models import MAX_TARGETS_PER_JOB, JobCreationRequest, Plu
 
 URL = "https://shop.example/p/1"
 # Rules that hold for any plugin are tested with a plugin that no version knows.
-pytestmark = pytest.mark.filterwarnings("ignore:plugin.key. this version knows no such plugin")
+pytestmark = pytest.mark.filterwarnings("ignore:plugin.key")
 
 
 def request(**options: Any) -> JobCreationRequest:
@@ -175,7 +175,7 @@ def test_many_bad_targets_are_not_all_named():
         (URL, "must be a list of URLs, not one string"),
         (URL.encode(), "must be a list of URLs, not one string"),
         ({URL}, "because their order counts"),
-        ({URL: 1}, "because their order counts"),
+        ({URL: 1}, "must be a list of URLs, not one dict; write [{...}]"),
         ([], "at least one URL"),
         (frozenset([URL]), "because their order counts"),
         ({URL: 1}.keys(), "because their order counts"),
@@ -183,7 +183,7 @@ def test_many_bad_targets_are_not_all_named():
         ([URL, None], "targets[1] must be text (str), not NoneType"),
         ([URL, URL.encode()], "targets[1] must be text (str), not bytes: decode"),
         ([URL, URL + "\ud800"], "targets[1] holds a lone surrogate at position 24"),
-        (7, "must be a list of URLs, not int"),
+        (7, "must be a list of URLs, not one int"),
     ],
 )
 def test_targets_must_be_a_list(targets, fault):
@@ -387,7 +387,7 @@ def test_valid_options_are_accepted(options):
         ("custom_wait", "put this field into render"),
         ("SessionId", "did you mean session_id?"),
         ("actions", "put this field into render"),
-        ("zzz", "no field 'zzz' ["),
+        ("zzz", "no field 'zzz'. A field that is newer than this package goes into extra={'Zzz': ...} ["),
     ],
 )
 def test_unknown_fields_name_the_nearest(key, hint):
@@ -478,3 +478,20 @@ def test_a_hundred_thousand_targets_are_checked_and_split():
     parts = request(targets=urls).split()
     assert [part.size for part in parts] == [1000] * 100
     assert [url for part in parts for url in part.targets] == urls
+
+
+def test_later_changes_of_the_callers_data_change_no_request():
+    """A request is checked once. Data that change after the check would be sent unchecked."""
+    params, extra, headers = {"a": {"b": [1]}}, {"New": {"b": [1]}}, {"X-A": "1"}
+    plugin = PluginRequest("foo/bar", [params])
+    requests = [
+        JobCreationRequest(targets=(targets := ["https://a.example/"]), extra=extra, headers=headers),
+        JobCreationRequest(plugin={"key": "foo/bar", "params": [params]}, extra=extra),
+        JobCreationRequest(plugin=plugin),
+    ]
+    before = [json.dumps(request.to_wire()) for request in requests]
+    params["a"]["b"].append(2)
+    extra["New"]["b"].append(2)
+    headers["X-A"] = "2"
+    targets.append("https://b.example/")
+    assert [json.dumps(request.to_wire()) for request in requests] == before

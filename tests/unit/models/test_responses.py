@@ -325,7 +325,7 @@ def test_round_trip():
 
 
 def test_task_wire_names_are_the_apis():
-    assert set(task().to_wire()) == {*TASK, "Gone", "TooLarge", "Unreadable", "GivenUp", "Meta"}
+    assert set(task().to_wire()) == {*TASK, "Gone", "TooLarge", "Unreadable", "GivenUp", "ReturnJSON", "Meta"}
     assert set(job().to_wire()) == set(JOB)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 from types import MappingProxyType
@@ -36,9 +37,9 @@ def test_targets_compare_and_travel():
 
 
 def test_texts_show_only_that_there_is_meta():
-    assert repr(Target(URL, {"sku": "secret"})) == f"Target('{URL}', meta=***)"
-    assert repr(Target(URL)) == f"Target('{URL}')"
-    assert repr(Target("https://u:secret@a.example/?token=secret")) == "Target('https://***@a.example/?token=***')"
+    assert repr(Target(URL, {"sku": "secret"})) == "Target('https://a.example/***', meta=***)"
+    assert repr(Target("https://u:secret@a.example/secret?q=secret")) == "Target('https://a.example/***')"
+    assert repr(Target(5)) == repr(Target("secret")) == "Target(***)"
     task = TaskDetails.model_validate(TASK).model_copy(update={"meta": {"sku": "secret"}})
     assert "meta=***" in repr(task).replace("'", "")
     assert "secret" not in repr(task)
@@ -57,6 +58,25 @@ def test_meta_is_in_the_json_of_a_task_and_comes_back():
     task = TaskDetails.model_validate(TASK).model_copy(update={"meta": {"sku": "A"}})
     assert task.to_wire()["Meta"] == {"sku": "A"}
     assert TaskDetails.from_json(task.model_dump_json()) == task
+
+
+class OwnTask(TaskDetails):
+    number: int = 0
+
+
+@pytest.mark.parametrize("kind", [TaskDetails, OwnTask])
+def test_each_read_of_meta_gives_a_copy(kind):
+    task = kind.model_validate({**TASK, "Meta": {"tags": ["a"]}})
+    same = [task, copy.copy(task), copy.deepcopy(task), pickle.loads(pickle.dumps(task)), task.model_copy()]
+    task.meta["sku"] = "of another caller"
+    task.meta["tags"].append("of another caller")
+    for one in [*same, kind.from_json(task.model_dump_json()), kind.from_json(task.model_dump_json(by_alias=True))]:
+        assert (one.meta, one) == ({"tags": ["a"]}, task)
+        assert one.to_wire()["Meta"] == one.model_dump()["meta"] == {"tags": ["a"]}
+    with pytest.raises(ValueError, match="frozen"):
+        task.meta = None
+    assert kind.model_validate(TASK).meta is None
+    assert kind.model_fields["meta"].default is None
 
 
 def test_answer_of_the_api_sets_no_meta():

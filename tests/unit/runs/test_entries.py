@@ -117,6 +117,34 @@ def test_each_input_gets_its_entry(make_store, urls, data, dedupe, summary, size
             assert not failures
 
 
+@settings(max_examples=15)
+@given(PAGES, st.data(), st.booleans(), st.sampled_from([1, 2, 1000]), st.randoms(use_true_random=False))
+def test_retries_of_retries_give_each_input_one_page(make_store, urls, data, dedupe, size, rng):
+    """Single tasks fail, also some of those with equal URLs. No input is lost, gets two pages, or gets a wrong one."""
+    write = WRITERS[data.draw(st.sampled_from(sorted(WRITERS)))]
+    found: dict[int, str] = {}
+    spec = RunSpec.from_arguments([Target(url, number) for number, url in enumerate(urls)], dedupe=dedupe)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("store.options", "store.inputs", "runs.entries"):
+            patch.setattr(f"scrape_do_celery.{module}.MAX_TARGETS_PER_JOB", size)
+        for attempt in range(4):
+            store = make_store(Keys("p"))
+            store.run(CreateRun("r", spec))
+            for number, part in enumerate(spec.parts()):
+                bought = rng.sample(part.targets, len(part.targets))
+                words = ["success", "error"][: 2 if attempt < 3 else 1]
+                fetch_part(store, number, [(write(url), data.draw(st.sampled_from(words))) for url in bought])
+            store.run(RecordOutcome("r", "succeeded", {}))
+            pages = {task.meta: loose_form(task.url) for task in read_both(store) if task.is_success}
+            assert pages.keys().isdisjoint(found)
+            found |= pages
+            missing = find_missing(store.sync_store, store.read_run(), store.run(ReadSpec("r", len(spec.parts()))))
+            if not missing:
+                break
+            spec = store.run(ReadSpec("r", len(spec.parts()))).select_targets(missing)
+    assert [found[number] for number in range(len(urls))] == list(map(loose_form, urls))
+
+
 @settings(max_examples=60)
 @given(PAGES, st.data(), st.booleans(), st.booleans())
 def test_wrong_urls_never_give_a_wrong_meta(make_store, urls, data, dedupe, summary):

@@ -187,6 +187,21 @@ def test_page_is_written_with_its_meta(make, tmp_path):
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_page_of_another_run_in_the_same_file_loses_the_old_meta(make, tmp_path):
+    path = write_page(tmp_path, 1, make.task().model_copy(update={"meta": {"sku": "old"}}))
+    assert write_page(tmp_path, 1, make.task()) == path
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+def test_meta_never_stands_beside_a_page_that_was_not_written(make, tmp_path):
+    path = write_page(tmp_path, 1, make.task().model_copy(update={"meta": {"sku": "old"}}))
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_page(tmp_path, 1, make.task().model_copy(update={"meta": {"sku": "new"}}))
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
 def test_request_model_takes_no_targets_with_meta():
-    with pytest.raises(ValueError, match=r"targets\[0\] must be text"):
+    with pytest.raises(ValueError, match=r"targets\[0\] has meta, which no request carries"):
         JobCreationRequest(targets=[Target(A, 1)])

@@ -140,3 +140,17 @@ def test_a_job_with_another_number_of_tasks_is_never_matched(end_run, step_harne
     with pytest.raises(RunError, match="do not show which parameter sets failed"):
         retry_failed("r", trust_order=trust_order)
     assert step_harness.step_messages() == []
+
+
+def test_another_number_of_tasks_needs_no_match_if_none_has_an_answer(end_run, retried):
+    end_run([None, None], tasks=2)
+    assert words_of(retried()) == WORDS
+
+
+@pytest.mark.parametrize(("answers", "again"), [([echo("a"), None], ["b"]), ([echo("b"), None], ["a", "a"])])
+def test_equal_sets_that_were_bought_once_are_bought_once_again(end_run, retried, answers, again):
+    end_run(answers, words=["a", "b", "a"], tasks=2, dedupe=True)
+    spec = retried()
+    assert words_of(spec) == sorted(set(again))
+    assert spec.input_count == len(again)
+    assert [one["q"] for one in spec.given_inputs()["plugin"]["params"]] == again

@@ -8,6 +8,7 @@ import warnings
 
 import httpx
 import pytest
+from celery import group
 
 from scrape_do_celery import (
     AsyncScrapeDoAsyncAPIClient,
@@ -18,6 +19,7 @@ from scrape_do_celery import (
     enqueue_many,
     scheduled_run,
 )
+from scrape_do_celery.tasks import scrape
 
 URL = "https://a.example/"
 CREATED = {"JobID": "j", "TaskIDs": ["t"]}
@@ -27,6 +29,22 @@ CREATED = {"JobID": "j", "TaskIDs": ["t"]}
 def step_harness(step_harness, monkeypatch):
     monkeypatch.setattr("scrape_do_celery.runs.context.find_app", lambda settings: step_harness.app)
     return step_harness
+
+
+def start_run_by_delay():
+    scrape.delay([URL], session_id=-1)
+
+
+def start_run_by_apply_async():
+    scrape.apply_async(kwargs={"targets": [URL], "session_id": -1}, countdown=5)
+
+
+def start_run_by_signature():
+    scrape.s([URL], session_id=-1).delay()
+
+
+def start_run_in_a_group():
+    group([scrape.s([URL], session_id=-1)]).apply_async()
 
 
 def start_run():
@@ -64,7 +82,19 @@ async def buy_job_from_async():
 
 @pytest.mark.parametrize(
     "buy",
-    [start_run, start_runs, schedule_run, buy_job, start_run_from_async, start_runs_from_async, buy_job_from_async],
+    [
+        start_run_by_delay,
+        start_run_by_apply_async,
+        start_run_by_signature,
+        start_run_in_a_group,
+        start_run,
+        start_runs,
+        schedule_run,
+        buy_job,
+        start_run_from_async,
+        start_runs_from_async,
+        buy_job_from_async,
+    ],
     ids=lambda function: function.__name__,
 )
 def test_one_warning_at_the_line_of_the_call(buy, step_harness):

@@ -39,13 +39,13 @@ def test_target_never_bought_is_retried_once(step_harness, outcome, fields):
     assert retry_failed("r").run_id == again.run_id != "r"
 
 
-def collected(step_harness, make, *, urls, summary=True, gone=False):
+def collected(step_harness, make, *, urls, summary=True, gone=False, statuses=("error", "success")):
     """Make a run of two targets whose first task failed."""
     step_harness.create_run(targets=2)
     step_harness.make_running(state=PartState.FETCHING)
     claim = step_harness.claim_part()
-    step_harness.run(UpdatePart(claim, {}, job=make.job("success", summary=summary)))
-    for position, status in enumerate(["error", "success"]):
+    step_harness.run(UpdatePart(claim, {}, job=make.job("success", count=len(urls), summary=summary)))
+    for position, status in enumerate(statuses):
         step_harness.store_content(position=position, url=urls[position], status=status, gone=gone and not position)
     step_harness.run(FinishPart(claim, "succeeded"))
     step_harness.run(RecordOutcome("r", "succeeded", {}))
@@ -70,3 +70,17 @@ def test_a_target_whose_task_is_gone_is_enqueued_again(step_harness, make):
     collected(step_harness, make, urls=["", make.urls(2)[1]], gone=True)
     spec = step_harness.run(ReadSpec(retry_failed("r").run_id, 1))
     assert spec.request.targets == make.urls(1)
+
+
+UNORDERED = {
+    "gone": {"urls": ["", ""], "summary": False, "gone": True},
+    "other URLs": {"urls": ["https://other.example/1", "https://other.example/2"]},
+    "one task": {"urls": ["https://other.example/1"]},
+}
+
+
+@pytest.mark.parametrize("job", UNORDERED.values(), ids=UNORDERED)
+def test_no_order_is_needed_if_no_target_has_a_page(step_harness, make, job):
+    collected(step_harness, make, **job, statuses=["error"] * len(job["urls"]))
+    spec = step_harness.run(ReadSpec(retry_failed("r").run_id, 1))
+    assert spec.request.targets == make.urls(2)

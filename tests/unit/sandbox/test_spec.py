@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from scrape_do_celery.models.plugins.plugin import PLUGINS
 from scrape_do_sandbox.spec import ApiError, is_loopback, read_spec, targets_of
 
 TARGETS = {"Targets": ["https://shop.example/p/1"]}
@@ -92,7 +93,15 @@ def test_targets_of_a_broken_body_are_none(body):
     ("options", "cost"), [({}, 1), ({"Render": {}}, 5), ({"Super": True}, 10), ({"Super": True, "Render": {}}, 25)]
 )
 def test_cost(options, cost):
-    assert read_spec(json.dumps(TARGETS | options).encode()).cost == cost
+    spec = read_spec(json.dumps(TARGETS | options).encode())
+    assert spec.cost_of(spec.targets[0]) == cost
+
+
+@pytest.mark.parametrize("plugin", PLUGINS.values(), ids=PLUGINS)
+def test_a_plugin_costs_its_known_price(plugin):
+    params = [plugin.EXAMPLE | given for given in ({}, {"super": True}, {"super": False})]
+    spec = read_spec(json.dumps({"Plugin": {"Key": plugin.KEY, "Params": params}}).encode())
+    assert [spec.cost_of(target) for target in spec.targets] == [plugin.credits_of(one) or 1 for one in params]
 
 
 def test_the_public_part_of_the_options_has_no_secret():

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from scrape_do_celery import routing
+from scrape_do_celery import Target, routing
 from scrape_do_celery.errors import (
     JobLostError,
     PoisonedRunError,
@@ -17,8 +17,9 @@ from scrape_do_celery.models.reasons import join_reasons
 from scrape_do_celery.runs import RunHandle
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.steps import failure_reasons
-from scrape_do_celery.store import RunState
+from scrape_do_celery.store import RunSpec, RunState
 from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.commands.creation import CreateRun
 from scrape_do_celery.store.commands.runs import RecordOutcome, RequestStop
 from scrape_do_celery.tasks import aggregate_run
 
@@ -112,6 +113,22 @@ def test_raise_on_task_failure_fails_with_the_first_failed_task(step_harness, en
     assert record.error.run_id == "r"
     assert record.result["job"]["JobID"] == "job-r-1"
     assert "<html>" not in json.dumps(record.error.to_json())
+
+
+def test_failed_task_of_a_deduped_run_names_its_input_and_no_meta(step_harness, end_part, make):
+    first, second = make.urls(2)
+    inputs = [Target(first, "private"), Target(second, "private"), Target(first, 3)]
+    spec = RunSpec.from_arguments(inputs, dedupe=True, raise_on_task_failure=True)
+    step_harness.run(CreateRun("r", spec))
+    # The job has the tasks in another order than the targets.
+    job = make.job("success", 2)
+    job = job.model_copy(update={"tasks": [job.tasks[1], job.tasks[0]], "task_ids": job.task_ids[::-1]})
+    end_part(tasks=[{"position": 0, "url": second, "status": "error"}, {"position": 1, "url": first}], job=job)
+    error = aggregate(step_harness).error
+    assert isinstance(error, TaskFailedError)
+    assert (error.task.url, error.task.meta) == (second, None)
+    assert second in str(error)
+    assert "private" not in json.dumps(error.to_json())
 
 
 def test_raise_on_task_failure_without_failures_succeeds(step_harness, end_part):

@@ -12,7 +12,7 @@ from celery.exceptions import Ignore, Reject
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from scrape_do_celery import routing
+from scrape_do_celery import Target, routing
 from scrape_do_celery.errors import (
     IdempotencyConflictError,
     InvalidRequestError,
@@ -121,6 +121,20 @@ def test_invalid_request_in_a_worker_fails_under_its_id(step_harness, scrape_tas
     monkeypatch.setattr(type(step_harness.app), "current_worker_task", property(lambda _: scrape_task))
     scrape_task.apply_async((), {"targets": []}, task_id="celery-id")
     assert messages[0][:2] == ((), {"targets": []})
+    assert step_harness.redis.keys() == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [Target(URL, {1: 2}), Target(URL, "x" * 2000), {"url": URL, "meta": {"__type__": "x", "__value__": 1}}, object()],
+    ids=["other keys", "too large", "unknown type", "no JSON"],
+)
+def test_request_that_no_worker_could_read_raises_in_a_worker(step_harness, scrape_task, messages, monkeypatch, wrong):
+    """Celery drops a message that it cannot read. Then nobody would hear of the run."""
+    monkeypatch.setattr(type(step_harness.app), "current_worker_task", property(lambda _: scrape_task))
+    with pytest.raises(ValueError, match=r"targets\[0\]"):
+        scrape_task.apply_async((), {"targets": [wrong]}, task_id="celery-id")
+    assert messages == []
     assert step_harness.redis.keys() == []
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 
+import httpx
 import pytest
 from redis.exceptions import RedisError
 from tenacity import stop_after_attempt
 
 from scrape_do_celery import routing
+from scrape_do_celery.client.submission import SubmitClient
 from scrape_do_celery.errors import (
     APIConnectionError,
     AsyncAPIBadRequestError,
@@ -23,6 +26,7 @@ from scrape_do_celery.steps.leases import LeaseLostError
 from scrape_do_celery.steps.store_health import FULL_STORE_DELAY
 from scrape_do_celery.steps.submit import submit_part
 from scrape_do_celery.store import AsyncStore, PartState
+from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands import limits
 from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart, UpdateResult
 from scrape_do_celery.store.commands.purchases import CheckBeforeSend, WriteIntent
@@ -411,3 +415,56 @@ def test_store_that_refuses_the_intent_for_lack_of_memory_costs_no_attempt(step_
     step_harness.api.script(create_job=make.created("j", 2))
     step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
     assert (step_harness.part().job_id, step_harness.api.posts) == ("j", 1)
+
+
+def buy_for_real(step_harness, claim):
+    """Run the step with the real client. Return the body that the server got."""
+    bodies = []
+
+    def answer(request):
+        bodies.append(json.loads(request.content))
+        return httpx.Response(201, json={"JobID": "j", "TaskIDs": ["t0"]})
+
+    async def submit(context, claim):
+        context.submit_client = SubmitClient("token", transport=httpx.MockTransport(answer))
+        return await submit_part(context, claim)
+
+    step_harness.run_step(submit, claim)
+    return bodies
+
+
+def write_record(step_harness, record):
+    """Write a run with a request as another version may have written it, unchecked."""
+    step_harness.create_run(targets=1)
+    request = dict(record)
+    if plugin := request.get("Plugin"):
+        sets, request["Plugin"] = plugin["Params"], {**plugin, "Params": []}
+    else:
+        sets = request.pop("Targets")
+    fields = {"spec": pack({"request": request}), "targets:0": pack(sets)}
+    step_harness.redis.hset(step_harness.keys.run("r"), mapping=fields)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"Plugin": {"Key": "google/search", "Params": [{"query": "a"}]}},
+        {"Plugin": {"Key": "google/search", "Params": [{"q": "a", "extra": {"udm": 50}}]}},
+        {"Plugin": {"Key": "google/search", "Params": [{"q": "a", "extra": "text"}]}},
+        {"Plugin": {"Key": "new/plugin", "Params": [{"q": "a", "extra": {"udm": 50}}]}},
+        {"Targets": ["shop.example"], "Headers": {"a b": "c"}},
+        {"Targets": ["https://a.example/"], "Render": {"PlayWithBrowser": [{"Action": "Wait", "Timeout": "5"}]}},
+    ],
+)
+def test_a_record_of_another_version_is_sent_as_it_is(step_harness, record):
+    write_record(step_harness, record)
+    assert buy_for_real(step_harness, step_harness.claim_part(seconds=LEASE)) == [record]
+    assert step_harness.part().job_id == "j"
+
+
+def test_a_body_that_cannot_be_made_fails_before_the_intent(step_harness):
+    write_record(step_harness, {"Targets": [f"https://a.example/{n}" for n in range(1001)]})
+    assert buy_for_real(step_harness, step_harness.claim_part(seconds=LEASE)) == []
+    part = step_harness.part()
+    assert (part.intent, part.purchases, part.outcome) == (None, 0, "failed")
+    assert "at most 1000 targets" in str(part.error)

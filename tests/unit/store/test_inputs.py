@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scrape_do_celery import RefusedValueError, Target
+from scrape_do_celery import RefusedValueError, ResultExpiredError, Target
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.store import Keys, PartId, Retention, RunSpec
 from scrape_do_celery.store.codec import unpack
@@ -33,7 +33,7 @@ def stored_spec(store, spec):
 
 def test_run_without_meta_and_duplicates_has_no_field(store):
     store.run(CreateRun("r", make(A, Target(B), A)))
-    assert not [name for name in store.run_fields() if name.endswith(":inputs")]
+    assert not [name for name in store.run_fields() if "inputs" in name]
     assert store.run(ReadPartInputs(PartId("r", 0))).inputs is None
 
 
@@ -205,9 +205,54 @@ def test_forgotten_run_keeps_no_meta(store):
     assert set(store.run_fields()) == {"forgotten"}
 
 
-@pytest.mark.parametrize("broken", ["targets:0", "targets:0:inputs"])
-def test_part_without_a_field_is_read_as_far_as_it_goes(store, broken):
+READERS = {"part": ReadPartInputs(PartId("r", 0)), "run": ReadSpec("r", 1)}
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+@pytest.mark.parametrize("lost", ["targets:0", "targets:0:inputs"])
+def test_lost_field_is_told(store, read, lost):
     store.run(CreateRun("r", make(Target(A, 1))))
-    store.redis.hdel(store.keys.run("r"), broken)
-    found = store.run(ReadPartInputs(PartId("r", 0)))
-    assert (found and found.inputs) is None
+    store.redis.hdel(store.keys.run("r"), lost)
+    with pytest.raises(ResultExpiredError, match=f"run r: the field {lost} of the key .* is lost or damaged") as caught:
+        store.run(read)
+    assert caught.value.run_id == "r"
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+@pytest.mark.parametrize(
+    "changed",
+    [RunInputs(metas=("1",)), RunInputs(metas=("1", "2", "3")), RunInputs(sources=(0, 1, 0), metas=("1", "2"))],
+    ids=["fewer", "more", "other duplicates"],
+)
+def test_data_of_another_number_of_inputs_is_told(store, read, changed):
+    store.run(CreateRun("r", make(Target(A, 1), Target(B, 2))))
+    size = 3 if changed.metas == ("1", "2", "3") else 2 if changed.sources else 1
+    store.redis.hset(store.keys.run("r"), "targets:0:inputs", changed.packed(size)[0])
+    with pytest.raises(ResultExpiredError, match="lost or damaged"):
+        store.run(read)
+
+
+def test_inputs_that_are_missing_in_the_whole_run_are_told(store):
+    store.run(CreateRun("r", make(A, B, A, dedupe=True)))
+    store.redis.hset(store.keys.run("r"), "targets:0:inputs", RunInputs((0, 1), None, True).packed(2)[0])
+    with pytest.raises(ResultExpiredError, match="lost or damaged"):
+        store.run(ReadSpec("r", 1))
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_record_without_the_number_of_inputs_is_read(store, read):
+    """The error names these fields. A reader without them sees a run without `meta` and duplicates."""
+    store.run(CreateRun("r", make(Target(A, 1), A, dedupe=True)))
+    store.redis.hdel(store.keys.run("r"), "inputs")
+    assert store.run(read).inputs.metas == ("1", None)
+    store.redis.hdel(store.keys.run("r"), "targets:0:inputs")
+    assert store.run(read).inputs is None
+
+
+def test_spec_of_a_run_without_its_targets_is_no_smaller_spec(store):
+    store.run(CreateRun("r", make(*(f"{A}{n}" for n in range(1001)))))
+    store.redis.hdel(store.keys.run("r"), "targets:0")
+    with pytest.raises(ResultExpiredError, match="the field targets:0 "):
+        store.run(ReadSpec("r", 2))
+    assert store.run(ReadPartInputs(PartId("r", 0))) is None
+    assert store.run(ReadPartInputs(PartId("r", 1))).request.size == 1

@@ -16,6 +16,7 @@ import scrape_do_celery
 from scrape_do_celery import enqueue, enqueue_many, models, scheduled_run
 from scrape_do_celery.models import (
     BrowserAction,
+    ForeignModel,
     JobCreationRequest,
     JobFields,
     PluginFields,
@@ -41,10 +42,10 @@ def hints(cls):
 
 def test_request_fields_are_those_of_the_model_with_their_types():
     expected = {name: kind for name, kind in hints(JobCreationRequest).items() if name != "targets"}
-    # A caller may write a dict in place of a model, and any mapping in place of a dict.
+    # A caller may write a dict or another library's model in place of a model, and any mapping in place of a dict.
     wider = {
-        "plugin": PluginRequest | PluginFields | None,
-        "render": RenderOptions | RenderFields | None,
+        "plugin": PluginRequest | PluginFields | ForeignModel | None,
+        "render": RenderOptions | RenderFields | ForeignModel | None,
         **dict.fromkeys(("headers", "webhook_headers"), Mapping[str, str] | None),
         "extra": Mapping[str, typing.Any] | None,
     }
@@ -54,7 +55,7 @@ def test_request_fields_are_those_of_the_model_with_their_types():
 
 
 def test_render_fields_are_those_of_the_model_with_their_types():
-    actions = Sequence[BrowserAction | Mapping[str, typing.Any]] | None
+    actions = Sequence[BrowserAction | Mapping[str, typing.Any] | ForeignModel] | None
     wider = {"actions": actions, "play_with_browser": actions, "extra": Mapping[str, typing.Any] | None}
     assert hints(RenderFields) == hints(RenderOptions) | wider
 

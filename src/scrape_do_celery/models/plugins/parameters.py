@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import ConfigDict, ValidationInfo, model_validator
 
-from scrape_do_celery.models.wire import OpenRequestModel
+from scrape_do_celery.models.request_models import OpenRequestModel
 
 from .fields import note_oddity
 
@@ -25,6 +25,7 @@ class PluginParams(OpenRequestModel):
         defer_build=True,
     )
 
+    SHOWN: ClassVar[frozenset[str]] = frozenset({"gl", "hl", "geocode", "geo_code", "language", "country", "currency"})
     #: Parameters of which at least one must be set.
     ONE_OF: ClassVar[tuple[str, ...]] = ()
     #: Parameters of which more than one is sent with a warning.
@@ -56,16 +57,18 @@ class PluginParams(OpenRequestModel):
             note_oddity(info, f"{oddity}; it is sent as it is")
         return self
 
+    @classmethod
+    def hint_at_field(cls, key: Any) -> str:
+        """Return the end of a message about an unknown parameter."""
+        return cls._hint_at_field(str(key), cls.known_names())
+
+    def hint_at_place(self) -> str:
+        """Return the end of a message about a parameter set in a wrong place."""
+        return "; put it into the list of its plugin, as in plugin=GoogleSearch([SearchParams(...)])"
+
     def _given_names(self, names: tuple[str, ...]) -> list[str]:
         return [name for name in names if getattr(self, name) is not None]
 
     def _find_oddities(self) -> Iterator[str]:
         """Yield the rules of the peer SDK that this combination of values breaks."""
         yield from ()
-
-
-def merge_extra(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the object that travels to the API."""
-    if "extra" not in fields:
-        return fields
-    return {name: value for name, value in fields.items() if name != "extra"} | dict(fields["extra"])

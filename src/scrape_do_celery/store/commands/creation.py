@@ -17,7 +17,7 @@ from scrape_do_celery.store.command import Command, Encoded
 from scrape_do_celery.store.commands.arguments import flatten_fields
 from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
 from scrape_do_celery.store.encryption import encryption_key_name
-from scrape_do_celery.store.inputs import inputs_field
+from scrape_do_celery.store.inputs import INPUT_COUNT, inputs_field
 from scrape_do_celery.store.options import RunSpec, targets_of
 from scrape_do_celery.store.records import VERSION
 from scrape_do_celery.store.retention import MARK_TTL
@@ -159,6 +159,8 @@ class CreateRun(Command[Created]):
         if keys.key_names:
             # The same options look different each time they are encrypted. Their digest shows that they are equal.
             fields |= {"key": keys.key_names[0], "options_digest": hashlib.sha256(options).hexdigest()[:32]}
+        if spec.input_count is not None:
+            fields[INPUT_COUNT] = spec.input_count
         if spec.early:
             fields["early"] = 1
         if self.expires is not None:

@@ -16,9 +16,10 @@ from scrape_do_celery.store.command import Command, Encoded
 from scrape_do_celery.store.commands.arguments import flatten_fields
 from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
 from scrape_do_celery.store.commands.limits import LONGEST_PROBE, PROBE
-from scrape_do_celery.store.inputs import inputs_field
-from scrape_do_celery.store.options import RunSpec, decrypt_spec
+from scrape_do_celery.store.inputs import INPUT_COUNT, inputs_field
+from scrape_do_celery.store.options import RunSpec
 from scrape_do_celery.store.records import PartRecord
+from scrape_do_celery.store.stored_specs import decrypt_spec, decrypt_whole_spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -260,13 +261,15 @@ class ReadPartInputs(Command[RunSpec | None]):
         return Encoded(("HMGET", keys.run(self.part_id.run_id), *self._field_names()))
 
     def decode(self, keys: Keys, reply: Any) -> RunSpec | None:
-        if None in reply[:2]:
+        spec, targets, _, count = reply
+        if spec is None or (targets is None and count is None):
             return None
-        return decrypt_spec(keys, self.part_id.run_id, dict(zip(self._field_names(), reply, strict=True)))
+        fields = dict(zip(self._field_names(), reply, strict=True))
+        return decrypt_whole_spec(keys, self.part_id.run_id, fields, of_one_part=True)
 
-    def _field_names(self) -> tuple[str, str, str]:
+    def _field_names(self) -> tuple[str, str, str, str]:
         part = self.part_id.part
-        return "spec", f"targets:{part}", inputs_field(part)
+        return "spec", f"targets:{part}", inputs_field(part), INPUT_COUNT
 
 
 @dataclass(frozen=True, slots=True)

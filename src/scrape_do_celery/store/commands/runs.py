@@ -14,10 +14,11 @@ from scrape_do_celery.store.command import Command, Encoded
 from scrape_do_celery.store.commands.arguments import flatten_fields
 from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
 from scrape_do_celery.store.encryption import encryption_key_name
-from scrape_do_celery.store.inputs import inputs_field
+from scrape_do_celery.store.inputs import INPUT_COUNT, inputs_field
 from scrape_do_celery.store.keys import PartId
-from scrape_do_celery.store.options import RunSpec, decrypt_spec
+from scrape_do_celery.store.options import RunSpec
 from scrape_do_celery.store.records import RunRecord
+from scrape_do_celery.store.stored_specs import decrypt_whole_spec
 from scrape_do_celery.store.waits import read_wait
 
 if TYPE_CHECKING:
@@ -103,11 +104,11 @@ class ReadSpec(Command[RunSpec | None]):
     def decode(self, keys: Keys, reply: Any) -> RunSpec | None:
         if reply[0] is None:
             return None
-        return decrypt_spec(keys, self.run_id, dict(zip(self._field_names(), reply, strict=True)))
+        return decrypt_whole_spec(keys, self.run_id, dict(zip(self._field_names(), reply, strict=True)))
 
     def _field_names(self) -> list[str]:
         parts = range(self.parts)
-        return ["spec", *(f"targets:{n}" for n in parts), *map(inputs_field, parts)]
+        return ["spec", *(f"targets:{n}" for n in parts), *map(inputs_field, parts), INPUT_COUNT]
 
 
 @dataclass(frozen=True, slots=True)

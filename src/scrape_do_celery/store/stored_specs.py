@@ -1,0 +1,82 @@
+"""Decrypt the specs in the records of runs: the options, the targets, and the inputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from scrape_do_celery.errors import ResultExpiredError
+from scrape_do_celery.store.codec import unpack
+from scrape_do_celery.store.inputs import INPUT_COUNT
+from scrape_do_celery.store.options import RunOptions, RunSpec, describe_inputs, select_run_options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from scrape_do_celery.store.keys import Keys
+
+
+def decrypt_targets(keys: Keys, run_id: str, name: str, field: bytes) -> list[str]:
+    """Return the targets in a field `targets:<n>` of a record. They are readable even if the request is not.
+
+    Raises:
+        EncryptionKeyError: If this process cannot decrypt them.
+    """
+    return describe_inputs(unpack(keys.decrypt(keys.run(run_id), name, field)))
+
+
+def decrypt_run_options(keys: Keys, run_id: str, spec: bytes) -> RunOptions:
+    """Return the options in the field `spec` of a record. Options without effect are left out.
+
+    Raises:
+        EncryptionKeyError: If this process cannot decrypt them.
+    """
+    return cast("RunOptions", select_run_options(unpack(keys.decrypt(keys.run(run_id), "spec", spec))))
+
+
+def decrypt_spec(keys: Keys, run_id: str, fields: Mapping[str, bytes | None]) -> RunSpec:
+    """Return the spec of a record's fields `spec`, `targets:0`, `targets:1`, ..., `targets:0:inputs`, ...
+
+    Fields that the record does not have are None.
+
+    Raises:
+        EncryptionKeyError: If this process cannot decrypt them.
+        ValueError: If they are not a request that can be sent.
+    """
+    key = keys.run(run_id)
+    plain = {name: keys.decrypt(key, name, value) for name, value in fields.items() if value is not None}
+    inputs = [value for name, value in plain.items() if name.endswith(":inputs")]
+    options, *targets = (value for name, value in plain.items() if not name.endswith(":inputs"))
+    return RunSpec.unpacked(options, targets, inputs)
+
+
+def decrypt_whole_spec(
+    keys: Keys, run_id: str, fields: Mapping[str, bytes | None], *, of_one_part: bool = False
+) -> RunSpec:
+    """Return the spec of these fields and of `inputs`, with the inputs of the whole run, or of one part.
+
+    A record without inputs lacks all their fields. If a field is lost, the others would give data to wrong targets.
+
+    Raises:
+        EncryptionKeyError: If this process cannot decrypt them.
+        ResultExpiredError: If the record has lost a field, or data of some inputs.
+        ValueError: If they are not a request that can be sent.
+    """
+    private = dict(fields)
+    count = private.pop(INPUT_COUNT)
+    for name, value in private.items():
+        if value is None and (count is not None or not name.endswith(":inputs")):
+            raise _lost_field_error(run_id, keys.run(run_id), name)
+    spec = decrypt_spec(keys, run_id, private)
+    wanted = None if count is None or of_one_part else int(count)
+    if spec.inputs is not None and not spec.inputs.is_whole(spec.request.size, wanted):
+        raise _lost_field_error(run_id, keys.run(run_id), "targets:<n>:inputs")
+    return spec
+
+
+def _lost_field_error(run_id: str, key: str, name: str) -> ResultExpiredError:
+    return ResultExpiredError(
+        f"run {run_id}: the field {name} of the key {key} is lost or damaged, so no task can be given to its input; "
+        f"to read the tasks without `meta` and duplicates, delete the fields {INPUT_COUNT} and targets:*:inputs of the "
+        "key",
+        run_id,
+    )
