@@ -68,7 +68,7 @@ class NewRun:
     @property
     def budget_question(self) -> BudgetQuestion:
         """Whether the price must be compared with budgets before the run is written."""
-        return BudgetQuestion.IF_BUDGETS if self.spec.max_credits is None else BudgetQuestion.ALWAYS
+        return BudgetQuestion.IF_BUDGETS if self.spec.max_mc is None else BudgetQuestion.ALWAYS
 
 
 class _UncheckedPriceError(Exception):

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.config.budget_limits import to_mc
 from scrape_do_celery.rules.budgets import (
     RUN_PERIOD,
     STOPPED,
     BudgetRefusal,
     BudgetUse,
-    account_scope,
     over_budget_error,
-    tag_scope,
 )
 from scrape_do_celery.rules.prices import estimate_cost, price_groups, reserved_price
 from scrape_do_celery.runs.plans import find_account, read_learned
@@ -42,7 +39,7 @@ def check_prices(app_context: AppContext, runs: Sequence[tuple[str, RunSpec]]) -
     limits = [row.use for row in store.run(ReadBudgets()) if row.use.period != STOPPED]
     for (run_id, spec), groups in zip(runs, parts, strict=True):
         _check_cap(run_id, spec, groups, learned)
-        scopes = {account_scope(account), *map(tag_scope, spec.tags)}
+        scopes = spec.budget_scopes(account)
         for use in limits:
             if use.scope in scopes:
                 _check_budget(run_id, use, groups, learned)
@@ -51,12 +48,11 @@ def check_prices(app_context: AppContext, runs: Sequence[tuple[str, RunSpec]]) -
 def _check_cap(
     run_id: str, spec: RunSpec, parts: Sequence[Sequence[PriceGroup]], learned: Mapping[str, LearnedPrice]
 ) -> None:
-    if spec.max_credits is None:
+    if spec.max_mc is None:
         return
-    cap_mc = to_mc(spec.max_credits)
     expected_mc = round(estimate_cost([group for groups in parts for group in groups], learned).expected_mc)
-    if expected_mc > cap_mc:
-        use = BudgetUse(f"run:{run_id}", RUN_PERIOD, cap_mc, 0, 0)
+    if expected_mc > spec.max_mc:
+        use = BudgetUse(f"run:{run_id}", RUN_PERIOD, spec.max_mc, 0, 0)
         raise over_budget_error(run_id, BudgetRefusal(use, expected_mc, is_final=True), is_written=False)
 
 

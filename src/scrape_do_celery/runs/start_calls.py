@@ -159,7 +159,7 @@ class StartCall:
                 new_runs = [_reserve_run_id(app_context, new_run) for new_run in self._new_runs]
                 _check_given_ids(app_context, new_runs)
                 # At the commit, nobody would catch the error.
-                if capped := [new_run for new_run in new_runs if new_run.spec.max_credits is not None]:
+                if capped := [new_run for new_run in new_runs if new_run.spec.max_mc is not None]:
                     check_new_prices(app_context, capped)
                 self._run_ids = [new_run.run_id for new_run in new_runs]
                 self._commit.set_action(partial(_create_committed_runs, app_context, new_runs))

@@ -6,16 +6,18 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from math import floor
 from typing import TYPE_CHECKING, Any, Final, Self, Unpack, cast
 
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
-from scrape_do_celery.config.budget_limits import check_credits, check_tags
+from scrape_do_celery.config.budget_limits import MC_PER_CREDIT, check_credits, check_tags
 from scrape_do_celery.models import MAX_TARGETS_PER_JOB, JobCreationRequest, RequestFields
 from scrape_do_celery.models.sendable import KEPT, as_list
 from scrape_do_celery.models.targets import split_targets
 from scrape_do_celery.redaction import request_fields, request_summary
+from scrape_do_celery.rules.budgets import account_scope, tag_scope
 from scrape_do_celery.store.codec import pack, unpack
 from scrape_do_celery.store.inputs import RunInputs
 from scrape_do_celery.store.option_checks import check_flag, check_seconds
@@ -144,6 +146,15 @@ class RunSpec:
             fields[name], metas = split_targets(targets)
         request = JobCreationRequest.model_validate(fields, context=context)
         return cls(request, inputs=None if metas is None else RunInputs(metas=metas), **run_options)
+
+    @property
+    def max_mc(self) -> int | None:
+        """The thousandths of a credit that the run may cost, rounded down; None without a limit."""
+        return None if self.max_credits is None else floor(self.max_credits * MC_PER_CREDIT)
+
+    def budget_scopes(self, account: str) -> frozenset[str]:
+        """Return the scopes of the budgets that the run falls under, if `account` buys its jobs."""
+        return frozenset({account_scope(account), *map(tag_scope, self.tags)})
 
     @property
     def run_options(self) -> RunOptions:

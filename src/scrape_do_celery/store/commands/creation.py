@@ -6,10 +6,8 @@ import hashlib
 import json
 from dataclasses import KW_ONLY, dataclass, field
 from enum import StrEnum
-from math import floor
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery.config.budget_limits import MC_PER_CREDIT
 from scrape_do_celery.models.urls import strict_digest
 from scrape_do_celery.rules.outcomes import outcome_of_stop
 from scrape_do_celery.rules.states import CANCEL
@@ -169,8 +167,8 @@ class CreateRun(Command[Created]):
             fields["trace"] = self.trace
         if spec.tags:
             fields["tags"] = " ".join(spec.tags)
-        if spec.max_credits is not None:
-            fields["max_mc"] = floor(spec.max_credits * MC_PER_CREDIT)
+        if spec.max_mc is not None:
+            fields["max_mc"] = spec.max_mc
         if shown := spec.request_summary(hosts=not keys.key_names):
             fields["summary"] = json.dumps(shown, separators=(",", ":"))
         return fields
