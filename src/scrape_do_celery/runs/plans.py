@@ -13,7 +13,7 @@ from scrape_do_celery.runs.context import AppContext
 from scrape_do_celery.store import RunSpec
 from scrape_do_celery.store.commands.prices import ReadAccountFigures, ReadPrices, ReadTaskSeconds
 from scrape_do_celery.store.commands.stats import ReadAccounts
-from scrape_do_celery.store.inputs import RunInputs
+from scrape_do_celery.store.inputs import count_repeated
 from scrape_do_celery.store.options import inputs_of
 
 if TYPE_CHECKING:
@@ -166,11 +166,10 @@ def _make_plan(
 ) -> RunPlan:
     bought, sources = spec.request.size, spec.inputs.sources if spec.inputs else None
     targets = bought if sources is None else len(sources)
-    different = bought if spec.dedupe else len(RunInputs().dedupe(inputs_of(spec.request))[0])
     return RunPlan(
         targets=targets,
         bought=bought,
-        duplicates=targets - different,
+        duplicates=targets - bought + count_repeated(inputs_of(spec.request)),
         jobs=len(spec.parts()),
         estimate=_make_estimate(estimate_cost(groups, learned)),
         expected_seconds=None if timing is None else timing[0] * max(1.0, bought / timing[1]),

@@ -25,8 +25,9 @@ async def read_account(context: WorkerContext) -> None:
         figures = AccountFigures(user.total_concurrency, user.available_credits, now)
         await store.run(NoteAccountFigures(account, figures))
     except StoreUnavailableError as error:
-        if not is_full(error):
-            raise
+        if is_full(error):
+            return
+        raise
     except ScrapeDoError as error:
         # The steps that need the API judge its refusals.
         log.info(

@@ -118,6 +118,11 @@ class RunInputs:
 INPUT_COUNT: Final = "inputs"
 
 
+def count_repeated(items: Sequence[Any]) -> int:
+    """Return the number of items that equal an earlier item."""
+    return len(items) - len(set(map(_describe_item, items)))
+
+
 def inputs_field(part: int) -> str:
     """Return the name of the field of a run that has the inputs of a part."""
     # `read_run.lua` leaves out the fields that begin as those of targets do, also the script of an older version.
