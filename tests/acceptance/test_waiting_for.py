@@ -206,7 +206,7 @@ def test_equal_targets_wait_for_each_other(pipeline, sandbox, eventually):
 
 
 def test_a_status_costs_one_command_and_writes_nothing(pipeline):
-    """Compare the commands that the server carried out, apart from those that a script makes by itself."""
+    """Compare the commands that clients sent to the server, without the commands inside scripts."""
     handle, client = pipeline.enqueue([URL]), pipeline.app_context.store.client
     assert handle.status.state == "queued"
     before = client.info("commandstats")

@@ -39,7 +39,7 @@ class Run:
     #: The expected outcomes of this run, if they differ from those of its trial.
     expect: frozenset[str] | None = None
     purchases: tuple[int, int] | None = None
-    #: Tags beside those that each run has.
+    #: Further tags of a run.
     more_tags: tuple[str, ...] = ()
 
     @property
