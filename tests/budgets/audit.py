@@ -13,7 +13,7 @@ from scrape_do_celery.rules.budgets import account_scope, tag_scope
 from scrape_do_celery.store import PartId
 from scrape_do_celery.store.commands.budgets import ReadSpend
 from tests.budgets.buyers import ACCOUNT
-from tests.budgets.market import Market, Wish
+from tests.budgets.market import Market, PlannedRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,7 +27,7 @@ Sums = dict[tuple[str, str, str], int]
 
 def scopes_of(run_id: str) -> list[str]:
     """Return the scopes of the budgets that a run falls under."""
-    return [account_scope(ACCOUNT), *map(tag_scope, Wish.of(run_id).tags)]
+    return [account_scope(ACCOUNT), *map(tag_scope, PlannedRun.of(run_id).tags)]
 
 
 def periods_of(moment: float) -> tuple[str, str]:
@@ -37,7 +37,7 @@ def periods_of(moment: float) -> tuple[str, str]:
 
 
 class WriteLog:
-    """The append-only files of a store from the first one on, also those that the server has replaced by a rewrite."""
+    """The append-only files of a store from the first one on, with each file before a rewrite."""
 
     def __init__(self, store: Path, history: Path) -> None:
         self._folder, self._history = store / "appendonlydir", history
@@ -172,14 +172,14 @@ def _sums_of(market: Market) -> Sums:
 
 
 def _check_run(store: Store, run_id: str, wanted: int, facts: Counter[str]) -> Iterator[str]:
-    wish = Wish.of(run_id)
-    if wish.max_credits is not None:
+    planned = PlannedRun.of(run_id)
+    if planned.max_credits is not None:
         spent, reserved = (
             int(one or 0) for one in store.client.hmget(store.keys.run(run_id), "spent_mc", "reserved_mc")
         )
         if (spent, reserved) != (wanted, 0):
             yield f"run {run_id}: {spent} is spent and {reserved} reserved, by the market's log {wanted}"
-    for part in range(len(wish.prices)):
+    for part in range(len(planned.prices)):
         fields = store.client.hgetall(store.keys.part(PartId(run_id, part)))
         facts[f"parts that ended as {fields.get(b'outcome', b'nothing').decode()}"] += 1
         facts[f"purchases that ended as {fields.get(b'purchase_status', b'none').decode()}"] += 1

@@ -25,7 +25,7 @@ from scrape_do_celery.store.commands.contents import StoreContent
 from scrape_do_celery.store.commands.dispatch import ClaimDue
 from scrape_do_celery.store.commands.parts import ClaimPart, FinishPart, UpdatePart
 from scrape_do_celery.store.commands.purchases import CheckBeforeSend, IntentVerdict, SendVerdict, WriteIntent
-from tests.budgets.market import TARGETS, Market, Wish, name_purchase
+from tests.budgets.market import TARGETS, Market, PlannedRun, name_purchase
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,9 +55,9 @@ def buy_for_ever(url: str, folder: Path, seed: str) -> NoReturn:
 class Buyer:
     """One process that buys."""
 
-    def __init__(self, store: Store, market: Market, tally: Path, rng: random.Random) -> None:
+    def __init__(self, store: Store, market: Market, counter: Path, rng: random.Random) -> None:
         self._store, self._market, self._rng = store, market, rng
-        self._tally = os.open(tally, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        self._counter = os.open(counter, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._looked = time.monotonic()
 
     def work(self) -> None:
@@ -90,7 +90,7 @@ class Buyer:
 
     def _buy(self, claim: Claim) -> None:
         part_id, nonce = claim.part_id, uuid.uuid4().hex
-        price = Wish.of(part_id.run_id).prices[part_id.part]
+        price = PlannedRun.of(part_id.run_id).prices[part_id.part]
         command = WriteIntent(
             claim,
             nonce,
@@ -109,7 +109,7 @@ class Buyer:
         elif verdict is not IntentVerdict.OK:
             self._store.run(UpdatePart(claim, {}, after=0.5))
         else:
-            os.write(self._tally, b".")
+            os.write(self._counter, b".")
             self._die_perhaps()
             self._send(claim, nonce, float(reason), price)
 
@@ -131,13 +131,13 @@ class Buyer:
             self._release(claim, {"submit_error": '{"message": "the answer was lost"}'}, PartState.RECONCILING)
 
     def _search(self, claim: Claim) -> None:
-        """Search for a purchase whose answer is unknown. A doubtful purchase is given up."""
+        """Search for a purchase whose answer is unknown. A purchase with that fate is left in doubt."""
         intent, part_id = claim.part.intent or 0.0, claim.part_id
         # The time alone names no purchase: an intent whose answer was lost is told again, with a later time.
         name = name_purchase(part_id, claim.part.marker)
-        sold = self._market.close(name, intent, Wish.of(part_id.run_id).prices[part_id.part])
+        sold = self._market.close(name, intent, PlannedRun.of(part_id.run_id).prices[part_id.part])
         self._die_perhaps()
-        if self._market.fate(name) == "doubtful":
+        if self._market.fate(name) == "given_up":
             self._store.run(FinishPart(claim, "in_doubt", purchase_status="in_doubt"))
         elif sold:
             self._record(claim, name, "adopted", "")
@@ -155,7 +155,7 @@ class Buyer:
         part_id, name = claim.part_id, claim.part.job_id or ""
         if claim.part.state is PartState.RUNNING:
             self._store.run(UpdatePart(claim, {}, to=PartState.FETCHING))
-        costs = self._market.costs(name, Wish.of(part_id.run_id).prices[part_id.part])
+        costs = self._market.costs(name, PlannedRun.of(part_id.run_id).prices[part_id.part])
         for position, cost in enumerate(costs):
             self._store.run(StoreContent(part_id, position, _task(part_id, name, position, cost)))
             self._die_perhaps()

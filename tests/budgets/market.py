@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 #: Targets of each part, the prices of one part in credits, and the tags. The first tag is that of most runs.
 TARGETS, PRICES, TAGS = 2, (1, 2, 5, 7.5, 12.5, 25), ("red", "green")
 #: Fate of a `POST` -> weight.
-_FATES: Final = {"sold": 70, "lost_answer": 8, "not_sent": 7, "lost_request": 5, "rejected": 4, "doubtful": 6}
+_FATES: Final = {"sold": 70, "lost_answer": 8, "not_sent": 7, "lost_request": 5, "rejected": 4, "given_up": 6}
 #: The cost of one target, as a share of the price that was reserved for the target; None is not reported.
 _SHARES: Final = (0.0, 0.0, 0.5, 0.8, 1.0, 1.0, 1.0, 1.0, 1.2, 2.0, None)
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """A run that is to be bought: its tags, the price of each part in credits, and the cap if it has one."""
+class PlannedRun:
+    """A run that the soak buys: its tags, the price of each part in credits, and the cap if it has one."""
 
     run_id: str
     tags: tuple[str, ...]
@@ -38,8 +38,8 @@ class Wish:
     max_credits: float | None
 
     @classmethod
-    def of(cls, run_id: str) -> Wish:
-        """Return the wish of a run id, which is the same in each process."""
+    def of(cls, run_id: str) -> PlannedRun:
+        """Return the plan of a run by its id. Each process gets the same plan."""
         rng = random.Random(run_id)
         tags = tuple(tag for tag, share in zip(TAGS, (0.7, 0.4), strict=True) if rng.random() < share)
         prices = tuple(rng.choice(PRICES) for _ in range(rng.choice((1, 1, 1, 3, 4))))
@@ -62,7 +62,7 @@ class Sale:
     def charge(self) -> tuple[int, int]:
         """Return what the account pays by all that the store can know, and the assumed part of that, in thousandths."""
         reserved = round(self.price * MC_PER_CREDIT)
-        if self.fate == "doubtful":
+        if self.fate == "given_up":
             return reserved, reserved
         if not self.sold:
             return 0, 0

@@ -25,7 +25,7 @@ from scrape_do_celery.store.commands.creation import CreateRun
 from scrape_do_celery.store.commands.runs import RequestStop
 from tests.budgets.audit import Replay, WriteLog, check_end, periods_of
 from tests.budgets.buyers import ACCOUNT, PREFIX, buy_for_ever, open_store
-from tests.budgets.market import PRICES, TAGS, TARGETS, Market, Wish
+from tests.budgets.market import PRICES, TAGS, TARGETS, Market, PlannedRun
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -78,7 +78,7 @@ class Soak:
     def __post_init__(self) -> None:
         self._rng = random.Random(f"soak {self.seed}")
         self._live: set[str] = set()
-        self._wish: Wish | None = None
+        self._planned: PlannedRun | None = None
         self._all: list[str] = []
         self._buyers: list[BaseProcess] = []
         self._names = (f"run-{self.seed}-{number}" for number in itertools.count())
@@ -139,7 +139,7 @@ class Soak:
         return time.monotonic() + self._rng.uniform(*pause)
 
     def _is_done(self) -> bool:
-        return self._has_enough() and not self._live and not self._wish
+        return self._has_enough() and not self._live and not self._planned
 
     def _has_enough(self) -> bool:
         return (self.folder / "reservations").stat().st_size >= self.reservations
@@ -163,14 +163,14 @@ class Soak:
 
     def _create_runs(self) -> None:
         for _ in range(20):
-            if (not self._wish and self._has_enough()) or len(self._live) >= min(_BACKLOG, self.reservations // 4):
+            if (not self._planned and self._has_enough()) or len(self._live) >= min(_BACKLOG, self.reservations // 4):
                 return
             # If the store is killed meanwhile, the same run is created again: its id keeps it from being two.
-            self._wish = self._wish or Wish.of(next(self._names))
-            self._store.run(_create(self._wish))
-            self._all.append(self._wish.run_id)
-            self._live.add(self._wish.run_id)
-            self._wish = None
+            self._planned = self._planned or PlannedRun.of(next(self._names))
+            self._store.run(_create(self._planned))
+            self._all.append(self._planned.run_id)
+            self._live.add(self._planned.run_id)
+            self._planned = None
 
     def _look(self) -> None:
         """Read all sums at one moment, raise limits that nothing else can free, and forget runs that have ended."""
@@ -251,7 +251,7 @@ class Soak:
             self.problems.append(f"only {replay.reservations} reservations")
 
 
-def _create(wish: Wish) -> CreateRun:
-    targets = [f"https://{wish.run_id}.example/{n}" for n in range(len(wish.prices) * TARGETS)]
-    spec = RunSpec(JobCreationRequest(targets=targets), max_credits=wish.max_credits, tags=wish.tags)
-    return CreateRun(wish.run_id, spec)
+def _create(planned: PlannedRun) -> CreateRun:
+    targets = [f"https://{planned.run_id}.example/{n}" for n in range(len(planned.prices) * TARGETS)]
+    spec = RunSpec(JobCreationRequest(targets=targets), max_credits=planned.max_credits, tags=planned.tags)
+    return CreateRun(planned.run_id, spec)

@@ -16,7 +16,7 @@ SUCCEEDED = frozenset({"succeeded"})
 UNKNOWN_RUN = "unknown_run"
 #: The tag of the budget that a third of all runs share.
 WIDE_TAG = "wide"
-#: The cap of a run with `max_credits`, for each target. A target of the lab costs so much at most.
+#: The cap of a run with `max_credits`, for each target. It is the highest cost of a target.
 _CAP = 3
 #: Queries of URLs that sometimes ask the sandbox for pages of another kind, size and cost.
 _PAGE_QUERIES = ("", "", "", "binary=1", "size=3000", "binary=1&size=20000", "cost=0", "cost=3")
@@ -39,7 +39,7 @@ class Run:
     #: The expected outcomes of this run, if they differ from those of its trial.
     expect: frozenset[str] | None = None
     purchases: tuple[int, int] | None = None
-    #: Further tags of a run.
+    #: Tags beside the tags of each run.
     more_tags: tuple[str, ...] = ()
 
     @property
