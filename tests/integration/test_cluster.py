@@ -130,7 +130,7 @@ def make_data(store):
 
 
 def find_unsafe(cluster, slot, store, scripts):
-    """Return the scripts that wrote and were refused, and the scripts that ran, on a node that has a part of the slot."""
+    """Return the scripts that wrote and were refused, and the scripts that ran, on a node with a part of the slot."""
     data, half, half_applied, served = make_data(store), HalfMovedSlot(cluster, slot), set(), set()
     for command in make_sample_commands():
         encoded = command.encode(KEYS)

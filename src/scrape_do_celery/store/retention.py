@@ -42,7 +42,7 @@ SPEND_TTL: Final = 400 * _DAY
 MAX_SPEND_TAGS: Final = 10_000
 #: Hosts and plugins of a day whose costs are counted apart. The others count together.
 MAX_SPEND_HOSTS: Final = 500
-#: Longest time after which a part that waits for a budget asks again by itself. Parts of a line that one event looks at.
+#: Longest time after which a part that waits for a budget asks again by itself; parts of a line that one event sees.
 BUDGET_RECHECK: Final = 6 * HOUR
 BUDGET_WAKES: Final = 100
 #: Share of a limit from which a budget warns.
