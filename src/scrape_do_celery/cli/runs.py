@@ -245,7 +245,8 @@ def _read_fields(request: IO[str] | None) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise click.UsageError("the request file must hold one JSON object")
     if wrong := sorted(fields.keys() & {*RUN_OPTIONS, *_IDENTITY}):
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
+        forms = {one.name: one.opts[0] for one in click.get_current_context().command.params}
+        options = ", ".join(forms[name] for name in wrong)
         raise click.UsageError(f"the request file has options of the run ({', '.join(wrong)}): give them as {options}")
     # The API's name of a field would stand beside the name of the option, and not be replaced by the option.
     names = {str(field.alias): name for name, field in JobCreationRequest.model_fields.items()}
