@@ -33,7 +33,8 @@ def test_forget_right_after_the_result_still_delivers_it(pipeline, eventually):
         handle.forget()
     marks = {f"{pipeline.prefix}:run:{handle.run_id}" for handle in handles}
     standing = (":clock", ":expiring", ":epoch", ":accounts", ":list_poll:", ":quota", ":totals", ":stored", ":order")
-    beside = (":owner:", ":namespace_owner", ":ledger:", *standing)
+    standing += (":prices:", ":account:", ":balance:")
+    beside = (":owner:", ":namespace_owner", ":ledger:", ":spend:", ":host_spend:", ":account_reading:", *standing)
     eventually(lambda: {key for key in pipeline.stored_keys() if not any(word in key for word in beside)} <= marks)
     client = pipeline.app_context.store.client
     passing = [key for key in pipeline.stored_keys() if not any(word in key for word in standing)]

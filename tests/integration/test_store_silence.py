@@ -261,8 +261,8 @@ def test_the_error_names_the_run_that_the_key_has(store, monkeypatch):
     first = enqueue(URLS, settings=store.settings, idempotency_key="order 7")
     create = new_runs._create_records
 
-    def create_and_stop(*args):
-        created = create(*args)
+    def create_and_stop(*args, **options):
+        created = create(*args, **options)
         store.silence("stopped")
         return created
 

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 #: The share of the known costs, in percent, that a reservation covers.
 _PERCENTILE: Final = 95
 _LONGEST_SUBJECT: Final = 100
+#: Samples from which on a learned price counts in full in a reservation, and the multiple of the published price up to
+#: which it counts before: one odd cost must lock no host out of its budgets.
+TRUSTED_SAMPLES: Final = 20
+LARGEST_FACTOR: Final = 10
 _COST: Final = re.compile(r"([0-9]+)=([0-9]+)")
 
 
@@ -157,7 +161,14 @@ def estimate_cost(groups: Iterable[PriceGroup], learned: Mapping[str, LearnedPri
 
 def reserved_price(groups: Iterable[PriceGroup], learned: Mapping[str, LearnedPrice]) -> int:
     """Return the amount that a purchase of the groups reserves, as `reserve_price` of `lib/prices.lua` does."""
-    return sum(one.count * max(one.price_mc, learned.get(one.key, _NOTHING).percentile_mc) for one in groups)
+    return sum(one.count * _price_to_reserve(one, learned.get(one.key, _NOTHING)) for one in groups)
+
+
+def _price_to_reserve(group: PriceGroup, learned: LearnedPrice) -> int:
+    known = learned.percentile_mc
+    if learned.samples < TRUSTED_SAMPLES:
+        known = min(known, LARGEST_FACTOR * group.price_mc)
+    return max(group.price_mc, known)
 
 
 def _name_tasks(request: JobCreationRequest) -> Iterator[tuple[tuple[str, str], TaskPrice]]:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from scrape_do_celery.config import budget_limits
-from scrape_do_celery.rules import states
+from scrape_do_celery.rules import prices, states
 
 _DAY = 86_400
 
@@ -38,8 +38,8 @@ UNRESOLVED_TTL: Final = 39 * _DAY
 #: Life of a day of the ledger.
 LEDGER_TTL: Final = 91 * _DAY
 #: Life of the spend of a day or a month, after its last change; tags without a limit that a period counts at most.
-SPEND_TTL: Final = 400 * _DAY
-MAX_SPEND_TAGS: Final = 10_000
+SPEND_TTL: Final = LEDGER_TTL
+MAX_SPEND_TAGS: Final = 1_000
 #: Hosts and plugins of a day whose costs are counted apart. The others count together.
 MAX_SPEND_HOSTS: Final = 500
 #: Longest time after which a part that waits for a budget asks again by itself; parts of a line that one event sees.
@@ -67,6 +67,10 @@ REJECTED_TTL: Final = _DAY
 #: Distinct costs of one learned price, and the samples from which on the old ones count half.
 LEARNED_COSTS: Final = 8
 LEARNED_SAMPLES: Final = 200
+#: Samples from which on a learned price counts in full in a reservation. Until then, it counts up to this multiple of
+#: the published price.
+LEARNED_TRUST: Final = prices.TRUSTED_SAMPLES
+LEARNED_FACTOR: Final = prices.LARGEST_FACTOR
 #: Learned prices of one account.
 LEARNED_PRICES: Final = 1000
 

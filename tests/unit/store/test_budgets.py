@@ -282,7 +282,7 @@ def test_passed_threshold_is_told_once_for_each_period_and_limit(store):
 
 
 def test_tags_without_a_limit_do_not_fill_the_store(store):
-    store.redis.hset(store.keys.spend(f"{today(store):%Y-%m-%d}"), "tags", 10_000)
+    store.redis.hset(store.keys.spend(f"{today(store):%Y-%m-%d}"), "tags", 1_000)
     limit(store, 100, scope=tag_scope("limited"))
     store.create_run(tags=["free", "limited"])
     intend(store, price=20)
@@ -294,7 +294,7 @@ def test_tags_without_a_limit_do_not_fill_the_store(store):
 
 def test_limit_set_while_tags_are_not_counted_counts_no_earlier_purchase(store):
     for name in (f"{today(store):%Y-%m-%d}", f"{today(store):%Y-%m}"):
-        store.redis.hset(store.keys.spend(name), "tags", 10_000)
+        store.redis.hset(store.keys.spend(name), "tags", 1_000)
     for run_id in ("first", "second"):
         store.create_run(run_id, tags=["free"], each=[f"https://shop.example/{run_id}"])
     intend(store, "first", price=20)
@@ -345,6 +345,79 @@ def test_periods_follow_the_calendar(store, day):
     intend(store, price=20)
     assert spend(store, on=day) == (0, 20)
     assert spend(store, period=MONTH, on=day) == (0, 20)
+
+
+def wait_in_line(store, count, *, each=lambda n: f"https://shop.example/{n}"):
+    """Let parts of `count` runs wait for a stop. Return the names of the runs."""
+    store.run(StopBuying(SCOPE, is_stopped=True))
+    names = [f"w{n}" for n in range(count)]
+    for n, name in enumerate(names):
+        store.create_run(name, each=[each(n)])
+        assert intend(store, name)[0] == "over_budget"
+    return names
+
+
+def test_part_that_waits_for_a_slot_or_lock_is_in_no_line(store):
+    wait_in_line(store, 3, each=lambda _: "https://shop.example/same")
+    store.run(StopBuying(SCOPE, is_stopped=False))
+    assert [intend(store, name, limit=1)[0] for name in ("w0", "w1", "w2")] == [
+        "ok",
+        "targets_locked",
+        "targets_locked",
+    ]
+    assert not store.redis.exists(store.keys.budget_waiters(SCOPE))
+    assert "budget" not in store.part_fields("w1")
+
+
+def test_part_that_was_woken_is_not_woken_again(store):
+    names = wait_in_line(store, 20)
+    store.run(StopBuying(SCOPE, is_stopped=False))
+    for name in names:
+        store.set_fields(name, dispatches=3)
+    intend(store, names[0])
+    assert [store.part_fields(name).get("dispatches") for name in names[1:]] == ["3"] * 19
+
+
+def test_part_that_a_stop_held_back_asks_for_its_present_reason(store):
+    store.create_run("first", each=["https://shop.example/first"])
+    intend(store, "first", price=4)
+    limit(store, 5)
+    (name,) = wait_in_line(store, 1)
+    store.run(StopBuying(SCOPE, is_stopped=False))
+    assert store.due_parts()[f"{name}:0"] <= 0
+    verdict, refusal = intend(store, name)
+    assert (verdict, refusal.use.period) == ("over_budget", DAY)
+
+
+def test_cancel_of_a_run_wakes_the_parts_behind_its_own(store):
+    store.create_run("first", each=["https://shop.example/first"])
+    intend(store, "first", price=4)
+    limit(store, 5)
+    store.create_run("large", each=["https://shop.example/large"])
+    store.create_run("small", each=["https://shop.example/small"])
+    assert [intend(store, name, price=price)[0] for name, price in (("large", 5), ("small", 2))] == ["over_budget"] * 2
+    limit(store, None)
+    store.set_fields("small", due_at=store.clock.time() + 1000)
+    store.run(RequestStop("large", CANCEL))
+    assert store.due_parts()["small:0"] <= 0
+
+
+def test_reservation_that_an_older_worker_has_left_is_freed(store):
+    store.create_run(max_credits=3)
+    intend(store, price=2)
+    store.set_fields(state="queued", lease=0)
+    assert intend(store, price=2) == ("ok", None)
+    assert spend(store) == (0, 2)
+    assert store.run_fields()["reserved_mc"] == "2000"
+
+
+def test_part_of_an_older_version_that_ends_in_doubt_counts_its_estimate(store):
+    store.create_run()
+    intend(store, price=20)
+    store.redis.hdel(store.keys.spend(f"{today(store):%Y-%m-%d}"), f"{SCOPE} reserved")
+    store.set_fields(price=None, estimate=20)
+    finish(store, costs=(), purchase_status="in_doubt")
+    assert spend(store) == (20, 0)
 
 
 class Spending(RuleBasedStateMachine):

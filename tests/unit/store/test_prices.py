@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scrape_do_celery.models import JobCreationRequest
-from scrape_do_celery.rules.prices import LearnedPrice, PriceGroup, encode_groups
+from scrape_do_celery.rules.prices import LearnedPrice, PriceGroup, encode_groups, reserved_price
 from scrape_do_celery.store import Keys, PartId, PartState, RunSpec, scripts
 from scrape_do_celery.store.commands.contents import HoldContent, StoreContent
 from scrape_do_celery.store.commands.creation import CreateRun
@@ -111,14 +111,20 @@ costs = st.dictionaries(st.integers(1, 300_000), st.integers(1, 199), max_size=L
 @given(st.lists(st.tuples(costs, st.integers(1, 1000), st.integers(0, 300_000)), max_size=5))
 def test_both_languages_reserve_the_same(redis, library, rows):
     redis.flushall()
-    groups, expected = [], 0
+    groups, learned = [], {}
     for number, (known, count, price) in enumerate(rows):
         text = " ".join(["20786", *(f"{cost}={known[cost]}" for cost in sorted(known))])
         if known:
             redis.hset("p:prices:a", f"host{number}|super", text)
         groups.append(PriceGroup(f"host{number}|super", count, 0, price, None))
-        expected += count * max(price, LearnedPrice.parse(text).percentile_mc)
-    assert int(redis.eval(library + RESERVE, 0, encode_groups(groups))) == expected
+        learned[groups[-1].key] = LearnedPrice.parse(text)
+    assert int(redis.eval(library + RESERVE, 0, encode_groups(groups))) == reserved_price(groups, learned)
+
+
+def test_few_odd_costs_lock_no_host_out_of_its_budgets():
+    group = PriceGroup("h", 3, 0, 1000, None)
+    assert reserved_price([group], {"h": LearnedPrice(((900_000, 19),))}) == 3 * 10_000
+    assert reserved_price([group], {"h": LearnedPrice(((900_000, 20),))}) == 3 * 900_000
 
 
 def test_a_thousand_hosts_are_reserved(redis, library):

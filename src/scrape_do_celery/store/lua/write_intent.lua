@@ -41,12 +41,17 @@ local part_key, run_key, due_key = KEYS[1], KEYS[2], KEYS[3]
 local part_id, fence, nonce, lease_seconds, prefix, account, groups, marker, durable_process,
   max_jobs, slot_recheck, will_send, strict_digests, coarse_digests, if_over_budget = unpack(ARGV)
 
-local part = read_fields(part_key, 'fence', 'state', 'nonce', 'checked_epoch')
+local part = read_fields(part_key, 'fence', 'state', 'nonce', 'checked_epoch', 'price')
 if part.fence ~= fence then return {'stale'} end
 local t = now()
 local least, most = read_watched(prefix, t)
 if part.state == 'submitting' and part.nonce == nonce then return {'ok', format_time(t)} end
 if part.state ~= 'queued' then return {'stale'} end
+if part.price then
+  -- A worker of an older version queued the part again, and left the reservation of its purchase.
+  local reservation, run_id = read_reservation(part_key, t), string.match(part_id, '^(.*):')
+  settle_reservation(prefix, due_key, run_key, run_id, part_key, reservation, 0, 0, t)
+end
 local run = read_fields(run_key, 'created', 'epoch', 'stop_reason', 'skip_unsent', 'watched',
   'tags', 'max_mc', 'spent_mc', 'reserved_mc')
 local run_id, today = string.match(part_id, '^(.*):'), math.floor(t / SECONDS_PER_DAY)
@@ -76,6 +81,9 @@ if refusal then
     format_amount(refusal.spent), format_amount(refusal.reserved), format_amount(amount),
     is_final and '1' or '0', refusal.scope}, ' ')}
 end
+
+-- The budgets have room. If the part must wait for a lock or a slot now, it must not stay in the line.
+leave_budget_line(prefix, due_key, part_key, part_id, t)
 
 -- Return the other part that holds the lock of a digest.
 local function find_lock_holder(digest)
@@ -120,7 +128,7 @@ redis.call('HSET', part_key, 'account', account, 'purchase_status', 'open',
 register_unresolved(prefix, part_key, part_id, account, '+inf', least)
 redis.call('SADD', make_key(prefix, 'accounts'), account)
 local intent = maybe_sent and since or t
-reserve_amount(prefix, due_key, run_key, run, part_key, part_id, account, amount, intent, t)
+reserve_amount(prefix, run_key, run, part_key, account, amount, intent)
 set_or_clear(part_key, 'marker', marker)
 -- The troubles of an earlier purchase say nothing about this one.
 redis.call('HDEL', part_key, 'attempts', 'refused', 'submit_error', 'in_doubt_since', 'same_targets')

@@ -147,7 +147,8 @@ local function find_room(prefix, scope, day)
   return room
 end
 
--- Wake the parts that wait for a scope and fit into its room, the first one first.
+-- Wake the parts that wait for a scope and fit into its room, the first one first. A part that was woken
+-- before has its step message already. A part that a stop held back asks anew, so that it shows its reason.
 local function wake_budget_line(prefix, due_key, scope, day, t)
   local line_key = make_key(prefix, 'budget_waiters', scope)
   local waiting = redis.call('ZRANGE', line_key, 0, BUDGET_WAKES - 1)
@@ -155,14 +156,16 @@ local function wake_budget_line(prefix, due_key, scope, day, t)
   local room = find_room(prefix, scope, day)
   for _, part_id in ipairs(waiting) do
     local part_key = make_key(prefix, 'part', part_id)
-    local part = read_fields(part_key, 'state', 'budget', 'lease')
-    local amount = tonumber(string.match(part.budget or '', '^%S+') or 0)
+    local part = read_fields(part_key, 'state', 'budget', 'lease', 'due_at')
+    local amount, what = string.match(part.budget or '0 ', '^(%S+) (%S*)')
+    amount = tonumber(amount)
     if part.state ~= 'queued' then
       redis.call('ZREM', line_key, part_id)
-    elseif amount <= room then
-      room = room - amount
+    elseif amount <= room or (what == 'stop' and room > 0) then
+      room = room - math.min(amount, room)
       -- A step that has the part reads the budget itself.
-      if tonumber(part.lease or 0) <= 0 then make_due(due_key, part_key, part_id, t, 0) end
+      local is_asleep = tonumber(part.lease or 0) <= 0 and tonumber(part.due_at or 0) > t
+      if is_asleep then make_due(due_key, part_key, part_id, t, 0) end
     end
   end
 end
@@ -172,12 +175,19 @@ local function find_line(part_key)
   return string.match(redis.call('HGET', part_key, 'budget') or '', '^%S+ %S+ (.*)$')
 end
 
--- Take a part out of the line for a budget, if it is in one. Other parts may fit in its place.
-local function leave_budget_line(prefix, due_key, part_key, part_id, t)
+-- Take a part out of the line for a budget, if it is in one. Return the scope of that line.
+local function drop_from_line(prefix, part_key, part_id)
   local scope = find_line(part_key)
   if not scope then return end
   redis.call('ZREM', make_key(prefix, 'budget_waiters', scope), part_id)
   redis.call('HDEL', part_key, 'budget')
+  return scope
+end
+
+-- Take a part out of the line for a budget, if it is in one. Other parts may fit in its place.
+local function leave_budget_line(prefix, due_key, part_key, part_id, t)
+  local scope = drop_from_line(prefix, part_key, part_id)
+  if not scope then return end
   wake_budget_line(prefix, due_key, scope, math.floor(t / SECONDS_PER_DAY), t)
 end
 
@@ -200,14 +210,13 @@ end
 
 -- Reserve an amount for a purchase, in the periods of its intent: the part's record has that time already. A
 -- hundred thousand parts may wait, and each byte counts.
-local function reserve_amount(prefix, due_key, run_key, run, part_key, part_id, account, amount, intent, t)
+local function reserve_amount(prefix, run_key, run, part_key, account, amount, intent)
   -- The day of the time as it is written: a time just before midnight may be written as midnight.
   local day = math.floor(tonumber(format_time(intent)) / SECONDS_PER_DAY)
   local uncounted = add_spend(prefix, list_scopes(account, run.tags), day, {reserved = amount})
   set_or_clear(part_key, 'uncounted', uncounted)
   if run.max_mc then redis.call('HINCRBY', run_key, 'reserved_mc', format_amount(amount)) end
   redis.call('HSET', part_key, 'price', format_amount(amount))
-  leave_budget_line(prefix, due_key, part_key, part_id, t)
 end
 
 -- Return the reservation of a part: the amount, its day, and the account that buys.
@@ -240,17 +249,20 @@ end
 -- job was searched for and not found, is free. A cost that nobody reported is taken to be the reserved price.
 local function settle_ended_part(prefix, due_key, run_key, run_id, part_key, reservation, t)
   local part = read_fields(part_key, 'purchase_status', 'total', 'credits', 'stored_ok', 'stored_failed',
-    'reported_failed', 'gone', 'unpriced')
+    'reported_failed', 'gone', 'unpriced', 'estimate')
   local status, charge, assumed = part.purchase_status, 0, 0
+  -- A part of an older version has no reservation, but its estimate in credits.
+  local price = reservation.amount
+  if price == 0 then price = (part.estimate or 0) * MC_PER_CREDIT end
   if status == 'confirmed' or status == 'adopted' then
     local function count_of(name) return tonumber(part[name] or 0) end
     local unseen = count_of('total') - count_of('stored_ok')
       - math.max(count_of('stored_failed'), count_of('reported_failed'))
     local unknown = math.max(0, unseen) + count_of('gone') + count_of('unpriced')
-    assumed = math.floor(reservation.amount * math.min(unknown, count_of('total')) / count_of('total'))
+    assumed = math.floor(price * math.min(unknown, count_of('total')) / count_of('total'))
     charge = math.floor(count_of('credits') * MC_PER_CREDIT + 0.5) + assumed
   elseif status and status ~= 'not_found' then
-    charge, assumed = reservation.amount, reservation.amount
+    charge, assumed = price, price
   end
   settle_reservation(prefix, due_key, run_key, run_id, part_key, reservation, charge, assumed, t)
 end

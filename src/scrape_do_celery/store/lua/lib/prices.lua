@@ -63,19 +63,20 @@ local function learn_price(prefix, account, price_key, cost, t)
   pcall(write_price, prefix, account, price_key, cost, math.floor(t / SECONDS_PER_DAY))
 end
 
--- Return the cost that covers 95 % of the tasks of a value; 0 without a task.
+-- Return the cost that covers 95 % of the tasks of a value, and the number of the tasks; 0 without a task.
 local function percentile_of(value)
   local costs, sum = parse_costs(value)
   local seen = 0
   for _, one in ipairs(costs) do
     seen = seen + one.count
-    if seen * 100 >= sum * 95 then return one.cost end
+    if seen * 100 >= sum * 95 then return one.cost, sum end
   end
-  return 0
+  return 0, sum
 end
 
 -- Return the milli-credits to reserve for groups of tasks. Each is `key count price`, joined by spaces. Of
--- the price and of what tasks like these cost before, the higher counts.
+-- the price and of what tasks like these cost before, the higher counts. The cost of a few tasks counts up to
+-- a multiple of the price, so that one odd answer locks no host out of its budgets.
 local function reserve_price(prefix, account, groups)
   local prices_key = make_key(prefix, 'prices', account)
   local names, counts, prices, total = {}, {}, {}, 0
@@ -88,7 +89,9 @@ local function reserve_price(prefix, account, groups)
     local values = redis.call('HMGET', prices_key, unpack(names, first, math.min(first + 499, #names)))
     for i, value in ipairs(values) do
       local at = first + i - 1
-      total = total + counts[at] * math.max(prices[at], percentile_of(value))
+      local learned, samples = percentile_of(value)
+      if samples < LEARNED_TRUST then learned = math.min(learned, LEARNED_FACTOR * prices[at]) end
+      total = total + counts[at] * math.max(prices[at], learned)
     end
   end
   return total

@@ -19,7 +19,7 @@ local function request_stop(prefix, due_key, run_id, reason, unsent_outcome, t)
   local watched = read_watched(prefix, t)
   redis.call('HSETNX', run_key, 'stop_reason', reason)
   redis.call('HSETNX', run_key, 'stop_requested_at', format_time(t))
-  local left, running = tonumber(run.left), {}
+  local left, running, lines = tonumber(run.left), {}, {}
   for n = 0, tonumber(run.parts) - 1 do
     local part_key, part_id = make_part_key(prefix, run_id, n), run_id .. ':' .. n
     local part = read_fields(part_key, 'state', 'lease', 'cancel_sent_at', 'checked_epoch')
@@ -31,7 +31,8 @@ local function request_stop(prefix, due_key, run_id, reason, unsent_outcome, t)
         redis.call('HSET', part_key, 'state', 'done', 'outcome', unsent_outcome)
         redis.call('HINCRBY', part_key, 'fence', 1)
         release_slot(prefix, due_key, part_key, part_id, t)
-        leave_budget_line(prefix, due_key, part_key, part_id, t)
+        local scope = drop_from_line(prefix, part_key, part_id)
+        if scope then lines[scope] = true end
         redis.call('ZREM', due_key, part_id)
         left = redis.call('HINCRBY', run_key, 'left', -1)
         if left == 0 then redis.call('ZADD', due_key, format_time(t), run_id .. ':run') end
@@ -43,6 +44,10 @@ local function request_stop(prefix, due_key, run_id, reason, unsent_outcome, t)
         make_due(due_key, part_key, part_id, t, 0)
       end
     end
+  end
+  -- Not in the loop: each line is read once, and no part of this run is woken for nothing.
+  for scope in pairs(lines) do
+    wake_budget_line(prefix, due_key, scope, math.floor(t / SECONDS_PER_DAY), t)
   end
   mark_changed(prefix, run_id, t, CHANGE_DELAY)
   return left, running
