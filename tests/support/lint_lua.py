@@ -50,7 +50,8 @@ def with_declarations(text, functions, *, is_library):
         return f"local {', '.join(names)} = {', '.join('0' for _ in names)} -- luacheck: ignore"
 
     declared = _INCLUDE.sub(declare, text)
-    return f"{declared}return {', '.join(_DEFINITION.findall(text))}\n" if is_library else declared
+    # One name a line: a library may have many.
+    return f"{declared}return {f',{chr(10)}  '.join(_DEFINITION.findall(text))}\n" if is_library else declared
 
 
 sys.exit(main())
