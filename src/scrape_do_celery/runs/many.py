@@ -12,7 +12,7 @@ from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.models.concerns import GatheredConcerns
 from scrape_do_celery.models.sendable import as_list
 from scrape_do_celery.store import RunSpec
-from scrape_do_celery.store.options import RUN_OPTIONS
+from scrape_do_celery.store.options import RUN_OPTIONS, refuse_second_targets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +43,7 @@ def read_specs(requests: Any, keywords: Sequence[str], options: EnqueueOptions) 
     if isinstance(requests, BaseModel | str | bytes | Mapping | AbstractSet) or not isinstance(requests, Iterable):
         raise ValueError(f"requests must be a list of requests, not {type(requests).__name__}")  # noqa: TRY004
     JobCreationRequest.refuse_unknown(options, (*RUN_OPTIONS, *keywords))
+    refuse_second_targets(options)
     specs: list[RunSpec] = []
     # Read the requests one by one: a list of a hundred thousand would hold all of them in memory at once.
     with GatheredConcerns():

@@ -126,6 +126,7 @@ class RunSpec:
                 )
             return cls(request, **run_options)
         if targets is not None:
+            refuse_second_targets(fields)
             fields["targets"] = targets
         return cls.from_fields(fields, run_options)
 
@@ -249,6 +250,16 @@ class RunSpec:
         request = JobCreationRequest.model_validate(_with_inputs(data["request"], inputs), context=KEPT)
         options = {"early": False, **select_run_options(data), "dedupe": found is not None and found.is_deduped}
         return cls(request, inputs=found, **options)
+
+
+def refuse_second_targets(options: Iterable[str]) -> None:
+    """Refuse targets among the options of a call whose first argument has targets. One of both would be dropped.
+
+    Raises:
+        ValueError: the options have targets.
+    """
+    for name in {"targets", "Targets"}.intersection(options):
+        raise ValueError(f"{name}: the first argument of the call has the targets already; leave {name} out")
 
 
 def inputs_of(request: JobCreationRequest) -> list[Any]:

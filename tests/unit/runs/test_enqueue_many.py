@@ -67,6 +67,9 @@ def test_many_runs_go_in_several_batches_and_messages(step_harness):
         ({("a", "b")}, {}, "requests must be a list of requests, not set"),
         ([urls(0), set(urls(1))], {}, "request 1: .*targets must be a list of .*their order counts"),
         ([urls(0), urls(1)], {"idempotency_keys": ["a"]}, "has 1 entries for 2 requests"),
+        ([urls(0)], {"targets": urls(1)}, "^targets: the first argument of the call has the targets already"),
+        ([JobCreationRequest(targets=urls(0))], {"Targets": urls(1)}, "^Targets: the first argument"),
+        ([], {"targets": urls(1)}, "^targets: the first argument"),
     ],
 )
 def test_one_invalid_request_writes_nothing(step_harness, requests, options, named):
