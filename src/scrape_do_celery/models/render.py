@@ -114,8 +114,12 @@ class RenderOptions(OpenRequestModel):
         if needy and self.block_resources:
             yield f"{' and '.join(needy)}: the API probably needs the page's resources; leave block_resources out"
         in_json = shots + self._given_options("show_frames", "show_websocket_requests")
+        in_json += ["ScreenShot"] if self._has_shot_action() else []
         if in_json and not self.return_json:
-            yield f"{' and '.join(in_json)}: the API probably ignores this without return_json; set return_json=True"
+            yield f"{' and '.join(in_json)}: the API probably returns this only with return_json; set return_json=True"
+
+    def _has_shot_action(self) -> bool:
+        return any(action.to_wire().get("Action") == "ScreenShot" for action in self.play_with_browser or ())
 
     def _given_options(self, *names: str) -> list[str]:
         return [name for name in names if getattr(self, name)]

@@ -70,7 +70,7 @@ fitting_actions = st.one_of(
 
 
 def request(*actions: Any) -> JobCreationRequest:
-    return JobCreationRequest(targets=["https://a.example/"], render=Render(actions=list(actions)))
+    return JobCreationRequest(targets=["https://a.example/"], render=Render(actions=list(actions), return_json=True))
 
 
 def refusal(action: Any) -> str:
@@ -82,10 +82,12 @@ def refusal(action: Any) -> str:
 @pytest.mark.parametrize(("action", "wire"), ACTIONS, ids=lambda one: repr(one)[:40])
 def test_constructor_dict_and_wire_are_the_same(action, wire):
     assert action.to_wire() == wire
-    assert Render(actions=[wire]).play_with_browser == [action]
-    assert Render(play_with_browser=[action]) == Render(actions=[MappingProxyType(wire)])
+    assert Render(actions=[wire], return_json=True).play_with_browser == [action]
+    assert Render(play_with_browser=[action], return_json=True) == Render(
+        actions=[MappingProxyType(wire)], return_json=True
+    )
     named = action.model_dump(exclude_none=True)
-    assert Render(actions=[named]).to_wire() == {"PlayWithBrowser": [wire]}
+    assert Render(actions=[named], return_json=True).to_wire() == {"PlayWithBrowser": [wire], "ReturnJSON": True}
     peer_model = getattr(peer, f"{wire['Action']}Action")
     assert peer_model.model_validate(wire).model_dump(mode="json", by_alias=True, exclude_none=True) == wire
 
@@ -98,7 +100,8 @@ def test_there_are_ten_actions():
 def test_request_reads_well():
     one = request(Click("#more"), Wait(2000))
     assert one.to_wire()["Render"] == {
-        "PlayWithBrowser": [{"Action": "Click", "Selector": "#more"}, {"Action": "Wait", "Timeout": 2000}]
+        "PlayWithBrowser": [{"Action": "Click", "Selector": "#more"}, {"Action": "Wait", "Timeout": 2000}],
+        "ReturnJSON": True,
     }
     assert Render is RenderOptions
     assert repr(Click("#more")) == "Click(selector='#more')"

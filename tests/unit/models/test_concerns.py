@@ -34,7 +34,7 @@ def test_text_says_what_happens_and_what_to_change(said):
 
 
 def test_a_checked_model_is_not_said_again(said):
-    render = Render(actions=[Wait(-1), ScreenShot(full=True, particular="#a")], custom_wait=-1)
+    render = Render(actions=[Wait(-1), ScreenShot(full=True, particular="#a")], custom_wait=-1, return_json=True)
     assert len(said) == 3
     one = JobCreationRequest(targets=[URL], render=render)
     assert JobCreationRequest.model_validate(one) == one.with_targets([URL]) == one

@@ -69,13 +69,14 @@ def test_actions_of_the_peer_are_taken(one):
     theirs = TypeAdapter(PeerAction).validate_python(one)
     sent = [{"Action": "Wait", "Timeout": 5}, one]
     for render in (
-        Render(actions=[Wait(5), theirs]),
-        Render(play_with_browser=iter([{"Action": "Wait", "Timeout": 5}, theirs])),
-        Render.model_validate({"PlayWithBrowser": (Wait(5), theirs)}),
+        Render(actions=[Wait(5), theirs], return_json=True),
+        Render(play_with_browser=iter([{"Action": "Wait", "Timeout": 5}, theirs]), return_json=True),
+        Render.model_validate({"PlayWithBrowser": (Wait(5), theirs), "ReturnJSON": True}),
     ):
-        assert render.to_wire() == {"PlayWithBrowser": sent}
-    request = JobCreationRequest(targets=[URL], render={"actions": [WaitAction(Timeout=5), theirs]})
-    assert request.to_wire()["Render"] == {"PlayWithBrowser": sent}
+        assert render.to_wire() == {"PlayWithBrowser": sent, "ReturnJSON": True}
+    options = {"actions": [WaitAction(Timeout=5), theirs], "return_json": True}
+    request = JobCreationRequest(targets=[URL], render=options)
+    assert request.to_wire()["Render"] == {"PlayWithBrowser": sent, "ReturnJSON": True}
 
 
 def test_a_secret_that_its_model_writes_itself_is_sent():

@@ -20,6 +20,7 @@ URL = "https://shop.example/p/1"
 ONLY_THE_PEERS = "only the peer has this rule"
 NO_BOUNDS = "the vendor names bounds without figures; the figures are the peer's"
 SAMPLE = "the vendor's own sample body has both"
+ONLY_IN_JSON = "screenshots are in no answer but that with return_json"
 STRUCTURE = "a wrong JSON type can never be meant"
 UNKNOWN = "a misspelt field would be dropped, and the job would cost its price without it"
 WORDS = "the official texts list these words"
@@ -82,7 +83,10 @@ RULES = [
     Rule("a number may be a text of digits", {"timeout": "6000"}, "accept", "accept", "both send the number"),
     Rule(
         "also in an action",
-        play({"Action": "Wait", "Timeout": "5"}, {"Action": "ScreenShot", "fullScreenShot": "true"}),
+        render(
+            play_with_browser=[{"Action": "Wait", "Timeout": "5"}, {"Action": "ScreenShot", "fullScreenShot": "true"}],
+            return_json=True,
+        ),
         "accept",
         "accept",
         "both send the number and the flag",
@@ -148,7 +152,29 @@ RULES = [
     Rule(
         "particular_screenshot and actions", render(particular_screenshot="#a", play_with_browser=[], return_json=True)
     ),
-    Rule("the ScreenShot action takes one", play(SHOT)),
+    Rule("the ScreenShot action takes one", render(play_with_browser=[SHOT], return_json=True)),
+    Rule("ScreenShot needs return_json", play({"Action": "ScreenShot"}), "warn", "accept", ONLY_IN_JSON),
+    Rule(
+        "ScreenShot of a page needs return_json",
+        play({"Action": "ScreenShot", "fullScreenShot": True}),
+        "warn",
+        "accept",
+        ONLY_IN_JSON,
+    ),
+    Rule(
+        "ScreenShot of an element needs return_json",
+        play({"Action": "ScreenShot", "particularScreenShot": "#a"}),
+        "warn",
+        "accept",
+        ONLY_IN_JSON,
+    ),
+    Rule(
+        "Execute changes the page",
+        play({"Action": "Execute", "Execute": "document.title = 'a'"}),
+        "accept",
+        "accept",
+        "the action has an effect beside its value, which only the answer with return_json has",
+    ),
     Rule("a body without POST", {"body": "a"}, "warn", "accept", "most servers ignore it; the vendor's sample has it"),
 ]
 
@@ -204,6 +230,7 @@ def test_questionable_request_is_sent_as_it_is(rule):
             render(particular_screenshot="#a", full_screenshot=True, play_with_browser=[], return_json=True),
             "ScreenShot",
         ),
+        (render(screenshot=True, play_with_browser=[{"Action": "ScreenShot"}] * 2), "set return_json"),
         ({"render": {}, "retry_timeout": 1}, "leave it out"),
         (
             {"geo_code": "us", "regional_geo_code": "europe", "super": True, "targets": None, "plugin": PLUGIN},
