@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, Unpack
 
 from pydantic import (
     Field,
@@ -42,6 +42,10 @@ MAX_TARGETS_PER_JOB = 1000
 
 #: Bounds of numbers. The vendor says that times have bounds; all figures are from the peer SDK.
 _BOUNDS = {"timeout": (5_000, 120_000), "retry_timeout": (5_000, 55_000), "session_id": (0, 1_000_000)}
+#: The names of the options of a run, which no request has. A test compares them with `RunOptions`.
+RUN_OPTION_NAMES: Final = ("raise_on_task_failure", "max_wait", "early", "dedupe", "max_credits", "tags")
+#: The arguments of `enqueue` beside the options.
+ENQUEUE_ARGUMENTS: Final = ("idempotency_key", "run_id", "on_success", "on_failure", "settings", "dry_run")
 _WITHOUT_BODY = (None, "GET", "HEAD")
 
 
@@ -110,6 +114,11 @@ class JobCreationRequest(OpenRequestModel):
             return f"; put this field into render: render=Render({key}=...)"
         if key.lower() in Plugin.model_fields:
             return "; this is a field of a plugin: write plugin=..."
+        if key in RUN_OPTION_NAMES:
+            return "; this is an option of the run: give it to enqueue(...)"
+        # `enqueue_many` has `run_ids` in place of `run_id`.
+        if key in ENQUEUE_ARGUMENTS and f"{key}s" not in known:
+            return "; this is an argument of enqueue(...): give it there"
         return super()._hint_at_field(key, known)
 
     @field_validator("plugin", mode="wrap")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from scrape_do_celery.errors import RunNotFoundError, StoreUnavailableError
 from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.log_fields import get_logger, log_fields
+from scrape_do_celery.models.requests import ENQUEUE_ARGUMENTS
 from scrape_do_celery.runs.canvas import callback_canvas
 from scrape_do_celery.runs.context import AppContext
 from scrape_do_celery.runs.handle import RunHandle
@@ -38,9 +39,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-#: The arguments of `enqueue` and `enqueue_many` beside the options, which a wrong name may mean.
-_KEYWORDS: Final = ("idempotency_key", "run_id", "on_success", "on_failure", "settings", "dry_run")
-_KEYWORDS_OF_MANY: Final = ("idempotency_keys", "run_ids", *_KEYWORDS[2:])
+#: The arguments of `enqueue_many` beside the options, which a wrong name may mean.
+_KEYWORDS_OF_MANY: Final = ("idempotency_keys", "run_ids", *ENQUEUE_ARGUMENTS[2:])
 #: Seconds for which a call in a transaction waits for a look at the store that it can go without.
 _LOOK: Final = 1.0
 
@@ -75,7 +75,7 @@ class StartCall:
         Raises:
             ValueError: an argument is wrong.
         """
-        spec = RunSpec.from_arguments(targets, _KEYWORDS, **options)
+        spec = RunSpec.from_arguments(targets, ENQUEUE_ARGUMENTS, **options)
         key, canvas = check_key(ids[0]), callback_canvas(*callbacks)
         return cls(AppContext.for_app(settings=settings), [_make_run(spec, key, canvas, ids[1])])
 

@@ -109,5 +109,5 @@ def test_a_request_takes_targets_without_meta():
 
 def test_targets_that_are_given_twice_are_refused():
     with pytest.raises(ValueError, match=r"^Targets: the first argument of the call has the targets already"):
-        RunSpec.from_arguments([URL], **{"Targets": [URL]})
-    assert RunSpec.from_arguments(**{"Targets": [URL]}).request.targets == [URL]
+        RunSpec.from_arguments([URL], Targets=[URL])
+    assert RunSpec.from_arguments(Targets=[URL]).request.targets == [URL]

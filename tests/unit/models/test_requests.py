@@ -387,6 +387,9 @@ def test_valid_options_are_accepted(options):
         ("custom_wait", "put this field into render"),
         ("SessionId", "did you mean session_id?"),
         ("actions", "put this field into render"),
+        ("tags", "no field 'tags'; this is an option of the run: give it to enqueue(...) ["),
+        ("max_credits", "no field 'max_credits'; this is an option of the run: give it to enqueue(...) ["),
+        ("idempotency_key", "no field 'idempotency_key'; this is an argument of enqueue(...): give it there ["),
         ("zzz", "no field 'zzz'. A field that is newer than this package goes into extra={'Zzz': ...} ["),
     ],
 )

@@ -68,8 +68,10 @@ def test_learned_cost_moves_the_bounds_of_a_rule(planner):
 def test_estimate_takes_the_arguments_of_enqueue(planner):
     assert estimate([URL, URL], dedupe=True).expected == 1
     assert estimate(JobCreationRequest(targets=[URL], super=True)).expected == 10
-    for wrong in ({"geocode": "us"}, {"idempotency_key": "k"}):
-        with pytest.raises(ValueError, match=next(iter(wrong))):
+    for wrong in ({"geocode": "us"}, {"idempotency_key": "k"}, {"dry_run": True}):
+        with pytest.raises(
+            ValueError, match=rf"^no option '{next(iter(wrong))}'; (did you mean|this is an argument of)"
+        ):
             estimate([URL], **wrong)
 
 

@@ -25,6 +25,7 @@ from scrape_do_celery.models import (
     RenderOptions,
     RequestFields,
 )
+from scrape_do_celery.models.requests import ENQUEUE_ARGUMENTS, RUN_OPTION_NAMES
 from scrape_do_celery.redaction import request_summary
 from scrape_do_celery.store import RunSpec
 from scrape_do_celery.store.options import RUN_OPTIONS, EnqueueOptions, RunOptions
@@ -52,6 +53,12 @@ def test_request_fields_are_those_of_the_model_with_their_types():
     assert hints(RequestFields) == expected | wider
     del expected["timeout"]
     assert hints(JobFields) == expected | wider | {"targets": Iterable[str] | None}
+
+
+def test_models_know_the_names_of_options_and_arguments():
+    assert RUN_OPTION_NAMES == RUN_OPTIONS
+    arguments = [one for one in inspect.signature(enqueue).parameters.values() if one.kind is one.KEYWORD_ONLY]
+    assert set(ENQUEUE_ARGUMENTS) == {one.name for one in arguments} - EnqueueOptions.__annotations__.keys()
 
 
 def test_render_fields_are_those_of_the_model_with_their_types():
@@ -90,11 +97,11 @@ def names_in(path):
         yield from (value.lstrip("-").replace("-", "_") for _, value in ast.iter_fields(node) if isinstance(value, str))
 
 
-def test_new_option_touches_three_files():
-    """An option is in its declaration, its step and its command. Summaries for logs may show it, too."""
+def test_new_option_touches_four_files():
+    """An option is in its declaration, its step, its command and the names for hints; summaries may show it, too."""
     summaries = Path(inspect.getfile(request_summary))
     modules = {path for path in SOURCE.rglob("*.py") if "raise_on_task_failure" in names_in(path)} - {summaries}
-    assert sorted(path.name for path in modules) == ["aggregate.py", "options.py", "runs.py"]
+    assert sorted(path.name for path in modules) == ["aggregate.py", "options.py", "requests.py", "runs.py"]
 
 
 def test_producers_repeat_no_option():
