@@ -154,11 +154,20 @@ def test_plan_takes_the_options_of_enqueue_and_prints_json(scrape_do, app_contex
         "jobs": 1,
         "estimate": {"expected": 50.0, "minimum": 50.0, "maximum": None},
         "expected_seconds": 90.0,
+        "refusal": None,
     }
     lines = scrape_do("plan", *[*URLS, URLS[0]], *options).output.splitlines()
     assert lines[1] == "duplicates    1"
     assert lines[-1] == "time          about 0:01:30, if the account runs nothing else"
     assert scrape_do("plan", *URLS, "--idempotency-key", "k").exit_code == 2
+
+
+def test_plan_of_a_run_that_would_be_refused_says_why(scrape_do):
+    answer = scrape_do("plan", *URLS, "--max-credits", "1")
+    assert answer.exit_code == 0
+    name, _, text = answer.output.splitlines()[-1].partition("  ")
+    assert name == "enqueue would refuse"
+    assert text.startswith("the run was not started: the part needs 2 credits, and max_credits of the run is 1")
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,9 @@ def print_plan(sources: tuple[str, ...], *, as_json: bool, request: IO[str] | No
     if as_json:
         click.echo(json.dumps(plan.to_json()))
     else:
-        print_facts([*_describe_tasks(plan, is_deduped=spec.dedupe), ("credits", str(plan.estimate)), _find_time(plan)])
+        refusal = [("enqueue would refuse", plan.refusal)] if plan.refusal else []
+        tasks, credits_ = _describe_tasks(plan, is_deduped=spec.dedupe), ("credits", str(plan.estimate))
+        print_facts([*tasks, credits_, _find_time(plan), *refusal])
 
 
 print_plan.params += [one for one in enqueue_run.params if one.name not in _NOT_TAKEN]

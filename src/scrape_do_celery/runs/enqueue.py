@@ -76,8 +76,9 @@ def enqueue(  # noqa: PLR0913 (one argument for each thing that a caller says)
         on_success: a Celery signature. Celery calls it with the small result of the run, at least once.
         on_failure: a Celery signature. Celery calls it as an errback, at least once.
         settings: settings of this call. None takes those of the framework or of the environment.
-        dry_run: True returns a `RunPlan` in place of a handle: the jobs, the duplicates, the cost and the time. Nothing
-            is bought, written or published. A run that `idempotency_key` has already is not looked up.
+        dry_run: True returns a `RunPlan` in place of a handle: the jobs, the duplicates, the cost, the time, and why a
+            budget would refuse the run. Nothing is bought, written or published. A run that `idempotency_key` has
+            already is not looked up.
         **options: the options of the run (`RunOptions`), and the fields of `JobCreationRequest`, such as
             `geo_code="us"`. Times among these fields are in milliseconds.
 

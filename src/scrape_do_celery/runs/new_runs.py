@@ -11,10 +11,12 @@ from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.errors.base import describe_error
 from scrape_do_celery.log_fields import get_logger, log_fields
+from scrape_do_celery.rules.prices import price_groups
 from scrape_do_celery.runs.canvas import delivery_signature
 from scrape_do_celery.runs.context import StepMessage
 from scrape_do_celery.runs.idempotency import is_conflict
-from scrape_do_celery.runs.price_checks import check_prices
+from scrape_do_celery.runs.plans import find_account, read_learned
+from scrape_do_celery.runs.price_checks import find_refusals
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.signals import run_changed
 from scrape_do_celery.store import PartId
@@ -103,7 +105,13 @@ def check_new_prices(app_context: AppContext, new_runs: Sequence[NewRun]) -> Non
     found = store.run_all([new_run.create_command(app_context, BudgetQuestion.ALWAYS) for new_run in new_runs])
     is_new = {CreateResult.UNCHECKED, CreateResult.RESERVED}
     pairs = zip(new_runs, found, strict=True)
-    check_prices(app_context, [(one.run_id, one.spec) for one, created in pairs if created.result in is_new])
+    runs = [(one.run_id, one.spec) for one, created in pairs if created.result in is_new]
+    account = find_account(app_context)
+    grouped = [price_groups(spec.request, store.keys.mask) for _, spec in runs]
+    learned = read_learned(app_context, account, grouped) if account else {}
+    for refusal in find_refusals(store, account, learned, runs):
+        if refusal is not None:
+            raise refusal
 
 
 def _create_batches(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from scrape_do_celery.config.budget_limits import MC_PER_CREDIT
@@ -10,6 +10,7 @@ from scrape_do_celery.figures import format_figure
 from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.rules.prices import estimate_cost, price_groups
 from scrape_do_celery.runs.context import AppContext
+from scrape_do_celery.runs.price_checks import find_refusals
 from scrape_do_celery.store import RunSpec
 from scrape_do_celery.store.commands.prices import ReadAccountFigures, ReadPrices, ReadTaskSeconds
 from scrape_do_celery.store.commands.stats import ReadAccounts
@@ -71,6 +72,8 @@ class RunPlan:
     #: how long the tasks take if the account runs no others; None if the store does not know the account's concurrency,
     #: or the time of a task
     expected_seconds: float | None
+    #: the text of the `BudgetExceededError` with which `enqueue` would refuse the run; None if it would start the run
+    refusal: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON."""
@@ -78,7 +81,8 @@ class RunPlan:
 
     def __str__(self) -> str:
         saved = f", {self.duplicates:,} of them duplicates" if self.duplicates else ""
-        return f"{self.targets:,} targets{saved}: {self.bought:,} tasks in {self.jobs:,} jobs, {self.estimate}"
+        refused = "" if self.refusal is None else f"; enqueue would refuse: {self.refusal}"
+        return f"{self.targets:,} targets{saved}: {self.bought:,} tasks in {self.jobs:,} jobs, {self.estimate}{refused}"
 
 
 @without_locals
@@ -119,7 +123,10 @@ def plan_runs(app_context: AppContext, specs: Sequence[RunSpec]) -> list[RunPlan
         account = find_account(app_context)
         learned = read_learned(app_context, account, grouped) if account else {}
         seconds = _read_seconds_each(app_context, account) if account else None
-    return [_make_plan(spec, groups, learned, seconds) for spec, groups in zip(specs, grouped, strict=True)]
+        refusals = find_refusals(store, account, learned, [("", spec) for spec in specs])
+    plans = [_make_plan(spec, groups, learned, seconds) for spec, groups in zip(specs, grouped, strict=True)]
+    texts = [None if refusal is None else str(refusal) for refusal in refusals]
+    return [replace(plan, refusal=text) for plan, text in zip(plans, texts, strict=True)]
 
 
 def is_dry(dry_run: Any) -> bool:

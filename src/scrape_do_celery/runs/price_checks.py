@@ -1,64 +1,85 @@
-"""Compare the prices of new runs with their `max_credits` and with budgets, before the runs are written."""
+"""Compare the prices of runs that are not written with their `max_credits` and with budgets."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
-from scrape_do_celery.rules.budgets import (
-    RUN_PERIOD,
-    STOPPED,
-    BudgetRefusal,
-    BudgetUse,
-    over_budget_error,
-)
+from scrape_do_celery.rules.budgets import RUN_PERIOD, BudgetRefusal, BudgetUse, over_budget_error
 from scrape_do_celery.rules.prices import estimate_cost, price_groups, reserved_price
-from scrape_do_celery.runs.plans import find_account, read_learned
-from scrape_do_celery.store.commands.budgets import ReadBudgets
+from scrape_do_celery.store.commands.budgets import ReadBudgets, ReadLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from scrape_do_celery.errors import BudgetExceededError
     from scrape_do_celery.rules.prices import LearnedPrice, PriceGroup
-    from scrape_do_celery.runs.context import AppContext
-    from scrape_do_celery.store import RunSpec
+    from scrape_do_celery.store import RunSpec, Store
+
+#: Scopes whose limits one command reads, at most.
+_CHUNK: Final = 500
 
 
-def check_prices(app_context: AppContext, runs: Sequence[tuple[str, RunSpec]]) -> None:
-    """Compare runs, each with the id that it will have, with their own limits and with all budgets.
+def find_refusals(
+    store: Store, account: str, learned: Mapping[str, LearnedPrice], runs: Sequence[tuple[str, RunSpec]]
+) -> list[BudgetExceededError | None]:
+    """Return why runs, each with the id that it will have, are too large to start; None for each other run.
 
-    A run must not be expected to cost more than its `max_credits`. No part may reserve more than a whole budget: it
-    would wait for ever.
-
-    Raises:
-        BudgetExceededError: a run is too large.
+    A run must not be expected to cost more than its `max_credits`. No part may reserve more than that, or than a whole
+    budget: it would wait for ever. `learned` are the prices that `account` paid for the groups of the runs.
     """
-    store = app_context.store
-    parts = [[price_groups(part, store.keys.mask) for part in spec.parts()] for _, spec in runs]
-    account = find_account(app_context)
-    learned = read_learned(app_context, account, (groups for run in parts for groups in run)) if account else {}
-    limits = [row.use for row in store.run(ReadBudgets()) if row.use.period != STOPPED]
-    for (run_id, spec), groups in zip(runs, parts, strict=True):
-        _check_cap(run_id, spec, groups, learned)
+    limits = _read_limits(store, {scope for _, spec in runs for scope in spec.budget_scopes(account)})
+    refusals: list[BudgetRefusal | None] = []
+    for run_id, spec in runs:
+        parts = [price_groups(part, store.keys.mask) for part in spec.parts()]
+        largest_mc = max(reserved_price(groups, learned) for groups in parts)
+        refusal = _compare_cap(run_id, spec, parts, learned, largest_mc)
         scopes = spec.budget_scopes(account)
-        for use in limits:
-            if use.scope in scopes:
-                _check_budget(run_id, use, groups, learned)
+        refusals.append(refusal or _compare_budgets([one for one in limits if one.scope in scopes], largest_mc))
+    refusals = _with_present_use(store, refusals)
+    return [
+        None if refusal is None else over_budget_error(run_id, refusal, is_written=False)
+        for (run_id, _), refusal in zip(runs, refusals, strict=True)
+    ]
 
 
-def _check_cap(
-    run_id: str, spec: RunSpec, parts: Sequence[Sequence[PriceGroup]], learned: Mapping[str, LearnedPrice]
-) -> None:
+def _read_limits(store: Store, scopes: Iterable[str]) -> list[BudgetUse]:
+    """Return the limits of scopes, sorted, without their use: to read the use of all budgets takes long."""
+    names = sorted(scopes)
+    chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
+    found = store.run_all([ReadLimits(chunk) for chunk in chunks])
+    return [BudgetUse(scope, period, limit, 0, 0) for limits in found for (scope, period), limit in limits.items()]
+
+
+def _compare_cap(
+    run_id: str,
+    spec: RunSpec,
+    parts: Sequence[Sequence[PriceGroup]],
+    learned: Mapping[str, LearnedPrice],
+    largest_mc: int,
+) -> BudgetRefusal | None:
     if spec.max_mc is None:
-        return
+        return None
     expected_mc = round(estimate_cost([group for groups in parts for group in groups], learned).expected_mc)
-    if expected_mc > spec.max_mc:
-        use = BudgetUse(f"run:{run_id}", RUN_PERIOD, spec.max_mc, 0, 0)
-        raise over_budget_error(run_id, BudgetRefusal(use, expected_mc, is_final=True), is_written=False)
+    needed_mc = max(expected_mc, largest_mc)
+    use = BudgetUse(f"run:{run_id}", RUN_PERIOD, spec.max_mc, 0, 0)
+    return BudgetRefusal(use, needed_mc, is_final=True) if needed_mc > spec.max_mc else None
 
 
-def _check_budget(
-    run_id: str, use: BudgetUse, parts: Sequence[Sequence[PriceGroup]], learned: Mapping[str, LearnedPrice]
-) -> None:
-    largest_mc = max(reserved_price(groups, learned) for groups in parts)
-    if largest_mc > use.limit_mc:
-        raise over_budget_error(run_id, BudgetRefusal(use, largest_mc, is_final=True), is_written=False)
+def _compare_budgets(limits: Iterable[BudgetUse], largest_mc: int) -> BudgetRefusal | None:
+    refusals = (BudgetRefusal(use, largest_mc, is_final=True) for use in limits if largest_mc > use.limit_mc)
+    return next(refusals, None)
+
+
+def _with_present_use(store: Store, refusals: list[BudgetRefusal | None]) -> list[BudgetRefusal | None]:
+    """Return the refusals with what is spent and reserved of their budgets now, for the texts of the errors."""
+    if not any(one is not None and one.use.period != RUN_PERIOD for one in refusals):
+        return refusals
+    uses = {(row.use.scope, row.use.period): row.use for row in store.run(ReadBudgets())}
+    # The limit stays that of the comparison.
+    return [
+        one
+        if one is None or (use := uses.get((one.use.scope, one.use.period))) is None
+        else replace(one, use=replace(use, limit_mc=one.use.limit_mc))
+        for one in refusals
+    ]

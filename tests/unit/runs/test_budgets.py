@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from scrape_do_celery import enqueue_many
+from scrape_do_celery import enqueue, enqueue_many
 from scrape_do_celery.config.budget_limits import MC_PER_CREDIT
 from scrape_do_celery.errors import BudgetExceededError
 from scrape_do_celery.rules.budgets import account_scope, tag_scope
+from scrape_do_celery.runs.price_checks import find_refusals
 from scrape_do_celery.steps.submit import submit_part
-from scrape_do_celery.store import PartState
+from scrape_do_celery.store import PartState, RunSpec
 from scrape_do_celery.store.commands.budgets import SetBudget
 
 URLS = ["https://shop.example/1", "https://shop.example/2"]
@@ -57,6 +58,48 @@ def test_no_run_of_many_is_written_if_one_is_too_large(step_harness, start_run):
         enqueue_many([URLS[:1]] * 250 + [[*URLS, "https://shop.example/3"]])
     assert step_harness.run_ids() == set()
     assert len(enqueue_many([URLS[:1]] * 3)) == 3
+
+
+def test_run_whose_largest_part_cannot_be_bought_under_the_cap_is_not_written(step_harness, start_run):
+    # The mean is 2.8 credits; a purchase reserves 10 for each page.
+    step_harness.redis.hset(step_harness.keys.prices(step_harness.account), "shop.example", "20786 1000=8 10000=2")
+    with pytest.raises(BudgetExceededError, match="max_credits of the run is 6") as caught:
+        start_run(URLS, max_credits=6)
+    assert (caught.value.budget, caught.value.limit, caught.value.needed) == ("run", 6.0, 20.0)
+    assert step_harness.run_ids() == set()
+
+
+def test_plan_tells_the_refusal_of_enqueue(step_harness, start_run):
+    assert enqueue(URLS, super=True, max_credits=20, dry_run=True).refusal is None
+    capped = enqueue(URLS, super=True, max_credits=19, dry_run=True)
+    assert "max_credits of the run is 19" in (capped.refusal or "")
+    limit(step_harness, 9, tag="shop:7")
+    plans = enqueue_many([URLS, URLS[:1] * 2], super=True, tags=["a", "shop:7"], dry_run=True)
+    with pytest.raises(BudgetExceededError) as caught:
+        start_run(URLS, super=True, tags=["a", "shop:7"])
+    assert [plan.refusal for plan in plans] == [str(caught.value)] * 2
+    assert str(plans[0]).endswith(f"; enqueue would refuse: {caught.value}")
+    assert plans[0].to_json()["refusal"] == str(caught.value)
+    assert step_harness.run_ids() == set()
+
+
+def test_refusal_tells_what_is_spent_of_the_budget(step_harness, start_run, make):
+    limit(step_harness, 5)
+    run_id = start_run(URLS[:1]).run_id
+    step_harness.api.script(create_job=make.created("job", 1))
+    step_harness.clock.forward(1)
+    step_harness.run_step(submit_part, step_harness.claim_part(run_id))
+    with pytest.raises(BudgetExceededError, match="0 credits are spent and 1 reserved") as caught:
+        start_run(URLS, super=True)
+    assert (caught.value.limit, caught.value.reserved) == (5.0, 1.0)
+
+
+def test_limits_of_many_scopes_are_read(step_harness, start_run):
+    tags = [f"t{n}" for n in range(700)]
+    limit(step_harness, 1, tag="t699")
+    specs = [("", RunSpec.from_arguments(URLS, tags=[tag])) for tag in tags]
+    refusals = find_refusals(step_harness.app_context.store, step_harness.account, {}, specs)
+    assert [number for number, refusal in enumerate(refusals) if refusal] == [699]
 
 
 @pytest.mark.parametrize("tags", ["shop", [1], ["a b"], ["a,b"], [""], ["ä" * 40], [str(n) for n in range(9)]])

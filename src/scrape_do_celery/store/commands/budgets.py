@@ -88,6 +88,22 @@ def _parse_row(reply: Sequence[bytes]) -> BudgetRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadLimits(Command[dict[tuple[str, str], int]]):
+    """Read the limits of scopes for a day and a month, by scope and period, in the order of the scopes."""
+
+    scopes: Sequence[str]
+
+    def encode(self, keys: Keys) -> Encoded:
+        return Encoded(("HMGET", keys.budgets, *(f"{scope} {period}" for scope, period in self._pairs())))
+
+    def decode(self, keys: Keys, reply: Any) -> dict[tuple[str, str], int]:
+        return {pair: int(limit) for pair, limit in zip(self._pairs(), reply, strict=True) if limit is not None}
+
+    def _pairs(self) -> list[tuple[str, str]]:
+        return [(scope, period) for scope in self.scopes for period in ("day", "month")]
+
+
+@dataclass(frozen=True, slots=True)
 class ReadSpend(Command[dict[str, dict[str, int]]]):
     """Read what a day (`2026-11-29`) or a month (`2026-11`) has cost, by scope: `spent`, `reserved` and `assumed`.
 
