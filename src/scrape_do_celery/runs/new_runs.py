@@ -74,7 +74,10 @@ class NewRun:
 
 
 class _UncheckedPriceError(Exception):
-    """The prices of new runs must be compared with budgets first. Their runs were not written."""
+    """The prices of new runs must be compared with budgets first. Their runs were not written.
+
+    The first argument is whether other runs of the same commands were written.
+    """
 
 
 def create_runs(
@@ -83,7 +86,8 @@ def create_runs(
     """Write the runs and publish their submit steps. Return the results in input order, and the ids of live runs.
 
     If the key or id of a run belongs to another request, nothing is published for the run. Unless `asks_budget`, the
-    prices were compared with budgets before, or nobody would see an error.
+    prices were compared with budgets before, or nobody would see an error. If a budget is set after
+    some runs are written, the workers compare the others.
 
     Raises:
         BudgetExceededError: a run is larger than its `max_credits` or than a whole budget. Nothing was written.
@@ -121,7 +125,14 @@ def _create_batches(
     started: list[str] = []
     for start in range(0, len(new_runs), _BATCH_SIZE):
         batch = new_runs[start : start + _BATCH_SIZE]
-        created_runs = _write_records(app_context, batch, asks_budget=asks_budget)
+        try:
+            created_runs = _write_records(app_context, batch, asks_budget=asks_budget)
+        except _UncheckedPriceError as error:
+            # A refusal now would say that nothing was written, and a caller who repeats the call would pay again.
+            if not (error.args[0] or _has_new(results)):
+                raise
+            asks_budget = False
+            created_runs = _write_records(app_context, batch, asks_budget=False)
         parts = {
             created.run_id: len(new_run.spec.parts())
             for created, new_run in zip(created_runs, batch, strict=True)
@@ -156,6 +167,7 @@ def _write_records(app_context: AppContext, batch: Sequence[NewRun], *, asks_bud
             for index, accepted in zip(existing, replies, strict=True)
             if accepted.result is not AcceptResult.ACCEPTED
         ]
+        asks_budget = asks_budget and not _has_new(results)
         created_again = _create_records(app_context, [batch[index] for index in freed], asks_budget=asks_budget)
         for index, created in zip(freed, created_again, strict=True):
             results[index] = created
@@ -171,6 +183,7 @@ def _create_records(app_context: AppContext, batch: Sequence[NewRun], *, asks_bu
         if created.result == CreateResult.RESERVED
     }
     if reserved:
+        asks_budget = asks_budget and not _has_new(results)
         created_again = _send_commands(app_context, list(reserved.values()), asks_budget=asks_budget)
         for index, created in zip(reserved, created_again, strict=True):
             results[index] = created
@@ -185,8 +198,12 @@ def _send_commands(app_context: AppContext, batch: Sequence[NewRun], *, asks_bud
         ]
     )
     if any(created.result is CreateResult.UNCHECKED for created in results):
-        raise _UncheckedPriceError
+        raise _UncheckedPriceError(_has_new(results))
     return results
+
+
+def _has_new(results: Sequence[Created]) -> bool:
+    return any(created.new for created in results)
 
 
 def read_statuses(app_context: AppContext, run_ids: Sequence[str]) -> list[RunStatus]:

@@ -8,10 +8,12 @@ from scrape_do_celery import enqueue, enqueue_many
 from scrape_do_celery.config.budget_limits import MC_PER_CREDIT
 from scrape_do_celery.errors import BudgetExceededError
 from scrape_do_celery.rules.budgets import account_scope, tag_scope
+from scrape_do_celery.runs import new_runs
 from scrape_do_celery.runs.price_checks import find_refusals
 from scrape_do_celery.steps.submit import submit_part
 from scrape_do_celery.store import PartState, RunSpec
 from scrape_do_celery.store.commands.budgets import SetBudget
+from scrape_do_celery.store.commands.creation import CreateRun
 
 URLS = ["https://shop.example/1", "https://shop.example/2"]
 
@@ -100,6 +102,33 @@ def test_limits_of_many_scopes_are_read(step_harness, start_run):
     specs = [("", RunSpec.from_arguments(URLS, tags=[tag])) for tag in tags]
     refusals = find_refusals(step_harness.app_context.store, step_harness.account, {}, specs)
     assert [number for number, refusal in enumerate(refusals) if refusal] == [699]
+
+
+@pytest.mark.parametrize("first", [2, 1])
+def test_budget_that_is_set_between_two_writes_of_a_call_does_not_refuse_the_rest(
+    step_harness, start_run, monkeypatch, first
+):
+    """With 2, the first batch is written; with 1, only the first run of it."""
+    store, sent = step_harness.app_context.store, []
+    run_all = type(store).run_all
+
+    def run_and_limit(self, commands):
+        if sent or not isinstance(commands[0], CreateRun):
+            return run_all(self, commands)
+        sent.append(commands)
+        results = run_all(self, commands[:first])
+        limit(step_harness, 1)
+        return results + (run_all(self, commands[first:]) if commands[first:] else [])
+
+    monkeypatch.setattr(new_runs, "_BATCH_SIZE", 2)
+    monkeypatch.setattr(type(store), "run_all", run_and_limit)
+    handles = enqueue_many([URLS] * 5)
+    assert len(sent) == 1
+    assert step_harness.run_ids() == {handle.run_id for handle in handles}
+    assert len(handles) == 5
+    assert len({name for _, names in step_harness.step_messages() for name in names}) == 5
+    with pytest.raises(BudgetExceededError):
+        enqueue_many([URLS] * 5)
 
 
 @pytest.mark.parametrize("tags", ["shop", [1], ["a b"], ["a,b"], [""], ["ä" * 40], [str(n) for n in range(9)]])
