@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from scrape_do_celery.config import Settings
+    from scrape_do_celery.config.budget_limits import BudgetScope
     from scrape_do_celery.store import Store
 
 log = get_logger(__name__)
@@ -55,9 +56,12 @@ def check_budgets(store: Store, settings: Settings) -> Iterator[Finding]:
 
 def _list_wanted(settings: Settings) -> dict[tuple[str, str], int]:
     # Without a token, a process does not know the account: a web process may have the settings of its workers.
-    account = account_scope(settings.account_id) if settings.api_key or settings.account else None
-    found = {
-        (account if one.tag is None else tag_scope(one.tag), one.period.value): one.limit_mc
-        for one in parse_limits(settings.budgets)
-    }
+    own = account_scope(settings.account_id) if settings.api_key or settings.account else None
+    found = {(_find_scope(one.scope, own), one.period.value): one.limit_mc for one in parse_limits(settings.budgets)}
     return {(scope, period): limit_mc for (scope, period), limit_mc in found.items() if scope is not None}
+
+
+def _find_scope(scope: BudgetScope, own: str | None) -> str | None:
+    if scope.tag is not None:
+        return tag_scope(scope.tag)
+    return own if scope.account is None else account_scope(scope.account)
