@@ -60,12 +60,19 @@ def print_budgets(as_json: bool) -> None:
         click.echo("no budgets: nothing limits the credits of the account or of a tag")
 
 
-@manage_budgets.command("set")
+# A negative number is an argument, and not an option that does not exist.
+@manage_budgets.command("set", context_settings={"ignore_unknown_options": True})
 @_scope
 @_period
 @click.argument("credits", type=float)
 def set_limit(scope: BudgetScope, period: Any, credits: float) -> None:  # noqa: A002 (the name of the argument)
     """Set the limit of SCOPE for each PERIOD to CREDITS. Purchases that are under way count."""
+    if credits <= 0:
+        name = _name_scope(scope)
+        raise click.UsageError(
+            f"CREDITS must be more than 0. To remove the limit: scrape-do budgets remove {name} {period}. To buy "
+            f"nothing: scrape-do budgets stop {name}"
+        )
     changed = set_budget(credits, period, **scope._asdict())
     amount = format_figure(credits)
     click.echo(
