@@ -47,7 +47,7 @@ class Budget:
 
     @property
     def scope(self) -> str:
-        """The scope as commands take it: `account`, or `tag:shop:7`."""
+        """The scope: `account`, or `tag:shop:7`. Commands name another account by its id."""
         return "account" if self.tag is None else tag_scope(self.tag)
 
     @property
