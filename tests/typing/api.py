@@ -56,6 +56,7 @@ async def planning_async(urls: list[str]) -> s.RunPlan:
 def limiting() -> list[s.Budget]:
     s.set_budget(5_000, "day")
     s.set_budget(None, s.BudgetPeriod.MONTH.value, tag="shop:7")
+    s.set_budget(None, "month", account="7f")
     was_on: bool = s.stop_buying(tag="shop:7")
     print(was_on, s.resume_buying())
     return [one for one in s.list_budgets() if one.overrun or one.is_stopped]

@@ -9,7 +9,7 @@ import pytest
 from scrape_do_celery.budget_checks import check_budgets, set_missing_budgets
 from scrape_do_celery.config.budget_limits import MC_PER_CREDIT as MC
 from scrape_do_celery.rules.budgets import account_scope, tag_scope
-from scrape_do_celery.store.commands.budgets import ReadBudgets, SetBudget
+from scrape_do_celery.store.commands.budgets import ReadBudgets, SetBudget, StopBuying
 from scrape_do_celery.worker import lifecycle
 
 
@@ -59,3 +59,32 @@ def test_process_without_a_token_compares_limits_of_tags_only(step_harness, limi
     bare = limited.model_copy(update={"api_key": None})
     (found,) = check_budgets(step_harness.sync_store, bare)
     assert "the tag shop:7" in found.text
+
+
+def test_stops_are_found(step_harness):
+    step_harness.run(StopBuying(tag_scope("shop:7"), is_stopped=True))
+    step_harness.run(StopBuying(account_scope(step_harness.account), is_stopped=True))
+    told = [one.text for one in check_budgets(step_harness.sync_store, step_harness.settings)]
+    account = step_harness.account
+    assert told == [
+        f"purchases of the account {account} are stopped; to go on: scrape-do budgets resume account:{account}",
+        "purchases of the tag shop:7 are stopped; to go on: scrape-do budgets resume tag:shop:7",
+    ]
+
+
+def test_limits_and_stops_that_bind_only_another_account_are_found(step_harness):
+    store, settings = step_harness.sync_store, step_harness.settings
+    step_harness.run(SetBudget(account_scope("old"), "month", 5 * MC))
+    step_harness.run(StopBuying(account_scope("old"), is_stopped=True))
+    month, *_, stop = (one.text for one in check_budgets(store, settings) if "and none for" in one.text)
+    assert month.startswith(
+        f"the store has a limit for a month for the account old, and none for the account {settings.account_id}"
+    )
+    assert "`scrape-do budgets remove account:old month`" in month
+    assert "`scrape-do budgets resume account:old`" in stop
+    assert not [
+        one for one in check_budgets(store, settings.model_copy(update={"api_key": None})) if "and none" in one.text
+    ]
+    step_harness.run(SetBudget(account_scope(step_harness.account), "month", 5 * MC))
+    step_harness.run(StopBuying(account_scope(step_harness.account), is_stopped=True))
+    assert not [one for one in check_budgets(store, settings) if "and none for" in one.text]

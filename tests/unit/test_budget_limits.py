@@ -9,6 +9,7 @@ from scrape_do_celery.config.budget_limits import (
     MAX_CREDITS,
     BudgetLimit,
     BudgetPeriod,
+    BudgetScope,
     check_credits,
     check_tags,
     parse_limits,
@@ -25,8 +26,8 @@ def test_amounts_are_whole_thousandths_rounded_up(credits_, mc):
 
 def test_limits_are_read_in_their_order():
     assert parse_limits(" account day 5000,tag:shop:7  month 0.5 , ") == [
-        BudgetLimit(None, BudgetPeriod.DAY, 5_000_000),
-        BudgetLimit("shop:7", BudgetPeriod.MONTH, 500),
+        BudgetLimit(BudgetScope(), BudgetPeriod.DAY, 5_000_000),
+        BudgetLimit(BudgetScope(tag="shop:7"), BudgetPeriod.MONTH, 500),
     ]
     assert parse_limits("") == []
 
@@ -66,6 +67,9 @@ def test_tags_keep_their_order_and_each_counts_once():
         (["ä" * 33], "a tag must have 1 to 64 bytes"),
         (["\ud800"], "a tag must have 1 to 64 bytes"),
         ([""], "a tag must have 1 to 64 bytes"),
+        (["tag:shop:7"], "must not begin with `tag:` or `account:`: write 'shop:7', not 'tag:shop:7'"),
+        (["tag:"], "write 'shop:7', not 'tag:'"),
+        (["account:7"], "must not begin with `tag:` or `account:`: `account:` names an account"),
     ],
 )
 def test_bad_tags_are_refused(tags, named):
@@ -73,8 +77,11 @@ def test_bad_tags_are_refused(tags, named):
         check_tags(tags)
 
 
-@pytest.mark.parametrize("text", ["account:7", "shop:7", "", "tag:", "Account"])
-def test_scope_is_the_account_or_a_tag(text):
-    assert (read_scope("account"), read_scope("tag:shop:7")) == (None, "shop:7")
-    with pytest.raises(ValueError, match=r"account or tag:<tag>|a tag must have"):
+@pytest.mark.parametrize(
+    "text", ["shop:7", "", "tag:", "Account", "account:", "account:a b", "tag:tag:a", "tag:account:7"]
+)
+def test_scope_is_an_account_or_a_tag(text):
+    assert (read_scope("account"), read_scope("tag:shop:7")) == (BudgetScope(), BudgetScope(tag="shop:7"))
+    assert read_scope("account:7f") == BudgetScope(account="7f")
+    with pytest.raises(ValueError, match=r"should be account|a tag must|the id of an account must"):
         read_scope(text)

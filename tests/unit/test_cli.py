@@ -176,6 +176,7 @@ def test_plan_of_a_run_that_would_be_refused_says_why(scrape_do):
         (["enqueue"], 2, "no URL was given: pass URLs, a file of URLs, or --request"),
         (["plan"], 2, "no URL was given: pass URLs, a file of URLs, or --request"),
         (["plan", "no-such-file"], 2, "'no-such-file' is neither a URL nor a file"),
+        (["enqueue", __file__], 2, "is a file, not a URL: to read URLs from the file, use --from"),
         (["enqueue", "ftp://a.example"], 1, "targets[0] is not an absolute http or https URL"),
         (["enqueue", "https://a.example", "--geo-code", "usa"], 1, "geo_code must be two letters"),
         (["enqueue", "https://a.example", "--device", "watch"], 2, "device"),

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scrape_do_celery.cli.output import NONE, print_table, printable
-from scrape_do_celery.config.budget_limits import BudgetPeriod, read_scope
+from scrape_do_celery.config.budget_limits import BudgetPeriod, BudgetScope, read_scope
 from scrape_do_celery.figures import format_figure
 from scrape_do_celery.runs import AppContext, list_budgets, resume_buying, set_budget, stop_buying
-from scrape_do_celery.runs.budgets import pair_stops
+from scrape_do_celery.runs.budgets import find_scope, pair_stops
 
 if TYPE_CHECKING:
     from scrape_do_celery.runs import Budget
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 _HEADER = ("budget", "limit", "spent", "reserved", "assumed", "left", "overrun", "stopped")
 
 
-def _check_scope(_: click.Context, param: click.Parameter, value: str) -> str:
+def _check_scope(_: click.Context, param: click.Parameter, value: str) -> BudgetScope:
     try:
-        read_scope(value)
+        found = read_scope(value)
     except ValueError as error:
         raise click.BadParameter(f"{printable(value)!r}: {error}", param=param) from None
-    return value
+    return found
 
 
 _scope = click.argument("scope", callback=_check_scope)
@@ -37,6 +37,9 @@ def manage_budgets() -> None:
     """List, set and remove limits of credits, and stop all purchases.
 
     SCOPE is `account`, or `tag:` with a tag of runs, such as `tag:shop:7`. PERIOD is `day` or `month`, in UTC.
+
+    `account` is that of SCRAPE_DO_ACCOUNT, else of the token in SCRAPE_DO_API_KEY, else the only one of the store.
+    `account:` with an id is another one, such as that of an old token; `list` shows ids.
     """
 
 
@@ -57,40 +60,54 @@ def print_budgets(as_json: bool) -> None:
         click.echo("no budgets: nothing limits the credits of the account or of a tag")
 
 
-@manage_budgets.command("set")
+# A negative number is an argument, and not an option that does not exist.
+@manage_budgets.command("set", context_settings={"ignore_unknown_options": True})
 @_scope
 @_period
 @click.argument("credits", type=float)
-def set_limit(scope: str, period: Any, credits: float) -> None:  # noqa: A002 (the name of the argument)
+def set_limit(scope: BudgetScope, period: Any, credits: float) -> None:  # noqa: A002 (the name of the argument)
     """Set the limit of SCOPE for each PERIOD to CREDITS. Purchases that are under way count."""
-    changed = set_budget(credits, period, tag=read_scope(scope))
+    if credits <= 0:
+        name = _name_scope(scope)
+        raise click.UsageError(
+            f"CREDITS must be more than 0. To remove the limit: scrape-do budgets remove {name} {period}. To buy "
+            f"nothing: scrape-do budgets stop {name}"
+        )
+    changed = set_budget(credits, period, **scope._asdict())
     amount = format_figure(credits)
-    click.echo(f"the limit of {scope} for a {period} is {amount} credits{'' if changed else ', as before'}")
+    click.echo(
+        f"the limit of {_name_scope(scope)} for a {period} is {amount} credits{'' if changed else ', as before'}"
+    )
 
 
 @manage_budgets.command("remove")
 @_scope
 @_period
-def remove_limit(scope: str, period: Any) -> None:
+def remove_limit(scope: BudgetScope, period: Any) -> None:
     """Remove the limit of SCOPE for each PERIOD. If SCRAPE_DO_BUDGETS has it, the next worker sets it again."""
-    changed = set_budget(None, period, tag=read_scope(scope))
-    click.echo(f"{scope} has no limit for a {period}{' any more' if changed else ', and had none'}")
+    changed = set_budget(None, period, **scope._asdict())
+    click.echo(f"{_name_scope(scope)} has no limit for a {period}{' any more' if changed else ', and had none'}")
 
 
 @manage_budgets.command("stop")
 @_scope
-def stop_scope(scope: str) -> None:
+def stop_scope(scope: BudgetScope) -> None:
     """Buy nothing more for SCOPE until `resume`. Jobs that were bought go on, and parts that were not bought wait."""
-    changed = stop_buying(tag=read_scope(scope))
-    click.echo(f"purchases of {scope} are stopped{'' if changed else ', as before'}")
+    changed = stop_buying(**scope._asdict())
+    click.echo(f"purchases of {_name_scope(scope)} are stopped{'' if changed else ', as before'}")
 
 
 @manage_budgets.command("resume")
 @_scope
-def resume_scope(scope: str) -> None:
+def resume_scope(scope: BudgetScope) -> None:
     """Go on with the purchases of SCOPE. Parts that wait wake at once."""
-    changed = resume_buying(tag=read_scope(scope))
-    click.echo(f"purchases of {scope} go on{'' if changed else ', as before'}")
+    changed = resume_buying(**scope._asdict())
+    click.echo(f"purchases of {_name_scope(scope)} go on{'' if changed else ', as before'}")
+
+
+def _name_scope(scope: BudgetScope) -> str:
+    # The id shows which account a token means.
+    return find_scope(AppContext.for_app(), *scope)
 
 
 def _budget_row(one: Budget, is_stopped: bool) -> tuple[str, ...]:

@@ -52,7 +52,11 @@ _IDENTITY = ("idempotency_key", "run_id")
     help="Fetch each task when it ends, not after the whole job. Default: early from 50 URLs on.",
 )
 @click.option("--raise-on-task-failure", is_flag=True, help="Fail the run if any task fails.")
-@click.option("--max-credits", type=float, help="Buy nothing that could bring the cost of the run above this number.")
+@click.option(
+    "--max-credits",
+    type=float,
+    help="Buy a job only if its reserved price fits into this number of credits. Pages may cost more than that.",
+)
 @click.option(
     "--tag", "tags", multiple=True, help="Count the run for the budget and the reports of this tag. Repeatable."
 )
@@ -62,6 +66,7 @@ def enqueue_run(urls: tuple[str, ...], source: IO[str] | None, request: IO[str] 
 
     Without an option, the API's default applies.
     """
+    _refuse_files(urls)
     identity = {name: options.pop(name) for name in _IDENTITY}
     spec = read_spec([*urls, *read_urls(source)], request, options)
     try:
@@ -72,6 +77,14 @@ def enqueue_run(urls: tuple[str, ...], source: IO[str] | None, request: IO[str] 
         advice = f"to repeat the command without a second purchase, add --run-id {error.run_id}"
         raise click.ClickException(printable(f"{error}; {advice}")) from None
     click.echo(handle.run_id)
+
+
+def _refuse_files(urls: tuple[str, ...]) -> None:
+    for url in urls:
+        if "://" not in url and Path(url).is_file():
+            raise click.UsageError(
+                printable(f"{url!r} is a file, not a URL: to read URLs from the file, use --from {url}")
+            )
 
 
 def read_spec(targets: list[str], request: IO[str] | None, options: dict[str, Any]) -> RunSpec:

@@ -9,7 +9,7 @@ import math
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 #: Thousandths in a credit.
 MC_PER_CREDIT: Final = 1000
@@ -18,6 +18,9 @@ MAX_CREDITS: Final = 1_000_000_000_000
 #: Tags of one run, and bytes of one tag, at most.
 MAX_TAGS, MAX_TAG_BYTES = 8, 64
 _TAG: Final = re.compile(r"[^\s,\x00-\x1f\x7f]+")
+_ACCOUNT: Final = re.compile(r"[A-Za-z0-9]{1,64}")
+#: The words before the name of a scope. No tag begins like that: people would not know which of both is meant.
+_KINDS: Final = ("tag:", "account:")
 
 
 class BudgetPeriod(StrEnum):
@@ -77,14 +80,25 @@ def check_tag(value: Any) -> str:
         raise ValueError(
             f"a tag must have 1 to {MAX_TAG_BYTES} bytes, and no space, comma or control character, such as 'shop:7'"
         )
+    if value.startswith(_KINDS):
+        kind, _, rest = value.partition(":")
+        form = f"write {rest or 'shop:7'!r}, not {value!r}" if kind == "tag" else "`account:` names an account"
+        raise ValueError(f"a tag must not begin with `tag:` or `account:`: {form}")
     return value
+
+
+class BudgetScope(NamedTuple):
+    """A scope as people write it: a tag, or an account. Without both, it is the account of the settings."""
+
+    tag: str | None = None
+    account: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetLimit:
-    """A limit for a scope: the account, if `tag` is None, or a tag."""
+    """A limit for a scope."""
 
-    tag: str | None
+    scope: BudgetScope
     period: BudgetPeriod
     limit_mc: int
 
@@ -96,7 +110,7 @@ def parse_limits(text: str) -> list[BudgetLimit]:
         ValueError: a limit is wrong.
     """
     found = [_parse_limit(one) for one in map(str.strip, text.split(",")) if one]
-    if len({(one.tag, one.period) for one in found}) < len(found):
+    if len({(one.scope, one.period) for one in found}) < len(found):
         raise ValueError("should have one limit for each scope and period, not two")
     return found
 
@@ -123,15 +137,30 @@ def _parse_limit(text: str) -> BudgetLimit:
     return BudgetLimit(read_scope(words[0]), BudgetPeriod(words[1]), to_mc(amount or 0))
 
 
-def read_scope(text: str) -> str | None:
-    """Return the tag of a scope as people write it: `account` has none, `tag:shop:7` has one.
+def read_scope(text: str) -> BudgetScope:
+    """Return a scope as people write it: `account`, `account:` with the id of another one, or `tag:shop:7`.
 
     Raises:
         ValueError: the text is neither.
     """
     if text == "account":
-        return None
-    kind, _, tag = text.partition(":")
+        return BudgetScope()
+    kind, colon, name = text.partition(":")
+    if kind == "account" and colon:
+        return BudgetScope(account=check_account(name))
     if kind != "tag":
-        raise ValueError("should be account or tag:<tag>")
-    return check_tag(tag)
+        raise ValueError("should be account, account:<id> or tag:<tag>")
+    return BudgetScope(tag=check_tag(name))
+
+
+def check_account(value: Any) -> str:
+    """Return the id of an account.
+
+    Raises:
+        ValueError: the value is no id.
+    """
+    if not isinstance(value, str) or not _ACCOUNT.fullmatch(value):
+        raise ValueError(
+            "the id of an account must have 1 to 64 letters and digits; `scrape-do budgets list` shows ids"
+        )
+    return value

@@ -216,12 +216,13 @@ class Settings(BaseSettings):
     budgets: Annotated[str, AfterValidator(check_limits)] = Field(
         default="",
         description="Limits of budgets that a starting worker sets, unless the store has them: `account day 5000, "
-        "tag:shop:7 month 20000`, in credits. Days and months are UTC.",
+        "tag:shop:7 month 20000`, in credits. Days and months are UTC. `account` is that of SCRAPE_DO_ACCOUNT, else "
+        "of the token.",
     )
     over_budget: Literal["wait", "fail"] = Field(
         default="wait",
         description="Action if the budget of a day or a month has too little left for a part: wait until it has more, "
-        "or end the part with `BudgetExceededError`.",
+        "or end the part with `BudgetExceededError`. A part that is larger than the whole limit always ends with it.",
     )
     max_dispatched_parts: int = Field(
         default=1_000, ge=1, description="Parts that may have a step message in the broker at the same time."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from scrape_do_celery.errors import APIConnectionError, AsyncAPIRateLimitError
 from scrape_do_celery.outside_text import one_line, redact_text
 from scrape_do_celery.rules.api_errors import is_auth
-from scrape_do_celery.rules.budgets import RUN_PERIOD, STOPPED, name_scope, show_credits, show_scope
+from scrape_do_celery.rules.budgets import RUN_PERIOD, STOPPED, show_credits, show_scope
 from scrape_do_celery.rules.states import PartState
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def _waits_of(part: PartFacts, store: StoreFacts | None) -> Iterator[WaitingFor]
         text = f"a job may have been bought{spell_since(since)}, and the search for the job goes on: {why}"
         yield WaitingFor(WaitKind.RECONCILING, text, since)
     if part.budget is not None and part.state is PartState.QUEUED:
-        yield _over_budget(part.budget, part.due_at)
+        yield _over_budget(part.budget)
     if part.ahead is not None:
         text = f"{part.ahead:,} parts wait before it for a job slot (SCRAPE_DO_MAX_ACTIVE_JOBS)"
         yield WaitingFor(WaitKind.IN_LINE, text, _time(part.in_line_since), ahead=part.ahead)
@@ -181,17 +181,21 @@ def _waits_of(part: PartFacts, store: StoreFacts | None) -> Iterator[WaitingFor]
         yield WaitingFor(WaitKind.SAME_TARGETS, "another run buys the same targets now")
 
 
-def _over_budget(budget: str, due_at: float | None) -> WaitingFor:
+def _over_budget(budget: str) -> WaitingFor:
     amount, period, scope = budget.split(" ", 2)
     if period == STOPPED:
-        text = f"purchases of {show_scope(scope)} are stopped; to go on: scrape-do budgets resume {name_scope(scope)}"
+        text = f"purchases of {show_scope(scope)} are stopped; to go on: scrape-do budgets resume {scope}"
         return WaitingFor(WaitKind.BUDGET, text)
     needs = f"the next part reserves {show_credits(int(amount))} credits"
     if period == RUN_PERIOD:
         text = f"{needs}, and max_credits of the run has too little left until the costs of its other parts are known"
         return WaitingFor(WaitKind.BUDGET, text)
-    text = f"{needs}, and the limit of {show_scope(scope)} for this {period} has too little left"
-    return WaitingFor(WaitKind.BUDGET, text, until=_time(due_at))
+    text = (
+        f"{needs}, and the limit of {show_scope(scope)} for this {period} has too little left until the limit rises, "
+        f"other purchases cost less than they reserved, or the next {period} (UTC) begins; "
+        "to see it: scrape-do budgets list"
+    )
+    return WaitingFor(WaitKind.BUDGET, text)
 
 
 def _is_untaken(part: PartFacts, store: StoreFacts | None) -> bool:

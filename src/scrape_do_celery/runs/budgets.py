@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from scrape_do_celery.config.budget_limits import BudgetPeriod, check_credits, check_tag, to_mc
+from scrape_do_celery.config.budget_limits import BudgetPeriod, check_account, check_credits, check_tag, to_mc
+from scrape_do_celery.config.variables import SettingsWarning
 from scrape_do_celery.errors import ConfigurationError
+from scrape_do_celery.models.sendable import caller_level
 from scrape_do_celery.rules.budgets import STOPPED, account_scope, tag_scope, to_credits
 from scrape_do_celery.runs.context import AppContext
 from scrape_do_celery.runs.plans import find_account
 from scrape_do_celery.store.commands.budgets import BudgetRow, ReadBudgets, SetBudget, StopBuying
+from scrape_do_celery.store.commands.stats import ReadAccounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,7 +47,7 @@ class Budget:
 
     @property
     def scope(self) -> str:
-        """The scope as commands take it: `account`, or `tag:shop:7`."""
+        """The scope: `account`, or `tag:shop:7`. Commands name another account by its id."""
         return "account" if self.tag is None else tag_scope(self.tag)
 
     @property
@@ -67,6 +71,7 @@ def set_budget(
     period: Literal["day", "month"],
     *,
     tag: str | None = None,
+    account: str | None = None,
     settings: Settings | None = None,
 ) -> bool:
     """Set or remove the limit of the account, or of a tag, for each day or month (UTC).
@@ -77,6 +82,7 @@ def set_budget(
         limit: credits, more than 0; None removes the limit.
         period: `day` or `month`.
         tag: a tag of runs. None: the account of the settings; without a token, the only one of the store.
+        account: the id of an account, as `list_budgets` shows ids. After a change of the token, it names the old one.
         settings: settings of this call. None takes those of the framework or of the environment.
 
     Returns:
@@ -87,15 +93,14 @@ def set_budget(
         ConfigurationError: the settings have no token, and the store does not tell which account is meant.
         StoreUnavailableError: Redis did not answer, or refused.
     """
-    amount = check_credits("limit", limit)
+    amount, checked = check_credits("limit", limit), _check_period(period)
     context = AppContext.for_app(settings=settings)
-    command = SetBudget(
-        _find_scope(context, tag), _check_period(period), None if amount is None else int(to_mc(amount))
-    )
-    return context.store.run(command)
+    scope = find_scope(context, tag, account)
+    command = SetBudget(scope, checked, None if amount is None else int(to_mc(amount)))
+    return _run_change(context, command, is_removal=amount is None)
 
 
-def stop_buying(*, tag: str | None = None, settings: Settings | None = None) -> bool:
+def stop_buying(*, tag: str | None = None, account: str | None = None, settings: Settings | None = None) -> bool:
     """Buy nothing more for the account, or for runs with a tag, until `resume_buying`.
 
     A job that was bought before goes on, and its pages are fetched. Parts that were not bought wait, also if
@@ -103,6 +108,7 @@ def stop_buying(*, tag: str | None = None, settings: Settings | None = None) -> 
 
     Args:
         tag: a tag of runs. None: the account of the settings; without a token, the only one of the store.
+        account: the id of an account, as `list_budgets` shows ids. After a change of the token, it names the old one.
         settings: settings of this call. None takes those of the framework or of the environment.
 
     Returns:
@@ -113,14 +119,15 @@ def stop_buying(*, tag: str | None = None, settings: Settings | None = None) -> 
         ConfigurationError: the settings have no token, and the store does not tell which account is meant.
         StoreUnavailableError: Redis did not answer, or refused.
     """
-    return _switch_buying(tag, settings, is_stopped=True)
+    return _switch_buying(tag, account, settings, is_stopped=True)
 
 
-def resume_buying(*, tag: str | None = None, settings: Settings | None = None) -> bool:
+def resume_buying(*, tag: str | None = None, account: str | None = None, settings: Settings | None = None) -> bool:
     """Go on with purchases that `stop_buying` has stopped. Parts that wait wake at once.
 
     Args:
         tag: a tag of runs. None: the account of the settings; without a token, the only one of the store.
+        account: the id of an account, as `list_budgets` shows ids. After a change of the token, it names the old one.
         settings: settings of this call. None takes those of the framework or of the environment.
 
     Returns:
@@ -131,7 +138,7 @@ def resume_buying(*, tag: str | None = None, settings: Settings | None = None) -
         ConfigurationError: the settings have no token, and the store does not tell which account is meant.
         StoreUnavailableError: Redis did not answer, or refused.
     """
-    return _switch_buying(tag, settings, is_stopped=False)
+    return _switch_buying(tag, account, settings, is_stopped=False)
 
 
 def list_budgets(*, settings: Settings | None = None) -> list[Budget]:
@@ -173,22 +180,56 @@ def read_budget(row: BudgetRow) -> Budget:
     )
 
 
-def _switch_buying(tag: str | None, settings: Settings | None, *, is_stopped: bool) -> bool:
+def _switch_buying(tag: str | None, account: str | None, settings: Settings | None, *, is_stopped: bool) -> bool:
     context = AppContext.for_app(settings=settings)
-    return context.store.run(StopBuying(_find_scope(context, tag), is_stopped=is_stopped))
+    scope = find_scope(context, tag, account)
+    return _run_change(context, StopBuying(scope, is_stopped=is_stopped), is_removal=not is_stopped)
 
 
-def _find_scope(context: AppContext, tag: str | None) -> str:
+def _run_change(context: AppContext, command: SetBudget | StopBuying, *, is_removal: bool) -> bool:
+    # Who makes errors of warnings must have changed nothing. The removal of an old limit needs no warning.
+    if not is_removal:
+        _warn_of_strange_account(context, command.scope)
+    changed = context.store.run(command)
+    if is_removal and not changed:
+        _warn_of_strange_account(context, command.scope)
+    return changed
+
+
+def _warn_of_strange_account(context: AppContext, scope: str) -> None:
+    """Warn if the store knows accounts, and not this one. A new store knows none."""
+    kind, _, account = scope.partition(":")
+    known = context.store.run(ReadAccounts()) if kind == "account" else []
+    if known and account not in known:
+        text = (
+            f"no purchase of this store has the account {account}; the accounts of the store are "
+            f"{', '.join(sorted(known))}. To name one of them, write account:<id>, or set SCRAPE_DO_API_KEY or "
+            "SCRAPE_DO_ACCOUNT of its workers. Without SCRAPE_DO_ACCOUNT, a changed token is another account"
+        )
+        warnings.warn(text, SettingsWarning, stacklevel=caller_level())
+
+
+def find_scope(context: AppContext, tag: str | None = None, account: str | None = None) -> str:
+    """Return the scope of a tag or of an account in the store; without both, that of the account of the settings.
+
+    Raises:
+        ValueError: the tag or the account is wrong, or both are given.
+        ConfigurationError: the settings have no token, and the store does not tell which account is meant.
+    """
+    if tag is not None and account is not None:
+        raise ValueError("tag and account must not be given together: a budget is that of one of them")
     if tag is not None:
         return tag_scope(check_tag(tag))
+    if account is not None:
+        return account_scope(check_account(account))
     # A web process needs no token. Its own fingerprint would name an account that buys nothing.
-    account = find_account(context)
-    if not account:
+    found = find_account(context)
+    if not found:
         raise ConfigurationError(
             "SCRAPE_DO_API_KEY is not set, and the store does not have exactly one account: set it, or "
-            "SCRAPE_DO_ACCOUNT, because a budget belongs to an account"
+            "SCRAPE_DO_ACCOUNT, or name the account as account:<id>, because a budget belongs to an account"
         )
-    return account_scope(account)
+    return account_scope(found)
 
 
 def _check_period(period: str) -> BudgetPeriod:

@@ -53,6 +53,31 @@ SHOWN = {
 }
 
 
+@pytest.mark.parametrize(
+    ("budget", "named"),
+    [
+        (
+            "2500 day tag:shop:7",
+            "reserves 2.5 credits, and the limit of the tag shop:7 for this day has too little left",
+        ),
+        ("2500 day tag:shop:7", "the next day (UTC) begins; to see it: scrape-do budgets list"),
+        (
+            "2500 month account:7f",
+            "until the limit rises, other purchases cost less than they reserved, or the next month",
+        ),
+        (
+            "2500 stop account:7f",
+            "purchases of the account 7f are stopped; to go on: scrape-do budgets resume account:7f",
+        ),
+        ("2500 run run", "max_credits of the run has too little left until the costs of its other parts are known"),
+    ],
+)
+def test_wait_for_a_budget_says_how_the_wait_ends(budget, named):
+    found = wait_of({"budget": budget, "due_at": NOW + 9})
+    assert named in found.text
+    assert found.until is None, "the next step of the part is no end of the wait"
+
+
 @pytest.mark.parametrize("kind", WaitKind)
 def test_each_kind_is_shown(kind):
     part, of_store = SHOWN[kind]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scrape_do_celery import Budget, BudgetPeriod, list_budgets, resume_buying, set_budget, stop_buying
+from scrape_do_celery.config import SettingsWarning
 from scrape_do_celery.config.budget_limits import MC_PER_CREDIT as MC
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.rules.budgets import account_scope, tag_scope
@@ -75,6 +76,9 @@ def test_costs_above_the_limit_are_an_overrun():
         (lambda: set_budget(5, None), "period must be 'day' or 'month'"),
         (lambda: set_budget(5, "day", tag=""), "a tag must have 1 to 64 bytes"),
         (lambda: set_budget(5, "day", tag="a b"), "a tag must have 1 to 64 bytes"),
+        (lambda: set_budget(5, "day", tag="a", account="b"), "tag and account must not be given together"),
+        (lambda: set_budget(5, "day", account="a b"), "the id of an account must have"),
+        (lambda: stop_buying(account=7), "the id of an account must have"),
         (lambda: set_budget(5, "day", tag=7), "a tag must be a text"),
         (lambda: stop_buying(tag="a,b"), "a tag must have 1 to 64 bytes"),
         (lambda: resume_buying(tag="a\nb"), "a tag must have 1 to 64 bytes"),
@@ -99,4 +103,15 @@ def test_process_without_a_token_means_the_only_account_of_the_store(step_harnes
     step_harness.redis.sadd(step_harness.keys.accounts, "second")
     with pytest.raises(ConfigurationError, match="exactly one account"):
         set_budget(5, "day", settings=settings)
+    with pytest.raises(ValueError, match="period must be"):
+        set_budget(5, "week", settings=settings)
     assert set_budget(5, "day", tag="shop:7", settings=settings)
+    assert resume_buying(account="first", settings=settings)
+    assert set_budget(5, "day", account="second", settings=settings)
+
+
+def test_account_that_the_store_does_not_know_gives_a_warning(step_harness):
+    step_harness.redis.sadd(step_harness.keys.accounts, "other")
+    with pytest.warns(SettingsWarning, match="no purchase of this store has the account"):
+        assert stop_buying()
+    assert resume_buying(), "the removal of a stop that was there needs no warning"

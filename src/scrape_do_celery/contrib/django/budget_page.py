@@ -39,7 +39,9 @@ _SET, _STOP, _RESUME = "set", "stop", "resume"
 class BudgetForm(forms.Form):
     """A change of a budget."""
 
-    scope = forms.CharField(initial="account", help_text="account, or tag: with a tag of runs, such as tag:shop:7")
+    scope = forms.CharField(
+        initial="account", help_text="account, account:<id>, or tag: with a tag of runs, such as tag:shop:7"
+    )
     action = forms.ChoiceField(
         choices=[(_SET, "set the limit"), (_STOP, "stop all purchases"), (_RESUME, "go on with purchases")]
     )
@@ -82,10 +84,11 @@ class BudgetForm(forms.Form):
     def apply(self) -> bool:
         """Carry the change out. Return whether it has changed anything."""
         scope, action, period, limit = (self.cleaned_data[name] for name in ("scope", "action", "period", "limit"))
-        tag = read_scope(scope)
+        tag, account = read_scope(scope)
         if action == _SET:
-            return set_budget(limit, period, tag=tag)
-        return stop_buying(tag=tag) if action == _STOP else resume_buying(tag=tag)
+            return set_budget(limit, period, tag=tag, account=account)
+        switch = stop_buying if action == _STOP else resume_buying
+        return switch(tag=tag, account=account)
 
 
 def show_budgets(model_admin: ModelAdmin[Any], request: HttpRequest) -> HttpResponse:
