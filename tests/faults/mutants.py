@@ -34,7 +34,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     # A part that ends keeps its reservation.
     "settlement": [("finish_part", r"(?<!function )settle_ended_part\([^\n]*\n", "\n")],
     # A part that waits for a budget is not woken when credits become free.
-    "wake": [("finish_part", r"elseif amount <= room then", "elseif false then")],
+    "wake": [("finish_part", r"elseif amount <= room or [^\n]* then", "elseif false then")],
     # Runs with equal targets buy at the same time.
     "target_lock": [
         ("write_intent", r"for [^\n]* -- target lock: begin.*?-- target lock: end", ""),
