@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, Protocol
 
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr
+from pydantic_core import to_jsonable_python
 
 from scrape_do_celery.outside_text import show_key
 
@@ -37,13 +38,23 @@ def dump_foreign(data: Any, path: str = "") -> Any:
     """
     if not isinstance(data, BaseModel) or isinstance(data, CheckedModel):
         return data
-    fields = data.model_dump(mode="json", by_alias=True, exclude_none=True)
-    if secret := next(_masked_paths(data.model_dump(by_alias=True, exclude_none=True), fields, path), None):
+    plain = data.model_dump(by_alias=True, exclude_none=True)
+    try:
+        fields = data.model_dump(mode="json", by_alias=True, exclude_none=True)
+    except ValueError:
+        # An older pydantic writes no secret in a field without a type. Its error would not name the field.
+        _refuse_masked(data, plain, to_jsonable_python(plain, fallback=lambda _: "*"), path)
+        raise
+    _refuse_masked(data, plain, fields, path)
+    return fields
+
+
+def _refuse_masked(data: BaseModel, plain: Any, written: Any, path: str) -> None:
+    if secret := next(_masked_paths(plain, written, path), None):
         raise ValueError(
             f"{secret.lstrip('.')} of {type(data).__name__} is a secret of pydantic, which would be sent as asterisks; "
             "make the field a str, or give a dict with .get_secret_value()"
         )
-    return fields
 
 
 def _masked_paths(value: Any, written: Any, path: str) -> Iterator[str]:
