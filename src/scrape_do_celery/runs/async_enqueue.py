@@ -10,9 +10,10 @@ from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.models.concerns import CallerLine, KnownLine
 from scrape_do_celery.runs.celery_app import find_user_app, lent_app
 from scrape_do_celery.runs.hooks import hooks
-from scrape_do_celery.runs.plans import estimate, is_dry
+from scrape_do_celery.runs.plans import estimate
 from scrape_do_celery.runs.start_calls import StartCall
 from scrape_do_celery.runs.threads import call_in_thread
+from scrape_do_celery.store.option_checks import check_flag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -94,7 +95,7 @@ async def aenqueue(  # noqa: PLR0913 (one argument for each thing that a caller 
     """
     ids, callbacks = (idempotency_key, run_id), (on_success, on_failure)
     make_call = partial(StartCall.for_one, targets, ids, callbacks, settings, options)
-    return (await _plan(make_call))[0] if is_dry(dry_run) else (await _carry_out(make_call))[0]
+    return (await _plan(make_call))[0] if check_flag("dry_run", dry_run) else (await _carry_out(make_call))[0]
 
 
 @overload
@@ -160,7 +161,7 @@ async def aenqueue_many(  # noqa: PLR0913 (one argument for each thing that a ca
     """
     ids, callbacks = (idempotency_keys, run_ids), (on_success, on_failure)
     make_call = partial(StartCall.for_many, requests, ids, callbacks, settings, options)
-    return await _plan(make_call) if is_dry(dry_run) else await _carry_out(make_call)
+    return await _plan(make_call) if check_flag("dry_run", dry_run) else await _carry_out(make_call)
 
 
 @without_locals

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Unpack, overload
 
 from scrape_do_celery.local_variables import without_locals
-from scrape_do_celery.runs.plans import is_dry
 from scrape_do_celery.runs.start_calls import StartCall
+from scrape_do_celery.store.option_checks import check_flag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -95,7 +95,7 @@ def enqueue(  # noqa: PLR0913 (one argument for each thing that a caller says)
     """
     ids, callbacks = (idempotency_key, run_id), (on_success, on_failure)
     call = StartCall.for_one(targets, ids, callbacks, settings, options)
-    return call.plan()[0] if is_dry(dry_run) else call.carry_out()[0]
+    return call.plan()[0] if check_flag("dry_run", dry_run) else call.carry_out()[0]
 
 
 @overload
@@ -167,4 +167,4 @@ def enqueue_many(  # noqa: PLR0913 (one argument for each thing that a caller sa
     """
     ids, callbacks = (idempotency_keys, run_ids), (on_success, on_failure)
     call = StartCall.for_many(requests, ids, callbacks, settings, options)
-    return call.plan() if is_dry(dry_run) else call.carry_out()
+    return call.plan() if check_flag("dry_run", dry_run) else call.carry_out()

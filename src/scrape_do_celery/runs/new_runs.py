@@ -11,12 +11,11 @@ from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.errors.base import describe_error
 from scrape_do_celery.log_fields import get_logger, log_fields
-from scrape_do_celery.rules.prices import price_groups
 from scrape_do_celery.runs.canvas import delivery_signature
 from scrape_do_celery.runs.context import StepMessage
 from scrape_do_celery.runs.idempotency import is_conflict
-from scrape_do_celery.runs.plans import find_account, read_learned
-from scrape_do_celery.runs.price_checks import find_refusals
+from scrape_do_celery.runs.plans import read_learned
+from scrape_do_celery.runs.price_checks import PricedRun, find_refusals
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.signals import run_changed
 from scrape_do_celery.store import PartId
@@ -109,10 +108,8 @@ def check_new_prices(app_context: AppContext, new_runs: Sequence[NewRun]) -> Non
     found = store.run_all([new_run.create_command(app_context, BudgetQuestion.ALWAYS) for new_run in new_runs])
     is_new = {CreateResult.UNCHECKED, CreateResult.RESERVED}
     pairs = zip(new_runs, found, strict=True)
-    runs = [(one.run_id, one.spec) for one, created in pairs if created.result in is_new]
-    account = find_account(app_context)
-    grouped = [price_groups(spec.request, store.keys.mask) for _, spec in runs]
-    learned = read_learned(app_context, account, grouped) if account else {}
+    runs = [PricedRun.of(store, one.run_id, one.spec) for one, created in pairs if created.result in is_new]
+    account, learned = read_learned(app_context, runs)
     for refusal in find_refusals(store, account, learned, runs):
         if refusal is not None:
             raise refusal

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 from scrape_do_celery.config.budget_limits import MC_PER_CREDIT
 from scrape_do_celery.figures import format_figure
 from scrape_do_celery.local_variables import without_locals
-from scrape_do_celery.rules.prices import estimate_cost, price_groups
+from scrape_do_celery.rules.prices import estimate_cost
 from scrape_do_celery.runs.context import AppContext
-from scrape_do_celery.runs.price_checks import find_refusals
+from scrape_do_celery.runs.price_checks import PricedRun, find_refusals
 from scrape_do_celery.store import RunSpec
 from scrape_do_celery.store.commands.prices import ReadAccountFigures, ReadPrices, ReadTaskSeconds
 from scrape_do_celery.store.commands.stats import ReadAccounts
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.config import Settings
     from scrape_do_celery.models import ForeignModel, JobCreationRequest
     from scrape_do_celery.models.targets import TargetInput
-    from scrape_do_celery.rules.prices import CostRange, LearnedPrice, PriceGroup
+    from scrape_do_celery.rules.prices import CostRange, LearnedPrice
     from scrape_do_celery.store.options import EnqueueOptions
 
 #: Learned prices that one command reads, at most.
@@ -118,26 +118,14 @@ def plan_runs(app_context: AppContext, specs: Sequence[RunSpec]) -> list[RunPlan
         StoreUnavailableError: the store did not answer in time.
     """
     store = app_context.store
-    grouped = [price_groups(spec.request, store.keys.mask) for spec in specs]
+    runs = [PricedRun.of(store, "", spec) for spec in specs]
     with app_context.limited_call():
-        account = find_account(app_context)
-        learned = read_learned(app_context, account, grouped) if account else {}
+        account, learned = read_learned(app_context, runs)
         seconds = _read_seconds_each(app_context, account) if account else None
-        refusals = find_refusals(store, account, learned, [("", spec) for spec in specs])
-    plans = [_make_plan(spec, groups, learned, seconds) for spec, groups in zip(specs, grouped, strict=True)]
+        refusals = find_refusals(store, account, learned, runs)
+    plans = [_make_plan(run, learned, seconds) for run in runs]
     texts = [None if refusal is None else str(refusal) for refusal in refusals]
     return [replace(plan, refusal=text) for plan, text in zip(plans, texts, strict=True)]
-
-
-def is_dry(dry_run: Any) -> bool:
-    """Return the checked argument `dry_run`.
-
-    Raises:
-        ValueError: it is no flag.
-    """
-    if dry_run not in (True, False):
-        raise ValueError(f"dry_run must be True or False, not {type(dry_run).__name__}")
-    return bool(dry_run)
 
 
 def find_account(app_context: AppContext) -> str:
@@ -149,14 +137,15 @@ def find_account(app_context: AppContext) -> str:
     return accounts[0] if len(accounts) == 1 else ""
 
 
-def read_learned(
-    app_context: AppContext, account: str, grouped: Iterable[Iterable[PriceGroup]]
-) -> dict[str, LearnedPrice]:
-    """Return the learned prices of groups, by the names of the groups."""
-    names = list(dict.fromkeys(group.key for groups in grouped for group in groups))
+def read_learned(app_context: AppContext, runs: Iterable[PricedRun]) -> tuple[str, dict[str, LearnedPrice]]:
+    """Return the account whose prices count, and its learned prices for the groups of runs, by their names."""
+    account = find_account(app_context)
+    if not account:
+        return "", {}
+    names = list(dict.fromkeys(group.key for run in runs for group in run.groups))
     chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
     found = app_context.store.run_all([ReadPrices(account, chunk) for chunk in chunks])
-    return {name: price for prices in found for name, price in prices.items()}
+    return account, {name: price for prices in found for name, price in prices.items()}
 
 
 def _read_seconds_each(app_context: AppContext, account: str) -> tuple[float, int] | None:
@@ -165,20 +154,15 @@ def _read_seconds_each(app_context: AppContext, account: str) -> tuple[float, in
     return None if figures is None or seconds is None or figures.concurrency < 1 else (seconds, figures.concurrency)
 
 
-def _make_plan(
-    spec: RunSpec,
-    groups: Sequence[PriceGroup],
-    learned: dict[str, LearnedPrice],
-    timing: tuple[float, int] | None,
-) -> RunPlan:
-    bought, sources = spec.request.size, spec.inputs.sources if spec.inputs else None
-    targets = bought if sources is None else len(sources)
+def _make_plan(run: PricedRun, learned: dict[str, LearnedPrice], timing: tuple[float, int] | None) -> RunPlan:
+    spec, bought = run.spec, run.spec.request.size
+    targets = spec.inputs.count(bought) if spec.inputs else bought
     return RunPlan(
         targets=targets,
         bought=bought,
         duplicates=targets - bought + count_repeated(inputs_of(spec.request)),
-        jobs=len(spec.parts()),
-        estimate=_make_estimate(estimate_cost(groups, learned)),
+        jobs=len(run.parts),
+        estimate=_make_estimate(estimate_cost(run.groups, learned)),
         expected_seconds=None if timing is None else timing[0] * max(1.0, bought / timing[1]),
     )
 

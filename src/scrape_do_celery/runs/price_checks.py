@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Self
 
 from scrape_do_celery.rules.budgets import RUN_PERIOD, BudgetRefusal, BudgetUse, over_budget_error
 from scrape_do_celery.rules.prices import estimate_cost, price_groups, reserved_price
@@ -20,26 +20,44 @@ if TYPE_CHECKING:
 _CHUNK: Final = 500
 
 
+@dataclass(frozen=True, slots=True)
+class PricedRun:
+    """A run that is not written, with the id that it will have, and the tasks of each part in groups of one price."""
+
+    run_id: str
+    spec: RunSpec
+    parts: Sequence[Sequence[PriceGroup]]
+
+    @classmethod
+    def of(cls, store: Store, run_id: str, spec: RunSpec) -> Self:
+        """Return a run with the prices of its parts."""
+        return cls(run_id, spec, [price_groups(part, store.keys.mask) for part in spec.parts()])
+
+    @property
+    def groups(self) -> list[PriceGroup]:
+        """The groups of all parts."""
+        return [group for groups in self.parts for group in groups]
+
+
 def find_refusals(
-    store: Store, account: str, learned: Mapping[str, LearnedPrice], runs: Sequence[tuple[str, RunSpec]]
+    store: Store, account: str, learned: Mapping[str, LearnedPrice], runs: Sequence[PricedRun]
 ) -> list[BudgetExceededError | None]:
-    """Return why runs, each with the id that it will have, are too large to start; None for each other run.
+    """Return why runs are too large to start; None for each other run.
 
     A run must not be expected to cost more than its `max_credits`. No part may reserve more than that, or than a whole
     budget: it would wait for ever. `learned` are the prices that `account` paid for the groups of the runs.
     """
-    limits = _read_limits(store, {scope for _, spec in runs for scope in spec.budget_scopes(account)})
+    limits = _read_limits(store, {scope for run in runs for scope in run.spec.budget_scopes(account)})
     refusals: list[BudgetRefusal | None] = []
-    for run_id, spec in runs:
-        parts = [price_groups(part, store.keys.mask) for part in spec.parts()]
-        largest_mc = max(reserved_price(groups, learned) for groups in parts)
-        refusal = _compare_cap(run_id, spec, parts, learned, largest_mc)
-        scopes = spec.budget_scopes(account)
+    for run in runs:
+        largest_mc = max(reserved_price(groups, learned) for groups in run.parts)
+        refusal = _compare_cap(run, learned, largest_mc)
+        scopes = run.spec.budget_scopes(account)
         refusals.append(refusal or _compare_budgets([one for one in limits if one.scope in scopes], largest_mc))
     refusals = _with_present_use(store, refusals)
     return [
-        None if refusal is None else over_budget_error(run_id, refusal, is_written=False)
-        for (run_id, _), refusal in zip(runs, refusals, strict=True)
+        None if refusal is None else over_budget_error(run.run_id, refusal, is_written=False)
+        for run, refusal in zip(runs, refusals, strict=True)
     ]
 
 
@@ -51,19 +69,13 @@ def _read_limits(store: Store, scopes: Iterable[str]) -> list[BudgetUse]:
     return [BudgetUse(scope, period, limit, 0, 0) for limits in found for (scope, period), limit in limits.items()]
 
 
-def _compare_cap(
-    run_id: str,
-    spec: RunSpec,
-    parts: Sequence[Sequence[PriceGroup]],
-    learned: Mapping[str, LearnedPrice],
-    largest_mc: int,
-) -> BudgetRefusal | None:
-    if spec.max_mc is None:
+def _compare_cap(run: PricedRun, learned: Mapping[str, LearnedPrice], largest_mc: int) -> BudgetRefusal | None:
+    max_mc = run.spec.max_mc
+    if max_mc is None:
         return None
-    expected_mc = round(estimate_cost([group for groups in parts for group in groups], learned).expected_mc)
-    needed_mc = max(expected_mc, largest_mc)
-    use = BudgetUse(f"run:{run_id}", RUN_PERIOD, spec.max_mc, 0, 0)
-    return BudgetRefusal(use, needed_mc, is_final=True) if needed_mc > spec.max_mc else None
+    needed_mc = max(round(estimate_cost(run.groups, learned).expected_mc), largest_mc)
+    use = BudgetUse(f"run:{run.run_id}", RUN_PERIOD, max_mc, 0, 0)
+    return BudgetRefusal(use, needed_mc, is_final=True) if needed_mc > max_mc else None
 
 
 def _compare_budgets(limits: Iterable[BudgetUse], largest_mc: int) -> BudgetRefusal | None:

@@ -9,7 +9,7 @@ from scrape_do_celery.config.budget_limits import MC_PER_CREDIT
 from scrape_do_celery.errors import BudgetExceededError
 from scrape_do_celery.rules.budgets import account_scope, tag_scope
 from scrape_do_celery.runs import new_runs
-from scrape_do_celery.runs.price_checks import find_refusals
+from scrape_do_celery.runs.price_checks import PricedRun, find_refusals
 from scrape_do_celery.steps.submit import submit_part
 from scrape_do_celery.store import PartState, RunSpec
 from scrape_do_celery.store.commands.budgets import SetBudget
@@ -99,8 +99,9 @@ def test_refusal_tells_what_is_spent_of_the_budget(step_harness, start_run, make
 def test_limits_of_many_scopes_are_read(step_harness, start_run):
     tags = [f"t{n}" for n in range(700)]
     limit(step_harness, 1, tag="t699")
-    specs = [("", RunSpec.from_arguments(URLS, tags=[tag])) for tag in tags]
-    refusals = find_refusals(step_harness.app_context.store, step_harness.account, {}, specs)
+    store = step_harness.app_context.store
+    runs = [PricedRun.of(store, "", RunSpec.from_arguments(URLS, tags=[tag])) for tag in tags]
+    refusals = find_refusals(store, step_harness.account, {}, runs)
     assert [number for number, refusal in enumerate(refusals) if refusal] == [699]
 
 
