@@ -30,6 +30,7 @@ from scrape_do_celery.models import (
     JobDetails,
     TaskDetails,
     UndetailedTaskResponse,
+    UserInformation,
 )
 from scrape_do_celery.models.sendable import KEPT
 from scrape_do_celery.rules.absence import AbsenceTracker
@@ -565,6 +566,31 @@ def step_harness(clock, monkeypatch, settings):
     yield made
     WorkerContext.close_for_app(made.app)
     assert made.undeclared_fields() == set(), "declare the field in store/records.py or store/fields.py"
+
+
+@pytest.fixture
+def credits_left(monkeypatch):
+    """Return the answers for the credits that are left, in order. The last one is repeated."""
+    answers = [1000]
+
+    class Client:
+        def __init__(self, *_, **__):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def get_user_info(self):
+            answer = answers.pop(0) if len(answers) > 1 else answers[0]
+            if isinstance(answer, Exception):
+                raise answer
+            return UserInformation(available_credits=answer)
+
+    monkeypatch.setattr("scrape_do_celery.metrics.account.ScrapeDoAsyncAPIClient", Client)
+    return answers
 
 
 @pytest.fixture

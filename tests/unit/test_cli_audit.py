@@ -13,7 +13,6 @@ from redis.exceptions import ResponseError
 
 from scrape_do_celery import APIConnectionError, UserInformation
 from scrape_do_celery.cli import main
-from scrape_do_celery.metrics import account as account_module
 from scrape_do_celery.rules.prices import PriceGroup
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.runs.spend import SpendRow, csv_lines, name_day
@@ -29,32 +28,7 @@ HEADER = ["day", "tag", "purchases", "targets", "estimated", "reported", "assume
 
 
 @pytest.fixture
-def left(monkeypatch):
-    """Return the answers for the credits that are left, in order. The last one is repeated."""
-    answers = [1000]
-
-    class Client:
-        def __init__(self, *_, **__):
-            pass
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def get_user_info(self):
-            answer = answers.pop(0) if len(answers) > 1 else answers[0]
-            if isinstance(answer, Exception):
-                raise answer
-            return UserInformation(available_credits=answer)
-
-    monkeypatch.setattr(account_module, "ScrapeDoAsyncAPIClient", Client)
-    return answers
-
-
-@pytest.fixture
-def scrape_do(step_harness, monkeypatch, left):
+def scrape_do(step_harness, monkeypatch, credits_left):
     monkeypatch.setattr(AppContext, "for_app", lambda *_, **__: step_harness.app_context)
 
     def call(*arguments, code=0):
@@ -116,8 +90,8 @@ def bought(step_harness):
     return today(step_harness)
 
 
-def test_purchases_are_shown_by_day_and_tag_beside_reported_costs(scrape_do, bought, left):
-    left[:] = [990]
+def test_purchases_are_shown_by_day_and_tag_beside_reported_costs(scrape_do, bought, credits_left):
+    credits_left[:] = [990]
     lines = scrape_do("audit").splitlines()
     assert lines[0].split() == HEADER
     assert [line.split() for line in lines[2:5]] == [
@@ -136,13 +110,13 @@ def test_tag_selects_its_purchases(scrape_do, bought):
     assert "a tag must have" in scrape_do("audit", "--tag", "a b", code=1)
 
 
-def test_more_reported_than_the_balance_fell_is_a_finding(step_harness, scrape_do, bought, left):
-    left[:] = [995]
+def test_more_reported_than_the_balance_fell_is_a_finding(step_harness, scrape_do, bought, credits_left):
+    credits_left[:] = [995]
     answer = json.loads(scrape_do("audit", "--json", code=1))
     assert answer["balance"]["excess"] == 4.5
     assert (answer["balance"]["reported"], answer["balance"]["decrease"]) == (9.5, 5)
     assert "warning: tasks reported 4.5 credits more than the balance fell" in scrape_do("audit", code=1)
-    left[:] = [5000]
+    credits_left[:] = [5000]
     assert "4,000 credits: top-ups, or a new month" in scrape_do("audit")
 
 
@@ -182,8 +156,8 @@ def test_without_two_readings_the_balance_is_not_compared(step_harness, scrape_d
         ),
     ],
 )
-def test_why_the_balance_is_not_compared(step_harness, scrape_do, bought, left, prepare, why):
-    prepare(step_harness, left)
+def test_why_the_balance_is_not_compared(step_harness, scrape_do, bought, credits_left, prepare, why):
+    prepare(step_harness, credits_left)
     assert re.search(f"the balance was not compared: .*{why}", scrape_do("audit"))
 
 

@@ -8,7 +8,6 @@ import pytest
 from redis.exceptions import ResponseError
 
 from scrape_do_celery import UserInformation
-from scrape_do_celery.metrics import account as account_module
 from scrape_do_celery.metrics.collector import StoreCollector
 from scrape_do_celery.metrics.spend import read_spend_samples
 from scrape_do_celery.rules.budgets import account_scope, tag_scope
@@ -88,21 +87,8 @@ def test_balance_has_the_first_reading_of_each_hour_and_is_bounded(store):
 
 
 @pytest.fixture
-def collector(step_harness, monkeypatch):
-    class Client:
-        def __init__(self, *_, **__):
-            pass
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def get_user_info(self):
-            return UserInformation(available_credits=12)
-
-    monkeypatch.setattr(account_module, "ScrapeDoAsyncAPIClient", Client)
+def collector(step_harness, monkeypatch, credits_left):
+    credits_left[:] = [12]
     monkeypatch.setattr(step_harness.app_context.store.client, "info", lambda *_: {})
     return StoreCollector(step_harness.app_context.store, step_harness.settings)
 

@@ -7,6 +7,7 @@ import pytest
 from scrape_do_celery.models import JobsListResponse
 from scrape_do_celery.routing import Step
 from scrape_do_celery.rules.prices import PriceGroup
+from scrape_do_celery.steps.context import WorkerContext
 from scrape_do_celery.steps.reconcile import reconcile_part
 from scrape_do_celery.steps.runner import StepDefinition, run_step
 from scrape_do_celery.store import PartState
@@ -128,3 +129,22 @@ def end_part(step_harness, make):
         step_harness.run(FinishPart(claim, outcome, error=error))
 
     return end_of_part
+
+
+def check_step_of_account(step_harness, monkeypatch, name):
+    """Check that a step for an account does nothing in a worker of another account."""
+    ran = []
+
+    class Stub:
+        settings = step_harness.settings
+
+        def run(self, work):
+            ran.append(work)
+            work.close()
+
+    monkeypatch.setattr(WorkerContext, "for_app", lambda _: Stub())
+    step = step_harness.app.tasks[name]
+    step.run(["another"])
+    assert ran == []
+    step.run([step_harness.account])
+    assert len(ran) == 1

@@ -11,7 +11,6 @@ from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.models.results import UserInformation
 from scrape_do_celery.rules.polling import ACCOUNT_INTERVAL
 from scrape_do_celery.steps.account import read_account
-from scrape_do_celery.steps.context import WorkerContext
 from scrape_do_celery.steps.counters import Counters
 from scrape_do_celery.steps.fetch import fetch_part
 from scrape_do_celery.store.commands.prices import (
@@ -23,7 +22,7 @@ from scrape_do_celery.store.commands.prices import (
     ReadTaskSeconds,
 )
 from scrape_do_celery.worker.dispatcher import Dispatcher
-from tests.unit.steps.conftest import start_fetching
+from tests.unit.steps.conftest import check_step_of_account, start_fetching
 
 USER = UserInformation.model_validate({"TotalConcurrency": 12, "FreeConcurrency": 9, "AvaliableCredits": 481230})
 
@@ -115,21 +114,7 @@ def test_full_store_does_not_stop_the_dispatcher(step_harness, monkeypatch, reas
 
 
 def test_only_the_worker_of_an_account_reads_it(step_harness, monkeypatch):
-    ran = []
-
-    class Stub:
-        settings = step_harness.settings
-
-        def run(self, work):
-            ran.append(work)
-            work.close()
-
-    monkeypatch.setattr(WorkerContext, "for_app", lambda _: Stub())
-    step = step_harness.app.tasks[routing.READ_ACCOUNT]
-    step.run(["another"])
-    assert ran == []
-    step.run([step_harness.account])
-    assert len(ran) == 1
+    check_step_of_account(step_harness, monkeypatch, routing.READ_ACCOUNT)
 
 
 # The time of a task

@@ -13,7 +13,6 @@ from scrape_do_celery.errors import AsyncAPIBadRequestError, AsyncAPIRedirectErr
 from scrape_do_celery.models import JobsListResponse, UndetailedTaskResponse
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.runs.handle import RunHandle
-from scrape_do_celery.steps.context import WorkerContext
 from scrape_do_celery.steps.reconcile import reconcile_part
 from scrape_do_celery.steps.rejected import search_for_rejected
 from scrape_do_celery.steps.submit import submit_part
@@ -24,6 +23,7 @@ from scrape_do_celery.store.commands.purchases import HasRejected, ReadLedgerDay
 from scrape_do_celery.store.commands.runs import RequestStop
 from scrape_do_celery.worker.dispatcher import Dispatcher
 from tests.support.url_writers import WRITERS
+from tests.unit.steps.conftest import check_step_of_account
 
 LEASE = 120.0
 HOUR = 3600.0
@@ -408,18 +408,4 @@ def test_a_dispatcher_has_the_list_read_for_rejected_purchases(rejected):
 
 
 def test_only_the_worker_of_an_account_reads_its_list(step_harness, monkeypatch):
-    ran = []
-
-    class Stub:
-        settings = step_harness.settings
-
-        def run(self, work):
-            ran.append(work)
-            work.close()
-
-    monkeypatch.setattr(WorkerContext, "for_app", lambda _: Stub())
-    step = step_harness.app.tasks[routing.REPORT_ORPHANS]
-    step.run(["another"])
-    assert ran == []
-    step.run([step_harness.account])
-    assert len(ran) == 1
+    check_step_of_account(step_harness, monkeypatch, routing.REPORT_ORPHANS)
