@@ -13,8 +13,8 @@ from scrape_do_celery.cli.output import NONE, format_moment, print_facts, print_
 from scrape_do_celery.figures import format_figure
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.runs.results import store_text
+from scrape_do_celery.runs.spend import KEPT_DAYS, list_days
 from scrape_do_celery.store.commands.purchases import UNRESOLVED, PurchaseStatus, ReadLedgerDay
-from scrape_do_celery.store.commands.stats import ReadClock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.store import Store
     from scrape_do_celery.store.commands.purchases import Purchase
 
-KEPT_DAYS = 91
 _SHOWN_DAYS = 7
-_DAY = 86_400
 _HEADER = ("time", "run", "job", "status", "outcome", "part", "sequence", "targets", "credits", "estimated_credits")
 _FOUND = frozenset({PurchaseStatus.CONFIRMED, PurchaseStatus.ADOPTED})
 
@@ -73,8 +71,7 @@ def print_ledger(run_id: str | None, days: int | None, unresolved: bool, as_json
 
 def read_purchases(store: Store, days: int) -> list[Purchase]:
     """Return the purchases of the last `days` days, the oldest first. Today, by the store's clock, counts as a day."""
-    today = int(store.run(ReadClock()) // _DAY)
-    found = [one for day in range(today - days + 1, today + 1) for one in store.run(ReadLedgerDay(day))]
+    found = [one for day in list_days(store, days) for one in store.run(ReadLedgerDay(day))]
     return sorted(found, key=lambda one: (one.at, one.part_id, one.sequence))
 
 

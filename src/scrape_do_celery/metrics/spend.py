@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from scrape_do_celery.rules.budgets import STOPPED, BudgetUse, to_credits
+from scrape_do_celery.runs.spend import name_day
 from scrape_do_celery.store.commands.budgets import ReadBudgets, ReadHostSpend, ReadSpend
 from scrape_do_celery.store.retention import SECONDS_PER_DAY
 
@@ -24,9 +24,10 @@ OTHER: Final = "(other)"
 def read_spend_samples(store: Store, now: float) -> Samples:
     """Return the samples of the budgets and of the costs of today, at this time of the store's clock."""
     uses = [row.use for row in store.run(ReadBudgets())]
-    today = store.run(ReadSpend(f"{datetime.fromtimestamp(now, UTC):%Y-%m-%d}"))
+    day = int(now // SECONDS_PER_DAY)
+    today = store.run(ReadSpend(name_day(day)))
     tags = {scope.removeprefix("tag:"): one.get("spent", 0) for scope, one in today.items() if scope.startswith("tag:")}
-    hosts = store.run(ReadHostSpend(int(now // SECONDS_PER_DAY)))
+    hosts = store.run(ReadHostSpend(day))
     return {
         **_budget_samples(uses),
         "scrape_do_tag_credits_today": _largest_samples(tags),

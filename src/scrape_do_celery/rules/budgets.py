@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from scrape_do_celery.config.budget_limits import MC_PER_CREDIT
 from scrape_do_celery.errors import BudgetExceededError
+from scrape_do_celery.figures import format_figure
 
 if TYPE_CHECKING:
     from scrape_do_celery.models import TaskDetails
@@ -88,16 +89,10 @@ class BudgetRefusal:
         return f"the part needs {show_credits(self.amount_mc)} credits, and {self.use}"
 
 
-def parse_use(text: str) -> BudgetUse:
-    """Parse the text of a script: period, limit, spent, reserved, scope."""
-    period, limit, spent, reserved, scope = text.split(" ", 4)
-    return BudgetUse(scope, period, int(limit), int(spent), int(reserved))
-
-
 def parse_refusal(text: str) -> BudgetRefusal:
     """Parse the text of a script: period, limit, spent, reserved, amount, whether the refusal is final, scope."""
-    *use, amount, is_final, scope = text.split(" ", 6)
-    return BudgetRefusal(parse_use(" ".join([*use, scope])), int(amount), is_final == "1")
+    period, limit, spent, reserved, amount, is_final, scope = text.split(" ", 6)
+    return BudgetRefusal(BudgetUse(scope, period, int(limit), int(spent), int(reserved)), int(amount), is_final == "1")
 
 
 def over_budget_error(run_id: str, refusal: BudgetRefusal, *, is_written: bool = True) -> BudgetExceededError:
@@ -111,4 +106,4 @@ def over_budget_error(run_id: str, refusal: BudgetRefusal, *, is_written: bool =
 
 def show_credits(mc: int) -> str:
     """Return thousandths as the text of an amount of credits, without needless zeros."""
-    return f"{mc / MC_PER_CREDIT:,.3f}".rstrip("0").rstrip(".")
+    return format_figure(to_credits(mc))

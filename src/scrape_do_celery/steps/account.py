@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from scrape_do_celery.errors import ScrapeDoError, StoreUnavailableError
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.steps.store_health import is_full
-from scrape_do_celery.store.commands.prices import AccountFigures, NoteAccountFigures
+from scrape_do_celery.store.commands.prices import NoteAccountFigures
 from scrape_do_celery.store.commands.stats import ReadClock
 
 if TYPE_CHECKING:
@@ -22,8 +22,7 @@ async def read_account(context: WorkerContext) -> None:
     try:
         user = await context.call(context.client.get_user_info)
         now = await store.run(ReadClock())
-        figures = AccountFigures(user.total_concurrency, user.available_credits, now)
-        await store.run(NoteAccountFigures(account, figures))
+        await store.run(NoteAccountFigures.of(account, user, now))
     except StoreUnavailableError as error:
         if is_full(error):
             return

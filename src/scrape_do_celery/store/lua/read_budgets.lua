@@ -10,6 +10,7 @@
 --- @include lib/clock
 --- @include lib/keys
 --- @include lib/memory
+--- @include lib/spend
 local budgets_key = KEYS[1]
 local prefix, with_warnings = unpack(ARGV)
 

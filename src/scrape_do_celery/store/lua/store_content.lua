@@ -19,6 +19,7 @@
 --- @include lib/memory
 --- @include lib/prices
 --- @include lib/records
+--- @include lib/spend
 local contents_key, part_key, provisional_key = KEYS[1], KEYS[2], KEYS[3]
 local position, frame, counter, credits, is_gone, lacks_page, prefix, run_id, price_key = unpack(ARGV)
 
@@ -41,7 +42,6 @@ end
 -- A page is progress: a step that dies after it does not poison the run.
 redis.call('HSET', part_key, 'attempts', 0)
 local t = now()
-local cost = math.floor((tonumber(credits or 0) or 0) * MC_PER_CREDIT + 0.5)
-learn_price(prefix, part.account, price_key, cost, t)
+learn_price(prefix, part.account, price_key, to_mc(credits or ''), t)
 mark_changed(prefix, run_id, t, CHANGE_DELAY)
 return {'stored', #frame}

@@ -36,6 +36,7 @@
 --- @include lib/purchases
 --- @include lib/records
 --- @include lib/slots
+--- @include lib/spend
 --- @include lib/watched
 local part_key, run_key, due_key = KEYS[1], KEYS[2], KEYS[3]
 local part_id, fence, nonce, lease_seconds, prefix, account, groups, marker, durable_process,
@@ -47,14 +48,13 @@ local t = now()
 local least, most = read_watched(prefix, t)
 if part.state == 'submitting' and part.nonce == nonce then return {'ok', format_time(t)} end
 if part.state ~= 'queued' then return {'stale'} end
+local run_id, today = string.match(part_id, '^(.*):'), math.floor(t / SECONDS_PER_DAY)
 if part.price then
   -- A worker of an older version queued the part again, and left the reservation of its purchase.
-  local reservation, run_id = read_reservation(part_key, t), string.match(part_id, '^(.*):')
-  settle_reservation(prefix, due_key, run_key, run_id, part_key, reservation, 0, 0, t)
+  settle_reservation(prefix, due_key, run_key, run_id, part_key, read_reservation(part_key, t), 0, 0, t)
 end
 local run = read_fields(run_key, 'created', 'epoch', 'stop_reason', 'skip_unsent', 'watched',
   'tags', 'max_mc', 'spent_mc', 'reserved_mc')
-local run_id, today = string.match(part_id, '^(.*):'), math.floor(t / SECONDS_PER_DAY)
 -- A part that buys nothing more must end on a full store as well, also if it is searched for first.
 if run.stop_reason or run.skip_unsent or will_send == '' then allow_when_full(part_key) end
 local epoch, since, settled, since_watched = store_epoch(prefix, t, durable_process)

@@ -5,6 +5,7 @@
 --- @include lib/keys
 --- @include lib/purchases
 --- @include lib/records
+--- @include lib/spend
 
 local MONTHS = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31}
 
@@ -37,8 +38,6 @@ local function end_of_period(period, day)
   while name_periods(next_day)[period] == name do next_day = next_day + 1 end
   return next_day * SECONDS_PER_DAY
 end
-
-local function format_amount(amount) return string.format('%.0f', amount) end
 
 -- Return the scopes of a purchase.
 local function list_scopes(account, tags)
@@ -260,7 +259,7 @@ local function settle_ended_part(prefix, due_key, run_key, run_id, part_key, res
       - math.max(count_of('stored_failed'), count_of('reported_failed'))
     local unknown = math.max(0, unseen) + count_of('gone') + count_of('unpriced')
     assumed = math.floor(price * math.min(unknown, count_of('total')) / count_of('total'))
-    charge = math.floor(count_of('credits') * MC_PER_CREDIT + 0.5) + assumed
+    charge = to_mc(part.credits or '') + assumed
   elseif status and status ~= 'not_found' then
     charge, assumed = price, price
   end
