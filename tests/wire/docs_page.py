@@ -31,6 +31,7 @@ _SCENARIOS = {
     "lost, full list": "read after a lost purchase, entries with tasks",
     "cancel": "",
     "refused": "",
+    "plugin": "of a plugin",
 }
 _BODIES = {
     "api": "the API's error body",

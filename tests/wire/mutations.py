@@ -76,6 +76,9 @@ _PLACES: list[tuple[str, str, tuple[str, ...]]] = [
     ("lost", "list", ("once", "ever")),
     ("refused", "me", ("ever",)),
     ("cancel", "delete", ("ever",)),
+    ("plugin", "create", ("ever",)),
+    ("plugin", "job", ("ever",)),
+    ("plugin", "task", ("ever",)),
 ]
 
 
