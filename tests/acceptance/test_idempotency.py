@@ -34,7 +34,8 @@ def test_forget_right_after_the_result_still_delivers_it(pipeline, eventually):
     marks = {f"{pipeline.prefix}:run:{handle.run_id}" for handle in handles}
     standing = (":clock", ":expiring", ":epoch", ":accounts", ":list_poll:", ":quota", ":totals", ":stored", ":order")
     standing += (":prices:", ":account:", ":balance:")
-    beside = (":owner:", ":namespace_owner", ":ledger:", ":spend:", ":host_spend:", ":account_reading:", *standing)
+    marks_of_workers = (":namespace_owner", ":account_reading:", ":budget_check")
+    beside = (":owner:", ":ledger:", ":spend:", ":host_spend:", *marks_of_workers, *standing)
     eventually(lambda: {key for key in pipeline.stored_keys() if not any(word in key for word in beside)} <= marks)
     client = pipeline.app_context.store.client
     passing = [key for key in pipeline.stored_keys() if not any(word in key for word in standing)]

@@ -52,6 +52,12 @@ class SpendKeys(PrivateValues):
         """The key of the limits of budgets: `<scope> day` and `month`; `<scope> stop` while nothing is bought."""
         return f"{self.prefix}:budgets"
 
+    @property
+    @holds("string", retention.BUDGET_CHECK_INTERVAL)
+    def budget_check(self) -> str:
+        """The key of the mark that a worker looks for budgets to warn of now, or has just looked."""
+        return f"{self.prefix}:budget_check"
+
     @holds("hash", retention.SPEND_TTL)
     def spend(self, period: str) -> str:
         """Return the key of what a day or a month (UTC) has cost: `<scope> spent`, `reserved`, `assumed`."""

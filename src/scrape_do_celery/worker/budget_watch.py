@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.runs.budgets import read_budget
 from scrape_do_celery.runs.hooks import hooks
 from scrape_do_celery.signals import budget_warning
-from scrape_do_celery.store.commands.budgets import ReadBudgets
+from scrape_do_celery.store.commands.budgets import ClaimBudgetCheck, ReadBudgets
+from scrape_do_celery.store.retention import BUDGET_CHECK_INTERVAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from scrape_do_celery.runs import AppContext
 
 log = get_logger(__name__)
-
-#: Seconds between two checks of the budgets. A store without budgets answers from one empty key.
-_INTERVAL: Final = 5.0
 
 
 class BudgetWatch:
@@ -30,15 +28,18 @@ class BudgetWatch:
         self._next_at = 0.0
 
     def check(self) -> None:
-        """If it is time, read the budgets, and warn of each that has passed its threshold since the last check.
+        """If no worker has read the budgets lately, warn of each that has passed its threshold since the last check.
 
         Raises:
             RedisError: the store did not answer.
         """
         if self._clock() < self._next_at:
             return
-        self._next_at = self._clock() + _INTERVAL
-        news = [row for row in self._app_context.store.run(ReadBudgets(warns=True)) if row.is_news]
+        self._next_at = self._clock() + BUDGET_CHECK_INTERVAL
+        store = self._app_context.store
+        if not store.run(ClaimBudgetCheck()):
+            return
+        news = [row for row in store.run(ReadBudgets(warns=True)) if row.is_news]
         if not news:
             return
         for row in news:

@@ -72,7 +72,7 @@ TIMELESS = {
     # A day that is too late only keeps a learned price of some host for longer than others.
     "prices",
     # The time of a reading is only shown, and the next reading is a matter of its own key.
-    *("account", "account_reading"),
+    *("account", "account_reading", "budget_check"),
 }
 
 

@@ -10,6 +10,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from scrape_do_celery import list_budgets, set_budget, stop_buying
 from scrape_do_celery.rules.prices import PriceGroup
 from scrape_do_celery.signals import budget_warning
+from scrape_do_celery.store.commands.budgets import ReadBudgets
 from scrape_do_celery.store.commands.purchases import WriteIntent
 from scrape_do_celery.worker.budget_watch import BudgetWatch
 from scrape_do_celery.worker.notifier import ChangeNotifier
@@ -61,6 +62,7 @@ def test_budget_that_passes_its_threshold_is_told_once_by_one_worker(step_harnes
 
     def look():
         ticks.now += 10
+        step_harness.redis.delete(step_harness.keys.budget_check)
         for watch in watches:
             watch.check()
 
@@ -91,6 +93,20 @@ def test_store_is_asked_only_every_few_seconds(step_harness, monkeypatch):
         ticks.now += 0.1
         watch.check()
     assert len(asked) == 2
+
+
+def test_limits_are_read_by_one_worker_for_all(step_harness, monkeypatch):
+    store, read = step_harness.app_context.store, []
+    run = type(store).run
+
+    def note(self, command):
+        read.extend([command] if isinstance(command, ReadBudgets) else [])
+        return run(self, command)
+
+    monkeypatch.setattr(type(store), "run", note)
+    for watch in [BudgetWatch(step_harness.app_context) for _ in range(5)]:
+        watch.check()
+    assert len(read) == 1
 
 
 def test_receiver_that_raises_is_logged_and_the_others_are_called(step_harness, told, caplog):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.rules.budgets import BudgetUse
 from scrape_do_celery.store.command import Command, Encoded
+from scrape_do_celery.store.retention import BUDGET_CHECK_INTERVAL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,6 +80,17 @@ class ReadBudgets(Command[list[BudgetRow]]):
 
     def decode(self, keys: Keys, reply: Any) -> list[BudgetRow]:
         return sorted((_parse_row(one) for one in reply), key=lambda row: (row.use.scope, row.use.period))
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimBudgetCheck(Command[bool]):
+    """Claim the next look for budgets to warn of. One worker gets the claim in each `BUDGET_CHECK_INTERVAL`."""
+
+    def encode(self, keys: Keys) -> Encoded:
+        return Encoded(("SET", keys.budget_check, 1, "EX", BUDGET_CHECK_INTERVAL, "NX"))
+
+    def decode(self, keys: Keys, reply: Any) -> bool:
+        return bool(reply)
 
 
 def _parse_row(reply: Sequence[bytes]) -> BudgetRow:
