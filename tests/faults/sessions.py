@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from tests.faults.trials import Trial
 
-#: Trials per round, and the extra rounds that may be played before the session gives up.
-ROUND_TRIALS, _SPARE_ROUNDS = 1_000, 4
+#: Trials per round, and the extra rounds that may be played before the session gives up. Each run has a tag of its own,
+#: and a day counts at most `MAX_SPEND_TAGS` tags without a limit.
+ROUND_TRIALS, _SPARE_ROUNDS = 400, 4
 #: A run of at least this many trials owes kills at every point. Points that lack kills get at most this many extra
 #: rounds.
 _LONG_RUN_TRIALS, _EXTRA_ROUNDS = 2_000, 40

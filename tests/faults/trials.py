@@ -239,7 +239,8 @@ def _target(rng: random.Random, host: str, index: int) -> str:
         f"https://{host}/{index}?q=a+b&p=%7e&flag",
         f"https://{host}/{index}?q=stra\u00dfe",
         f"https://{host}/{index}#top",
-        f"http://[2001:DB8:0:0::{index + 1}]:80/{host}",
+        # Of an address that trials share, one would learn the prices of the others.
+        f"http://[2001:DB8:0:{crc32(host.encode()) & 0xFFFF:x}::{index + 1}]:80/{host}",
     )
     return rng.choice(spellings) if rng.random() < _ODD_SHARE else f"https://{host}/{index}"
 

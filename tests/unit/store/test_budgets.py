@@ -244,6 +244,58 @@ def test_max_credits_ends_a_part_when_no_other_part_can_free_credits(store):
     assert (verdict, refusal.is_final, refusal.use.period) == ("over_budget", True, "run")
 
 
+def create_runs(store, *run_ids):
+    for run_id in run_ids:
+        store.create_run(run_id, each=[f"https://shop.example/{run_id}"])
+
+
+def ask_again(store, run_id, price):
+    """Try to write the intent of a part that waits, as its step does after the part was woken."""
+    store.set_fields(run_id, lease=0, due_at=0)
+    return intend(store, run_id, price=price)
+
+
+def test_end_of_a_stop_wakes_the_parts_that_fit_behind_one_that_does_not(store):
+    create_runs(store, "buying", "large", "small")
+    limit(store, 10)
+    intend(store, "buying", price=9)
+    intend(store, "large", price=5)
+    intend(store, "small", price=2)
+    store.run(StopBuying(SCOPE, is_stopped=True))
+    assert ask_again(store, "large", 5)[1].use.period == "stop"
+    answer(store, "buying")
+    finish(store, "buying", costs=(3, 4))
+    store.run(StopBuying(SCOPE, is_stopped=False))
+    assert store.due_parts()["small:0"] <= 0
+    assert store.due_parts()["large:0"] <= 0, "it asks anew, to show the reason for which it waits now"
+
+
+def test_woken_part_that_is_refused_leaves_its_room_to_the_next(store):
+    create_runs(store, "buying", "first", "second", "other")
+    limit(store, 10)
+    intend(store, "buying", price=10)
+    intend(store, "first", price=8)
+    intend(store, "second", price=6)
+    answer(store, "buying")
+    finish(store, "buying", costs=(0, 0))
+    assert store.due_parts()["second:0"] > 0, "the room is kept for the first"
+    assert intend(store, "other", price=3)[0] == "ok"
+    assert ask_again(store, "first", 8)[0] == "over_budget"
+    assert store.due_parts()["second:0"] <= 0
+
+
+def test_woken_part_that_has_become_dearer_leaves_its_room_to_the_next(store):
+    create_runs(store, "buying", "first", "second")
+    limit(store, 10)
+    intend(store, "buying", price=10)
+    intend(store, "first", price=6)
+    intend(store, "second", price=5)
+    answer(store, "buying")
+    finish(store, "buying", costs=(1, 2))
+    assert ask_again(store, "first", 9)[0] == "over_budget"
+    assert store.due_parts()["second:0"] <= 0
+
+
 def test_stopped_run_leaves_the_line(store):
     store.create_run()
     store.run(StopBuying(SCOPE, is_stopped=True))
@@ -431,7 +483,7 @@ class Spending(RuleBasedStateMachine):
         self.store = self.new_store()
         #: the reserved amount of each part whose purchase is open, and the settled amount of each part
         self.open, self.settled = {}, {}
-        self.limits, self.woken_by = {}, None
+        self.limits, self.stopped = {}, set()
 
     def scopes(self, run_id):
         return [SCOPE, tag_scope("even" if self.RUNS.index(run_id) % 2 else "odd")]
@@ -448,6 +500,11 @@ class Spending(RuleBasedStateMachine):
         limit(self.store, credits_, scope=scope)
         self.limits[scope] = credits_
 
+    @rule(scope=st.sampled_from([SCOPE, tag_scope("odd")]), is_stopped=st.booleans())
+    def stop_or_resume(self, scope, is_stopped):
+        self.store.run(StopBuying(scope, is_stopped))
+        (self.stopped.add if is_stopped else self.stopped.discard)(scope)
+
     @rule(run_id=st.sampled_from(RUNS), price=st.integers(1, 15))
     def reserve(self, run_id, price):
         part = self.store.part(run_id)
@@ -458,6 +515,7 @@ class Spending(RuleBasedStateMachine):
         fits = all(used[scope] + price <= (self.limits.get(scope) or 10**9) for scope in used)
         if run_id in "ab":
             fits = fits and price <= 20
+        fits = fits and not self.stopped & set(used)
         verdict, refusal = intend(self.store, run_id, price=price)
         assert (verdict == "ok") == fits
         if fits:
@@ -520,7 +578,7 @@ class Spending(RuleBasedStateMachine):
             scope = key.decode().split(":", 2)[2]
             waiting = [part_id.decode()[0] for part_id in self.store.redis.zrange(key, 0, -1)]
             needs = {run_id: self.needs_of(run_id) for run_id in waiting}
-            if scope.startswith("run:"):
+            if scope.startswith("run:") or scope in self.stopped:
                 continue
             room = (self.limits.get(scope) or 10**9) - sum(spend(self.store, scope))
             fitting = [run_id for run_id in waiting if needs[run_id] <= room]

@@ -147,7 +147,8 @@ local function find_room(prefix, scope, day)
 end
 
 -- Wake the parts that wait for a scope and fit into its room, the first one first. A part that was woken
--- before has its step message already. A part that a stop held back asks anew, so that it shows its reason.
+-- before has its step message already. A part that a stop held back asks anew, so that it shows its reason;
+-- if it does not fit, it takes no room from the parts behind it.
 local function wake_budget_line(prefix, due_key, scope, day, t)
   local line_key = make_key(prefix, 'budget_waiters', scope)
   local waiting = redis.call('ZRANGE', line_key, 0, BUDGET_WAKES - 1)
@@ -161,7 +162,7 @@ local function wake_budget_line(prefix, due_key, scope, day, t)
     if part.state ~= 'queued' then
       redis.call('ZREM', line_key, part_id)
     elseif amount <= room or (what == 'stop' and room > 0) then
-      room = room - math.min(amount, room)
+      if amount <= room then room = room - amount end
       -- A step that has the part reads the budget itself.
       local is_asleep = tonumber(part.lease or 0) <= 0 and tonumber(part.due_at or 0) > t
       if is_asleep then make_due(due_key, part_key, part_id, t, 0) end
@@ -193,7 +194,7 @@ end
 -- Let a part wait for the budget that refused its amount, until its turn comes or the period ends.
 local function wait_for_budget(prefix, due_key, part_key, part_id, refusal, day, t)
   local before = find_line(part_key)
-  if before and before ~= refusal.scope then leave_budget_line(prefix, due_key, part_key, part_id, t) end
+  if before ~= refusal.scope then drop_from_line(prefix, part_key, part_id) end
   local line_key = make_key(prefix, 'budget_waiters', refusal.scope)
   redis.call('ZADD', line_key, 'NX', next_in_order(prefix), part_id)
   redis.call('HSET', part_key, 'budget',
@@ -205,6 +206,8 @@ local function wait_for_budget(prefix, due_key, part_key, part_id, refusal, day,
   -- A hundred thousand parts that wait must not come at once.
   local ahead = redis.call('ZCOUNT', line_key, '-inf', redis.call('ZSCORE', line_key, part_id))
   make_due(due_key, part_key, part_id, due_at + 0.02 * ahead, 0)
+  -- If the part was woken, it held room in its line. It does not take that room: others may fit there.
+  if before then wake_budget_line(prefix, due_key, before, day, t) end
 end
 
 -- Reserve an amount for a purchase, in the periods of its intent: the part's record has that time already. A
