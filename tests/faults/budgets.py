@@ -36,11 +36,12 @@ _UNWOKEN = 30.0
 _DAY = 86_400
 
 #: Returns for each scope: limit, spent, reserved, parts that wait, the part that must be awake, seconds until its step.
+#: A part that is awake may hold room for which it does not ask in the end. Then it wakes the next.
 _LOOK = """
 local prefix, period, reply = ARGV[1], ARGV[2], {}
 local time = redis.call('TIME')
 local t = time[1] + time[2] / 1e6
-for i = 3, #ARGV do
+for i = 4, #ARGV do
   local scope, awake, due_in = ARGV[i], '', '0'
   local limits = redis.call('HMGET', prefix .. ':budgets', scope .. ' day', scope .. ' stop')
   local spend = redis.call('HMGET', prefix .. ':spend:' .. period, scope .. ' spent', scope .. ' reserved')
@@ -50,10 +51,11 @@ for i = 3, #ARGV do
   for _, part_id in ipairs(waiting) do
     local part = redis.call('HMGET', prefix .. ':part:' .. part_id, 'state', 'budget', 'lease', 'due_at')
     local amount = tonumber(string.match(part[2] or '', '^%S+') or 'inf')
-    if part[1] == 'queued' and amount <= room then
-      local at = math.max(tonumber(part[4] or 0), tonumber(part[3] or 0))
+    local at = math.max(tonumber(part[4] or 0), tonumber(part[3] or 0))
+    local is_awake = at - t <= tonumber(ARGV[3])
+    if part[1] == 'queued' and (amount <= room or is_awake) then
       awake, due_in = part_id, tostring(at - t)
-      break
+      if is_awake then break end
     end
   end
   reply[#reply + 1] = {limits[1] or '', tostring(spent), tostring(reserved), #waiting, awake, due_in}
@@ -64,7 +66,7 @@ return reply
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The use of a budget at one moment. `awake` is the first part that fits; its step is due in `due_in` seconds."""
+    """The use of a budget at one moment. `awake` is a part that fits or is awake, whose step is due in `due_in` s."""
 
     limit: int
     spent: int
@@ -126,7 +128,7 @@ class BudgetKeeper:
         scopes = [*self._wide_scopes(), *(tag_scope(trial.budget_tag) for trial in own)]
         store = self._harness.servers.app_context.store
         today = f"{datetime.now(UTC):%Y-%m-%d}"
-        for scope, reply in zip(scopes, store.client.eval(_LOOK, 0, PREFIX, today, *scopes), strict=True):
+        for scope, reply in zip(scopes, store.client.eval(_LOOK, 0, PREFIX, today, _UNWOKEN, *scopes), strict=True):
             self._judge(scope, Look.parse(reply))
         if rng.random() < _STOP_SHARE:
             store.run(StopBuying(self._account, is_stopped=True))

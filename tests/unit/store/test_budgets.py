@@ -583,7 +583,8 @@ class Spending(RuleBasedStateMachine):
             room = (self.limits.get(scope) or 10**9) - sum(spend(self.store, scope))
             fitting = [run_id for run_id in waiting if needs[run_id] <= room]
             due = self.store.due_parts()
-            assert not fitting or any(due[f"{run_id}:0"] <= 0 for run_id in fitting)
+            # A part that is awake may hold the room, and gives it to the next if it does not take it.
+            assert not fitting or any(due[f"{run_id}:0"] <= 0 for run_id in waiting)
 
 
 def test_sums_agree_in_any_order_of_purchases(make_store, store):
