@@ -35,6 +35,13 @@ _READ_LETTERS: Final = 2_000
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_.-]{1,50}")
 _CREDENTIALS: Final = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}")
 _PRIVATE_HEADER: Final = re.compile(rf"(?i){_PRIVATE_NAME}")
+#: The first characters of a cell that a spreadsheet takes for a formula, or drops before one.
+_FORMULA: Final = tuple("=+-@\t\r\n")
+
+
+def escape_formula(cell: str) -> str:
+    """Return the text of a cell so that no spreadsheet carries the text out as a formula."""
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell
 
 
 def one_line(text: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
+from scrape_do_celery.outside_text import escape_formula
 from scrape_do_celery.rules.budgets import to_credits
 from scrape_do_celery.store.commands.budgets import ReadHostSpend, ReadSpend
 from scrape_do_celery.store.commands.stats import ReadClock
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 #: Days for which the store keeps the costs of hosts, and the ledger.
 KEPT_DAYS: Final = LEDGER_TTL // SECONDS_PER_DAY
-#: The first characters of a cell that a spreadsheet takes for a formula.
-_FORMULA: Final = tuple("=+-@\t\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ def _csv_line(cells: Iterable[object]) -> str:
 def _safe_cells(row: SpendRow) -> Iterator[object]:
     for cell in astuple(row):
         # A tag may come from a customer, and a spreadsheet would carry out a formula.
-        yield f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+        yield escape_formula(cell) if isinstance(cell, str) else cell
 
 
 def _scope_rows(day: str, scopes: dict[str, dict[str, int]]) -> Iterator[SpendRow]:
