@@ -35,6 +35,7 @@ from scrape_do_celery.rules.polling import PollingStrategy
 from scrape_do_celery.runs import (
     Budget,
     Estimate,
+    ExportReport,
     Progress,
     RunHandle,
     RunPlan,
@@ -64,6 +65,7 @@ __all__ = [
     "Budget",
     "BudgetPeriod",
     "Estimate",
+    "ExportReport",
     "JobCreationRequest",
     "JobStatus",
     "PollingStrategy",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import scrape_do_celery as s
@@ -91,6 +93,8 @@ async def reading(handle: s.RunHandle) -> list[bytes | None]:
     result = await handle.aresult(timeout=60)
     tasks: Iterator[s.TaskDetails] = handle.iter_tasks()
     canceled: bool = handle.cancel()
+    report: s.ExportReport = handle.export(Path("pages.csv"), format="csv", content=False)
+    report = handle.export(BytesIO(), format="jsonl", partial=report.rows > 0)
     duration: timedelta | None = result.job.duration
     print(state.is_outcome, done, job, jobs, canceled, duration, result.order_verified)
     return [task.decoded_content() for task in tasks]

@@ -8,6 +8,7 @@ from scrape_do_celery.runs.budgets import Budget, list_budgets, resume_buying, s
 from scrape_do_celery.runs.celery_app import EAGER, is_own_app, make_app, refuse_missing_servers, settings_of
 from scrape_do_celery.runs.context import BATCH, AppContext, StepMessage, batched, ensure_default_app
 from scrape_do_celery.runs.enqueue import enqueue, enqueue_many
+from scrape_do_celery.runs.exports import ExportReport
 from scrape_do_celery.runs.handle import Progress, RunHandle
 from scrape_do_celery.runs.plans import Estimate, RunPlan, estimate, plan_runs
 from scrape_do_celery.runs.retry import retry_failed
@@ -21,6 +22,7 @@ __all__ = [
     "AppContext",
     "Budget",
     "Estimate",
+    "ExportReport",
     "Progress",
     "RunHandle",
     "RunPlan",
