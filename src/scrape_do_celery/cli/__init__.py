@@ -7,6 +7,7 @@ import click
 from scrape_do_celery.cli.audit import audit_spend
 from scrape_do_celery.cli.budgets import manage_budgets
 from scrape_do_celery.cli.doctor import run_doctor
+from scrape_do_celery.cli.export import export_run
 from scrape_do_celery.cli.group import CommandGroup
 from scrape_do_celery.cli.ledger import print_ledger
 from scrape_do_celery.cli.metrics import serve_metrics
@@ -45,6 +46,7 @@ for _command in (
     print_plan,
     print_status,
     print_result,
+    export_run,
     cancel_run,
     refetch_pages,
     manage_budgets,
