@@ -407,6 +407,8 @@ def test_the_admin_filters_cancels_retries_and_downloads(project, eventually):
         assert [line["url"] for line in lines] == ["https://a.example/", "https://b.example/?gone=410"]
         assert lines[0]["content"]
     assert httpx.get(f"{site}{link}").status_code == 302, "nobody else sees pages"
+    table = admin.act("download_table", mixed).splitlines()
+    assert [line.split(",")[2] for line in table] == ["url", "https://a.example/", "https://b.example/?gone=410"]
 
     assert "Runs enqueued again: 1" in admin.act("retry", mixed)
     assert "Runs enqueued again: 1" in admin.act("retry", mixed)

@@ -1,7 +1,9 @@
-"""Visit the page of budgets with Django's test client, over an in-memory store. Print what the pages say as JSON."""
+"""Visit the page of budgets, and downloads of runs, with Django's test client. Print what the pages say as JSON."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 import sys
@@ -49,14 +51,21 @@ from django.contrib.auth.models import Permission, User  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django.test import Client  # noqa: E402
 from django.urls import path  # noqa: E402
+from django.utils import timezone  # noqa: E402
 from redis.exceptions import ConnectionError as RedisConnectionError  # noqa: E402
 
-from scrape_do_celery import list_budgets  # noqa: E402
+from scrape_do_celery import JobDetails, Target, TaskDetails, list_budgets  # noqa: E402
+from scrape_do_celery.contrib.django.models import ScrapeRun  # noqa: E402
+from scrape_do_celery.models import UndetailedTaskResponse  # noqa: E402
 from scrape_do_celery.runs.spend import list_days  # noqa: E402
-from scrape_do_celery.store import Keys, Store  # noqa: E402
+from scrape_do_celery.store import Keys, PartId, RunSpec, Store  # noqa: E402
+from scrape_do_celery.store.commands.contents import StoreContent  # noqa: E402
+from scrape_do_celery.store.commands.creation import CreateRun  # noqa: E402
+from scrape_do_celery.store.commands.parts import ClaimPart, UpdatePart  # noqa: E402
 
 urlpatterns = [path("admin/", admin.site.urls)]
-PAGE = "/admin/scrape_do/scraperun/budgets/"
+RUNS = "/admin/scrape_do/scraperun/"
+PAGE = f"{RUNS}budgets/"
 redis = fakeredis.FakeRedis()
 store = Store(redis, Keys("p"))
 Store.open = lambda *_, **__: store  # type: ignore[method-assign]
@@ -83,6 +92,20 @@ def post(client, **fields):
 
 def budgets():
     return [(one.scope, one.period, one.limit) for one in list_budgets()]
+
+
+def make_run():
+    """Write a run with a page to the store, and rows of it and of an expired run to the mirror."""
+    store.run(CreateRun("r", RunSpec.from_arguments([Target("https://a.example/", {"sku": 1})])))
+    claim = store.run(ClaimPart(PartId("r", 0), "token", seconds=30, states=["queued"]))
+    url = "https://a.example/"
+    summary = [UndetailedTaskResponse(task_id="t", url=url, status="success")]
+    store.run(UpdatePart(claim, {}, job=JobDetails(job_id="j", status="success", task_ids=["t"], tasks=summary)))
+    store.run(
+        StoreContent(PartId("r", 0), 0, TaskDetails(task_id="t", job_id="j", url=url, status="success", content="=1"))
+    )
+    for run_id in ("r", "absent"):
+        ScrapeRun.objects.create(run_id=run_id, state="running", created=timezone.now())
 
 
 def visit():
@@ -121,6 +144,16 @@ def visit():
         answer.headers["Content-Disposition"],
         "host,a<b>.example,2.5,0.0,0.0" in b"".join(answer.streaming_content).decode(),
     )
+    make_run()
+    table = {"action": "download_table", "_selected_action": ["r", "absent"]}
+    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', viewer.get(RUNS).content.decode())
+    answer = viewer.post(RUNS, {**table, "csrfmiddlewaretoken": token[1]})
+    rows = list(csv.DictReader(io.StringIO(b"".join(answer.streaming_content).decode())))
+    yield "table", [[row["run_id"], row["url"], row["error_message"][:17]] for row in rows], "content" in rows[0]
+    answer = viewer.get(f"{RUNS}r/pages/")
+    lines = [json.loads(line) for line in b"".join(answer.streaming_content).splitlines()]
+    yield "pages", [[line["run_id"], line["url"], line["content"], line["meta"]] for line in lines]
+    yield "pages by a stranger", stranger.get(f"{RUNS}r/pages/").status_code
 
     def fail(*_):
         raise RedisConnectionError("away")

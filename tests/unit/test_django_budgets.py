@@ -1,4 +1,4 @@
-"""Test the page of budgets in Django's admin: rights, tokens of forms, confirmation, changes and the file."""
+"""Test the page of budgets in Django's admin: rights, tokens of forms, confirmation and changes; and downloads."""
 
 from __future__ import annotations
 
@@ -58,6 +58,12 @@ def test_wrong_fields_are_told_and_nothing_is_written(seen):
 def test_costs_are_shown_and_downloaded(seen):
     assert seen["costs"]
     assert seen["file"] == ['attachment; filename="spend.csv"', True]
+
+
+def test_pages_and_tables_of_runs_are_downloaded(seen):
+    assert seen["table"] == [[["absent", "", "RunNotFoundError:"], ["r", "https://a.example/", ""]], False]
+    assert seen["pages"] == [["r", "https://a.example/", "=1", {"sku": 1}]]
+    assert seen["pages by a stranger"] == 403
 
 
 def test_store_that_is_away_is_told_on_the_page(seen):

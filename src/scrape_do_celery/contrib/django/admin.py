@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib import admin, messages
@@ -18,6 +17,8 @@ from scrape_do_celery.contrib.django.budget_page import download_spend, show_bud
 from scrape_do_celery.contrib.django.live_waits import refresh_waits
 from scrape_do_celery.contrib.django.models import ScrapeRun
 from scrape_do_celery.errors import ScrapeDoError
+from scrape_do_celery.export.rows import json_line, number_rows
+from scrape_do_celery.export.writers import csv_fault, csv_header, csv_row
 from scrape_do_celery.figures import format_figure
 from scrape_do_celery.models.reasons import join_reasons, reasons_from_json
 from scrape_do_celery.runs import retry_failed
@@ -58,7 +59,7 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_filter = ("state", "error_type", "created")
     search_fields = ("run_id", "error", "jobs")
     date_hierarchy = "created"
-    actions = ("cancel", "retry", "download")
+    actions = ("cancel", "retry", "download", "download_table")
     exclude = ("waiting_for", "reasons")
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:  # noqa: ARG002
@@ -138,6 +139,11 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Return a file with a line for each fetched task of the runs."""
         return stream_pages(list(runs))
 
+    @admin.action(description="Download a table (CSV, without pages)", permissions=["view"])
+    def download_table(self, request: HttpRequest, runs: QuerySet[ScrapeRun]) -> StreamingHttpResponse:  # noqa: ARG002
+        """Return a file for spreadsheets, with a line for each fetched task of the runs."""
+        return stream_lines(table_lines(list(runs)), "text/csv", "scrapes.csv")
+
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
         """Return False, because runs are enqueued, not typed in."""
         return False
@@ -160,21 +166,37 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         messages.info(request, f"{done}: {count}")
 
 
-def stream_pages(runs: Iterable[ScrapeRun]) -> StreamingHttpResponse:
+def stream_lines(lines: Iterator[bytes], content_type: str, name: str) -> StreamingHttpResponse:
     """Return a file that a browser saves. The file is written while the runs are read."""
-    answer = StreamingHttpResponse(page_lines(runs), content_type="application/x-ndjson")
-    answer["Content-Disposition"] = 'attachment; filename="scrapes.jsonl"'
+    answer = StreamingHttpResponse(lines, content_type=content_type)
+    answer["Content-Disposition"] = f'attachment; filename="{name}"'
     return answer
 
 
-def page_lines(runs: Iterable[ScrapeRun]) -> Iterator[str]:
+def stream_pages(runs: Iterable[ScrapeRun]) -> StreamingHttpResponse:
+    """Return the pages of the runs as a file of JSON lines."""
+    return stream_lines(page_lines(runs), "application/x-ndjson", "scrapes.jsonl")
+
+
+def page_lines(runs: Iterable[ScrapeRun]) -> Iterator[bytes]:
     """Yield each fetched task of the runs as a line of JSON, with few tasks in memory at a time."""
     for run in runs:
         try:
-            for task in run.handle.iter_tasks(partial=True):
-                yield json.dumps({"run_id": run.run_id, **task.model_dump(mode="json")}) + "\n"
+            for row in number_rows(run.run_id, run.handle.iter_tasks(partial=True)):
+                yield json_line(row.to_json())
         except ScrapeDoError as error:
-            yield json.dumps({"run_id": run.run_id, "error": type(error).__name__, "message": str(error)}) + "\n"
+            yield json_line({"run_id": run.run_id, "error": type(error).__name__, "message": str(error)})
+
+
+def table_lines(runs: Iterable[ScrapeRun]) -> Iterator[bytes]:
+    """Yield each fetched task of the runs as a line of CSV without its page, with few tasks in memory at a time."""
+    yield csv_header(with_content=False)
+    for run in runs:
+        try:
+            for row in number_rows(run.run_id, run.handle.iter_tasks(partial=True)):
+                yield csv_row(row, with_content=False)
+        except ScrapeDoError as error:
+            yield csv_fault(run.run_id, f"{type(error).__name__}: {error}")
 
 
 if cast("bool", conf.read_option("MIRROR")):
