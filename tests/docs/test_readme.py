@@ -17,6 +17,7 @@ from click.testing import CliRunner
 import scrape_do_celery
 from scrape_do_celery import RunState
 from scrape_do_celery.cli import main
+from scrape_do_celery.cli.exit_codes import ExitCode
 from scrape_do_celery.config.settings_table import settings_table
 
 ROOT = Path(__file__).parents[2]
@@ -67,9 +68,11 @@ def help_of(*names):
 def cli_markdown():
     pages = [(" ".join(("scrape-do", *names)), help_of(*names)) for names in [(), *command_names()]]
     texts = (f"## {title}\n\n```text\n{text}```\n" for title, text in pages)
+    codes = "".join(f"| {int(code)} | {code.meaning} |\n" for code in ExitCode)
     return (
-        "# The commands\n\n`celery -A yourapp scrape-do ...` and `manage.py scrape_do ...` run the same ones with your "
-        "app.\n\n" + "\n".join(texts)
+        "# The commands\n\n`celery -A yourapp scrape-do ...`, `flask scrape-do ...` and `manage.py scrape_do ...` run "
+        "the same ones with your app.\n\n## Exit codes\n\n| code | meaning |\n|---|---|\n"
+        f"{codes}\n" + "\n".join(texts)
     )
 
 

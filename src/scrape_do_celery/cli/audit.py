@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from redis.exceptions import RedisError
 
-from scrape_do_celery.cli.group import WRONG
+from scrape_do_celery.cli.exit_codes import ExitCode
 from scrape_do_celery.cli.ledger import PurchaseSums, has_cost, read_purchases
 from scrape_do_celery.cli.output import NONE, format_moment, print_facts, print_table
 from scrape_do_celery.config.budget_limits import check_tag
@@ -92,7 +92,7 @@ def audit_spend(ctx: click.Context, days: int, tag: str | None, as_json: bool, a
     else:
         _print_audit(rows, balance, days)
     if isinstance(balance, BalanceCheck) and balance.excess:
-        ctx.exit(WRONG)
+        ctx.exit(ExitCode.FAILURE)
 
 
 def _make_rows(purchases: Sequence[Purchase], spend: Iterable[SpendRow], tag: str | None) -> Iterator[AuditRow]:

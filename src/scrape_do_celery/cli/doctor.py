@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from scrape_do_celery import diagnostics
 from scrape_do_celery.api_diagnostics import check_api, check_refusals
 from scrape_do_celery.budget_checks import check_budgets
+from scrape_do_celery.cli.exit_codes import ExitCode
 from scrape_do_celery.cli.output import printable
 from scrape_do_celery.config import SettingsWarning
 from scrape_do_celery.config.urls import masked
@@ -45,7 +46,7 @@ def run_doctor(ctx: click.Context, strict: bool) -> None:
         levels.add(finding.level)
         click.echo(f"{click.style(finding.level.ljust(7), fg=_COLOURS.get(finding.level))}  {printable(finding.text)}")
     if WRONG in levels or (strict and WARNING in levels):
-        ctx.exit(1)
+        ctx.exit(ExitCode.FAILURE)
 
 
 def _run_checks() -> Iterator[Finding]:

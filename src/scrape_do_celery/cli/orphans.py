@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from redis.exceptions import ResponseError
 
-from scrape_do_celery.cli.group import WRONG
+from scrape_do_celery.cli.exit_codes import ExitCode
 from scrape_do_celery.cli.orphan_guards import refuse_foreign_store
 from scrape_do_celery.cli.output import NONE, format_moment, print_table, printable
 from scrape_do_celery.config.accounts import account_fingerprints
@@ -67,7 +67,7 @@ def list_orphans(ctx: click.Context, job_ids: tuple[str, ...], cancel: bool, yes
     if as_json:
         click.echo(json.dumps(_as_json(found, others, ends)))
     if NOT_STOPPED in ends.values() or (cancel and not all(one.ended for one in others)):
-        ctx.exit(WRONG)
+        ctx.exit(ExitCode.FAILURE)
 
 
 def _check_call(settings: Settings, job_ids: Sequence[str], *, cancel: bool, yes: bool) -> None:

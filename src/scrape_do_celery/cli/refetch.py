@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from scrape_do_celery import runs
-from scrape_do_celery.cli.group import WRONG
+from scrape_do_celery.cli.exit_codes import ExitCode
 from scrape_do_celery.cli.output import print_facts, printable, printable_url
 from scrape_do_celery.errors import ConfigurationError, ResultNotReadyError, ScrapeDoError
 from scrape_do_celery.rules.lifecycle import settle_task
@@ -63,7 +63,7 @@ def refetch_pages(ctx: click.Context, run_id: str, max_bytes: int | None) -> Non
             fetched += store.run(ReplaceLargeContent(part_id, position, final))
     print_facts([("run", run_id), ("fetched", str(fetched)), ("failed", str(failed))])
     if failed:
-        ctx.exit(WRONG)
+        ctx.exit(ExitCode.FAILURE)
 
 
 def _open_client(settings: Settings, max_bytes: int) -> ScrapeDoAsyncAPIClient:
