@@ -32,6 +32,7 @@ from scrape_do_celery.store.options import RUN_OPTIONS
 from scrape_do_sandbox import server
 from scrape_do_sandbox.options import SandboxOptions
 from tests.support.diagnosed_redis import DiagnosedRedis
+from tests.support.json_shapes import check_json
 
 URLS = ["https://a.example/", "https://b.example/x?y=1"]
 SECRET = "a-secret-of-the-user"
@@ -62,7 +63,9 @@ def app_context(clean_environment, monkeypatch):
 @pytest.fixture
 def scrape_do(app_context):
     def call(*arguments, **options):
-        return CliRunner().invoke(main, [str(a) for a in arguments], **options)
+        answer = CliRunner().invoke(main, [str(a) for a in arguments], **options)
+        check_json(arguments, answer)
+        return answer
 
     return call
 
@@ -418,9 +421,9 @@ def test_a_page_is_written_whatever_its_url(tmp_path, url, name):
 
 def test_control_characters_of_a_target_are_escaped():
     assert output.printable("a\x1b[2Jb\n  c\u202ed") == "a [2Jb c d"
-    row = output.task_row(task(URL="https://x.example/\x1b", Status="error", Content="!", Base64EncodedContent=True))
-    assert row == ("https://x.example/ ", "error", "200", "-", "1")
-    assert output.task_row(task(Gone=True, gone=True))[1] == "gone"
+    page = task(URL="https://x.example/\x1b", Status="error", Content="!", Base64EncodedContent=True)
+    assert output.task_row(output.describe_task(1, page)) == ("https://x.example/ ", "error", "200", "-", "1")
+    assert output.describe_task(1, task(Gone=True, gone=True))["status"] == "gone"
 
 
 def test_a_terminal_gets_a_drawn_table(monkeypatch, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from scrape_do_celery.cli.account import print_account
 from scrape_do_celery.cli.audit import audit_spend
 from scrape_do_celery.cli.budgets import manage_budgets
 from scrape_do_celery.cli.doctor import run_doctor
@@ -18,6 +19,7 @@ from scrape_do_celery.cli.refetch import refetch_pages
 from scrape_do_celery.cli.run import run_targets, watch_run
 from scrape_do_celery.cli.runs import cancel_run, enqueue_run, print_result, print_status
 from scrape_do_celery.cli.sandbox import sandbox
+from scrape_do_celery.cli.worker import start_worker
 
 
 @click.group(
@@ -55,11 +57,13 @@ for _command in (
     print_result,
     cancel_run,
     refetch_pages,
+    print_account,
     manage_budgets,
     list_orphans,
     print_ledger,
     audit_spend,
     run_doctor,
+    start_worker,
     serve_metrics,
     sandbox,
     run_redis,

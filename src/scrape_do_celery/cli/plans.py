@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Any
 
@@ -10,7 +9,8 @@ import click
 
 from scrape_do_celery import runs
 from scrape_do_celery.cli.output import print_facts
-from scrape_do_celery.cli.runs import enqueue_run
+from scrape_do_celery.cli.runs import parameters_of_enqueue
+from scrape_do_celery.cli.shapes import PlanShape, json_option, print_json
 from scrape_do_celery.cli.sources import IDENTITY, read_specs
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("plan")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option(PlanShape)
 def print_plan(sources: tuple[str, ...], *, as_json: bool, request: IO[str] | None, **options: Any) -> None:
     """Print what `enqueue` would buy: jobs, duplicates, credits and time.
 
@@ -30,7 +30,7 @@ def print_plan(sources: tuple[str, ...], *, as_json: bool, request: IO[str] | No
     plans = runs.plan_runs(runs.AppContext.for_app(), specs)
     plan = add_plans(plans)
     if as_json:
-        click.echo(json.dumps({"runs": len(plans), **plan.to_json()}))
+        print_json({"runs": len(plans), **plan.to_json()})
     else:
         refusal = [("enqueue would refuse", plan.refusal)] if plan.refusal else []
         count = [("runs", f"{len(plans):,}")] if len(plans) > 1 else []
@@ -39,7 +39,7 @@ def print_plan(sources: tuple[str, ...], *, as_json: bool, request: IO[str] | No
 
 
 # Parameters that say nothing about the cost are left out.
-print_plan.params += [one for one in enqueue_run.params if one.name not in IDENTITY]
+print_plan.params += parameters_of_enqueue(*IDENTITY)
 
 
 def add_plans(plans: Sequence[runs.RunPlan]) -> runs.RunPlan:

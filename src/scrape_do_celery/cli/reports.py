@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from scrape_do_celery import runs
 from scrape_do_celery.cli.exit_codes import ExitCode, find_exit_code, find_gravest
-from scrape_do_celery.cli.output import printable_url, task_row
+from scrape_do_celery.cli.output import describe_task, printable_url
 from scrape_do_celery.cli.pages import write_page
 from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.store.commands.runs import ReadRun
@@ -37,32 +36,34 @@ def read_record(run_id: str) -> RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """The tasks of an ended run as rows, without their pages."""
+    """The tasks of an ended run, without their pages."""
 
     record: RunRecord
-    #: a row of `TASK_COLUMNS` for each task
-    rows: list[tuple[str, ...]]
-    #: the JSON of each task's `meta`; empty without one
-    metas: list[str]
+    #: the tasks, in the form of `TaskShape`
+    tasks: list[dict[str, Any]]
     #: the number of pages that could not be decoded
     unreadable: int
 
     @classmethod
     def read(cls, run_id: str, out: Path | None, written: int = 0) -> RunReport:
         """Read the tasks of a run. Write each page to the folder `out`, which has `written` pages of other runs."""
-        record, rows, metas, unreadable = read_record(run_id), [], [], 0
+        record, tasks, unreadable = read_record(run_id), [], 0
         for number, task in enumerate(runs.RunHandle(run_id).iter_tasks(), start=written + 1):
-            rows.append(task_row(task))
-            metas.append("" if task.meta is None else json.dumps(task.meta, ensure_ascii=False))
+            file: Path | None = None
             try:
-                _ = out and write_page(out, number, task)
+                file = write_page(out, number, task) if out else None
             except ValueError as error:
                 unreadable += 1
                 click.echo(f"{printable_url(task.url)}: {error}", err=True)
-        return cls(record, rows, metas, unreadable)
+            tasks.append(describe_task(number, task, file))
+        return cls(record, tasks, unreadable)
 
     @property
     def exit_code(self) -> ExitCode:
         """The exit code of the outcome; that of a failure if a page cannot be read."""
         unread = [ExitCode.FAILURE] if self.unreadable else []
         return find_gravest([find_exit_code([self.record.state]), *unread])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report in the form of `ResultShape`."""
+        return {"run": runs.RunStatus.from_record(self.record).to_json(), "tasks": self.tasks}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -9,9 +10,9 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from scrape_do_celery import runs
-from scrape_do_celery.cli.exit_codes import ExitCode, find_gravest
-from scrape_do_celery.cli.output import TASK_COLUMNS, print_facts, print_rich_table, printable
+from scrape_do_celery.cli.output import TASK_COLUMNS, print_facts, print_rich_table, printable, task_row
 from scrape_do_celery.cli.reports import RunReport, read_record
+from scrape_do_celery.cli.shapes import CancelShape, ResultShape, StartShape, StatusShape, json_option, print_json
 from scrape_do_celery.cli.sources import IDENTITY, read_specs, take_sources
 from scrape_do_celery.errors import EncryptionKeyError, StoreUnavailableError
 from scrape_do_celery.figures import format_figure
@@ -62,7 +63,8 @@ _CHECK_INTERVAL = 0.2
     "--tag", "tags", multiple=True, help="Count the run for the budget and the reports of this tag. Repeatable."
 )
 @click.option("--dedupe", is_flag=True, help="Buy equal URLs once. The result has an entry for each URL all the same.")
-def enqueue_run(sources: tuple[str, ...], request: IO[str] | None, **options: Any) -> None:
+@json_option(StartShape)
+def enqueue_run(sources: tuple[str, ...], request: IO[str] | None, *, as_json: bool, **options: Any) -> None:
     """Start a run and print its id.
 
     FILE has one URL on each line, or is CSV or JSON lines; - is stdin. Blank lines do not count, nor do lines of text
@@ -72,8 +74,18 @@ def enqueue_run(sources: tuple[str, ...], request: IO[str] | None, **options: An
     with equal fields are one run, and the id of each run is printed. Without an option, the API's default applies.
     """
     identity = {name: options.pop(name) for name in IDENTITY}
-    for handle in start_runs(read_specs(sources, request, options), **identity):
-        click.echo(handle.run_id)
+    specs = read_specs(sources, request, options)
+    handles = start_runs(specs, **identity)
+    if as_json:
+        pairs = zip(handles, specs, strict=True)
+        print_json({"runs": [{"run_id": one.run_id, "targets": spec.request.size} for one, spec in pairs]})
+    else:
+        click.echo("\n".join(one.run_id for one in handles))
+
+
+def parameters_of_enqueue(*left_out: str) -> list[click.Parameter]:
+    """Return the parameters of `enqueue` for another command, which has a `--json` of its own."""
+    return [one for one in enqueue_run.params if one.name not in {"as_json", *left_out}]
 
 
 def start_runs(
@@ -103,9 +115,13 @@ def start_runs(
 
 @click.command("status")
 @click.argument("run_id")
-def print_status(run_id: str) -> None:
+@json_option(StatusShape)
+def print_status(run_id: str, as_json: bool) -> None:
     """Print state, progress and jobs of a run."""
-    print_facts(status_facts(run_id))
+    if as_json:
+        print_json(runs.RunHandle(run_id).status.to_json())
+    else:
+        print_facts(status_facts(run_id))
 
 
 def status_facts(run_id: str) -> list[tuple[str, str]]:
@@ -141,33 +157,27 @@ def _job_facts(handle: runs.RunHandle) -> list[tuple[str, str]]:
     show_default=True,
 )
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write each page to this folder.")
+@json_option(ResultShape)
 @click.pass_context
-def print_result(ctx: click.Context, run_id: str, wait: float, out: Path | None) -> None:
+def print_result(ctx: click.Context, run_id: str, wait: float, out: Path | None, as_json: bool) -> None:
     """Print the outcome of a run, with one line per task. The exit code is that of the outcome."""
     _wait_for_end(run_id, wait)
-    ctx.exit(print_results([run_id], out))
-
-
-def print_results(run_ids: Sequence[str], out: Path | None) -> ExitCode:
-    """Print the outcomes of ended runs, and write their pages. Return the exit code of the gravest one."""
-    codes: list[ExitCode] = []
-    number = 0
-    for run_id in run_ids:
-        if codes:
-            click.echo()
-        report = RunReport.read(run_id, out, number)
-        _print_report(report, out)
-        codes.append(report.exit_code)
-        number += len(report.rows)
-    return find_gravest(codes)
-
-
-def _print_report(report: RunReport, out: Path | None) -> None:
-    if any(report.metas):
-        rows = [(*row, meta) for row, meta in zip(report.rows, report.metas, strict=True)]
-        print_rich_table((*TASK_COLUMNS, "meta"), rows)
+    report = RunReport.read(run_id, out)
+    if as_json:
+        print_json(report.to_json())
     else:
-        print_rich_table(TASK_COLUMNS, report.rows)
+        print_report(report, out)
+    ctx.exit(report.exit_code)
+
+
+def print_report(report: RunReport, out: Path | None) -> None:
+    """Print the tasks and the outcome of an ended run."""
+    rows = [task_row(one) for one in report.tasks]
+    metas = ["" if one["meta"] is None else json.dumps(one["meta"], ensure_ascii=False) for one in report.tasks]
+    if any(metas):
+        print_rich_table((*TASK_COLUMNS, "meta"), [(*row, meta) for row, meta in zip(rows, metas, strict=True)])
+    else:
+        print_rich_table(TASK_COLUMNS, rows)
     click.echo()
     record = report.record
     print_facts(
@@ -178,10 +188,15 @@ def _print_report(report: RunReport, out: Path | None) -> None:
 
 @click.command("cancel")
 @click.argument("run_id")
-def cancel_run(run_id: str) -> None:
+@json_option(CancelShape)
+def cancel_run(run_id: str, as_json: bool) -> None:
     """Cancel a run, also at Scrape.do. Pages that were paid for are still collected."""
     handle = runs.RunHandle(run_id)
-    click.echo("canceling" if handle.cancel() else f"nothing to cancel: the run ended as {handle.state}")
+    is_canceling = handle.cancel()
+    if as_json:
+        print_json({"run_id": run_id, "canceling": is_canceling, "state": handle.state.value})
+    else:
+        click.echo("canceling" if is_canceling else f"nothing to cancel: the run ended as {handle.state}")
 
 
 def _wait_for_end(run_id: str, wait: float) -> RunRecord:

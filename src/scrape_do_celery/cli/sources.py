@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from scrape_do_celery.cli.group import describe_fault
 from scrape_do_celery.models import JobCreationRequest
@@ -38,7 +39,13 @@ IDENTITY: Final = ("idempotency_key", "run_ids")
 _STDIN: Final = "-"
 _CHUNK: Final = 65_536
 _SOURCES: Final = (
-    click.argument("sources", nargs=-1, metavar="[URL|FILE|-]..."),
+    click.argument(
+        "sources",
+        nargs=-1,
+        metavar="[URL|FILE|-]...",
+        # Without this line, a shell completes no names of files here.
+        shell_complete=lambda _, __, incomplete: [CompletionItem(incomplete, type="file")],
+    ),
     click.option(
         "--format",
         "file_format",

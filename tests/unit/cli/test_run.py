@@ -10,15 +10,12 @@ from datetime import UTC, datetime
 import pytest
 
 from scrape_do_celery import RunState, RunStatus, runs
-from scrape_do_celery.cli import progress, watching
+from scrape_do_celery.cli import progress
 from scrape_do_celery.cli.exit_codes import ExitCode, find_exit_code
 from scrape_do_celery.cli.progress import BarView, LineView, ProgressFigures, QuietView, choose_view
 from scrape_do_celery.cli.watching import watch_runs
 from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.rules.waits import WaitingFor, WaitKind
-from scrape_do_celery.store.commands.contents import StoreContent
-from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
-from scrape_do_celery.store.commands.runs import ReadSpec, RecordOutcome
 
 A, B = "https://a.example/", "https://b.example/"
 
@@ -48,37 +45,6 @@ def terminal(monkeypatch):
         return made
 
     return make
-
-
-@pytest.fixture
-def at_sleep(monkeypatch):
-    """Do something while a command sleeps between two looks, in place of the sleep."""
-    actions = []
-
-    def sleep(_):
-        actions.pop(0)()
-
-    monkeypatch.setattr(watching.time, "sleep", sleep)
-    monkeypatch.setitem(watch_runs.__kwdefaults__, "sleep", sleep)
-    return actions
-
-
-@pytest.fixture
-def end(step_harness, make):
-    """Return a function that ends all runs, with a page for each of their targets."""
-
-    def end_runs(outcome="succeeded"):
-        for run_id in step_harness.run_ids():
-            targets = step_harness.run(ReadSpec(run_id, 1)).request.targets
-            name = step_harness.make_running(run_id, job=f"job-{run_id}", state="fetching")
-            claim = step_harness.claim_part(run_id)
-            step_harness.run(UpdatePart(claim, {}, job=make.job("success", len(targets), job_id=name)))
-            for position, url in enumerate(targets):
-                step_harness.run(StoreContent(claim.part_id, position, make.task(position, job=name, url=url)))
-            step_harness.run(FinishPart(claim, outcome))
-            step_harness.run(RecordOutcome(run_id, outcome, {}))
-
-    return end_runs
 
 
 def test_run_ends_with_the_pages_of_the_run(scrape_do, step_harness, at_sleep, end, tmp_path):
@@ -152,7 +118,7 @@ def test_interruption_says_what_was_bought_in_each_stage(scrape_do, step_harness
     assert scrape_do("enqueue", A, B, "--run-id", run_id).stdout.strip() == run_id
     end()
     with monkeypatch.context() as patch:
-        patch.setattr("scrape_do_celery.cli.run.print_results", interrupt)
+        patch.setattr("scrape_do_celery.cli.run._print_results", interrupt)
         told = scrape_do("run", A, B, "--run-id", run_id).stderr
     assert told == f"\nInterrupted. The pages are still in the store: scrape-do result {run_id}\n"
 
