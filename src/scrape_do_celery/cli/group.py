@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -46,6 +47,7 @@ class CommandGroup(click.Group):
             click.ClickException: an error that the user can act on.
         """
         ctx.with_resource(_plain_warnings())
+        ctx.with_resource(_escaped_output())
         try:
             return super().invoke(ctx)
         except ResultNotReadyError as error:
@@ -112,3 +114,20 @@ def _plain_warnings() -> Iterator[None]:
         yield
     finally:
         warnings.formatwarning = before
+
+
+@contextmanager
+def _escaped_output() -> Iterator[None]:
+    """Escape characters that the encoding of the terminal lacks, such as those of a page under the locale POSIX."""
+    changed: list[tuple[TextIOWrapper, str]] = []
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and not stream.encoding.lower().startswith("utf"):
+            changed.append((stream, str(stream.errors)))
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        for stream, errors in changed:
+            # A closed pipe cannot be flushed.
+            with suppress(OSError, ValueError):
+                stream.reconfigure(errors=errors)

@@ -6,19 +6,21 @@ import os
 import sys
 from collections import Counter
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self, TypeVar
 
 import click
 
 from scrape_do_celery.cli.output import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from types import TracebackType
 
     from rich.progress import Progress
 
     from scrape_do_celery.runs import RunStatus
+
+T = TypeVar("T")
 
 #: Terminals that cannot move the cursor, by their names in TERM.
 _SIMPLE_TERMINALS: Final = frozenset({"", "dumb", "unknown"})
@@ -153,3 +155,11 @@ def choose_view(*, quiet: bool = False) -> ProgressView:
     if os.environ.get("TERM", "") in _SIMPLE_TERMINALS and os.name != "nt":
         return LineView()
     return BarView() if find_spec("rich") else LineView()
+
+
+def track_items(items: Iterable[T], total: int, text: str) -> Iterator[T]:
+    """Yield the items, and show how many of them were taken."""
+    with choose_view() as view:
+        for number, item in enumerate(items):
+            view.show(ProgressFigures(number, total, text, "", frozenset()))
+            yield item

@@ -11,6 +11,7 @@ from scrape_do_celery import runs
 from scrape_do_celery.cli.exit_codes import ExitCode, find_exit_code, find_gravest
 from scrape_do_celery.cli.output import describe_task, printable_url
 from scrape_do_celery.cli.pages import write_page
+from scrape_do_celery.cli.progress import track_items
 from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.store.commands.runs import ReadRun
 
@@ -48,7 +49,9 @@ class RunReport:
     def read(cls, run_id: str, out: Path | None, written: int = 0) -> RunReport:
         """Read the tasks of a run. Write each page to the folder `out`, which has `written` pages of other runs."""
         record, tasks, unreadable = read_record(run_id), [], 0
-        for number, task in enumerate(runs.RunHandle(run_id).iter_tasks(), start=written + 1):
+        total, found = sum(part.total for part in record.parts), runs.RunHandle(run_id).iter_tasks()
+        text = "pages written" if out else "pages read"
+        for number, task in enumerate(track_items(found, total, text), start=written + 1):
             file: Path | None = None
             try:
                 file = write_page(out, number, task) if out else None

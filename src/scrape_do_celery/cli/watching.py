@@ -96,7 +96,8 @@ def explained_interrupts(watched: WatchedRuns) -> Iterator[None]:
         raise click.exceptions.Exit(ExitCode.TERMINATED) from None
     finally:
         if is_main:
-            signal.signal(signal.SIGTERM, before)
+            # A handler that was set outside of Python has no name here.
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def printable_lines(text: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 from scrape_do_celery import RunState, RunStatus, runs
 from scrape_do_celery.cli import progress
 from scrape_do_celery.cli.exit_codes import ExitCode, find_exit_code
-from scrape_do_celery.cli.progress import BarView, LineView, ProgressFigures, QuietView, choose_view
+from scrape_do_celery.cli.progress import BarView, LineView, ProgressFigures, QuietView, choose_view, track_items
 from scrape_do_celery.cli.watching import watch_runs
 from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.rules.waits import WaitingFor, WaitKind
@@ -258,3 +258,10 @@ def test_no_color_keeps_the_bar_without_colors(terminal):
         view.show(ProgressFigures.of([status(done=1)]))
     assert "\x1b[3" not in shown.getvalue()
     assert "1/2" in shown.getvalue()
+
+
+def test_pages_that_are_read_move_the_bar(terminal):
+    shown = terminal()
+    assert list(track_items("abc", 3, "pages written")) == ["a", "b", "c"]
+    assert "2/3" in shown.getvalue()
+    assert "pages written" in shown.getvalue()
