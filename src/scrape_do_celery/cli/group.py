@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from redis.exceptions import RedisError
 
 from scrape_do_celery.cli.exit_codes import ExitCode
-from scrape_do_celery.cli.output import printable
+from scrape_do_celery.cli.output import printable, wants_color
 from scrape_do_celery.config import SettingsWarning
 from scrape_do_celery.errors import ResultNotReadyError, ScrapeDoError, StoreUnavailableError
 from scrape_do_celery.models import RequestWarning
@@ -48,6 +48,8 @@ class CommandGroup(click.Group):
         """
         ctx.with_resource(_plain_warnings())
         ctx.with_resource(_escaped_output())
+        if not wants_color():
+            ctx.color = False
         try:
             return super().invoke(ctx)
         except ResultNotReadyError as error:

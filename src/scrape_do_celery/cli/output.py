@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from datetime import UTC
 from importlib.util import find_spec
@@ -36,6 +37,11 @@ def printable_url(url: str) -> str:
 def format_moment(at: datetime | None) -> str:
     """Return a time in UTC, to the second."""
     return NONE if at is None else f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def wants_color() -> bool:
+    """Return whether the user and the terminal take colors. click itself leaves them out of pipes."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def size_of(task: TaskDetails) -> int | None:

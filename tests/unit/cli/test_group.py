@@ -6,6 +6,8 @@ import io
 import os
 
 import click
+import pytest
+from click.testing import CliRunner
 
 from scrape_do_celery.cli.group import CommandGroup
 
@@ -29,3 +31,13 @@ def test_closed_pipe_is_quiet(monkeypatch, capfd):
         assert group.main(["say"], standalone_mode=False) == 141
         closed.write("the last flush of Python")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_colored"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+)
+def test_colors_are_switched_off_by_the_usual_variables(monkeypatch, variables, is_colored):
+    for name, value in {"TERM": "xterm", "NO_COLOR": "", **variables}.items():
+        monkeypatch.setenv(name, value)
+    group = CommandGroup("g", commands={"say": click.Command("say", callback=lambda: click.secho("ok", fg="green"))})
+    assert ("\x1b" in CliRunner().invoke(group, ["say"], color=True).output) is is_colored
