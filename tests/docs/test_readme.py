@@ -18,7 +18,7 @@ import scrape_do_celery
 from scrape_do_celery import RunState
 from scrape_do_celery.cli import main
 from scrape_do_celery.cli.exit_codes import ExitCode
-from scrape_do_celery.cli.shapes import shape_of
+from scrape_do_celery.cli.json_output import shape_of
 from scrape_do_celery.config.settings_table import settings_table
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from scrape_do_celery.cli import main
-from scrape_do_celery.cli.shapes import shape_of
+from scrape_do_celery.cli.json_output import shape_of
 
 
 def iter_commands(group=main, *names):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from scrape_do_celery.cli.json_output import json_option, print_json
+from scrape_do_celery.cli.money_shapes import AccountShape
 from scrape_do_celery.cli.output import print_facts
-from scrape_do_celery.cli.shapes import AccountShape, json_option, print_json
 from scrape_do_celery.config.urls import masked
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.figures import format_figure

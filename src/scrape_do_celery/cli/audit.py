@@ -11,9 +11,10 @@ import click
 from redis.exceptions import RedisError
 
 from scrape_do_celery.cli.exit_codes import ExitCode
+from scrape_do_celery.cli.json_output import json_option, print_json
 from scrape_do_celery.cli.ledger import PurchaseSums, has_cost, read_purchases
+from scrape_do_celery.cli.money_shapes import AuditShape
 from scrape_do_celery.cli.output import NONE, format_moment, print_facts, print_table
-from scrape_do_celery.cli.shapes import AuditShape, json_option, print_json
 from scrape_do_celery.config.budget_limits import check_tag
 from scrape_do_celery.figures import format_figure
 from scrape_do_celery.rules.balances import BalanceCheck, check_balance

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from scrape_do_celery.cli.json_output import json_option, print_json
+from scrape_do_celery.cli.money_shapes import BudgetChangeShape, BudgetsShape
 from scrape_do_celery.cli.output import NONE, print_table, printable
-from scrape_do_celery.cli.shapes import BudgetChangeShape, BudgetsShape, json_option, print_json
 from scrape_do_celery.config.budget_limits import BudgetPeriod, BudgetScope, read_scope
 from scrape_do_celery.figures import format_figure
 from scrape_do_celery.runs import AppContext, list_budgets, resume_buying, set_budget, stop_buying

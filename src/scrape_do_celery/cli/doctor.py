@@ -14,8 +14,9 @@ from scrape_do_celery import diagnostics
 from scrape_do_celery.api_diagnostics import check_api, check_refusals
 from scrape_do_celery.budget_checks import check_budgets
 from scrape_do_celery.cli.exit_codes import ExitCode
+from scrape_do_celery.cli.json_output import json_option, print_json
 from scrape_do_celery.cli.output import printable
-from scrape_do_celery.cli.shapes import DoctorShape, json_option, print_json
+from scrape_do_celery.cli.shapes import DoctorShape
 from scrape_do_celery.config import SettingsWarning
 from scrape_do_celery.config.urls import masked
 from scrape_do_celery.config.variables import env_name

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from scrape_do_celery.cli.json_output import json_option, print_json
+from scrape_do_celery.cli.money_shapes import LedgerShape
 from scrape_do_celery.cli.output import NONE, format_moment, print_facts, print_table, printable
-from scrape_do_celery.cli.shapes import LedgerShape, json_option, print_json
 from scrape_do_celery.figures import format_figure
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.runs.results import store_text

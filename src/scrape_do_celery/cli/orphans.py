@@ -10,9 +10,10 @@ import click
 from redis.exceptions import ResponseError
 
 from scrape_do_celery.cli.exit_codes import ExitCode
+from scrape_do_celery.cli.json_output import json_option, print_json
+from scrape_do_celery.cli.money_shapes import OrphansShape
 from scrape_do_celery.cli.orphan_guards import refuse_foreign_store
 from scrape_do_celery.cli.output import NONE, format_moment, print_table, printable
-from scrape_do_celery.cli.shapes import OrphansShape, json_option, print_json
 from scrape_do_celery.config.accounts import account_fingerprints
 from scrape_do_celery.config.urls import masked
 from scrape_do_celery.errors import ConfigurationError, ScrapeDoError

@@ -8,9 +8,10 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from scrape_do_celery import runs
+from scrape_do_celery.cli.json_output import json_option, print_json
 from scrape_do_celery.cli.output import print_facts
 from scrape_do_celery.cli.runs import parameters_of_enqueue
-from scrape_do_celery.cli.shapes import PlanShape, json_option, print_json
+from scrape_do_celery.cli.shapes import PlanShape
 from scrape_do_celery.cli.sources import IDENTITY, read_specs
 
 if TYPE_CHECKING:

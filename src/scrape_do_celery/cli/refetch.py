@@ -9,8 +9,9 @@ import click
 
 from scrape_do_celery import runs
 from scrape_do_celery.cli.exit_codes import ExitCode
+from scrape_do_celery.cli.json_output import json_option, print_json
 from scrape_do_celery.cli.output import print_facts, printable, printable_url
-from scrape_do_celery.cli.shapes import RefetchShape, json_option, print_json
+from scrape_do_celery.cli.shapes import RefetchShape
 from scrape_do_celery.errors import ConfigurationError, ResultNotReadyError, ScrapeDoError
 from scrape_do_celery.rules.lifecycle import settle_task
 from scrape_do_celery.runs import results

@@ -10,11 +10,12 @@ import click
 
 from scrape_do_celery import runs
 from scrape_do_celery.cli.exit_codes import ExitCode, find_exit_code, find_gravest
+from scrape_do_celery.cli.json_output import json_option, print_json
 from scrape_do_celery.cli.output import print_facts
 from scrape_do_celery.cli.progress import choose_view
 from scrape_do_celery.cli.reports import RunReport
 from scrape_do_celery.cli.runs import parameters_of_enqueue, print_report, start_runs, status_facts
-from scrape_do_celery.cli.shapes import ResultsShape, StatusesShape, json_option, print_json
+from scrape_do_celery.cli.shapes import ResultsShape, StatusesShape
 from scrape_do_celery.cli.sources import IDENTITY, read_specs
 from scrape_do_celery.cli.watching import CommandStage, WatchedRuns, explained_interrupts, watch_runs
 

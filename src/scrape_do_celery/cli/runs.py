@@ -10,9 +10,10 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from scrape_do_celery import runs
+from scrape_do_celery.cli.json_output import json_option, print_json
 from scrape_do_celery.cli.output import TASK_COLUMNS, print_facts, print_rich_table, printable, task_row
 from scrape_do_celery.cli.reports import RunReport, read_record
-from scrape_do_celery.cli.shapes import CancelShape, ResultShape, StartShape, StatusShape, json_option, print_json
+from scrape_do_celery.cli.shapes import CancelShape, ResultShape, StartShape, StatusShape
 from scrape_do_celery.cli.sources import IDENTITY, read_specs, take_sources
 from scrape_do_celery.errors import EncryptionKeyError, StoreUnavailableError
 from scrape_do_celery.figures import format_figure

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from scrape_do_celery.cli.shapes import shape_of
+from scrape_do_celery.cli.json_output import shape_of
 from tests.support.json_shapes import iter_commands
 
 A, B = "https://a.example/", "https://user:secret@b.example/?token=secret"
