@@ -16,7 +16,7 @@ from examples.demo.parts import DemoError
 from examples.demo.progress import Stages, doing, telling
 from examples.demo.site import PATHS
 from scrape_do_celery import JobFailedError, RunHandle, ScrapeDoError, enqueue
-from scrape_do_celery.cli.output import TASK_COLUMNS, print_facts, print_rich_table, printable, task_row
+from scrape_do_celery.cli.output import TASK_COLUMNS, describe_task, print_facts, print_rich_table, printable, task_row
 from scrape_do_celery.tasks import scrape
 
 if TYPE_CHECKING:
@@ -156,7 +156,9 @@ def _targets(handle: RunHandle) -> str:
 
 
 def _show_result(result: JobResult) -> None:
-    print_rich_table(TASK_COLUMNS, [task_row(task) for task in result.tasks])
+    print_rich_table(
+        TASK_COLUMNS, [task_row(describe_task(number, task)) for number, task in enumerate(result.tasks, 1)]
+    )
     cost = "not said" if result.cost is None else f"{result.cost:g} credits"
     ended = f"{len(result.succeeded)} succeeded, {len(result.failed)} failed"
     print_facts([("job", f"{result.job.job_id} {result.job.status}"), ("tasks", ended), ("cost", cost)])

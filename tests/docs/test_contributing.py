@@ -13,7 +13,11 @@ _NAME = re.compile(r"`(\w{3,})`")
 
 
 @pytest.mark.parametrize(
-    "kind", ["a run option", "a step", "an outcome", "a field of a record", "an endpoint", "a new plugin", "a metric"]
+    "kind",
+    [
+        *("a run option", "a step", "an outcome", "a field of a record", "an endpoint", "a command", "a new plugin"),
+        "a metric",
+    ],
 )
 def test_there_is_a_recipe(kind):
     assert {f"How to add {kind}", f"How to use {kind}"} & set(RECIPES)

@@ -17,6 +17,8 @@ from click.testing import CliRunner
 import scrape_do_celery
 from scrape_do_celery import RunState
 from scrape_do_celery.cli import main
+from scrape_do_celery.cli.exit_codes import ExitCode
+from scrape_do_celery.cli.json_output import shape_of
 from scrape_do_celery.config.settings_table import settings_table
 
 ROOT = Path(__file__).parents[2]
@@ -64,13 +66,86 @@ def help_of(*names):
     return answer.output
 
 
-def cli_markdown():
-    pages = [(" ".join(("scrape-do", *names)), help_of(*names)) for names in [(), *command_names()]]
-    texts = (f"## {title}\n\n```text\n{text}```\n" for title, text in pages)
-    return (
-        "# The commands\n\n`celery -A yourapp scrape-do ...` and `manage.py scrape_do ...` run the same ones with your "
-        "app.\n\n" + "\n".join(texts)
+CLI_START = """# The commands
+
+`celery -A yourapp scrape-do ...`, `flask scrape-do ...` and `manage.py scrape_do ...` run the same ones with your app.
+
+## Output
+
+Results go to stdout; progress, warnings and errors go to stderr. Progress is shown on a terminal only. With the extra
+`cli` the progress is a bar. `NO_COLOR=1` switches colors off, and `TERM=dumb` the bar.
+
+`--json` prints one object on one line. Its [shape](#json) is named below each command. An error prints no JSON, but a
+line on stderr, and sets the exit code.
+
+## Exit codes
+
+| code | meaning |
+|---|---|
+{codes}
+## Shell completion
+
+Add a line to the file that your shell reads at its start:
+
+| shell | file | line |
+|---|---|---|
+| Bash (4.4 or newer) | `~/.bashrc` | `eval "$(_SCRAPE_DO_COMPLETE=bash_source scrape-do)"` |
+| Zsh | `~/.zshrc` | `eval "$(_SCRAPE_DO_COMPLETE=zsh_source scrape-do)"` |
+| Fish | `~/.config/fish/completions/scrape-do.fish` | `_SCRAPE_DO_COMPLETE=fish_source scrape-do \\| source` |
+
+"""
+JSON_START = """## JSON
+
+Amounts are in credits. Times are texts of ISO 8601, unless they are seconds. A field without a value is `null`. A later
+version may add fields.
+
+"""
+
+
+def command_markdown(*names):
+    shape = shape_of(find_command(*names))
+    text = f"## {' '.join(('scrape-do', *names))}\n\n```text\n{help_of(*names)}```\n"
+    return text if shape is None else f"{text}\n`--json`: {link_to_shape(shape.__name__)}\n"
+
+
+def link_to_shape(name):
+    title = name.removesuffix("Shape")
+    return f"[{title}](#{title.lower()})"
+
+
+def json_type(field):
+    """Return the type of a field of a JSON schema in words."""
+    if "anyOf" in field:
+        return " or ".join(map(json_type, field["anyOf"]))
+    if "$ref" in field:
+        return link_to_shape(field["$ref"].rpartition("/")[2])
+    if field.get("type") == "array":
+        return f"list of {json_type(field['items'])}"
+    words = {"string": "text", "null": "null", "integer": "integer", "number": "number", "boolean": "true or false"}
+    return words[field["type"]] if "type" in field else "any JSON"
+
+
+def shape_markdown(name, schema):
+    rows = "".join(
+        f"| `{field}` | {json_type(one)} | {one['description']} |\n" for field, one in schema["properties"].items()
     )
+    table = f"| field | type | meaning |\n|---|---|---|\n{rows}"
+    return f"### {name.removesuffix('Shape')}\n\n{schema['description']}\n\n{table}"
+
+
+def json_markdown():
+    schemas = {}
+    for names in command_names():
+        if shape := shape_of(find_command(*names)):
+            schema = shape.model_json_schema()
+            schemas |= {shape.__name__: schema} | schema.get("$defs", {})
+    return JSON_START + "\n".join(shape_markdown(name, schema) for name, schema in sorted(schemas.items()))
+
+
+def cli_markdown():
+    codes = "".join(f"| {int(code)} | {code.meaning} |\n" for code in ExitCode)
+    pages = [command_markdown(*names) for names in [(), *command_names()]]
+    return CLI_START.replace("{codes}", codes) + "\n".join([*pages, json_markdown()])
 
 
 def test_the_settings_table_is_that_of_the_code():

@@ -23,6 +23,7 @@ from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
 from scrape_do_celery.store.commands.prices import NoteAccountFigures, ReadBalance
 from scrape_do_celery.store.commands.purchases import WriteIntent
 from scrape_do_celery.store.retention import SECONDS_PER_DAY
+from tests.support.json_shapes import check_json
 
 HEADER = ["day", "tag", "purchases", "targets", "estimated", "reported", "assumed", "in_doubt"]
 
@@ -34,6 +35,7 @@ def scrape_do(step_harness, monkeypatch, credits_left):
     def call(*arguments, code=0):
         answer = CliRunner().invoke(main, [str(a) for a in arguments])
         assert answer.exit_code == code, answer.output
+        check_json(arguments, answer)
         return answer.output
 
     return call
@@ -107,7 +109,7 @@ def test_purchases_are_shown_by_day_and_tag_beside_reported_costs(scrape_do, bou
 def test_tag_selects_its_purchases(scrape_do, bought):
     found = json.loads(scrape_do("audit", "--tag", "shop:7", "--json", code=1))["rows"]
     assert [(one["tag"], one["purchases"], one["reported"]) for one in found] == [("shop:7", 1, 6.5)]
-    assert "a tag must have" in scrape_do("audit", "--tag", "a b", code=1)
+    assert "a tag must have" in scrape_do("audit", "--tag", "a b", code=2)
 
 
 def test_more_reported_than_the_balance_fell_is_a_finding(step_harness, scrape_do, bought, credits_left):

@@ -14,6 +14,7 @@ from scrape_do_celery.rules.prices import PriceGroup
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.store.commands.budgets import ReadBudgets, SetBudget
 from scrape_do_celery.store.commands.purchases import WriteIntent
+from tests.support.json_shapes import check_json
 
 
 @pytest.fixture
@@ -23,6 +24,7 @@ def scrape_do(step_harness, monkeypatch):
     def call(*arguments, code=0):
         answer = CliRunner().invoke(main, [str(a) for a in arguments])
         assert answer.exit_code == code, answer.output
+        check_json(arguments, answer)
         return answer.output
 
     return call
@@ -98,7 +100,7 @@ def test_account_without_purchases_is_told_with_those_of_the_store(step_harness,
         (("set", "tag:x", "day", "-5"), 2, "CREDITS must be more than 0"),
         (("set", "account", "month", "-0.5"), 2, "scrape-do budgets stop account:"),
         (("set", "account", "day", "--wrong"), 2, "'--wrong' is not a valid float"),
-        (("set", "account", "day", "nan"), 1, "limit must be more than 0"),
+        (("set", "account", "day", "nan"), 2, "limit must be more than 0"),
         (("remove", "Account", "day"), 2, "should be account, account:<id> or tag:<tag>"),
         (("stop", "tag:"), 2, "a tag must have 1 to 64 bytes"),
         (("resume", ""), 2, "should be account, account:<id> or tag:<tag>"),

@@ -24,6 +24,7 @@ from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
 from scrape_do_celery.store.commands.purchases import WriteIntent
 from scrape_do_celery.store.commands.stats import ReadAccounts
 from scrape_do_sandbox import SandboxThread
+from tests.support.json_shapes import check_json
 
 LONG = "?seconds=600"
 DAY = 86_400
@@ -61,7 +62,9 @@ def scrape_do(step_harness, monkeypatch):
     store.client.sadd(store.keys.accounts, step_harness.account)
 
     def call(*arguments):
-        return CliRunner().invoke(main, [str(a) for a in arguments])
+        answer = CliRunner().invoke(main, [str(a) for a in arguments])
+        check_json(arguments, answer)
+        return answer
 
     return call
 
@@ -589,3 +592,21 @@ def test_how_far_the_ledger_looks_back(scrape_do, step_harness):
     assert len(rows(scrape_do("ledger", "old"))) == 1
     assert found(scrape_do("ledger", "old", "--days", 7, "--json"))["purchases"] == []
     assert scrape_do("ledger", "--days", 92).exit_code == scrape_do("ledger", "--days", 0).exit_code == 2
+
+
+def test_the_account(scrape_do, settings, sandbox, step_harness):
+    sandbox.configure(credits=1234, concurrency=9)
+    told = found(scrape_do("account", "--json"))
+    assert told == {
+        "account": settings.account_id,
+        "credits": 1234,
+        "concurrency": 9,
+        "free_concurrency": 9,
+        "active_jobs": 0,
+    }
+    shown = scrape_do("account").output
+    assert "credits left  1,234\n" in shown
+    assert "concurrency   9 of 9 free\n" in shown
+    step_harness.app_context.settings = settings.model_copy(update={"api_key": None})
+    answer = scrape_do("account")
+    assert (answer.exit_code, "SCRAPE_DO_API_KEY is not set" in answer.output) == (1, True)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 
+from scrape_do_celery.cli.account import print_account
 from scrape_do_celery.cli.audit import audit_spend
 from scrape_do_celery.cli.budgets import manage_budgets
 from scrape_do_celery.cli.doctor import run_doctor
+from scrape_do_celery.cli.exit_codes import describe_exit_codes
 from scrape_do_celery.cli.export import export_run
 from scrape_do_celery.cli.group import CommandGroup
 from scrape_do_celery.cli.ledger import print_ledger
@@ -15,17 +17,23 @@ from scrape_do_celery.cli.orphans import list_orphans
 from scrape_do_celery.cli.plans import print_plan
 from scrape_do_celery.cli.redis import run_redis
 from scrape_do_celery.cli.refetch import refetch_pages
+from scrape_do_celery.cli.run import run_targets, watch_run
 from scrape_do_celery.cli.runs import cancel_run, enqueue_run, print_result, print_status
 from scrape_do_celery.cli.sandbox import sandbox
+from scrape_do_celery.cli.worker import start_worker
 
 
-@click.group("scrape-do", cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    "scrape-do",
+    cls=CommandGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=describe_exit_codes(),
+)
 @click.version_option(package_name="scrape-do-celery")
 def main() -> None:
     """Manage runs of the Scrape.do Async API in Celery.
 
-    Settings come from SCRAPE_DO_* variables. The exit code is 0 after success, and 1 after an error. The exit code is
-    2 after a wrong call of the command, and 3 if `result` finds a run that has not ended yet.
+    Settings come from SCRAPE_DO_* variables.
     """
 
 
@@ -42,6 +50,8 @@ def celery_plugin(ctx: click.Context) -> None:
 
 
 for _command in (
+    run_targets,
+    watch_run,
     enqueue_run,
     print_plan,
     print_status,
@@ -49,11 +59,13 @@ for _command in (
     export_run,
     cancel_run,
     refetch_pages,
+    print_account,
     manage_budgets,
     list_orphans,
     print_ledger,
     audit_spend,
     run_doctor,
+    start_worker,
     serve_metrics,
     sandbox,
     run_redis,

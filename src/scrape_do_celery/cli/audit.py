@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -11,8 +10,10 @@ from typing import TYPE_CHECKING
 import click
 from redis.exceptions import RedisError
 
-from scrape_do_celery.cli.group import WRONG
+from scrape_do_celery.cli.exit_codes import ExitCode
+from scrape_do_celery.cli.json_output import json_option, print_json
 from scrape_do_celery.cli.ledger import PurchaseSums, has_cost, read_purchases
+from scrape_do_celery.cli.money_shapes import AuditShape
 from scrape_do_celery.cli.output import NONE, format_moment, print_facts, print_table
 from scrape_do_celery.config.budget_limits import check_tag
 from scrape_do_celery.figures import format_figure
@@ -55,7 +56,7 @@ class AuditRow:
     help="Show this number of days, including today (UTC).",
 )
 @click.option("--tag", help="Show only the runs with this tag.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option(AuditShape)
 @click.option("--csv", "as_csv", is_flag=True, help="Print the costs of each account, tag, host and day as CSV.")
 @click.pass_context
 def audit_spend(ctx: click.Context, days: int, tag: str | None, as_json: bool, as_csv: bool) -> None:
@@ -88,11 +89,11 @@ def audit_spend(ctx: click.Context, days: int, tag: str | None, as_json: bool, a
     if as_json:
         shown = {**asdict(balance), "excess": balance.excess} if isinstance(balance, BalanceCheck) else None
         why = balance if isinstance(balance, str) else None
-        click.echo(json.dumps({"rows": [asdict(row) for row in rows], "balance": shown, "not_compared": why}))
+        print_json({"rows": [asdict(row) for row in rows], "balance": shown, "not_compared": why})
     else:
         _print_audit(rows, balance, days)
     if isinstance(balance, BalanceCheck) and balance.excess:
-        ctx.exit(WRONG)
+        ctx.exit(ExitCode.FAILURE)
 
 
 def _make_rows(purchases: Sequence[Purchase], spend: Iterable[SpendRow], tag: str | None) -> Iterator[AuditRow]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from scrape_do_celery.cli.json_output import json_option, print_json
+from scrape_do_celery.cli.money_shapes import BudgetChangeShape, BudgetsShape
 from scrape_do_celery.cli.output import NONE, print_table, printable
 from scrape_do_celery.config.budget_limits import BudgetPeriod, BudgetScope, read_scope
 from scrape_do_celery.figures import format_figure
@@ -44,7 +45,7 @@ def manage_budgets() -> None:
 
 
 @manage_budgets.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option(BudgetsShape)
 def print_budgets(as_json: bool) -> None:
     """Print all limits with their use in the present day and month, and the stops. Amounts are in credits.
 
@@ -53,7 +54,7 @@ def print_budgets(as_json: bool) -> None:
     """
     found = pair_stops(list_budgets())
     if as_json:
-        click.echo(json.dumps({"budgets": [_budget_json(*one) for one in found]}))
+        print_json({"budgets": [_budget_json(*one) for one in found]})
     elif found:
         print_table(_HEADER, [_budget_row(*one) for one in found], left=1)
     else:
@@ -65,7 +66,13 @@ def print_budgets(as_json: bool) -> None:
 @_scope
 @_period
 @click.argument("credits", type=float)
-def set_limit(scope: BudgetScope, period: Any, credits: float) -> None:  # noqa: A002 (the name of the argument)
+@json_option(BudgetChangeShape)
+def set_limit(
+    scope: BudgetScope,
+    period: Any,
+    credits: float,  # noqa: A002 (the name of the argument)
+    as_json: bool,
+) -> None:
     """Set the limit of SCOPE for each PERIOD to CREDITS. Purchases that are under way count."""
     if credits <= 0:
         name = _name_scope(scope)
@@ -74,35 +81,48 @@ def set_limit(scope: BudgetScope, period: Any, credits: float) -> None:  # noqa:
             f"nothing: scrape-do budgets stop {name}"
         )
     changed = set_budget(credits, period, **scope._asdict())
-    amount = format_figure(credits)
-    click.echo(
-        f"the limit of {_name_scope(scope)} for a {period} is {amount} credits{'' if changed else ', as before'}"
-    )
+    text = f"the limit of {{}} for a {period} is {format_figure(credits)} credits{'' if changed else ', as before'}"
+    _print_change(scope, text, as_json=as_json, period=period, limit=credits, changed=changed)
 
 
 @manage_budgets.command("remove")
 @_scope
 @_period
-def remove_limit(scope: BudgetScope, period: Any) -> None:
+@json_option(BudgetChangeShape)
+def remove_limit(scope: BudgetScope, period: Any, as_json: bool) -> None:
     """Remove the limit of SCOPE for each PERIOD. If SCRAPE_DO_BUDGETS has it, the next worker sets it again."""
     changed = set_budget(None, period, **scope._asdict())
-    click.echo(f"{_name_scope(scope)} has no limit for a {period}{' any more' if changed else ', and had none'}")
+    text = f"{{}} has no limit for a {period}{' any more' if changed else ', and had none'}"
+    _print_change(scope, text, as_json=as_json, period=period, changed=changed)
 
 
 @manage_budgets.command("stop")
 @_scope
-def stop_scope(scope: BudgetScope) -> None:
+@json_option(BudgetChangeShape)
+def stop_scope(scope: BudgetScope, as_json: bool) -> None:
     """Buy nothing more for SCOPE until `resume`. Jobs that were bought go on, and parts that were not bought wait."""
     changed = stop_buying(**scope._asdict())
-    click.echo(f"purchases of {_name_scope(scope)} are stopped{'' if changed else ', as before'}")
+    text = f"purchases of {{}} are stopped{'' if changed else ', as before'}"
+    _print_change(scope, text, as_json=as_json, stopped=True, changed=changed)
 
 
 @manage_budgets.command("resume")
 @_scope
-def resume_scope(scope: BudgetScope) -> None:
+@json_option(BudgetChangeShape)
+def resume_scope(scope: BudgetScope, as_json: bool) -> None:
     """Go on with the purchases of SCOPE. Parts that wait wake at once."""
     changed = resume_buying(**scope._asdict())
-    click.echo(f"purchases of {_name_scope(scope)} go on{'' if changed else ', as before'}")
+    text = f"purchases of {{}} go on{'' if changed else ', as before'}"
+    _print_change(scope, text, as_json=as_json, stopped=False, changed=changed)
+
+
+def _print_change(scope: BudgetScope, text: str, *, as_json: bool, **change: Any) -> None:
+    """Print a change as JSON, or as a text in which the name of the scope is missing."""
+    name = _name_scope(scope)
+    if as_json:
+        print_json({"scope": name, "period": None, "limit": None, "stopped": None, **change})
+    else:
+        click.echo(text.format(name))
 
 
 def _name_scope(scope: BudgetScope) -> str:

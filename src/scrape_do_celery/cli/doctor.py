@@ -13,7 +13,10 @@ from redis.exceptions import RedisError
 from scrape_do_celery import diagnostics
 from scrape_do_celery.api_diagnostics import check_api, check_refusals
 from scrape_do_celery.budget_checks import check_budgets
+from scrape_do_celery.cli.exit_codes import ExitCode
+from scrape_do_celery.cli.json_output import json_option, print_json
 from scrape_do_celery.cli.output import printable
+from scrape_do_celery.cli.shapes import DoctorShape
 from scrape_do_celery.config import SettingsWarning
 from scrape_do_celery.config.urls import masked
 from scrape_do_celery.config.variables import env_name
@@ -34,18 +37,24 @@ _COLOURS = {OK: "green", WARNING: "yellow", WRONG: "red"}
 
 @click.command("doctor")
 @click.option("--strict", is_flag=True, help="Exit with 1 also after warnings.")
+@json_option(DoctorShape)
 @click.pass_context
-def run_doctor(ctx: click.Context, strict: bool) -> None:
+def run_doctor(ctx: click.Context, strict: bool, as_json: bool) -> None:
     """Check settings, store, API, broker and workers.
 
     The exit code is 1 if something is wrong. Secrets are masked.
     """
-    levels = set()
+    found: list[Finding] = []
     for finding in _run_checks():
-        levels.add(finding.level)
-        click.echo(f"{click.style(finding.level.ljust(7), fg=_COLOURS.get(finding.level))}  {printable(finding.text)}")
+        found.append(finding)
+        if not as_json:
+            level = click.style(finding.level.ljust(7), fg=_COLOURS.get(finding.level))
+            click.echo(f"{level}  {printable(finding.text)}")
+    if as_json:
+        print_json({"findings": [{"level": one.level, "text": printable(one.text)} for one in found]})
+    levels = {one.level for one in found}
     if WRONG in levels or (strict and WARNING in levels):
-        ctx.exit(1)
+        ctx.exit(ExitCode.FAILURE)
 
 
 def _run_checks() -> Iterator[Finding]:

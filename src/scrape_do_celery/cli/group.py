@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,21 +14,27 @@ from kombu.exceptions import OperationalError
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 
-from scrape_do_celery.cli.output import printable
+from scrape_do_celery.cli.exit_codes import ExitCode
+from scrape_do_celery.cli.output import printable, wants_color
 from scrape_do_celery.config import SettingsWarning
 from scrape_do_celery.errors import ResultNotReadyError, ScrapeDoError, StoreUnavailableError
 from scrape_do_celery.models import RequestWarning
+from scrape_do_celery.rules.target_lines import TargetFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-WRONG, NOT_YET = 1, 3
 
 
 class NotYet(click.ClickException):
     """An exit because the run has not ended."""
 
-    exit_code = NOT_YET
+    exit_code = ExitCode.NOT_ENDED
+
+
+class WrongInput(click.ClickException):
+    """An exit because the call or its input is wrong. Nothing was written."""
+
+    exit_code = ExitCode.USAGE
 
 
 class CommandGroup(click.Group):
@@ -38,25 +47,49 @@ class CommandGroup(click.Group):
             click.ClickException: an error that the user can act on.
         """
         ctx.with_resource(_plain_warnings())
+        ctx.with_resource(_escaped_output())
+        if not wants_color():
+            ctx.color = False
         try:
             return super().invoke(ctx)
-        except ValidationError as error:
-            raise _make_failure("; ".join(_fault_text(item) for item in error.errors(include_url=False))) from None
         except ResultNotReadyError as error:
             raise NotYet(printable(str(error))) from None
         except StoreUnavailableError as error:
             raise _make_failure(str(error)) from None
-        except (ScrapeDoError, ValueError) as error:
+        except ScrapeDoError as error:
             raise _make_failure(f"{type(error).__name__}: {error}") from None
+        except ValueError as error:
+            raise WrongInput(printable(describe_fault(error))) from None
         except RedisError as error:
             raise _make_failure(
                 f"the store does not answer ({type(error).__name__}): {error}; check the server and SCRAPE_DO_REDIS_URL"
             ) from None
         except BrokenPipeError:
-            # The reader of the pipe has closed it: click ends without a message.
-            raise
+            _discard_output()
+            raise click.exceptions.Exit(ExitCode.BROKEN_PIPE) from None
+        except KeyboardInterrupt:
+            click.echo(err=True)
+            raise click.exceptions.Exit(ExitCode.INTERRUPTED) from None
         except (OperationalError, OSError) as error:
             raise _make_failure(f"{type(error).__name__}: {error}") from None
+
+
+def describe_fault(error: ValueError) -> str:
+    """Return the reason for which an input is refused, on one line."""
+    if isinstance(error, ValidationError):
+        return "; ".join(_fault_text(item) for item in error.errors(include_url=False))
+    # The names of these classes say nothing to a caller of a command.
+    return str(error) if type(error) in {ValueError, TargetFileError} else f"{type(error).__name__}: {error}"
+
+
+def _discard_output() -> None:
+    """Send the rest of the output nowhere: its reader is gone, and Python's last flush would complain once more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        # A stream in memory has no descriptor.
+        with suppress(OSError, ValueError):
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def _make_failure(text: str) -> click.ClickException:
@@ -83,3 +116,20 @@ def _plain_warnings() -> Iterator[None]:
         yield
     finally:
         warnings.formatwarning = before
+
+
+@contextmanager
+def _escaped_output() -> Iterator[None]:
+    """Escape characters that the encoding of the terminal lacks, such as those of a page under the locale POSIX."""
+    changed: list[tuple[TextIOWrapper, str]] = []
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and not stream.encoding.lower().startswith("utf"):
+            changed.append((stream, str(stream.errors)))
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        for stream, errors in changed:
+            # A closed pipe cannot be flushed.
+            with suppress(OSError, ValueError):
+                stream.reconfigure(errors=errors)

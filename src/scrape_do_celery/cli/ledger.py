@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from scrape_do_celery.cli.json_output import json_option, print_json
+from scrape_do_celery.cli.money_shapes import LedgerShape
 from scrape_do_celery.cli.output import NONE, format_moment, print_facts, print_table, printable
 from scrape_do_celery.figures import format_figure
 from scrape_do_celery.runs import AppContext
@@ -36,7 +37,7 @@ _FOUND = frozenset({PurchaseStatus.CONFIRMED, PurchaseStatus.ADOPTED})
     "stored days.",
 )
 @click.option("--unresolved", is_flag=True, help="Show only purchases without a known job.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option(LedgerShape)
 def print_ledger(run_id: str | None, days: int | None, unresolved: bool, as_json: bool) -> None:
     """Print the purchases of all runs or of one run in order of time, and their sums.
 
@@ -52,13 +53,11 @@ def print_ledger(run_id: str | None, days: int | None, unresolved: bool, as_json
         if run_id in {None, purchase.part_id.run_id} and (is_unresolved(purchase) or not unresolved)
     ]
     if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "purchases": [_purchase_json(one) for one in found],
-                    "sums": _sums_json(PurchaseSums.from_purchases(found)),
-                }
-            )
+        print_json(
+            {
+                "purchases": [_purchase_json(one) for one in found],
+                "sums": _sums_json(PurchaseSums.from_purchases(found)),
+            }
         )
     elif found:
         print_table(_HEADER, [_purchase_row(one) for one in found], left=5)

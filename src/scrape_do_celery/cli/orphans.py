@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from redis.exceptions import ResponseError
 
-from scrape_do_celery.cli.group import WRONG
+from scrape_do_celery.cli.exit_codes import ExitCode
+from scrape_do_celery.cli.json_output import json_option, print_json
+from scrape_do_celery.cli.money_shapes import OrphansShape
 from scrape_do_celery.cli.orphan_guards import refuse_foreign_store
 from scrape_do_celery.cli.output import NONE, format_moment, print_table, printable
 from scrape_do_celery.config.accounts import account_fingerprints
@@ -34,7 +35,7 @@ STOPPED, ALREADY_ENDED, NOT_STOPPED = "stopped", "already ended", "not stopped"
 @click.argument("job_ids", nargs=-1, metavar="[JOB_ID]...")
 @click.option("--cancel", is_flag=True, help="Stop the listed jobs at Scrape.do; with JOB_ID, only these jobs.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option(OrphansShape)
 @click.pass_context
 def list_orphans(ctx: click.Context, job_ids: tuple[str, ...], cancel: bool, yes: bool, as_json: bool) -> None:
     """List the account's running jobs that no run owns. Ended jobs are not listed.
@@ -65,9 +66,9 @@ def list_orphans(ctx: click.Context, job_ids: tuple[str, ...], cancel: bool, yes
             click.echo(f"{printable(one.job_id)}: {printable(one.why)}", err=True)
         ends = _cancel_orphans(orphan_finder, found, named=bool(job_ids), yes=yes, quiet=as_json) if cancel else {}
     if as_json:
-        click.echo(json.dumps(_as_json(found, others, ends)))
+        print_json(_as_json(found, others, ends))
     if NOT_STOPPED in ends.values() or (cancel and not all(one.ended for one in others)):
-        ctx.exit(WRONG)
+        ctx.exit(ExitCode.FAILURE)
 
 
 def _check_call(settings: Settings, job_ids: Sequence[str], *, cancel: bool, yes: bool) -> None:

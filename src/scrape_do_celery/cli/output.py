@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from datetime import UTC
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from scrape_do_celery.figures import format_figure
-from scrape_do_celery.outside_text import one_line, redact_url
+from scrape_do_celery.outside_text import one_line, redact_text, redact_url
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
+    from pathlib import Path
 
     from scrape_do_celery.models import TaskDetails
 
@@ -37,6 +39,11 @@ def format_moment(at: datetime | None) -> str:
     return NONE if at is None else f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
+def wants_color() -> bool:
+    """Return whether the user and the terminal take colors. click itself leaves them out of pipes."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
 def size_of(task: TaskDetails) -> int | None:
     """Return the bytes of the task's page, or None if the task has no readable page."""
     try:
@@ -46,16 +53,25 @@ def size_of(task: TaskDetails) -> int | None:
     return None if content is None else len(content)
 
 
-def task_row(task: TaskDetails) -> tuple[str, ...]:
-    """Return the cells of a task, in the order of `TASK_COLUMNS`."""
-    size = size_of(task)
-    return (
-        printable_url(task.url),
-        "gone" if task.gone else printable(str(task.status)),
-        str(task.status_code or NONE),
-        NONE if size is None else format_figure(size),
-        NONE if task.cost is None else format_figure(task.cost),
-    )
+def describe_task(number: int, task: TaskDetails, file: Path | None = None) -> dict[str, Any]:
+    """Return the task without its page, in the form of `TaskShape`. `file` has the page."""
+    return {
+        "number": number,
+        "url": printable_url(task.url),
+        "status": "gone" if task.gone else printable(str(task.status)),
+        "status_code": task.status_code or None,
+        "bytes": size_of(task),
+        "credits": task.cost,
+        "meta": task.meta,
+        "error": redact_text(one_line(task.error_message)) if task.error_message else None,
+        "file": None if file is None else str(file),
+    }
+
+
+def task_row(task: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the cells of a described task, in the order of `TASK_COLUMNS`."""
+    figures = (NONE if task[name] is None else format_figure(task[name]) for name in ("bytes", "credits"))
+    return (task["url"], task["status"], str(task["status_code"] or NONE), *figures)
 
 
 def print_rich_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 2) -> None:

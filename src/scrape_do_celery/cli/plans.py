@@ -2,61 +2,67 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from datetime import timedelta
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from scrape_do_celery import runs
+from scrape_do_celery.cli.json_output import json_option, print_json
 from scrape_do_celery.cli.output import print_facts
-from scrape_do_celery.cli.runs import enqueue_run, read_spec, read_urls
+from scrape_do_celery.cli.runs import parameters_of_enqueue
+from scrape_do_celery.cli.shapes import PlanShape
+from scrape_do_celery.cli.sources import IDENTITY, read_specs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-#: Parameters of `enqueue` that say nothing about the cost, or that the arguments of `plan` replace.
-_NOT_TAKEN: Final = frozenset({"urls", "source", "idempotency_key", "run_id"})
+    from collections.abc import Sequence
 
 
 @click.command("plan")
-@click.argument("sources", nargs=-1, metavar="[URL|FILE|-]...")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option(PlanShape)
 def print_plan(sources: tuple[str, ...], *, as_json: bool, request: IO[str] | None, **options: Any) -> None:
     """Print what `enqueue` would buy: jobs, duplicates, credits and time.
 
-    Nothing is bought or written. FILE has one URL per line; - is stdin. The credits follow what the account paid for
-    the same hosts before; for other hosts, the published prices count.
+    Nothing is bought or written. The sources are those of `enqueue`: if their lines have different options, the sums of
+    all runs are printed. The credits follow what the account paid for the same hosts before; for other hosts, the
+    published prices count.
     """
-    spec = read_spec([url for one in sources for url in _read_source(one)], request, options)
-    plan = runs.plan_runs(runs.AppContext.for_app(), [spec])[0]
+    specs = read_specs(sources, request, options)
+    plans = runs.plan_runs(runs.AppContext.for_app(), specs)
+    plan = add_plans(plans)
     if as_json:
-        click.echo(json.dumps(plan.to_json()))
+        print_json({"runs": len(plans), **plan.to_json()})
     else:
         refusal = [("enqueue would refuse", plan.refusal)] if plan.refusal else []
-        tasks, credits_ = _describe_tasks(plan, is_deduped=spec.dedupe), ("credits", str(plan.estimate))
-        print_facts([*tasks, credits_, _find_time(plan), *refusal])
+        count = [("runs", f"{len(plans):,}")] if len(plans) > 1 else []
+        tasks, credits_ = _describe_tasks(plan, is_deduped=specs[0].dedupe), ("credits", str(plan.estimate))
+        print_facts([*count, *tasks, credits_, _find_time(plan), *refusal])
 
 
-print_plan.params += [one for one in enqueue_run.params if one.name not in _NOT_TAKEN]
+# Parameters that say nothing about the cost are left out.
+print_plan.params += parameters_of_enqueue(*IDENTITY)
 
 
-def _read_source(source: str) -> Iterable[str]:
-    """Return the URLs of an argument: the argument itself, or the lines of the file that it names.
+def add_plans(plans: Sequence[runs.RunPlan]) -> runs.RunPlan:
+    """Return the sum of the plans of runs that start together. The first refusal stands for all."""
+    estimates = [one.estimate for one in plans]
+    refusals = [one.refusal for one in plans if one.refusal is not None]
+    return runs.RunPlan(
+        **{name: sum(getattr(one, name) for one in plans) for name in ("targets", "bought", "duplicates", "jobs")},
+        estimate=runs.Estimate(
+            sum(one.expected for one in estimates),
+            sum(one.minimum for one in estimates),
+            _add_known([one.maximum for one in estimates]),
+        ),
+        expected_seconds=_add_known([one.expected_seconds for one in plans]),
+        refusal=refusals[0] if refusals else None,
+    )
 
-    Raises:
-        click.BadParameter: the argument is neither a URL nor a file.
-    """
-    if source == "-":
-        return read_urls(sys.stdin)
-    if "://" in source:
-        return [source]
-    if not Path(source).is_file():
-        raise click.BadParameter(f"{source!r} is neither a URL nor a file; a URL begins with http:// or https://")
-    with Path(source).open(encoding="utf-8") as file:
-        return read_urls(file)
+
+def _add_known(values: Sequence[float | None]) -> float | None:
+    """Return the sum; None if one of the values is not known."""
+    known = [one for one in values if one is not None]
+    return sum(known) if len(known) == len(values) else None
 
 
 def _describe_tasks(plan: runs.RunPlan, *, is_deduped: bool) -> list[tuple[str, str]]:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from scrape_do_celery import runs
-from scrape_do_celery.cli.group import WRONG
+from scrape_do_celery.cli.exit_codes import ExitCode
+from scrape_do_celery.cli.json_output import json_option, print_json
 from scrape_do_celery.cli.output import print_facts, printable, printable_url
+from scrape_do_celery.cli.shapes import RefetchShape
 from scrape_do_celery.errors import ConfigurationError, ResultNotReadyError, ScrapeDoError
 from scrape_do_celery.rules.lifecycle import settle_task
 from scrape_do_celery.runs import results
@@ -35,8 +37,9 @@ _TIMES = 8
     type=click.IntRange(min=1),
     help="Accept pages up to this size, in bytes. Default: 8 times SCRAPE_DO_MAX_PAGE_BYTES.",
 )
+@json_option(RefetchShape)
 @click.pass_context
-def refetch_pages(ctx: click.Context, run_id: str, max_bytes: int | None) -> None:
+def refetch_pages(ctx: click.Context, run_id: str, max_bytes: int | None, as_json: bool) -> None:
     """Fetch the pages of a run again that were larger than the limit.
 
     Nothing is bought. The API keeps pages for about three days.
@@ -61,9 +64,12 @@ def refetch_pages(ctx: click.Context, run_id: str, max_bytes: int | None) -> Non
                 failed += 1
                 continue
             fetched += store.run(ReplaceLargeContent(part_id, position, final))
-    print_facts([("run", run_id), ("fetched", str(fetched)), ("failed", str(failed))])
+    if as_json:
+        print_json({"run_id": run_id, "fetched": fetched, "failed": failed})
+    else:
+        print_facts([("run", run_id), ("fetched", str(fetched)), ("failed", str(failed))])
     if failed:
-        ctx.exit(WRONG)
+        ctx.exit(ExitCode.FAILURE)
 
 
 def _open_client(settings: Settings, max_bytes: int) -> ScrapeDoAsyncAPIClient:

@@ -10,30 +10,28 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from scrape_do_celery import runs
-from scrape_do_celery.cli.group import WRONG
-from scrape_do_celery.cli.output import TASK_COLUMNS, print_facts, print_rich_table, printable, printable_url, task_row
-from scrape_do_celery.cli.pages import write_page
-from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError, StoreUnavailableError
+from scrape_do_celery.cli.json_output import json_option, print_json
+from scrape_do_celery.cli.output import TASK_COLUMNS, print_facts, print_rich_table, printable, task_row
+from scrape_do_celery.cli.reports import RunReport, read_record
+from scrape_do_celery.cli.shapes import CancelShape, ResultShape, StartShape, StatusShape
+from scrape_do_celery.cli.sources import IDENTITY, read_specs, take_sources
+from scrape_do_celery.errors import EncryptionKeyError, StoreUnavailableError
 from scrape_do_celery.figures import format_figure
-from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.models.reasons import join_reasons, reasons_from_json
 from scrape_do_celery.rules.outcomes import may_have_bought
 from scrape_do_celery.rules.waits import WaitKind
-from scrape_do_celery.store import PartState, RunSpec
-from scrape_do_celery.store.commands.runs import ReadRun
-from scrape_do_celery.store.options import RUN_OPTIONS
+from scrape_do_celery.store import PartState
 
 if TYPE_CHECKING:
-    from scrape_do_celery.store import RunRecord
+    from collections.abc import Sequence
+
+    from scrape_do_celery.store import RunRecord, RunSpec
 
 _CHECK_INTERVAL = 0.2
-#: The options of `enqueue` that are neither fields of the request nor options of the run.
-_IDENTITY = ("idempotency_key", "run_id")
 
 
 @click.command("enqueue")
-@click.argument("urls", nargs=-1, metavar="URL...")
-@click.option("--from", "source", type=click.File(), help="Read more URLs from a file, one per line; - is stdin.")
+@take_sources
 @click.option("--request", type=click.File(), help="Read the fields of JobCreationRequest from a JSON file.")
 @click.option("--geo-code", help="Load pages from this country (two letters, such as us).")
 @click.option("--super/--no-super", "super_", default=None, help="Use residential and mobile proxies.")
@@ -44,7 +42,12 @@ _IDENTITY = ("idempotency_key", "run_id")
 @click.option("--output", type=click.Choice(["raw", "markdown"]), help="Return pages in this format.")
 @click.option("--timeout", type=int, help="Limit the time of each target, in milliseconds.")
 @click.option("--idempotency-key", help="Return the same run for the same key and request.")
-@click.option("--run-id", help="Repeat a command whose answer was lost: the id in its error.")
+@click.option(
+    "--run-id",
+    "run_ids",
+    multiple=True,
+    help="Repeat a command whose answer was lost: the id in its error. Repeat the option for each id, in their order.",
+)
 @click.option("--max-wait", type=float, help="End the run as timed out after this number of seconds.")
 @click.option(
     "--early/--no-early",
@@ -61,72 +64,81 @@ _IDENTITY = ("idempotency_key", "run_id")
     "--tag", "tags", multiple=True, help="Count the run for the budget and the reports of this tag. Repeatable."
 )
 @click.option("--dedupe", is_flag=True, help="Buy equal URLs once. The result has an entry for each URL all the same.")
-def enqueue_run(urls: tuple[str, ...], source: IO[str] | None, request: IO[str] | None, **options: Any) -> None:
+@json_option(StartShape)
+def enqueue_run(sources: tuple[str, ...], request: IO[str] | None, *, as_json: bool, **options: Any) -> None:
     """Start a run and print its id.
 
-    Without an option, the API's default applies.
+    FILE has one URL on each line, or is CSV or JSON lines; - is stdin. Blank lines do not count, nor do lines of text
+    that begin with #. If one line is wrong, nothing is bought.
+
+    A JSON line is a URL in quotes, or an object: `url`, `meta` and fields of the request, such as `geo_code`. Lines
+    with equal fields are one run, and the id of each run is printed. Without an option, the API's default applies.
     """
-    _refuse_files(urls)
-    identity = {name: options.pop(name) for name in _IDENTITY}
-    spec = read_spec([*urls, *read_urls(source)], request, options)
+    identity = {name: options.pop(name) for name in IDENTITY}
+    specs = read_specs(sources, request, options)
+    handles = start_runs(specs, **identity)
+    if as_json:
+        pairs = zip(handles, specs, strict=True)
+        print_json({"runs": [{"run_id": one.run_id, "targets": spec.request.size} for one, spec in pairs]})
+    else:
+        click.echo("\n".join(one.run_id for one in handles))
+
+
+def parameters_of_enqueue(*left_out: str) -> list[click.Parameter]:
+    """Return the parameters of `enqueue` for another command, which has a `--json` of its own."""
+    return [one for one in enqueue_run.params if one.name not in {"as_json", *left_out}]
+
+
+def start_runs(
+    specs: Sequence[RunSpec], *, idempotency_key: str | None, run_ids: Sequence[str]
+) -> Sequence[runs.RunHandle]:
+    """Start the runs of a command.
+
+    Raises:
+        click.UsageError: the key or the ids do not fit the number of runs.
+        click.ClickException: the store did not answer; the text says how to repeat the command.
+    """
+    if idempotency_key is not None and len(specs) > 1:
+        raise click.UsageError(
+            f"the lines have {len(specs)} different sets of options, and each set is a run: --idempotency-key names one"
+        )
+    if run_ids and len(run_ids) != len(specs):
+        raise click.UsageError(f"the call starts {len(specs)} run(s): pass --run-id for each of them, or not at all")
     try:
-        handle = runs.start_run(spec, **identity)
+        return runs.start_runs(specs, [idempotency_key] * len(specs), run_ids or [None] * len(specs))
     except StoreUnavailableError as error:
         if not error.may_be_written:
             raise
-        advice = f"to repeat the command without a second purchase, add --run-id {error.run_id}"
+        ids = " ".join(f"--run-id {run_id}" for run_id in error.run_ids)
+        advice = f"to repeat the command without a second purchase, add {ids}"
         raise click.ClickException(printable(f"{error}; {advice}")) from None
-    click.echo(handle.run_id)
-
-
-def _refuse_files(urls: tuple[str, ...]) -> None:
-    for url in urls:
-        if "://" not in url and Path(url).is_file():
-            raise click.UsageError(
-                printable(f"{url!r} is a file, not a URL: to read URLs from the file, use --from {url}")
-            )
-
-
-def read_spec(targets: list[str], request: IO[str] | None, options: dict[str, Any]) -> RunSpec:
-    """Return the checked spec of the URLs, the file and the options of a command.
-
-    Raises:
-        click.UsageError: neither a URL nor a plugin was given.
-    """
-    run_options = {name: options.pop(name) for name in RUN_OPTIONS}
-    given = _read_fields(request)
-    fields = {
-        **given,
-        **{name.strip("_"): value for name, value in options.items() if value is not None},
-    }
-    if fields.get("render") is True:
-        # The option must not drop the actions of the file.
-        fields["render"] = given["render"] if isinstance(given.get("render"), dict) else {}
-    if targets:
-        fields["targets"] = _join_targets(fields.get("targets"), targets)
-    elif not fields.keys() & {"targets", "plugin"}:
-        raise click.UsageError("no URL was given: pass URLs, a file of URLs, or --request")
-    return RunSpec.from_fields(fields, run_options)
 
 
 @click.command("status")
 @click.argument("run_id")
-def print_status(run_id: str) -> None:
+@json_option(StatusShape)
+def print_status(run_id: str, as_json: bool) -> None:
     """Print state, progress and jobs of a run."""
+    if as_json:
+        print_json(runs.RunHandle(run_id).status.to_json())
+    else:
+        print_facts(status_facts(run_id))
+
+
+def status_facts(run_id: str) -> list[tuple[str, str]]:
+    """Return the lines that tell the status of a run."""
     handle = runs.RunHandle(run_id)
-    record, status = _read_record(run_id), handle.status
-    print_facts(
-        [
-            ("run", run_id),
-            ("state", record.state.value),
-            *([] if status.waiting_for is None else [("waiting for", str(status.waiting_for))]),
-            ("tasks", f"{status.done:,} done, {status.failed:,} failed, {status.total:,} in all"),
-            *_job_facts(handle),
-            *_trouble_facts(record, str(status.waiting_for)),
-            *_unknown_words(record),
-            *_error_facts(record),
-        ]
-    )
+    record, status = read_record(run_id), handle.status
+    return [
+        ("run", run_id),
+        ("state", record.state.value),
+        *([] if status.waiting_for is None else [("waiting for", str(status.waiting_for))]),
+        ("tasks", f"{status.done:,} done, {status.failed:,} failed, {status.total:,} in all"),
+        *_job_facts(handle),
+        *_trouble_facts(record, str(status.waiting_for)),
+        *_unknown_words(record),
+        *_error_facts(record),
+    ]
 
 
 def _job_facts(handle: runs.RunHandle) -> list[tuple[str, str]]:
@@ -146,52 +158,51 @@ def _job_facts(handle: runs.RunHandle) -> list[tuple[str, str]]:
     show_default=True,
 )
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write each page to this folder.")
+@json_option(ResultShape)
 @click.pass_context
-def print_result(ctx: click.Context, run_id: str, wait: float, out: Path | None) -> None:
-    """Print the outcome of a run, with one line per task."""
-    record = _wait_for_end(run_id, wait)
-    rows, metas, unreadable = [], [], 0
-    for number, task in enumerate(runs.RunHandle(run_id).iter_tasks(), start=1):
-        rows.append(task_row(task))
-        metas.append("" if task.meta is None else json.dumps(task.meta, ensure_ascii=False))
-        try:
-            _ = out and write_page(out, number, task)
-        except ValueError as error:
-            unreadable += 1
-            click.echo(f"{printable_url(task.url)}: {error}", err=True)
+def print_result(ctx: click.Context, run_id: str, wait: float, out: Path | None, as_json: bool) -> None:
+    """Print the outcome of a run, with one line per task. The exit code is that of the outcome."""
+    _wait_for_end(run_id, wait)
+    report = RunReport.read(run_id, out)
+    if as_json:
+        print_json(report.to_json())
+    else:
+        print_report(report, out)
+    ctx.exit(report.exit_code)
+
+
+def print_report(report: RunReport, out: Path | None) -> None:
+    """Print the tasks and the outcome of an ended run."""
+    rows = [task_row(one) for one in report.tasks]
+    metas = ["" if one["meta"] is None else json.dumps(one["meta"], ensure_ascii=False) for one in report.tasks]
     if any(metas):
         print_rich_table((*TASK_COLUMNS, "meta"), [(*row, meta) for row, meta in zip(rows, metas, strict=True)])
     else:
         print_rich_table(TASK_COLUMNS, rows)
     click.echo()
+    record = report.record
     print_facts(
-        [("run", run_id), ("outcome", str(record.outcome)), *_result_facts(record), *_error_facts(record)]
+        [("run", record.run_id), ("outcome", str(record.outcome)), *_result_facts(record), *_error_facts(record)]
         + ([("pages", f"in {out}")] if out else [])
     )
-    if record.error is not None or unreadable:
-        ctx.exit(WRONG)
 
 
 @click.command("cancel")
 @click.argument("run_id")
-def cancel_run(run_id: str) -> None:
+@json_option(CancelShape)
+def cancel_run(run_id: str, as_json: bool) -> None:
     """Cancel a run, also at Scrape.do. Pages that were paid for are still collected."""
     handle = runs.RunHandle(run_id)
-    click.echo("canceling" if handle.cancel() else f"nothing to cancel: the run ended as {handle.state}")
-
-
-def _read_record(run_id: str) -> RunRecord:
-    store = runs.AppContext.for_app().store
-    record = store.run(ReadRun(run_id))
-    if record is None:
-        _ = runs.RunHandle(run_id).state  # raises an error with the reason
-        raise ScrapeDoError(f"run {run_id} was forgotten while the command read it")
-    return record
+    is_canceling = handle.cancel()
+    if as_json:
+        print_json({"run_id": run_id, "canceling": is_canceling, "state": handle.state.value})
+    else:
+        click.echo("canceling" if is_canceling else f"nothing to cancel: the run ended as {handle.state}")
 
 
 def _wait_for_end(run_id: str, wait: float) -> RunRecord:
     until = time.monotonic() + wait
-    while (record := _read_record(run_id)).outcome is None:
+    while (record := read_record(run_id)).outcome is None:
         if time.monotonic() >= until:
             status = runs.RunHandle(run_id).status
             raise status.not_ready_error(f"is {status.state} and has not ended")
@@ -236,31 +247,3 @@ def _result_facts(record: RunRecord) -> list[tuple[str, str]]:
         ("credits", format_figure(small.get("credits", 0))),
         ("jobs", jobs or "no job was bought"),
     ]
-
-
-def read_urls(source: IO[str] | None) -> list[str]:
-    """Return the URLs of a file with one URL per line. Blank lines do not count."""
-    return [line.strip() for line in source or () if line.strip()]
-
-
-def _join_targets(given: Any, targets: list[str]) -> Any:
-    # A value that is no list stays, so that its error names it.
-    return [*(given or ()), *targets] if given is None or isinstance(given, list) else given
-
-
-def _read_fields(request: IO[str] | None) -> dict[str, Any]:
-    """Return the fields in a request file, under the names of the options.
-
-    Raises:
-        UsageError: the file holds no object, or an option of the run.
-    """
-    fields = {} if request is None else json.load(request)
-    if not isinstance(fields, dict):
-        raise click.UsageError("the request file must hold one JSON object")
-    if wrong := sorted(fields.keys() & {*RUN_OPTIONS, *_IDENTITY}):
-        forms = {one.name: one.opts[0] for one in click.get_current_context().command.params}
-        options = ", ".join(forms[name] for name in wrong)
-        raise click.UsageError(f"the request file has options of the run ({', '.join(wrong)}): give them as {options}")
-    # The API's name of a field would stand beside the name of the option, and not be replaced by the option.
-    names = {str(field.alias): name for name, field in JobCreationRequest.model_fields.items()}
-    return {key if names.get(key) in fields else names.get(key, key): value for key, value in fields.items()}

@@ -95,6 +95,11 @@ def split_targets(inputs: Sequence[Any]) -> tuple[list[Any], tuple[str | None, .
     return urls, tuple(texts) if any(text is not None for text in texts) else None
 
 
+def why_no_meta(target: Target) -> str | None:
+    """Return why the data of a target is refused; None for good data."""
+    return target._fault  # noqa: SLF001 (this module made it)
+
+
 def _read_input(one: Any, name: str) -> tuple[Any, str | None, str | None]:
     """Return the URL of an input, the JSON text of its `meta`, and its fault."""
     if isinstance(one, Mapping):

@@ -13,7 +13,7 @@ from scrape_do_celery.runs.handle import Progress, RunHandle
 from scrape_do_celery.runs.plans import Estimate, RunPlan, estimate, plan_runs
 from scrape_do_celery.runs.retry import retry_failed
 from scrape_do_celery.runs.schedules import scheduled_run
-from scrape_do_celery.runs.start_calls import start_run
+from scrape_do_celery.runs.start_calls import start_run, start_runs
 from scrape_do_celery.runs.status import RunStatus
 
 __all__ = [
@@ -49,5 +49,6 @@ __all__ = [
     "set_budget",
     "settings_of",
     "start_run",
+    "start_runs",
     "stop_buying",
 ]

@@ -214,8 +214,21 @@ def start_run(
     settings: Settings | None = None,
 ) -> RunHandle:
     """Start the run of a checked spec, as `enqueue` does."""
-    new_run = _make_run(spec, check_key(idempotency_key), {}, run_id)
-    return StartCall(AppContext.for_app(settings=settings), [new_run]).carry_out()[0]
+    return start_runs([spec], [idempotency_key], [run_id], settings=settings)[0]
+
+
+@without_locals
+def start_runs(
+    specs: Sequence[RunSpec],
+    idempotency_keys: Sequence[str | None],
+    run_ids: Sequence[str | None],
+    *,
+    settings: Settings | None = None,
+) -> list[RunHandle]:
+    """Start the runs of checked specs, as `enqueue_many` does, with a key or None and an id or None for each."""
+    keys = map(check_key, idempotency_keys)
+    new_runs = [_make_run(spec, key, {}, run_id) for spec, key, run_id in zip(specs, keys, run_ids, strict=True)]
+    return StartCall(AppContext.for_app(settings=settings), new_runs).carry_out()
 
 
 def _make_run(spec: RunSpec, key: str | None, canvas: dict[str, Any], run_id: str | None) -> NewRun:

@@ -1,0 +1,153 @@
+"""The JSON that commands about runs print with `--json`.
+
+The page of the commands shows these classes; tests compare the output. A later version may add fields and changes none.
+Amounts are in credits. Times are texts of ISO 8601, unless they are seconds. A field without a value is null.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from scrape_do_celery.cli.json_output import Shape
+
+
+class StartedRunShape(Shape):
+    """A run that was started."""
+
+    run_id: str = Field(description="the id of the run")
+    targets: int = Field(description="the targets that are bought")
+
+
+class StartShape(Shape):
+    """The runs that a command has started."""
+
+    runs: list[StartedRunShape] = Field(description="one run, or one for each set of options in the lines of files")
+
+
+class EstimateShape(Shape):
+    """The cost of a run before it is bought."""
+
+    expected: float = Field(description="the most likely cost if each page succeeds")
+    minimum: float = Field(description="the least cost if each page succeeds")
+    maximum: float | None = Field(description="the highest cost; null if no rule bounds it")
+
+
+class PlanShape(Shape):
+    """The sum of what the runs of a call would buy."""
+
+    runs: int = Field(description="the number of runs")
+    targets: int = Field(description="the targets of the call")
+    bought: int = Field(description="the tasks to buy")
+    duplicates: int = Field(description="the targets that equal an earlier one")
+    jobs: int = Field(description="the jobs, each with 1,000 tasks at most")
+    estimate: EstimateShape = Field(description="the cost")
+    expected_seconds: float | None = Field(description="how long the tasks take; null if it is not known")
+    refusal: str | None = Field(description="why `enqueue` would refuse the run; null if it would start the run")
+
+
+class ReasonShape(Shape):
+    """A reason for which tasks failed."""
+
+    reason: str = Field(description="the reason, without URLs and secrets")
+    count: int = Field(description="the number of tasks that failed for it")
+
+
+class WaitShape(Shape):
+    """Why a live run waits."""
+
+    kind: str = Field(description="a `WaitKind`, such as `no_worker`")
+    text: str = Field(description="a line for people")
+    since: str | None = Field(description="since when")
+    until: str | None = Field(description="until when, if the end is known")
+    ahead: int | None = Field(description="the parts before this one, if it waits for a job slot")
+
+
+class ErrorShape(Shape):
+    """The error of a failed run."""
+
+    type: str = Field(description="the class of the error")
+    message: str = Field(description="its text")
+
+
+class StatusShape(Shape):
+    """The status of a run, as `RunStatus.to_json()`."""
+
+    run_id: str = Field(description="the id of the run")
+    state: str = Field(description="a `RunState`; after the end, the outcome")
+    has_ended: bool = Field(description="whether the outcome is decided")
+    done: int = Field(description="the tasks that succeeded")
+    failed: int = Field(description="the tasks that failed, also the gone ones")
+    gone: int = Field(description="the tasks that the API no longer knows")
+    total: int = Field(description="all tasks")
+    credits: float = Field(description="the costs that the API reported")
+    jobs: list[str] = Field(description="the ids of the bought jobs")
+    created: str = Field(description="when the run was accepted")
+    ended: str | None = Field(description="when the run ended")
+    unknown_statuses: list[str] = Field(description="status words of the API that this version does not know")
+    reasons: list[ReasonShape] = Field(description="the reasons of failed tasks, the most frequent first")
+    waiting_for: WaitShape | None = Field(description="why the run waits")
+    error: ErrorShape | None = Field(description="the error of a failed run")
+
+
+class StatusesShape(Shape):
+    """The statuses of runs, in the order of the call."""
+
+    runs: list[StatusShape] = Field(description="the runs")
+
+
+class TaskShape(Shape):
+    """A task of an ended run, without its page."""
+
+    number: int = Field(description="the position of the input, from 1; the names of files in `--out` begin with it")
+    url: str = Field(description="the URL, without passwords and tokens")
+    status: str = Field(description="the status of the task; `gone` if the API no longer knows the task")
+    status_code: int | None = Field(description="the HTTP status of the target")
+    bytes: int | None = Field(description="the size of the page")
+    credits: float | None = Field(description="the cost that the API reported")
+    meta: Any = Field(description="the data of the input")
+    error: str | None = Field(description="why the task failed")
+    file: str | None = Field(description="the path of the page with `--out`")
+
+
+class ResultShape(Shape):
+    """An ended run with its tasks."""
+
+    run: StatusShape = Field(description="the status of the run")
+    tasks: list[TaskShape] = Field(description="the tasks, in input order")
+
+
+class ResultsShape(Shape):
+    """Ended runs with their tasks."""
+
+    runs: list[ResultShape] = Field(description="the runs, in the order of their first lines")
+
+
+class CancelShape(Shape):
+    """What a cancel did."""
+
+    run_id: str = Field(description="the id of the run")
+    canceling: bool = Field(description="whether the run will be stopped; false if it has ended already")
+    state: str = Field(description="the state of the run")
+
+
+class RefetchShape(Shape):
+    """What a refetch did."""
+
+    run_id: str = Field(description="the id of the run")
+    fetched: int = Field(description="the pages that were fetched")
+    failed: int = Field(description="the pages that could not be fetched")
+
+
+class FindingShape(Shape):
+    """A finding of a check."""
+
+    level: str = Field(description="`ok`, `warning`, `wrong`, or empty for mere information")
+    text: str = Field(description="the finding")
+
+
+class DoctorShape(Shape):
+    """The findings of all checks."""
+
+    findings: list[FindingShape] = Field(description="the findings")

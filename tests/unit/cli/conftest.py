@@ -1,0 +1,65 @@
+"""Provide the commands over the in-memory store."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+from scrape_do_celery import JobDetails
+from scrape_do_celery.cli import main, watching
+from scrape_do_celery.cli.watching import watch_runs
+from scrape_do_celery.runs import AppContext
+from scrape_do_celery.store.commands.contents import StoreContent
+from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
+from scrape_do_celery.store.commands.runs import ReadSpec, RecordOutcome
+from tests.support.json_shapes import check_json
+
+
+@pytest.fixture
+def scrape_do(step_harness, monkeypatch):
+    monkeypatch.setattr(AppContext, "for_app", lambda *_, **__: step_harness.app_context)
+
+    def call(*arguments, **options):
+        answer = CliRunner().invoke(main, [str(one) for one in arguments], prog_name="scrape-do", **options)
+        check_json(arguments, answer)
+        return answer
+
+    return call
+
+
+@pytest.fixture
+def at_sleep(monkeypatch):
+    """Do something while a command sleeps between two looks, in place of the sleep."""
+    actions = []
+
+    def sleep(_):
+        actions.pop(0)()
+
+    monkeypatch.setattr(watching.time, "sleep", sleep)
+    monkeypatch.setitem(watch_runs.__kwdefaults__, "sleep", sleep)
+    return actions
+
+
+@pytest.fixture
+def end(step_harness, make):
+    """Return a function that ends all runs, with a page for each of their targets."""
+
+    def end_runs(outcome="succeeded"):
+        for run_id in step_harness.run_ids():
+            targets = step_harness.run(ReadSpec(run_id, 1)).request.targets
+            name = step_harness.make_running(run_id, job=f"job-{run_id}", state="fetching")
+            claim = step_harness.claim_part(run_id)
+            tasks = [{"TaskID": f"t{n}", "URL": url, "Status": "success"} for n, url in enumerate(targets)]
+            job = {
+                "JobID": name,
+                "Status": "success",
+                "TaskIDs": [f"t{n}" for n in range(len(targets))],
+                "Tasks": tasks,
+            }
+            step_harness.run(UpdatePart(claim, {}, job=JobDetails.model_validate(job)))
+            for position, url in enumerate(targets):
+                step_harness.run(StoreContent(claim.part_id, position, make.task(position, job=name, url=url)))
+            step_harness.run(FinishPart(claim, outcome))
+            step_harness.run(RecordOutcome(run_id, outcome, {}))
+
+    return end_runs
