@@ -12,6 +12,8 @@ from scrape_do_celery.figures import format_figure
 if TYPE_CHECKING:
     from scrape_do_celery.models import TaskDetails
 
+#: Seconds between two looks for budgets to warn of. Each look reads all limits, so one worker looks for all.
+BUDGET_CHECK_INTERVAL: Final = 5
 #: The period of the limit `max_credits` of one run, and that of a scope for which nothing is bought now.
 RUN_PERIOD, STOPPED = "run", "stop"
 #: Statuses of a target that the vendor's price list charges beside 2xx; the class of 2xx.

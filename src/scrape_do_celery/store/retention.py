@@ -45,8 +45,6 @@ MAX_SPEND_HOSTS: Final = 500
 #: Longest time after which a part that waits for a budget asks again by itself; parts of a line that one event sees.
 BUDGET_RECHECK: Final = 6 * HOUR
 BUDGET_WAKES: Final = 100
-#: Seconds between two looks for budgets to warn of. Each look reads all limits, so one worker looks for all.
-BUDGET_CHECK_INTERVAL: Final = 5
 #: Share of a limit from which a budget warns.
 BUDGET_WARNING: Final = 0.8
 #: Life of the jobs of an account that no run owns, after the last such job was seen. The API keeps a job for less time.

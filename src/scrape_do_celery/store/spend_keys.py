@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scrape_do_celery.rules.budgets import BUDGET_CHECK_INTERVAL
 from scrape_do_celery.rules.polling import ACCOUNT_INTERVAL
 from scrape_do_celery.store import retention
 from scrape_do_celery.store.encryption import PrivateValues
@@ -53,7 +54,7 @@ class SpendKeys(PrivateValues):
         return f"{self.prefix}:budgets"
 
     @property
-    @holds("string", retention.BUDGET_CHECK_INTERVAL)
+    @holds("string", BUDGET_CHECK_INTERVAL)
     def budget_check(self) -> str:
         """The key of the mark that a worker looks for budgets to warn of now, or has just looked."""
         return f"{self.prefix}:budget_check"

@@ -6,11 +6,11 @@ import time
 from typing import TYPE_CHECKING
 
 from scrape_do_celery.log_fields import get_logger, log_fields
+from scrape_do_celery.rules.budgets import BUDGET_CHECK_INTERVAL
 from scrape_do_celery.runs.budgets import read_budget
 from scrape_do_celery.runs.hooks import hooks
 from scrape_do_celery.signals import budget_warning
 from scrape_do_celery.store.commands.budgets import ClaimBudgetCheck, ReadBudgets
-from scrape_do_celery.store.retention import BUDGET_CHECK_INTERVAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable

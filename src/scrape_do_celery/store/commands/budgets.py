@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery.rules.budgets import BudgetUse
+from scrape_do_celery.rules.budgets import BUDGET_CHECK_INTERVAL, BudgetUse
 from scrape_do_celery.store.command import Command, Encoded
-from scrape_do_celery.store.retention import BUDGET_CHECK_INTERVAL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
