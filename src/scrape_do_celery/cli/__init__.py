@@ -16,6 +16,7 @@ from scrape_do_celery.cli.redis import run_redis
 from scrape_do_celery.cli.refetch import refetch_pages
 from scrape_do_celery.cli.runs import cancel_run, enqueue_run, print_result, print_status
 from scrape_do_celery.cli.sandbox import sandbox
+from scrape_do_celery.cli.schedules import manage_schedules
 
 
 @click.group("scrape-do", cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -48,6 +49,7 @@ for _command in (
     cancel_run,
     refetch_pages,
     manage_budgets,
+    manage_schedules,
     list_orphans,
     print_ledger,
     audit_spend,

@@ -1,4 +1,4 @@
-"""Make the run of a tick."""
+"""Make the run of a tick, or of a command that starts a schedule's run beside its ticks."""
 
 from __future__ import annotations
 

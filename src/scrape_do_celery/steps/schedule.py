@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,9 @@ def start_scheduled_run(
             extra=log_fields("tick_refused"),
         )
         raise
+    if made.result == CreateResult.TICK_PAUSED:
+        _log_paused(tick)
+        return None
     if made.result == CreateResult.TICK_SKIPPED:
         _log_skipped(tick, made.run_id)
         return None
@@ -85,6 +89,16 @@ def start_scheduled_run(
 def _level_of(level: int, tick: ScheduleTick, why: str) -> int:
     """Return the level of a line. When clocks change, some beats publish a tick each second: one line is enough."""
     return level if _logged.is_first(tick.name, tick.tick, why) else logging.DEBUG
+
+
+def _log_paused(tick: ScheduleTick) -> None:
+    log.info(
+        "schedule %s: the tick %s is skipped: the schedule is paused; to go on: scrape-do schedules resume %s",
+        tick.name,
+        tick.tick,
+        shlex.quote(tick.name),
+        extra=log_fields("tick_paused"),
+    )
 
 
 def _log_skipped(tick: ScheduleTick, live_run: str) -> None:
