@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from scrape_do_celery import TickDecision, list_schedules, pause_schedule, resume_schedule
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "django"
 DJANGO = """
 from app_with_schedule import app as _beats
@@ -49,7 +51,8 @@ def beats(pipeline):
 
     yield start
     for beat, _ in started:
-        os.killpg(beat.pid, signal.SIGTERM)
+        if beat.poll() is None:
+            os.killpg(beat.pid, signal.SIGTERM)
     for beat, _ in started:
         beat.wait(30)
 
@@ -93,6 +96,37 @@ def test_two_beats_make_one_run_a_tick(pipeline, beats, eventually, scheduler):
     for _ in range(2):
         started = beats("app_with_schedule", scheduler, **environment)
     _one_run_a_tick(pipeline, eventually, started)
+
+
+@pytest.mark.long
+def test_pause_outlives_beat_and_worker(pipeline, beats, eventually):
+    """Pause a schedule, restart its beat and its worker, and resume it: ticks of the pause stay without a run."""
+    environment = own_servers(pipeline)
+    worker = pipeline.work(app="app_with_schedule", **environment)
+    ((beat, _),) = beats("app_with_schedule", OWN, **environment)
+
+    def get():
+        found = list_schedules(settings=pipeline.settings)
+        return found[0] if found else None
+
+    eventually(lambda: get() and get().last_decision is TickDecision.STARTED)
+    assert pause_schedule("prices", by="ann", note="test", settings=pipeline.settings)
+    eventually(lambda: get().last_decision is TickDecision.PAUSED)
+    last_run, paused_at = get().last_run, get().last_tick
+    for process in (beat, worker):
+        process.terminate()
+        process.wait(30)
+    pipeline.work(app="app_with_schedule", **environment)
+    beats("app_with_schedule", OWN, **environment)
+    eventually(lambda: get().last_tick > paused_at)
+    assert (get().last_decision, get().last_run, get().pause.note) == (TickDecision.PAUSED, last_run, "test")
+    assert resume_schedule("prices", settings=pipeline.settings)
+    eventually(lambda: get().last_run != last_run)
+    assert "the schedule is paused; to go on: scrape-do schedules resume prices" in pipeline.log.read_text()
+    ticks = [key for key in pipeline.stored_keys() if key.startswith(f"{pipeline.prefix}:tick:")]
+    values = pipeline.app_context.store.client.mget(ticks)
+    runs = [value.split()[0] for value in values if value]
+    assert len(runs) == len(set(runs)) < len(values), "some ticks have no run"
 
 
 @pytest.mark.long

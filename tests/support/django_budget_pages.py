@@ -8,86 +8,29 @@ import json
 import re
 import sys
 
-import django
-import fakeredis
-from django.conf import settings
+from django.test import Client
+from django_admin_site import log_in, redis, store, submit, take_store_away
 
-settings.configure(
-    SECRET_KEY="x",
-    ALLOWED_HOSTS=["testserver"],
-    ROOT_URLCONF=__name__,
-    USE_TZ=True,
-    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
-    INSTALLED_APPS=[
-        *(f"django.contrib.{name}" for name in ("admin", "auth", "contenttypes", "messages", "sessions")),
-        "scrape_do_celery.contrib.django",
-    ],
-    MIDDLEWARE=[
-        "django.contrib.sessions.middleware.SessionMiddleware",
-        "django.middleware.csrf.CsrfViewMiddleware",
-        "django.contrib.auth.middleware.AuthenticationMiddleware",
-        "django.contrib.messages.middleware.MessageMiddleware",
-    ],
-    TEMPLATES=[
-        {
-            "BACKEND": "django.template.backends.django.DjangoTemplates",
-            "APP_DIRS": True,
-            "OPTIONS": {
-                "context_processors": [
-                    "django.template.context_processors.request",
-                    "django.contrib.auth.context_processors.auth",
-                    "django.contrib.messages.context_processors.messages",
-                ]
-            },
-        }
-    ],
-    SCRAPE_DO={"MIRROR": True, "ACCOUNT": "shop", "REDIS_URL": "redis://localhost:1/0", "KEY_PREFIX": "p"},
-    STATIC_URL="static/",
-)
-django.setup()
+from scrape_do_celery import list_budgets
+from scrape_do_celery.runs.spend import list_days
 
-from django.contrib import admin  # noqa: E402
-from django.contrib.auth.models import Permission, User  # noqa: E402
-from django.core.management import call_command  # noqa: E402
-from django.test import Client  # noqa: E402
-from django.urls import path  # noqa: E402
-from django.utils import timezone  # noqa: E402
-from redis.exceptions import ConnectionError as RedisConnectionError  # noqa: E402
+from django.utils import timezone
 
-from scrape_do_celery import JobDetails, Target, TaskDetails, list_budgets  # noqa: E402
-from scrape_do_celery.contrib.django.models import ScrapeRun  # noqa: E402
-from scrape_do_celery.models import UndetailedTaskResponse  # noqa: E402
-from scrape_do_celery.runs.spend import list_days  # noqa: E402
-from scrape_do_celery.store import Keys, PartId, RunSpec, Store  # noqa: E402
-from scrape_do_celery.store.commands.contents import StoreContent  # noqa: E402
-from scrape_do_celery.store.commands.creation import CreateRun  # noqa: E402
-from scrape_do_celery.store.commands.parts import ClaimPart, UpdatePart  # noqa: E402
+from scrape_do_celery import JobDetails, Target, TaskDetails
+from scrape_do_celery.contrib.django.models import ScrapeRun
+from scrape_do_celery.models import UndetailedTaskResponse
+from scrape_do_celery.store import PartId, RunSpec
+from scrape_do_celery.store.commands.contents import StoreContent
+from scrape_do_celery.store.commands.creation import CreateRun
+from scrape_do_celery.store.commands.parts import ClaimPart, UpdatePart
 
-urlpatterns = [path("admin/", admin.site.urls)]
 RUNS = "/admin/scrape_do/scraperun/"
 PAGE = f"{RUNS}budgets/"
-redis = fakeredis.FakeRedis()
-store = Store(redis, Keys("p"))
-Store.open = lambda *_, **__: store  # type: ignore[method-assign]
-
-
-def log_in(name, *permissions):
-    user = User.objects.create_user(name, password="x", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-    client = Client(enforce_csrf_checks=True)
-    client.force_login(user)
-    return client
-
-
-def submit(client, **fields):
-    """Post the form with the token of the page, and follow to the page after it. Return the answer."""
-    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', client.get(PAGE).content.decode())
-    return client.post(PAGE, {**fields, "csrfmiddlewaretoken": token[1]}, follow=True)
 
 
 def post(client, **fields):
     """Return the text of the page after `submit`."""
-    return submit(client, **fields).content.decode()
+    return submit(client, PAGE, **fields).content.decode()
 
 
 def budgets():
@@ -110,7 +53,6 @@ def make_run():
 
 def visit():
     """Yield the name of each observation, and the observation."""
-    call_command("migrate", verbosity=0)
     editor = log_in("editor", "view_scraperun", "change_scraperun")
     viewer, stranger = log_in("viewer", "view_scraperun"), log_in("stranger")
     yield "link", PAGE in editor.get("/admin/scrape_do/scraperun/").content.decode()
@@ -120,7 +62,7 @@ def visit():
     yield "before the confirmation", budgets()
     yield "without a token", editor.post(PAGE, {**change, "confirmed": "1"}).status_code
     yield "by a viewer", viewer.get(PAGE).status_code, 'name="scope"' in viewer.get(PAGE).content.decode()
-    yield "forced by a viewer", submit(viewer, **change, confirmed="1").status_code
+    yield "forced by a viewer", submit(viewer, PAGE, **change, confirmed="1").status_code
     yield "by a stranger", stranger.get(PAGE).status_code, stranger.get(PAGE + "spend.csv").status_code
     yield "by nobody", Client().get(PAGE).status_code, Client().get(PAGE + "spend.csv").status_code
     yield "after the refusals", budgets()
@@ -155,10 +97,7 @@ def visit():
     yield "pages", [[line["run_id"], line["url"], line["content"], line["meta"]] for line in lines]
     yield "pages by a stranger", stranger.get(f"{RUNS}r/pages/").status_code
 
-    def fail(*_):
-        raise RedisConnectionError("away")
-
-    redis.execute_command = fail
+    take_store_away()
     page = editor.get(PAGE).content.decode()
     yield "away", 'class="error">The store at' in page, "Nothing limits" in page, "No costs" in page
 

@@ -64,6 +64,15 @@ def limiting() -> list[s.Budget]:
     return [one for one in s.list_budgets() if one.overrun or one.is_stopped]
 
 
+def scheduling() -> str | None:
+    was_on: bool = s.pause_schedule("prices", by="ann", note="sale", force=True)
+    found: list[s.Schedule] = s.list_schedules()
+    pause: s.SchedulePause | None = found[0].pause
+    start: s.ScheduleStart = s.run_schedule("prices", idempotency_key="k")
+    print(was_on, pause, s.resume_schedule("prices"), start.decision is s.TickDecision.QUEUED)
+    return start.run_id
+
+
 def refused_by_type_checkers(urls: list[str]) -> None:
     s.enqueue(urls, geocode="us")  # type: ignore[call-overload]
     s.enqueue(urls, dedupe="yes")  # type: ignore[call-overload]

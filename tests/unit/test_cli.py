@@ -28,6 +28,7 @@ from scrape_do_celery.store.commands.contents import ReplaceLargeContent, StoreC
 from scrape_do_celery.store.commands.parts import ClaimPart, FinishPart, UpdatePart
 from scrape_do_celery.store.commands.prices import TASK_SECONDS, TIMED_TASKS, AccountFigures, NoteAccountFigures
 from scrape_do_celery.store.commands.runs import ReadRun, ReadSpec, RecordOutcome
+from scrape_do_celery.store.commands.schedules import PauseSchedule
 from scrape_do_celery.store.options import RUN_OPTIONS
 from scrape_do_sandbox import server
 from scrape_do_sandbox.options import SandboxOptions
@@ -543,6 +544,15 @@ def test_doctor_ends_with_1_where_something_is_wrong(scrape_do, healthy):
     answer = scrape_do("doctor")
     assert answer.exit_code == 1
     assert "wrong    SCRAPE_DO_REDIS_URL names a Redis Cluster" in answer.output
+
+
+def test_doctor_warns_of_a_paused_schedule(scrape_do, app_context, healthy, monkeypatch):
+    server = fakeredis.FakeRedis(server=fakeredis.FakeServer())
+    monkeypatch.setattr(healthy, "eval", server.eval)
+    app_context.store.run(PauseSchedule("prices", is_paused=True))
+    answer = scrape_do("doctor")
+    assert "warning  the schedule 'prices' is paused since" in answer.output
+    assert answer.exit_code == 0
 
 
 def test_doctor_names_a_key_that_is_lacking(scrape_do, healthy):

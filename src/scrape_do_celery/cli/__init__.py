@@ -20,6 +20,7 @@ from scrape_do_celery.cli.refetch import refetch_pages
 from scrape_do_celery.cli.run import run_targets, watch_run
 from scrape_do_celery.cli.runs import cancel_run, enqueue_run, print_result, print_status
 from scrape_do_celery.cli.sandbox import sandbox
+from scrape_do_celery.cli.schedules import manage_schedules
 from scrape_do_celery.cli.worker import start_worker
 
 
@@ -61,6 +62,7 @@ for _command in (
     refetch_pages,
     print_account,
     manage_budgets,
+    manage_schedules,
     list_orphans,
     print_ledger,
     audit_spend,

@@ -43,6 +43,7 @@ METRICS: Final[tuple[MetricDefinition, ...]] = (
     _define_gauge("live_runs_age_seconds", "Age of the last count, which `runs` and `oldest_run_seconds` show."),
     _define_counter("runs_accepted_total", "Accepted runs."),
     _define_counter("runs_ended_total", "Ended runs.", "outcome"),
+    _define_counter("schedule_ticks_total", "Ticks of schedules, by the decision about them.", "decision"),
     _define_counter("tasks_total", "Tasks of ended parts, one per target.", "result"),
     _define_counter("credits_spent_total", "Credits that the API reported for the pages of ended parts."),
     _define_counter(

@@ -12,6 +12,8 @@ from scrape_do_celery.runs.exports import ExportReport
 from scrape_do_celery.runs.handle import Progress, RunHandle
 from scrape_do_celery.runs.plans import Estimate, RunPlan, estimate, plan_runs
 from scrape_do_celery.runs.retry import retry_failed
+from scrape_do_celery.runs.schedule_control import ScheduleStart, pause_schedule, resume_schedule, run_schedule
+from scrape_do_celery.runs.schedule_list import Schedule, SchedulePause, list_schedules
 from scrape_do_celery.runs.schedules import scheduled_run
 from scrape_do_celery.runs.start_calls import start_run, start_runs
 from scrape_do_celery.runs.status import RunStatus
@@ -27,6 +29,9 @@ __all__ = [
     "RunHandle",
     "RunPlan",
     "RunStatus",
+    "Schedule",
+    "SchedulePause",
+    "ScheduleStart",
     "StepMessage",
     "WaitKind",
     "WaitingFor",
@@ -40,11 +45,15 @@ __all__ = [
     "estimate",
     "is_own_app",
     "list_budgets",
+    "list_schedules",
     "make_app",
+    "pause_schedule",
     "plan_runs",
     "refuse_missing_servers",
     "resume_buying",
+    "resume_schedule",
     "retry_failed",
+    "run_schedule",
     "scheduled_run",
     "set_budget",
     "settings_of",

@@ -25,6 +25,10 @@ def _do_nothing() -> None:
     pass
 
 
+def _read_no_entries() -> list[tuple[Any, bool]]:
+    return []
+
+
 @dataclass(frozen=True, slots=True)
 class FrameworkHooks:
     """The hooks of one framework. The defaults, for no framework, read the environment and defer nothing."""
@@ -40,6 +44,8 @@ class FrameworkHooks:
     close_connections: Callable[[], object] = _do_nothing
     #: Returns the name of the framework's test runner if it runs tests in this process, else an empty text.
     test_runner: Callable[[], str] = _find_no_runner
+    #: Returns the arguments of each schedule in a database of beat, and whether beat publishes it.
+    stored_entries: Callable[[], list[tuple[Any, bool]]] = _read_no_entries
     #: The URL and the key prefix of the store that was given to the present test.
     test_store: tuple[str, str] | None = None
     #: The clocks and intervals of the process. Frameworks leave them alone, and tests override them.

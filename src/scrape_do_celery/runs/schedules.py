@@ -11,12 +11,12 @@ from celery.schedules import crontab
 from kombu.utils.json import dumps
 
 from scrape_do_celery import routing
-from scrape_do_celery.models.sendable import caller_level, why_no_name
+from scrape_do_celery.models.sendable import caller_level, canonical_json, why_no_name
 from scrape_do_celery.models.wire import wire_name
 from scrape_do_celery.name_hints import suggest_name
 from scrape_do_celery.outside_text import show_key
 from scrape_do_celery.redaction import schedule_summary
-from scrape_do_celery.rules.schedules import schedule_rule, tick
+from scrape_do_celery.rules.schedules import schedule_rule, tick, with_zone
 from scrape_do_celery.runs.canvas import callback_canvas
 from scrape_do_celery.store import RunSpec
 from scrape_do_celery.store.options import RUN_OPTIONS
@@ -118,6 +118,11 @@ def _warn_of_each_minute(name: str, schedule: object) -> None:
 def current_tick(app_context: AppContext, rule: dict[str, Any]) -> str:
     """Return the name of the tick of a schedule whose time it is now, in the time zone of the app."""
     return tick(rule, datetime.now(UTC), app_context.app.timezone)
+
+
+def write_rule(app_context: AppContext, rule: dict[str, Any]) -> str:
+    """Return a rule as the store keeps it: as JSON, with the time zone of the app if a crontab has none."""
+    return canonical_json(with_zone(rule, app_context.app.timezone))
 
 
 def name_tick(

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import logging
-import uuid
+import shlex
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery import tracing
-from scrape_do_celery.config.secrets import with_credentials
 from scrape_do_celery.log_fields import get_logger, log_fields
-from scrape_do_celery.models.sendable import SAID, why_no_name
 from scrape_do_celery.rules.schedules import tick_time
-from scrape_do_celery.runs.canvas import delivery_signature
-from scrape_do_celery.runs.new_runs import publish_submit
 from scrape_do_celery.runs.schedules import current_tick
+from scrape_do_celery.runs.ticks import create_tick_run, read_tick_spec
 from scrape_do_celery.steps.once import RecentFilter
-from scrape_do_celery.store import RunSpec
-from scrape_do_celery.store.commands.creation import AssignTick, CreateResult, CreateRun, ScheduleTick
-from scrape_do_celery.store.options import RUN_OPTIONS
+from scrape_do_celery.store.commands.creation import AssignTick, CreateResult, ScheduleTick
 
 if TYPE_CHECKING:
     from scrape_do_celery.runs.context import AppContext
@@ -26,8 +20,6 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-#: Seconds until the dispatcher checks whether the run before a queued run has ended, in case its end was missed.
-_CHECK_DELAY = 60.0
 #: Seconds in which the message of a tick usually comes. A second beat is hardly later.
 _USUAL_DELAY = 120.0
 _logged = RecentFilter()
@@ -60,12 +52,9 @@ def start_scheduled_run(
     Raises:
         ValueError: the request or a name is wrong, or its credentials are unknown here.
     """
-    for field, name in {"name": tick.name, "tick": tick.tick}.items():
-        if fault := why_no_name(name):
-            raise ValueError(f"{field} {fault}")
-    store = app_context.store
     try:
-        spec = _read_spec(app_context, request)
+        spec = read_tick_spec(app_context, request)
+        made = create_tick_run(app_context, tick, spec, canvas)
     except ValueError as error:
         # Celery logs the error of such a step as information, below its usual level.
         why = str(error)
@@ -78,10 +67,9 @@ def start_scheduled_run(
             extra=log_fields("tick_refused"),
         )
         raise
-    run_id = str(uuid.uuid4())
-    delivery = delivery_signature(app_context, run_id, run_id, canvas) if canvas else ""
-    command = CreateRun(run_id, spec, signature=delivery, start_delay=_CHECK_DELAY, trace=tracing.current(), tick=tick)
-    made = store.run(command)
+    if made.result == CreateResult.TICK_PAUSED:
+        _log_paused(tick)
+        return None
     if made.result == CreateResult.TICK_SKIPPED:
         _log_skipped(tick, made.run_id)
         return None
@@ -93,24 +81,24 @@ def start_scheduled_run(
             tick.tick,
             extra=log_fields("tick_waits", run_id=made.run_id),
         )
-    elif made.new:
-        publish_submit(app_context, made.run_id, len(spec.parts()))
-    else:
+    elif not made.new:
         _log_no_run(tick, made, differs=made.digest != spec.digest, is_repeated=is_repeated)
     return made.run_id
-
-
-def _read_spec(app_context: AppContext, request: dict[str, Any]) -> RunSpec:
-    options = dict(request)
-    fields = with_credentials(app_context.settings.credentials, options.pop("credentials", None), options)
-    run = {name: fields.pop(name) for name in RUN_OPTIONS if name in fields}
-    # A warning has no reader here. The declaration of the schedule has given the warning.
-    return RunSpec.from_fields(fields, run, SAID)
 
 
 def _level_of(level: int, tick: ScheduleTick, why: str) -> int:
     """Return the level of a line. When clocks change, some beats publish a tick each second: one line is enough."""
     return level if _logged.is_first(tick.name, tick.tick, why) else logging.DEBUG
+
+
+def _log_paused(tick: ScheduleTick) -> None:
+    log.info(
+        "schedule %s: the tick %s is skipped: the schedule is paused; to go on: scrape-do schedules resume %s",
+        tick.name,
+        tick.tick,
+        shlex.quote(tick.name),
+        extra=log_fields("tick_paused"),
+    )
 
 
 def _log_skipped(tick: ScheduleTick, live_run: str) -> None:

@@ -113,6 +113,23 @@ class Keys(SpendKeys):
         return f"{self.prefix}:tick:{join_tick(name, tick)}"
 
     @property
+    @holds("zset", retention.SCHEDULE_TTL)
+    def schedules(self) -> str:
+        """The key of the schedules that have ticked -> when the last tick was decided."""
+        return f"{self.prefix}:schedules"
+
+    @holds("hash", retention.SCHEDULE_TTL)
+    def schedule_record(self, name: str) -> str:
+        """Return the key of the record of a schedule: name, rule, last tick and its decision, last run."""
+        return f"{self.prefix}:schedule_record:{join_names(name)}"
+
+    @property
+    @holds("hash", Expiry.NEVER)
+    def schedule_pauses(self) -> str:
+        """The key of the pauses of schedules: name -> when it was paused, by whom, and why."""
+        return f"{self.prefix}:schedule_pauses"
+
+    @property
     @holds("zset", Expiry.NEVER)
     def changed(self) -> str:
         """The key of the change feed: changed runs -> when to announce them."""

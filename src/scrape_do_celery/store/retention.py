@@ -42,6 +42,9 @@ SPEND_TTL: Final = LEDGER_TTL
 MAX_SPEND_TAGS: Final = 1_000
 #: Hosts and plugins of a day whose costs are counted apart. The others count together.
 MAX_SPEND_HOSTS: Final = 500
+#: Life of the record of a schedule, after its last tick; schedules that the store remembers at most.
+SCHEDULE_TTL: Final = 91 * _DAY
+MAX_SCHEDULES: Final = 1_000
 #: Longest time after which a part that waits for a budget asks again by itself; parts of a line that one event sees.
 BUDGET_RECHECK: Final = 6 * HOUR
 BUDGET_WAKES: Final = 100

@@ -8,7 +8,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.runs.message_headers import select_app_headers
-from scrape_do_celery.runs.schedules import name_tick
+from scrape_do_celery.runs.schedules import name_tick, write_rule
 from scrape_do_celery.steps.requeue import requeue_on_outage
 from scrape_do_celery.steps.schedule import assign_tick, start_scheduled_run
 from scrape_do_celery.store.commands.creation import ScheduleTick
@@ -60,5 +60,5 @@ def scheduled_run(  # noqa: PLR0913 (one argument for each key of an entry)
     with requeue_on_outage():
         tick = assign_tick(app_context, self.request.id, rule) if tick is None else tick
         is_repeated = bool((self.request.delivery_info or {}).get("redelivered"))
-        named = ScheduleTick(name, tick, if_running)
+        named = ScheduleTick(name, tick, if_running, rule=write_rule(app_context, rule))
         return start_scheduled_run(app_context, named, request, canvas, is_repeated=is_repeated)

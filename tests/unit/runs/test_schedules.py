@@ -28,6 +28,7 @@ from scrape_do_celery.store import CANCEL, PartState, RunState
 from scrape_do_celery.store.commands import dispatch
 from scrape_do_celery.store.commands.creation import ScheduleTick
 from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, ForgetRun, ReadSpec, RecordOutcome
+from scrape_do_celery.store.commands.schedules import PauseSchedule
 
 URLS = ["https://shop.example/1"]
 REQUEST = {"targets": URLS}
@@ -430,6 +431,12 @@ def test_each_tick_without_a_run_is_logged_once_with_its_reason(step_harness, ti
     assert (level, "give each entry a name of its own" in text) == ("WARNING", True)
     tick("t0", "cancel_previous")
     assert f"run {first} of a later tick is live" in lines()[0][1]
+    step_harness.run(PauseSchedule("prices", is_paused=True))
+    tick("t3")
+    told = (
+        "schedule prices: the tick t3 is skipped: the schedule is paused; to go on: scrape-do schedules resume prices"
+    )
+    assert lines() == [("INFO", told)]
 
 
 def test_messages_that_come_long_after_their_tick_are_a_warning(step_harness, lines):

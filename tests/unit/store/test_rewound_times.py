@@ -59,6 +59,9 @@ KEYS = {
     "slots": "is counted, not read",
     "ledger": "dates purchases",
     "epoch": "names the epoch; a purchase goes by the watched clock",
+    "schedules": "dates the last ticks; an entry that is too late is kept for longer",
+    "schedule_record": "dates the last tick",
+    "schedule_pauses": "dates pauses",
     "encryption_keys": "lets `doctor` name an old key for longer",
     "stored": "counts bytes by the hour for the metrics",
 }

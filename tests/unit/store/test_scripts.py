@@ -61,6 +61,7 @@ from scrape_do_celery.store.commands.runs import (
     RecordOutcome,
     RequestStop,
 )
+from scrape_do_celery.store.commands.schedules import PauseSchedule, ReadSchedules
 from scrape_do_celery.store.commands.stats import CountLiveRuns, ReadClock, ReadStats
 from scrape_do_celery.store.declared_keys import declared_keys
 from scrape_do_celery.store.fields import OTHER_PART_FIELDS, OTHER_RUN_FIELDS, declared_fields
@@ -257,11 +258,13 @@ def make_sample_commands():
         NoteUnowned(account, ["j"]),
         OpenBreaker(account),
         PauseAPI(60.0),
+        PauseSchedule("s", is_paused=True),
         PlanPolling(account, 30.0),
         ReadBudgets(),
         ReadJobOwnership(account, "j", digests.coarse[0]),
         ReadRun(run),
         ReadRunWait(run, "a"),
+        ReadSchedules(),
         ReadStats(account, [60.0]),
         ReadUnresolvedPurchases(claim, account, digests, 0),
         RecordOutcome(run, "succeeded", {"done": 2}),

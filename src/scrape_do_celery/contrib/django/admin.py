@@ -1,4 +1,4 @@
-"""Runs in Django's admin: list, filter, cancel, enqueue failed targets again, download; and the page of budgets."""
+"""Runs in Django's admin: list, filter, cancel, enqueue failed targets again, download; budgets; schedules."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from scrape_do_celery.contrib.django import conf
 from scrape_do_celery.contrib.django.budget_page import download_spend, show_budgets
 from scrape_do_celery.contrib.django.live_waits import refresh_waits
 from scrape_do_celery.contrib.django.models import ScrapeRun
+from scrape_do_celery.contrib.django.schedule_page import show_schedules
 from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.export.rows import json_line, number_rows
 from scrape_do_celery.export.writers import csv_fault, csv_header, csv_row
@@ -100,11 +101,12 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return format_html('<a href="{}">download</a>', reverse("admin:scrape_do_scraperun_pages", args=[run.pk]))
 
     def get_urls(self) -> list[URLPattern]:
-        """Return Django's own URLs, the URL to which `pages` links, and those of the budgets."""
+        """Return Django's own URLs, the URL to which `pages` links, and those of the budgets and the schedules."""
         guard = self.admin_site.admin_view
         return [
             path("budgets/", guard(self.budgets), name="scrape_do_scraperun_budgets"),
             path("budgets/spend.csv", guard(self.spend), name="scrape_do_scraperun_spend"),
+            path("schedules/", guard(self.schedules), name="scrape_do_scraperun_schedules"),
             path("<path:run_id>/pages/", guard(self.pages_of), name="scrape_do_scraperun_pages"),
             *super().get_urls(),
         ]
@@ -116,6 +118,10 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def spend(self, request: HttpRequest) -> StreamingHttpResponse:
         """Return the costs of each day as CSV."""
         return download_spend(self, request)
+
+    def schedules(self, request: HttpRequest) -> HttpResponse:
+        """Return the page of schedules."""
+        return show_schedules(self, request)
 
     def pages_of(self, request: HttpRequest, run_id: str) -> StreamingHttpResponse:
         """Return the fetched tasks of one run, in the format of `download`."""

@@ -15,6 +15,7 @@ from django.utils.asyncio import async_unsafe
 
 from scrape_do_celery.contrib import settings_dict
 from scrape_do_celery.contrib.django import conf
+from scrape_do_celery.contrib.django.beat_table import read_beat_table
 from scrape_do_celery.runs import EAGER
 from scrape_do_celery.runs.celery_app import find_user_app
 from scrape_do_celery.runs.hooks import FrameworkHooks, install_hooks
@@ -45,6 +46,7 @@ class ScrapeDoConfig(AppConfig):
                 call_from_async=call_from_async,
                 test_runner=find_test_runner,
                 close_connections=close_old_connections,
+                stored_entries=read_beat_table,
             )
         )
         checks.register(check_settings, "scrape_do")

@@ -37,6 +37,7 @@ class CreateResult(StrEnum):
     WAITING = "waiting"  #: a draft was written, which waits for the end of the run of an earlier tick
     UNCHECKED = "unchecked"  #: nothing was written: the price must be compared with budgets first
     TICK_SKIPPED = "tick_skipped"  #: nothing was written: the run of an earlier tick is still live
+    TICK_PAUSED = "tick_paused"  #: nothing was written: the schedule is paused
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +85,23 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleTick:
-    """A tick of a schedule. `if_running` tells what to do if the run of an earlier tick is live."""
+    """A tick of a schedule. `if_running` tells what to do if the run of an earlier tick is live.
+
+    `rule` is the rule of the schedule as JSON. With a `command_id`, a command starts a run beside the ticks: the id is
+    decided once, as a tick is, and `tick` is the tick of that moment.
+    """
 
     name: str
     tick: str
     if_running: str
+    _: KW_ONLY
+    rule: str = ""
+    command_id: str = ""
+
+    @property
+    def id(self) -> str:
+        """The name under which the decision is kept. No rule makes a tick with the name of a command."""
+        return f"command-{self.command_id}" if self.command_id else self.tick
 
 
 class BudgetQuestion(StrEnum):
@@ -131,15 +144,17 @@ class CreateRun(Command[Created]):
             [
                 *(run_id, keys.prefix, spec.digest, REDISPATCH_MIN, max_wait, f"{run_id} {spec.digest}", waiter),
                 *(keys.encrypt_text(run_key, f"waiter:{waiter}", self.signature), draft_until),
-                *(tick.if_running if tick else "", outcome_of_stop(CANCEL), tick.tick if tick else ""),
-                *(self.asks_budget.value, len(parts)),
+                *(tick.if_running if tick else "", outcome_of_stop(CANCEL)),
+                *((tick.tick, tick.name, tick.rule) if tick else ("", "", "")),
+                *("1" if tick and tick.command_id else "", self.asks_budget.value, len(parts)),
                 *(one for part in parts for one in (part.size, strict_digest(targets_of(part)))),
                 *flatten_fields(self._make_fields(keys, run_key)),
             ],
             [
                 *(run_key, keys.due),
                 *((keys.idempotency(self.key), keys.reservation(self.key)) if self.key else (run_key, run_key)),
-                *((keys.tick(tick.name, tick.tick), keys.schedule(tick.name)) if tick else ()),
+                *((keys.tick(tick.name, tick.id), keys.schedule(tick.name)) if tick else ()),
+                *((keys.schedules, keys.schedule_record(tick.name), keys.schedule_pauses) if tick else ()),
             ],
         )
 

@@ -6,6 +6,9 @@
         reservation  string  run and digest that are reserved for the idempotency key; likewise
         tick         string  only for a tick: run and digest that have it, or nothing if it was skipped
         schedule     string  only for a tick: the last run of its schedule
+        schedules    zset    only for a tick: schedule -> when its last tick was decided
+        schedule_record  hash  only for a tick: name, rule, last tick and its decision, last run
+        schedule_pauses  hash  only for a tick: name of a paused schedule -> when, by whom and why
   ARGV  run_id, prefix, digest, redispatch_after, max_wait ("" for none),
         owner (run and digest: the value of the idempotency key and of the tick),
         waiter, signature (for the delivery; "" for the plain step),
@@ -13,6 +16,8 @@
         if_running (of a tick: "skip" or "queue" or "cancel_previous"; "" without a tick),
         unsent_outcome (of an unsent part of a run that the tick cancels),
         tick ("" without a tick),
+        schedule_name, rule (of the schedule of the tick; "" without a tick),
+        by_hand ("1" if a command starts the run beside the ticks, so that a pause does not matter),
         asks_budget ("" to write the run; "1" to write it unless there are budgets; "always" not to write it),
         part_count,
         rest... (total and fingerprint of each part; then name and value of each field of the record)
@@ -20,7 +25,7 @@
   Returns {'created', id}, {'exists', '<run> <digest>'} or {'forgotten', id};
   {'unchecked', id} if `asks_budget` keeps the run from being written;
   {'reserved', id} if the idempotency key is reserved for another id;
-  for a tick also {'waiting', id} or {'tick_skipped', the live run or ''}.
+  for a tick also {'waiting', id}, {'tick_paused', ''} or {'tick_skipped', the live run or ''}.
 ]]
 --- @include lib/changes
 --- @include lib/clock
@@ -34,12 +39,14 @@
 --- @include lib/schedules
 --- @include lib/stop
 --- @include lib/watched
-local run_key, due_key, idempotency_key, reservation_key, tick_key, schedule_key =
-  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local run_key, due_key, idempotency_key, reservation_key, tick_key, schedule_key, schedules_key,
+  schedule_record_key, schedule_pauses_key =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 -- Unpack a part of ARGV only: `unpack` fails on thousands of values, and a large run has four for each part.
 local run_id, prefix, digest, redispatch_after, max_wait, owner, waiter, signature, start_delay,
-  if_running, unsent_outcome, tick, asks_budget, part_count = unpack(ARGV, 1, 14)
-local rest = 15
+  if_running, unsent_outcome, tick, schedule_name, rule, by_hand, asks_budget,
+  part_count = unpack(ARGV, 1, 17)
+local rest = 18
 -- A user with rights to the keys of one prefix may not name an empty key, so `run` stands in for both keys.
 local has_idempotency_key = idempotency_key ~= run_key
 
@@ -65,24 +72,44 @@ end
 local has_budget = asks_budget == '1' and redis.call('EXISTS', make_key(prefix, 'budgets')) == 1
 if has_budget or asks_budget == 'always' then return {'unchecked', run_id} end
 
--- Return whether this tick is earlier than the tick of another run of the schedule, as its message was late.
--- The names of the ticks of one rule have the same length, and sort by time.
-local function is_earlier_than(other)
-  local other_tick = redis.call('HGET', make_key(prefix, 'run', other), 'tick') or ''
+-- Return whether this tick is earlier than the tick in another record, as its message was late. The names of
+-- the ticks of one rule have the same length, and sort by time.
+local function is_earlier_than(record_key)
+  local other_tick = redis.call('HGET', record_key, 'tick') or ''
   return #tick == #other_tick and tick < other_tick
 end
 
 local t = now()
+
+-- Write the decision about the tick for good: the value of its key, and the record of its schedule.
+local function decide_tick(value, decision)
+  redis.call('SET', tick_key, value)
+  expire_guard(prefix, tick_key, MARK_TTL, t)
+  redis.call('HSET', schedule_record_key, 'name', schedule_name, 'rule', rule, 'if_running', if_running)
+  if by_hand == '' then
+    count(prefix, 'ticks:' .. decision, 1)
+    if not is_earlier_than(schedule_record_key) then
+      redis.call('HSET', schedule_record_key, 'tick', tick, 'decision', decision, 'decided', format_time(t))
+    end
+  end
+  if value ~= '' then redis.call('HSET', schedule_record_key, 'run', run_id) end
+  keep_schedule(prefix, schedules_key, schedule_record_key, t)
+end
+
 local before
 if tick_key then
   local decided = redis.call('GET', tick_key)
   if decided == '' then return {'tick_skipped', ''} end
   if decided then return {'exists', decided} end
+  if by_hand == '' and redis.call('HEXISTS', schedule_pauses_key, schedule_name) == 1 then
+    decide_tick('', 'paused')
+    return {'tick_paused', ''}
+  end
   before = redis.call('GET', schedule_key)
   if before and not is_live(prefix, before) then before = nil end
-  if before and (if_running == 'skip' or (if_running == 'cancel_previous' and is_earlier_than(before))) then
-    redis.call('SET', tick_key, '')
-    expire_guard(prefix, tick_key, MARK_TTL, t)
+  local is_late = before and is_earlier_than(make_key(prefix, 'run', before))
+  if before and (if_running == 'skip' or (if_running == 'cancel_previous' and is_late)) then
+    decide_tick('', 'skipped')
     return {'tick_skipped', before}
   end
   if not before or if_running ~= 'queue' then start_delay = '' end
@@ -115,8 +142,7 @@ if has_idempotency_key then
   redis.call('HSET', run_key, 'idempotency_key', idempotency_key)
 end
 if tick_key then
-  redis.call('SET', tick_key, owner)
-  expire_guard(prefix, tick_key, MARK_TTL, t)
+  decide_tick(owner, is_draft and 'queued' or 'started')
   redis.call('SET', schedule_key, run_id)
   redis.call('HSET', run_key, 'schedule', schedule_key, 'tick', tick)
 end

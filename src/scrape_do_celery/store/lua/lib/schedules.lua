@@ -1,7 +1,21 @@
--- Runs that wait for the run before them.
+-- The records of schedules, and runs that wait for the run before them.
 --- @include lib/clock
 --- @include lib/keys
 --- @include lib/records
+
+-- Keep the record of a schedule for `SCHEDULE_TTL` seconds. Forget the schedules that ticked longest ago, if
+-- there are too many. A pause is kept apart, so that it outlives the record.
+local function keep_schedule(prefix, schedules_key, record_key, t)
+  local stem = make_key(prefix, 'schedule_record', '')
+  redis.call('ZADD', schedules_key, format_time(t), string.sub(record_key, #stem + 1))
+  redis.call('EXPIRE', schedules_key, SCHEDULE_TTL)
+  redis.call('EXPIRE', record_key, SCHEDULE_TTL)
+  redis.call('ZREMRANGEBYSCORE', schedules_key, '-inf', format_time(t - SCHEDULE_TTL))
+  while redis.call('ZCARD', schedules_key) > MAX_SCHEDULES do
+    local oldest = redis.call('ZPOPMIN', schedules_key)[1]
+    redis.call('DEL', make_key(prefix, 'schedule_record', oldest))
+  end
+end
 
 -- Return whether a run exists and has no outcome yet.
 local function is_live(prefix, run_id)
