@@ -9,16 +9,13 @@ import re
 import sys
 
 from django.test import Client
+from django.utils import timezone
 from django_admin_site import log_in, redis, store, submit, take_store_away
 
-from scrape_do_celery import list_budgets
-from scrape_do_celery.runs.spend import list_days
-
-from django.utils import timezone
-
-from scrape_do_celery import JobDetails, Target, TaskDetails
+from scrape_do_celery import JobDetails, Target, TaskDetails, list_budgets
 from scrape_do_celery.contrib.django.models import ScrapeRun
 from scrape_do_celery.models import UndetailedTaskResponse
+from scrape_do_celery.runs.spend import list_days
 from scrape_do_celery.store import PartId, RunSpec
 from scrape_do_celery.store.commands.contents import StoreContent
 from scrape_do_celery.store.commands.creation import CreateRun

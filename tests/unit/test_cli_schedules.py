@@ -15,6 +15,7 @@ from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.runs import AppContext, scheduled_run
 from scrape_do_celery.store.commands.creation import CreateRun
 from scrape_do_celery.store.commands.runs import RecordOutcome
+from tests.support.json_shapes import check_json
 
 URLS = ["https://shop.example/1"]
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "beat.md").read_text()
@@ -77,9 +78,23 @@ def test_schedule_is_paused_and_resumed(step_harness, scrape_do, declared):
     assert scrape_do("pause", "stock").stderr == f"its run {run_id} goes on; to stop it: scrape-do cancel {run_id}\n"
 
 
+def test_json_tells_what_the_commands_have_changed(step_harness, scrape_do, declared):
+    def load(*arguments):
+        answer = scrape_do(*arguments, "--json")
+        check_json(["schedules", *arguments, "--json"], answer)
+        return json.loads(answer.stdout)
+
+    assert load("pause", "stock") == {"name": "stock", "paused": True, "changed": True}
+    assert load("pause", "stock")["changed"] is False
+    assert load("resume", "stock") == {"name": "stock", "paused": False, "changed": True}
+    assert load("list")["schedules"][1]["pause"] is None
+    started = load("run", "stock")
+    assert started == {"run_id": load("list")["schedules"][1]["live_run"], "decision": "started"}
+
+
 def test_unknown_name_needs_force(scrape_do, declared):
     for command in ("pause", "resume", "run"):
-        assert "did you mean prices?" in scrape_do(command, "price", code=1).stderr
+        assert "did you mean prices?" in scrape_do(command, "price", code=2).stderr
     assert scrape_do("pause", "price", "--force").output == "price is paused\n"
     assert "did you mean" not in scrape_do("resume", "price").output
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from scrape_do_celery.cli.json_output import json_option, print_json
 from scrape_do_celery.cli.output import print_facts
+from scrape_do_celery.cli.shapes import ExportShape
 from scrape_do_celery.export.formats import FORMATS
 from scrape_do_celery.figures import format_figure
 from scrape_do_celery.runs import RunHandle
@@ -40,6 +42,7 @@ _STDOUT = "-"
     help="Write a folder of shards with this number of rows. Default in a folder: 1000.",
 )
 @click.option("--no-content", is_flag=True, help="Leave the pages out: jsonl, csv and parquet only.")
+@json_option(ExportShape)
 def export_run(  # noqa: PLR0913, PLR0917 (one argument for each option)
     run_id: str,
     to: str,
@@ -48,13 +51,14 @@ def export_run(  # noqa: PLR0913, PLR0917 (one argument for each option)
     partial: bool,
     rows_per_shard: int | None,
     no_content: bool,
+    as_json: bool,
 ) -> None:
     """Write the pages of a run to a file, or to a folder of shards.
 
     If the command was interrupted, repeat it: a folder keeps its finished shards.
     """
-    if to == _STDOUT and (rows_per_shard or overwrite):
-        raise click.UsageError("--to -: stdout takes neither --rows-per-shard nor --overwrite")
+    if to == _STDOUT and (rows_per_shard or overwrite or as_json):
+        raise click.UsageError("--to -: stdout takes the rows, and none of --rows-per-shard, --overwrite and --json")
     report = RunHandle(run_id).export(
         sys.stdout.buffer if to == _STDOUT else to,
         format=format_name,
@@ -63,7 +67,10 @@ def export_run(  # noqa: PLR0913, PLR0917 (one argument for each option)
         rows_per_shard=rows_per_shard,
         content=not no_content,
     )
-    if to != _STDOUT:
+    if as_json:
+        fields = {"format": report.format, "rows": report.rows, "failed": report.failed, "bytes": report.size}
+        print_json({"run_id": run_id, "to": report.to, **fields})
+    elif to != _STDOUT:
         rows = f"{report.rows:,}, {report.failed:,} of them failed" if report.failed else f"{report.rows:,}"
         print_facts(
             [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import uuid
 from contextlib import suppress
 from dataclasses import asdict
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from scrape_do_celery.cli.json_output import json_option, print_json
 from scrape_do_celery.cli.output import NONE, format_moment, print_rich_table, printable
+from scrape_do_celery.cli.schedule_shapes import ScheduleChangeShape, SchedulesShape, ScheduleStartShape
 from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.rules.schedules import TickDecision
 from scrape_do_celery.runs import list_schedules, pause_schedule, resume_schedule, run_schedule
@@ -33,7 +34,7 @@ def manage_schedules() -> None:
 
 
 @manage_schedules.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option(SchedulesShape)
 def print_schedules(as_json: bool) -> None:
     """Print all schedules with their next and last tick, the decision about it, and their last run. Times are in UTC.
 
@@ -41,7 +42,7 @@ def print_schedules(as_json: bool) -> None:
     """
     found = list_schedules()
     if as_json:
-        click.echo(json.dumps({"schedules": [_schedule_json(one) for one in found]}))
+        print_json({"schedules": [_schedule_json(one) for one in found]})
     elif found:
         print_rich_table(_HEADER, [_schedule_row(one) for one in found], left=len(_HEADER))
     else:
@@ -53,12 +54,16 @@ def print_schedules(as_json: bool) -> None:
 @click.option("--note", help="Say why, for `list` and `doctor`.")
 @click.option("--by", help="Say who pauses the schedule. Default: the user of this machine.")
 @click.option("--force", is_flag=True, help="Pause a name that neither the store nor this app knows.")
-def pause_named(name: str, note: str | None, by: str | None, force: bool) -> None:
+@json_option(ScheduleChangeShape)
+def pause_named(name: str, note: str | None, by: str | None, force: bool, as_json: bool) -> None:
     """Let the ticks of NAME make no runs, until `resume`. Their runs are not made up for.
 
     Runs that were made before go on, also a run that waits for an earlier one: `scrape-do cancel` stops it.
     """
     changed = pause_schedule(name, by=by or _find_user(), note=note, force=force)
+    if as_json:
+        print_json({"name": name, "paused": True, "changed": changed})
+        return
     shown = printable(name)
     for found in (one for one in list_schedules() if one.name == name):
         click.echo(f"{shown} is paused" if changed else f"{shown} was paused before: {_describe_pause(found.pause)}")
@@ -68,16 +73,21 @@ def pause_named(name: str, note: str | None, by: str | None, force: bool) -> Non
 
 @manage_schedules.command("resume")
 @click.argument("name")
-def resume_named(name: str) -> None:
+@json_option(ScheduleChangeShape)
+def resume_named(name: str, as_json: bool) -> None:
     """Let the next tick of NAME make a run again. Ticks of the pause stay without a run."""
     changed = resume_schedule(name)
+    if as_json:
+        print_json({"name": name, "paused": False, "changed": changed})
+        return
     click.echo(f"{printable(name)} goes on" if changed else f"{printable(name)} was not paused")
 
 
 @manage_schedules.command("run")
 @click.argument("name")
 @click.option("--idempotency-key", help="Start one run only, if the command is repeated with the same key.")
-def run_named(name: str, idempotency_key: str | None) -> None:
+@json_option(ScheduleStartShape)
+def run_named(name: str, idempotency_key: str | None, as_json: bool) -> None:
     """Start a run of NAME now, also if NAME is paused. Print its id.
 
     The request is that of the entry in the app: `celery -A yourapp scrape-do schedules run NAME`. If a run of NAME goes
@@ -92,6 +102,9 @@ def run_named(name: str, idempotency_key: str | None) -> None:
     if start.run_id is None:
         why = f"run {start.live_run} goes on" if start.live_run else "as the command with this key was skipped before"
         raise click.ClickException(printable(f"no run of {name} was started: {why}"))
+    if as_json:
+        print_json({"run_id": start.run_id, "decision": start.decision})
+        return
     click.echo(start.run_id)
     if start.decision is TickDecision.QUEUED:
         click.echo("the run waits for the end of an earlier run (if_running=queue)", err=True)

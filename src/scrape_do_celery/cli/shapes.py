@@ -151,3 +151,14 @@ class DoctorShape(Shape):
     """The findings of all checks."""
 
     findings: list[FindingShape] = Field(description="the findings")
+
+
+class ExportShape(Shape):
+    """An export that was written."""
+
+    run_id: str = Field(description="the run")
+    to: str = Field(description="the file, folder or URL")
+    format: str = Field(description="`jsonl`, `csv`, `parquet`, `warc` or `files`")
+    rows: int = Field(description="the rows")
+    failed: int = Field(description="the rows of tasks that failed")
+    bytes: int = Field(description="the bytes that were written")

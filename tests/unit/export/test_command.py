@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from scrape_do_celery.cli import main
+from scrape_do_celery.cli.shapes import ExportShape
 
 PAGE = (Path(__file__).parents[3] / "docs" / "how-to" / "export.md").read_text()
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -44,16 +45,25 @@ def test_figures_of_the_export_are_printed(make_run):
 def test_stdout_gets_the_rows_and_nothing_else(many_pages):
     lines = scrape_do("export", "r", "--to", "-", "--format", "jsonl", "--no-content").stdout_bytes.splitlines()
     assert [json.loads(line)["number"] for line in lines] == list(range(1, 8))
-    assert "takes neither" in scrape_do("export", "r", "--to", "-", "--format", "csv", "--overwrite", code=2).output
+    for option in ("--overwrite", "--json"):
+        answer = scrape_do("export", "r", "--to", "-", "--format", "csv", option, code=2)
+        assert "none of --rows-per-shard" in answer.output
+
+
+def test_json_has_the_figures(many_pages):
+    answer = scrape_do("export", "r", "--to", "a.csv", "--json")
+    found = ExportShape.model_validate_json(answer.stdout, strict=True)
+    assert (found.run_id, found.to, found.format, found.rows, found.failed) == ("r", "a.csv", "csv", 7, 0)
+    assert found.bytes == Path("a.csv").stat().st_size
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (["--to", "a.txt"], 1, "no suffix that names a format"),
+        (["--to", "a.txt"], 2, "no suffix that names a format"),
         (["--to", "a.jsonl", "--format", "xml"], 2, "'xml' is not one of"),
         (["--to", "a", "--format", "csv", "--rows-per-shard", "0"], 2, "0 is not in the range x>=1"),
-        (["--to", "-", "--format", "files"], 1, "files needs a folder"),
+        (["--to", "-", "--format", "files"], 2, "files needs a folder"),
         (["--to", "mine.csv"], 1, "mine.csv exists already"),
         ([], 2, "Missing option '--to'"),
     ],
