@@ -28,11 +28,19 @@ class Pair:
         self._proxy, self.primary, self.replica = proxy, first, second
 
     def fail_over(self):
-        """Promote the replica. The primary becomes its replica, and new connections reach the new primary."""
+        """Promote the replica. The primary becomes its replica, and new connections reach the new primary.
+
+        The replica first has all writes, because Redis replicates them after it has answered.
+        """
+        wait_until(self._has_all_writes)
         self.replica.promote()
         self.primary.follow(self.replica)
         self._proxy.switch(self.replica.port)
         self.primary, self.replica = self.replica, self.primary
+
+    def _has_all_writes(self):
+        primary, replica = (one.open_client().info("replication") for one in (self.primary, self.replica))
+        return replica["master_link_status"] == "up" and replica["slave_repl_offset"] == primary["master_repl_offset"]
 
 
 @pytest.fixture(params=list(BINARIES))

@@ -15,7 +15,7 @@ from tests.wire.server import page_of
 
 _SEED, _PAIRS = 1, 500
 #: Every `_SHARE`th case is played, spread over `_TESTS` tests.
-_SHARE, _TESTS = 80, 4
+_SHARE, _TESTS = 160, 4
 #: The long tests play every `_LONG_SHARE`th case: all cases keep two cores busy for half an hour.
 _LONG_SHARE, _LONG_TESTS = 4, 4
 _PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "answers.md"

@@ -149,7 +149,7 @@ CHOICES = st.lists(
 )
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(CHOICES)
 def test_limit_holds_and_no_waiter_is_lost_in_any_order(make_store, choices):
     store = make_store(Keys("p"))
