@@ -32,7 +32,7 @@ TOPICS = {
     "backups": ("docs/how-to/compose.md", "Backups"),
     "encryption": ("docs/how-to/encryption.md", "Encrypt the store"),
     "callbacks": ("docs/how-to/celery.md", "Call a task when a run ends"),
-    "upgrades": ("docs/how-to/workers.md", "Upgrade"),
+    "upgrades": ("docs/reference/versions.md", "Upgrade"),
     "settings": ("docs/reference/settings.md", "Settings"),
     "metrics": ("docs/metrics.md", "Metrics and traces"),
     "map of the code": ("docs/architecture.md", "Questions, and where the answer is"),
