@@ -33,6 +33,7 @@ TOPICS = {
     "encryption": ("docs/how-to/encryption.md", "Encrypt the store"),
     "callbacks": ("docs/how-to/celery.md", "Call a task when a run ends"),
     "upgrades": ("docs/reference/versions.md", "Upgrade"),
+    "kubernetes": ("docs/how-to/kubernetes.md", "Scale by metrics"),
     "settings": ("docs/reference/settings.md", "Settings"),
     "metrics": ("docs/metrics.md", "Metrics and traces"),
     "map of the code": ("docs/architecture.md", "Questions, and where the answer is"),
