@@ -26,7 +26,7 @@ define check_python
 	exit 1; } >&2
 endef
 
-.PHONY: help demo test test-all rest newest lint lint-lua types imports tests coverage lowest faults budgets wire bench docs dist clean
+.PHONY: help demo test test-all rest newest lint lint-lua types imports tests coverage lowest faults budgets wire bench docs dist matrix clean
 
 help: ## Print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -92,6 +92,9 @@ rest: $(READY) ## Run lint-lua, the long tests, and the tests with a browser or 
 newest: $(READY) ## Test the examples with the newest packages; NEWEST=python3.13
 	EXAMPLES_PYTHON=$(or $(NEWEST),python3) $(BIN)/python -m pytest -q -n 2 tests/acceptance/test_django.py tests/acceptance/test_flask.py
 
+matrix: $(READY) ## Play tests with each supported Python and Django that the machine has; PYTHONS="3.12 3.13"
+	$(BIN)/python tests/support/matrix.py $(PYTHONS)
+
 # The wheel is built from the sdist, so both are complete.
 dist: $(DIST)/.ready $(READY) ## Build wheel and sdist into dist/, check their metadata and README, and test the wheel
 	rm -rf dist
@@ -136,4 +139,4 @@ $(DOCS)/.ready: constraints-docs.txt
 	touch $(DOCS)/.ready
 
 clean: ## Remove all files that the targets made
-	rm -rf $(VENV) $(LOWEST) $(DEMO) $(DOCS) $(DIST) build/site .demo .bench .coverage* .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) $(LOWEST) $(DEMO) $(DOCS) $(DIST) .venv-matrix build/site .demo .bench .coverage* .mypy_cache .ruff_cache .hypothesis dist
