@@ -11,6 +11,8 @@ LOWEST := .venv-lowest
 DOCS := .venv-docs
 # Install only the user's packages for the demo: the development environment takes minutes and seven times the space.
 DEMO := .venv-demo
+# Build and check packages apart from the tests, which need none of twine's 30 packages.
+DIST := .venv-dist
 
 # Check twice before an environment is made: the errors of venv and pip do not say what to do.
 NEEDED := $(shell sed -n 's/^requires-python = ">=\([0-9.]*\)"/\1/p' pyproject.toml)
@@ -24,7 +26,7 @@ define check_python
 	exit 1; } >&2
 endef
 
-.PHONY: help demo test test-all rest newest lint lint-lua types imports tests coverage lowest faults budgets wire bench docs clean
+.PHONY: help demo test test-all rest newest lint lint-lua types imports tests coverage lowest faults budgets wire bench docs dist matrix clean
 
 help: ## Print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -89,6 +91,22 @@ rest: $(READY) ## Run lint-lua, the long tests, and the tests with a browser or 
 newest: $(READY) ## Test the examples with the newest packages; NEWEST=python3.13
 	EXAMPLES_PYTHON=$(or $(NEWEST),python3) $(BIN)/python -m pytest -q -n 2 tests/acceptance/test_django.py tests/acceptance/test_flask.py
 
+matrix: $(READY) ## Play tests with each supported Python and Django that the machine has; PYTHONS="3.12 3.13"
+	$(BIN)/python tests/support/matrix.py $(PYTHONS)
+
+# The wheel is built from the sdist, so both are complete.
+dist: $(DIST)/.ready $(READY) ## Build wheel and sdist into dist/, check their metadata and README, and test the wheel
+	rm -rf dist
+	$(DIST)/bin/python -m build --outdir dist .
+	$(DIST)/bin/twine check --strict dist/*
+	BUILT_WHEEL=$$(ls $(CURDIR)/dist/*.whl) $(BIN)/python -m pytest -q -m long tests/acceptance/test_wheel.py
+
+$(DIST)/.ready: constraints-dist.txt
+	$(check_python)
+	$(PYTHON) -m venv $(DIST)
+	$(DIST)/bin/python $(INSTALL) -c constraints-dist.txt build twine
+	touch $(DIST)/.ready
+
 # Measured apart from `tests`, whose time it doubles.
 coverage: $(READY) ## Run every test as `tests` does, and fail if lines of the package are not covered
 	$(BIN)/coverage erase
@@ -123,4 +141,4 @@ $(DOCS)/.ready: constraints-docs.txt
 	touch $(DOCS)/.ready
 
 clean: ## Remove all files that the targets made
-	rm -rf $(VENV) $(LOWEST) $(DEMO) $(DOCS) build/site .demo .bench .coverage* .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) $(LOWEST) $(DEMO) $(DOCS) $(DIST) .venv-matrix build/site .demo .bench .coverage* .mypy_cache .ruff_cache .hypothesis dist

@@ -24,9 +24,10 @@ from scrape_do_celery.runs.stand_in_producers import has_reply_queues
 from scrape_do_celery.sentinel_checks import check_broker_retry, check_failover, find_unknown_primaries
 from scrape_do_celery.server_checks import check_durability, check_rights, find_eviction, read_info
 from scrape_do_celery.store.commands.stats import ReadClock, ReadEncryptionKeys
-from scrape_do_celery.store.scans import count_parts_by_account
+from scrape_do_celery.store.scans import count_parts_by_account, find_newer_versions
 from scrape_do_celery.store.server_kinds import find_slot, refuse_unfit_server
 from scrape_do_celery.store.token_refusals import read_refusal
+from scrape_do_celery.store.versions import RECORD_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -264,6 +265,16 @@ def check_encryption_keys(store: Store, record_ttl: float) -> Iterator[Finding]:
                 f"runs of the store are encrypted with key {name}, which SCRAPE_DO_ENCRYPTION_KEY of this process "
                 f"lacks: the runs wait for a worker with the key; {todo}",
             )
+
+
+def check_record_versions(store: Store) -> Iterator[Finding]:
+    """Find runs that a newer version of this package wrote, among the runs that are due next."""
+    for version, count in sorted(find_newer_versions(store, _CHECKED_ENTRIES).items()):
+        yield Finding(
+            WARNING,
+            f"{count} run(s) have records of version {version}, and this process reads version {RECORD_VERSION}: it "
+            "leaves them alone, and they wait for workers of the newer scrape-do-celery; upgrade this process",
+        )
 
 
 def _check_other_accounts(store: Store, mine: str) -> Iterator[Finding]:

@@ -80,6 +80,7 @@ def _run_checks() -> Iterator[Finding]:
         refusal = read_refusal(app_context.store, settings.account_id)
         yield from check_refusals(app_context.store, settings)
         yield from diagnostics.check_encryption_keys(app_context.store, settings.record_ttl)
+        yield from diagnostics.check_record_versions(app_context.store)
         yield from check_plain_values(app_context.store, settings)
         yield from check_shared_account(app_context.store, settings)
         yield from check_budgets(app_context.store, settings)

@@ -7,6 +7,7 @@ RunError                                an error of one run
 ├── ResultExpiredError (LookupError)    the store has the run, but not its contents
 ├── JobLostError                        the API no longer knows the job
 ├── PoisonedRunError                    the run's steps died again and again
+├── NewerRecordError                    a newer version of this package wrote the record of the run
 ├── BudgetExceededError                 a budget or `max_credits` refused a part of the run
 └── IdempotencyConflictError (ValueError)  the key was used for another request
 """
@@ -21,6 +22,7 @@ __all__ = [
     "BudgetExceededError",
     "IdempotencyConflictError",
     "JobLostError",
+    "NewerRecordError",
     "PoisonedRunError",
     "ResultExpiredError",
     "ResultNotReadyError",
@@ -62,6 +64,18 @@ class ResultExpiredError(RunError, LookupError):
 
 class JobLostError(RunError):
     """The API no longer knows the run's job."""
+
+
+class NewerRecordError(RunError):
+    """A newer version of this package wrote the record of the run. This process neither reads nor changes the run.
+
+    Workers of the newer version carry the run out. Upgrade the package in this process.
+    """
+
+    @property
+    def version(self) -> int:
+        """The version of the record."""
+        return int(self._get_argument(2, 0))
 
 
 class PoisonedRunError(RunError):

@@ -6,7 +6,7 @@ import re
 import uuid
 from typing import TYPE_CHECKING, Final
 
-from scrape_do_celery.errors import EncryptionKeyError, IdempotencyConflictError, ResultExpiredError
+from scrape_do_celery.errors import EncryptionKeyError, IdempotencyConflictError, NewerRecordError, ResultExpiredError
 from scrape_do_celery.models.sendable import why_no_name
 from scrape_do_celery.store.commands.runs import ReadRun, ReadSpec
 
@@ -54,10 +54,10 @@ def is_conflict(created: Created, spec: RunSpec) -> bool:
 def conflict_error(store: Store, run_id: str, spec: RunSpec, *, is_own_id: bool = False) -> IdempotencyConflictError:
     """Return the error for a key or the id of a run. Its text names the fields in which `spec` differs."""
     owner = f"the {'id' if is_own_id else 'key'} belongs to run {run_id}"
-    record = store.run(ReadRun(run_id))
     try:
+        record = store.run(ReadRun(run_id))
         theirs = store.run(ReadSpec(run_id, record.part_count)) if record else None
-    except (EncryptionKeyError, ResultExpiredError) as error:
+    except (EncryptionKeyError, NewerRecordError, ResultExpiredError) as error:
         # The other request cannot be read here. Its digest still proves that the requests differ.
         return IdempotencyConflictError(f"{owner}, with another request: {error}", run_id)
     if record is None or theirs is None:

@@ -18,9 +18,17 @@ from scrape_do_celery.runs.plans import read_learned
 from scrape_do_celery.runs.price_checks import PricedRun, find_refusals
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.signals import run_changed
-from scrape_do_celery.store import PartId
-from scrape_do_celery.store.commands.creation import AcceptResult, AcceptRun, BudgetQuestion, CreateResult, CreateRun
+from scrape_do_celery.store import PartId, RunRecord
+from scrape_do_celery.store.commands.creation import (
+    Accepted,
+    AcceptResult,
+    AcceptRun,
+    BudgetQuestion,
+    CreateResult,
+    CreateRun,
+)
 from scrape_do_celery.store.commands.runs import ReadRun
+from scrape_do_celery.store.versions import UnlessNewer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -152,17 +160,18 @@ def _write_records(app_context: AppContext, batch: Sequence[NewRun], *, asks_bud
     ]
     if existing:
         try:
-            replies = store.run_all([AcceptRun(results[index].run_id) for index in existing])
+            replies = store.run_all([UnlessNewer(AcceptRun(results[index].run_id)) for index in existing])
         except StoreUnavailableError as error:
             error.was_sent = True  # the runs are in the store already
             # A caller who repeats the call with another id, and without the key, would pay again.
             error.found_ids = {batch[index].run_id: results[index].run_id for index in existing}
             raise
-        # A run that was forgotten between both commands has freed its key, so the run is created once more.
+        # A run that was forgotten between both commands has freed its key, so the run is created once more. A run of a
+        # newer version is there, and workers of that version accept it.
         freed = [
             index
             for index, accepted in zip(existing, replies, strict=True)
-            if accepted.result is not AcceptResult.ACCEPTED
+            if isinstance(accepted, Accepted) and accepted.result is not AcceptResult.ACCEPTED
         ]
         asks_budget = asks_budget and not _has_new(results)
         created_again = _create_records(app_context, [batch[index] for index in freed], asks_budget=asks_budget)
@@ -208,7 +217,7 @@ def read_statuses(app_context: AppContext, run_ids: Sequence[str]) -> list[RunSt
     if not run_changed.receivers:
         return []
     try:
-        records = app_context.store.run_all([ReadRun(run_id) for run_id in run_ids])
+        records = app_context.store.run_all([UnlessNewer(ReadRun(run_id)) for run_id in run_ids])
     except RedisError as error:
         # The runs are stored: a caller who sees an error would pay again. A worker announces the runs.
         log.warning(
@@ -217,7 +226,8 @@ def read_statuses(app_context: AppContext, run_ids: Sequence[str]) -> list[RunSt
             extra=log_fields("runs_not_announced"),
         )
         return []
-    return [RunStatus.from_record(record) for record in records if record is not None and not record.lacks_key]
+    known = [record for record in records if isinstance(record, RunRecord)]
+    return [RunStatus.from_record(record) for record in known if not record.lacks_key]
 
 
 def announce_runs(app_context: AppContext, statuses: Sequence[RunStatus]) -> None:

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery import routing, tracing
-from scrape_do_celery.errors import EncryptionKeyError, PoisonedRunError
+from scrape_do_celery.errors import EncryptionKeyError, NewerRecordError, PoisonedRunError
 from scrape_do_celery.local_variables import clear_locals
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.models import JobFailedError, TaskFailedError
@@ -19,7 +19,7 @@ from scrape_do_celery.runs import results
 from scrape_do_celery.steps.deliver import deliver_record
 from scrape_do_celery.steps.failure_reasons import read_reasons
 from scrape_do_celery.steps.loop import call_in_caller
-from scrape_do_celery.steps.waiting_parts import warn_unreadable
+from scrape_do_celery.steps.waiting_parts import warn_newer_record, warn_unreadable
 from scrape_do_celery.store import PartState, RunRecord, RunState
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands.parts import ReadJob, ReadPartSpec
@@ -42,7 +42,10 @@ async def decide_runs(context: WorkerContext, run_ids: list[str]) -> None:
     """Decide runs, and publish the outcomes of those that have ended."""
     answers = await asyncio.gather(*(decide_run(context, run_id) for run_id in run_ids), return_exceptions=True)
     for run_id, answer in zip(run_ids, answers, strict=True):
-        if isinstance(answer, Exception):
+        if isinstance(answer, NewerRecordError):
+            # A dispatcher of that version publishes the message again.
+            warn_newer_record(answer.version)
+        elif isinstance(answer, Exception):
             clear_locals(answer)
             # The other runs of this message must still be delivered. The dispatcher publishes this run again.
             log.error(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from celery.backends.base import DisabledBackend
@@ -9,8 +10,10 @@ from celery.backends.redis import RedisBackend
 from celery.states import FAILURE, REVOKED, SUCCESS
 from redis.exceptions import RedisError
 
+from scrape_do_celery.errors import NewerRecordError
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.runs.stand_in_producers import has_reply_queues
+from scrape_do_celery.store import CANCEL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +22,12 @@ if TYPE_CHECKING:
     from scrape_do_celery.store import RunRecord
 
 log = get_logger(__name__)
+
+
+def cancel_revoked_run(app_context: AppContext, run_id: str) -> None:
+    """Cancel a run whose Celery id was revoked. Leave a run of a newer version to the workers of that version."""
+    with suppress(NewerRecordError):
+        app_context.request_stop(run_id, CANCEL)
 
 
 def find_revoked(app_context: AppContext, task_ids: Sequence[str]) -> list[str]:

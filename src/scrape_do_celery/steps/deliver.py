@@ -11,7 +11,7 @@ from kombu.utils.json import loads
 from redis.exceptions import RedisError
 
 from scrape_do_celery import routing, tracing
-from scrape_do_celery.errors import RefusedValueError, RunNotFoundError
+from scrape_do_celery.errors import NewerRecordError, RefusedValueError, RunNotFoundError
 from scrape_do_celery.errors.base import describe_error
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.redaction import message_reprs
@@ -19,7 +19,7 @@ from scrape_do_celery.runs.canvas import is_followed
 from scrape_do_celery.runs.stand_in_producers import DeliveryProducer
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.steps.celery_results import cannot_be_asked, expected_state, read_delivered_state
-from scrape_do_celery.steps.requeue import requeue_message, requeue_on_outage
+from scrape_do_celery.steps.requeue import requeue_if_unserved, requeue_message
 from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, ClaimOnce, IsRunForgotten, ReadRun, WasClaimed
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def _log_unreadable(record: RunRecord) -> None:
 
 def _read_run(app_context: AppContext, run_id: str) -> RunRecord:
     store = app_context.store
-    with requeue_on_outage():
+    with requeue_if_unserved():
         record = store.run(ReadRun(run_id))
         if record is None and store.run(IsRunForgotten(run_id)):
             raise Ignore
@@ -173,7 +173,7 @@ def acknowledge_waiter(app_context: AppContext, run_id: str, waiter: str, taken:
         is_published = cannot_be_asked(app_context) and taken in {REVOKED, expected_state(record)}
         if is_published or read_delivered_state(app_context, record, waiter):
             store.run(AcknowledgeDelivery(run_id, waiter, app_context.retention))
-    except RedisError as error:
+    except (NewerRecordError, RedisError) as error:
         log.warning(
             "could not acknowledge the delivery of run %s: %s; a dispatcher asks Celery for the result",
             run_id,

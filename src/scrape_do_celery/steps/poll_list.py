@@ -16,10 +16,10 @@ from scrape_do_celery.rules.lifecycle import is_unknown
 from scrape_do_celery.rules.listing import PageWalk
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.breaker import apply_to_all_workers
-from scrape_do_celery.steps.celery_results import find_revoked
+from scrape_do_celery.steps.celery_results import cancel_revoked_run, find_revoked
 from scrape_do_celery.steps.leases import LeaseLostError, while_renewed
 from scrape_do_celery.steps.loop import call_in_caller, gather_or_cancel
-from scrape_do_celery.store import CANCEL, PartId
+from scrape_do_celery.store import PartId
 from scrape_do_celery.store.commands import dispatch, polling
 from scrape_do_celery.store.commands.ownership import NoteUnowned, ReadJobOwners
 from scrape_do_celery.store.commands.polling import AcquireListPoll, FinishListPoll, MarkStillRunning, MoveSomeToDue
@@ -155,7 +155,7 @@ def _cancel_revoked(context: WorkerContext, run_ids: Sequence[str]) -> None:
     try:
         for start in range(0, len(run_ids), _CHUNK):
             for run_id in find_revoked(app_context, run_ids[start : start + _CHUNK]):
-                app_context.request_stop(run_id, CANCEL)
+                cancel_revoked_run(app_context, run_id)
     except Exception as error:  # noqa: BLE001 (backends fail in many ways; the next list poll asks again)
         log.warning(
             "could not ask the result backend for revoked runs: %s; the next list poll asks again",

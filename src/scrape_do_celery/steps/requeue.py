@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from celery.exceptions import Reject
 
-from scrape_do_celery.errors import StoreUnavailableError
+from scrape_do_celery.errors import NewerRecordError, StoreUnavailableError
+from scrape_do_celery.steps.waiting_parts import warn_newer_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,13 +29,16 @@ def requeue_message(error: Exception) -> NoReturn:
 
 
 @contextmanager
-def requeue_on_outage() -> Iterator[None]:
-    """Requeue the message of the current task if the store does not answer in the block.
+def requeue_if_unserved() -> Iterator[None]:
+    """Requeue the message of the current task if the block finds no store, or a run of a newer version.
 
     Raises:
-        Reject: the store does not answer.
+        Reject: the store does not answer, or only a worker of a newer version may work on the run.
     """
     try:
         yield
+    except NewerRecordError as error:
+        warn_newer_record(error.version)
+        requeue_message(error)
     except StoreUnavailableError as error:
         requeue_message(error)

@@ -7,7 +7,7 @@ import random
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
@@ -25,11 +25,25 @@ from scrape_do_celery.steps.leases import LeaseLostError, with_lease
 from scrape_do_celery.steps.loop import call_in_caller
 from scrape_do_celery.steps.rate_limiter import is_stopping
 from scrape_do_celery.steps.unsent import end_stopped_unsent_part, end_unsent_part
-from scrape_do_celery.steps.waiting_parts import warn_missing_key, warn_other_account, warn_refused_value
+from scrape_do_celery.steps.waiting_parts import (
+    warn_missing_key,
+    warn_newer_record,
+    warn_other_account,
+    warn_refused_value,
+)
 from scrape_do_celery.store import Claim, PartId, PartState, RunState
 from scrape_do_celery.store.commands import limits
 from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
-from scrape_do_celery.store.commands.parts import ClaimPart, NeedsAccount, NeedsKey, PoisonedPart, PoisonPolicy, Suspect
+from scrape_do_celery.store.commands.parts import (
+    ClaimAnswer,
+    ClaimPart,
+    NeedsAccount,
+    NeedsKey,
+    NewerRecord,
+    PoisonedPart,
+    PoisonPolicy,
+    Suspect,
+)
 from scrape_do_celery.store.encryption import missing_key_error
 
 if TYPE_CHECKING:
@@ -44,8 +58,6 @@ _LONGEST_LOCK = 10
 #: Seconds for which a part that has ended its step waits for other parts, so that they share a step message.
 _TOGETHER = 0.05
 
-#: The reply of the store to a claim.
-_Answer: TypeAlias = Claim | PoisonedPart | NeedsAccount | NeedsKey | Suspect | None
 Handler = Callable[[WorkerContext, Claim], Awaitable[StepMessage | None]]
 
 
@@ -111,7 +123,7 @@ async def _run_part(context: WorkerContext, part_id: PartId, definition: StepDef
 
 async def _claim_part(
     context: WorkerContext, part_id: PartId, definition: StepDefinition, token: str, *, isolated: bool = False
-) -> _Answer:
+) -> ClaimAnswer:
     store, settings = context.store, context.settings
     return await store.run(
         ClaimPart(
@@ -132,7 +144,7 @@ async def _claim_part(
 
 
 async def _work_on_part(
-    context: WorkerContext, part_id: PartId, definition: StepDefinition, claim: _Answer, token: str
+    context: WorkerContext, part_id: PartId, definition: StepDefinition, claim: ClaimAnswer, token: str
 ) -> StepMessage | None:
     if isinstance(claim, PoisonedPart):
         log.error(
@@ -147,6 +159,8 @@ async def _work_on_part(
         warn_other_account(context.once, claim.account, context.settings.account_id)
     if isinstance(claim, NeedsKey):
         warn_missing_key(context.once, str(missing_key_error(claim.key, context.store.key_names)))
+    if isinstance(claim, NewerRecord):
+        warn_newer_record(claim.version)
     if not isinstance(claim, Claim):
         return None
     context.rate_limiter.counters.step_latency(definition.step, claim.late)

@@ -19,7 +19,7 @@ from scrape_do_celery.runs.drafts import create_draft
 from scrape_do_celery.runs.new_runs import publish_submit
 from scrape_do_celery.runs.stand_in_producers import CAPTURED, message_options
 from scrape_do_celery.steps.celery_results import read_state
-from scrape_do_celery.steps.requeue import requeue_on_outage
+from scrape_do_celery.steps.requeue import requeue_if_unserved
 from scrape_do_celery.store import CANCEL
 from scrape_do_celery.store.commands.creation import AcceptResult, AcceptRun
 from scrape_do_celery.store.commands.runs import ReadOutcome, ReadRun, RequestStop
@@ -63,7 +63,7 @@ def start_called_run(task: Task, run_id: str | None, args: tuple[Any, ...], requ
     # With `result_extended`, Celery stores these arguments beside the result, so they must be a summary.
     shown = call_summary(args, {**request, "run_id": run_id}, hosts=app_context.store.encryptor is None)
     task.request.update(args=(), kwargs=shown)
-    with requeue_on_outage():
+    with requeue_if_unserved():
         run_id = run_id or _write_draft(app_context, task_id, canvas, args, request)
         _park_caller(app_context, run_id, task_id, canvas)
     raise Ignore

@@ -1,4 +1,4 @@
-"""Warn of parts that wait: for the token or the encryption key of another worker, or for a value that is refused."""
+"""Warn of parts that wait: for the token, the key or the version of another worker, or for a value that is refused."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING
 
 from scrape_do_celery.errors import RefusedValueError
 from scrape_do_celery.log_fields import get_logger, log_fields
+from scrape_do_celery.steps.once import OnceFilter
+from scrape_do_celery.store.versions import RECORD_VERSION
 
 if TYPE_CHECKING:
     from scrape_do_celery.errors import EncryptionKeyError
-    from scrape_do_celery.steps.once import OnceFilter
 
 log = get_logger(__name__)
+
+#: The versions of newer records that this process has warned of.
+_newer = OnceFilter()
 
 
 def warn_other_account(once: OnceFilter, account: str, own_account: str) -> None:
@@ -29,6 +33,18 @@ def warn_missing_key(once: OnceFilter, why: str) -> None:
     if once.is_first("key", why):
         log.error(
             "runs wait for a worker with another encryption key: %s", why, extra=log_fields("encryption_key_missing")
+        )
+
+
+def warn_newer_record(version: int) -> None:
+    """Warn that runs wait for a worker of a newer version of this package. Warn once for each version of records."""
+    if _newer.is_first(str(version)):
+        log.warning(
+            "runs wait for a worker of a newer version of scrape-do-celery: their records have version %d, and this "
+            "worker reads version %d; upgrade this worker, or start one with that version",
+            version,
+            RECORD_VERSION,
+            extra=log_fields("record_newer"),
         )
 
 

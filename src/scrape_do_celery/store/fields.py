@@ -263,7 +263,7 @@ OTHER_PART_FIELDS: Final = (
 )
 #: The fields of a run that `RunRecord` does not have.
 OTHER_RUN_FIELDS: Final = (
-    _other("v", "int", "version of the record; no code reads it yet"),
+    _other("v", "int", "version of the record; missing: 1"),
     _other("digest", "str", "digest of the request and the options"),
     _other("spec", "bytes", "packed options of the request", encrypted=True),
     _other("targets:<part>", "bytes", "packed targets of a part", encrypted=True),

@@ -31,6 +31,7 @@ from scrape_do_celery.store.fields import (
     words,
 )
 from scrape_do_celery.store.keys import Keys, PartId
+from scrape_do_celery.store.versions import refuse_newer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,8 +43,6 @@ _NOTHING = JobMemory()
 _NO_NOTES: Notes = {}
 _NO_SUMMARY: dict[str, Any] = {}
 _NO_TEXTS: tuple[str, ...] = ()
-#: The version of the records that this code writes. No code reads it yet: it tells a later version which form it has.
-VERSION = 1
 
 
 def pairs(flat: Sequence[bytes]) -> dict[str, bytes]:
@@ -247,10 +246,16 @@ class RunRecord(Record):
 
     @classmethod
     def from_reply(cls, run_id: str, reply: Sequence[Any], keys: Keys = _PLAIN) -> RunRecord | None:
-        """Parse the reply of `read_run.lua`. Return None if the run does not exist."""
+        """Parse the reply of `read_run.lua`. Return None if the run does not exist.
+
+        Raises:
+            NewerRecordError: a newer version of this package wrote the record.
+        """
         if not reply:
             return None
-        values, unreadable = cls.read_values(pairs(reply[0]), keys.run(run_id), keys)
+        fields = pairs(reply[0])
+        refuse_newer(run_id, fields.get("v"))
+        values, unreadable = cls.read_values(fields, keys.run(run_id), keys)
         hashes = [(PartId(run_id, n), pairs(part)) for n, part in enumerate(reply[1:]) if part]
         parts = tuple(PartRecord.parse(fields, keys.part(part_id), keys) for part_id, fields in hashes)
         missing = set(values.get("key_names", ())) - set(keys.key_names)

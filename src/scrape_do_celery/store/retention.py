@@ -8,6 +8,7 @@ from typing import Final
 
 from scrape_do_celery.config import budget_limits
 from scrape_do_celery.rules import prices, states
+from scrape_do_celery.store import versions
 
 _DAY = 86_400
 
@@ -85,6 +86,8 @@ EPOCH_YEAR: Final = 1970
 MC_PER_CREDIT: Final = budget_limits.MC_PER_CREDIT
 #: Redis takes some expiries in milliseconds.
 MS_PER_SECOND: Final = 1000
+#: The newest version of a record that the scripts read.
+RECORD_VERSION: Final = versions.RECORD_VERSION
 #: A prime. The remainder of a part id decides which of its polls reads the job itself instead of the list.
 SPREAD_PRIME: Final = 1_000_003
 #: The transitions that a state may make, as a Lua text with a space before and after each.

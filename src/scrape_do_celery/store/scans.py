@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scrape_do_celery.rules.states import PartState
 from scrape_do_celery.store.keys import RUN_ENTRY, PartId
+from scrape_do_celery.store.versions import RECORD_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,12 +32,23 @@ def count_parts_by_account(store: Store, limit: int) -> Counter[str]:
 
     A part whose only purchase was refused with its token waits for no account, as in `claim_part.lua`.
     """
-    found = [store.call_server(partial(_read_range, key=key, last=limit - 1)) for key in _list_due_sets(store)]
-    names = [name.decode() for part in found for name in part]
+    names = _list_first_entries(store, limit)
     keys = [store.keys.part(PartId.parse(name)) for name in names if not name.endswith(f":{RUN_ENTRY}")]
     fields = ("account", "state", "refused", "purchases")
     parts = store.call_server(partial(_read_fields, keys=keys, fields=fields))
     return Counter(account.decode() for account, *facts in parts if account and not _is_unbound(*facts))
+
+
+def find_newer_versions(store: Store, limit: int) -> Counter[int]:
+    """Count the runs with records of a newer version, by version, among the first `limit` entries of each due set."""
+    keys = sorted({store.keys.run(name.rpartition(":")[0]) for name in _list_first_entries(store, limit)})
+    versions = store.call_server(partial(_read_fields, keys=keys, fields=("v",)))
+    return Counter(int(version) for (version,) in versions if version and int(version) > RECORD_VERSION)
+
+
+def _list_first_entries(store: Store, limit: int) -> list[str]:
+    found = [store.call_server(partial(_read_range, key=key, last=limit - 1)) for key in _list_due_sets(store)]
+    return [name.decode() for part in found for name in part]
 
 
 def _is_unbound(state: bytes | None, refused: bytes | None, purchases: bytes | None) -> bool:

@@ -9,7 +9,7 @@ from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.runs.message_headers import select_app_headers
 from scrape_do_celery.runs.schedules import name_tick, write_rule
-from scrape_do_celery.steps.requeue import requeue_on_outage
+from scrape_do_celery.steps.requeue import requeue_if_unserved
 from scrape_do_celery.steps.schedule import assign_tick, start_scheduled_run
 from scrape_do_celery.store.commands.creation import ScheduleTick
 from scrape_do_celery.tasks.classes import PinnedTask, caller_task
@@ -57,7 +57,7 @@ def scheduled_run(  # noqa: PLR0913 (one argument for each key of an entry)
     """Start the run of a tick. Return its id, or None if the tick is skipped."""
     app_context, kept = AppContext.for_app(self.app), {"headers": select_app_headers(vars(self.request))}
     canvas = {**(canvas or {}), **(kept if kept["headers"] else {})}
-    with requeue_on_outage():
+    with requeue_if_unserved():
         tick = assign_tick(app_context, self.request.id, rule) if tick is None else tick
         is_repeated = bool((self.request.delivery_info or {}).get("redelivered"))
         named = ScheduleTick(name, tick, if_running, rule=write_rule(app_context, rule))

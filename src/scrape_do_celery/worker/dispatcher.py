@@ -16,13 +16,13 @@ from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.rules.states import next_step
 from scrape_do_celery.runs import AppContext, StepMessage, batched
 from scrape_do_celery.runs.timing import PASS_INTERVAL
-from scrape_do_celery.steps.celery_results import find_revoked
+from scrape_do_celery.steps.celery_results import cancel_revoked_run, find_revoked
 from scrape_do_celery.steps.deliver import deliver_run
 from scrape_do_celery.steps.once import OnceFilter
 from scrape_do_celery.steps.scrape import start_draft
 from scrape_do_celery.steps.store_health import is_full
 from scrape_do_celery.steps.waiting_parts import warn_other_account
-from scrape_do_celery.store import CANCEL, DEADLINE
+from scrape_do_celery.store import DEADLINE
 from scrape_do_celery.store.commands.dispatch import ClaimDue, ClaimNamespace, Due, DuePart, DueRun, RewindTimes
 from scrape_do_celery.store.commands.polling import FindUnattendedAccounts, PlanPolling
 from scrape_do_celery.store.commands.prices import ClaimAccountReading
@@ -194,7 +194,7 @@ class Dispatcher(PassThread):
     def _cancel_revoked(self) -> None:
         """Cancel runs whose Celery id was revoked. Celery announces a revocation to workers only."""
         for task_id in set(revoked) - self._revoked:
-            self._app_context.request_stop(task_id, CANCEL)
+            cancel_revoked_run(self._app_context, task_id)
             self._revoked.add(task_id)
 
     def _expire_or_aggregate(self, run: DueRun) -> None:
@@ -215,7 +215,7 @@ class Dispatcher(PassThread):
     def _run_deferred_checks(self, runs: list[DueRun], live: set[str], now: float) -> None:
         # The worker that received a revocation may be gone by now.
         for run_id in find_revoked(self._app_context, sorted(live)):
-            self._app_context.request_stop(run_id, CANCEL)
+            cancel_revoked_run(self._app_context, run_id)
         for run in runs:
             if run.accepted:
                 _act_alone(run, lambda run: deliver_run(self._app_context, run.run_id, redelivery=run.dispatches > 1))

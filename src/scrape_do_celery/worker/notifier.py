@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scrape_do_celery.errors import NewerRecordError
 from scrape_do_celery.errors.base import describe_error
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.runs.hooks import hooks
@@ -12,6 +13,7 @@ from scrape_do_celery.runs.timing import PASS_INTERVAL
 from scrape_do_celery.signals import run_changed
 from scrape_do_celery.store.commands.changes import AcknowledgeChangedRuns, TakeChangedRuns
 from scrape_do_celery.store.commands.runs import ReadRunWait
+from scrape_do_celery.store.versions import UnlessNewer
 from scrape_do_celery.worker.budget_watch import BudgetWatch
 from scrape_do_celery.worker.threads import PassThread
 
@@ -65,11 +67,13 @@ class ChangeNotifier(PassThread):
         if not changed.run_ids:
             return False
         account = self._app_context.settings.account_id
-        answers = store.run_all([ReadRunWait(run_id, account) for run_id in changed.run_ids])
-        found = [(record, RunStatus.from_record(record, wait)) for record, wait in filter(None, answers)]
-        # A worker with the encryption key announces a run that this worker cannot read.
+        answers = store.run_all([UnlessNewer(ReadRunWait(run_id, account)) for run_id in changed.run_ids])
+        newer = {answer.run_id for answer in answers if isinstance(answer, NewerRecordError)}
+        known = [answer for answer in answers if answer is not None and not isinstance(answer, NewerRecordError)]
+        found = [(record, RunStatus.from_record(record, wait)) for record, wait in known]
+        # A worker with the encryption key, or of the newer version, announces a run that this worker cannot read.
         readable = [(record, status) for record, status in found if not record.lacks_key]
-        untold = {record.run_id for record, _ in found if record.lacks_key}
+        untold = newer | {record.run_id for record, _ in found if record.lacks_key}
         hooks().close_connections()
         untold |= {status.run_id for _, status in readable if not self._signal(status)}
         hooks().close_connections()

@@ -155,7 +155,7 @@ def test_a_socket_of_this_machine_is_no_cluster(tmp_path):
 
 def test_a_store_waits_for_a_slot_that_moves():
     moving = b"-ASK 7 127.0.0.1:1\r\n"
-    with node(HMGET=[moving] * 7 + [b"*2\r\n$-1\r\n$-1\r\n"]) as server:
+    with node(HMGET=[moving] * 7 + [b"*3\r\n$-1\r\n$-1\r\n$-1\r\n"]) as server:
         store = Store.open(server.url, "{p}")
         assert store.run(ReadOutcome("r")) == (False, None)
         store.close()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from scrape_do_celery.errors import StoreUnavailableError
+from scrape_do_celery.errors import NewerRecordError, StoreUnavailableError
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.store.commands.runs import ReadRunWait
 from scrape_do_celery.store.deadlines import limited_time
+from scrape_do_celery.store.versions import UnlessNewer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +30,7 @@ def refresh_waits(rows: Iterable[ScrapeRun]) -> None:
     live = [row for row in rows if row.ended is None]
     app_context = AppContext.for_app()
     account, token_id = app_context.settings.account_id, app_context.settings.token_id
-    commands = [ReadRunWait(row.run_id, account, token_id) for row in live]
+    commands = [UnlessNewer(ReadRunWait(row.run_id, account, token_id)) for row in live]
     try:
         with limited_time(_TIME):
             found = app_context.store.run_all(commands) if commands else []
@@ -41,5 +42,8 @@ def refresh_waits(rows: Iterable[ScrapeRun]) -> None:
         )
         return
     for row, answer in zip(live, found, strict=True):
+        if isinstance(answer, NewerRecordError):
+            # Workers of that version announce the run.
+            continue
         waiting_for = None if answer is None else answer[1]
         row.waiting_for = None if waiting_for is None else waiting_for.to_json()

@@ -17,8 +17,8 @@ from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
 from scrape_do_celery.store.encryption import encryption_key_name
 from scrape_do_celery.store.inputs import INPUT_COUNT, inputs_field
 from scrape_do_celery.store.options import RunSpec, targets_of
-from scrape_do_celery.store.records import VERSION
 from scrape_do_celery.store.retention import MARK_TTL
+from scrape_do_celery.store.versions import refuse_newer_reply, version_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -159,6 +159,7 @@ class CreateRun(Command[Created]):
         )
 
     def decode(self, keys: Keys, reply: Any) -> Created:
+        refuse_newer_reply(self.run_id, reply)
         return Created.parse(reply, self.spec.digest)
 
     def _make_fields(self, keys: Keys, run_key: str) -> dict[str, Value]:
@@ -167,7 +168,7 @@ class CreateRun(Command[Created]):
         options, targets = spec.packed()
         private = {"spec": options, **{f"targets:{n}": field for n, field in enumerate(targets)}}
         private |= {inputs_field(n): field for n, field in enumerate(spec.packed_inputs())}
-        fields: dict[str, Value] = {"v": VERSION}
+        fields: dict[str, Value] = {**version_fields()}
         fields |= {name: keys.encrypt(run_key, name, value) for name, value in private.items()}
         if keys.key_names:
             # The same options look different each time they are encrypted. Their digest shows that they are equal.
@@ -265,6 +266,7 @@ class AcceptRun(Command[Accepted]):
         )
 
     def decode(self, keys: Keys, reply: Any) -> Accepted:
+        refuse_newer_reply(self.run_id, reply)
         return Accepted(AcceptResult(reply[0].decode()), *map(int, reply[1:]))
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 #: Seconds until the dispatcher publishes again for a part that no step has claimed. The interval grows from the first
 #: number to the second.
 REDISPATCH_MIN, REDISPATCH_MAX = 5.0, 300.0
+#: Seconds after which an older dispatcher puts off a due entry of a newer version, which no newer dispatcher has taken.
+NEWER_PATIENCE = 30.0
 #: Parts of a step message, at most.
 PARTS_PER_MESSAGE = 50
 
@@ -87,7 +89,7 @@ class ClaimDue(Command[Due]):
         return Encoded(
             (
                 *(keys.prefix, self.limit, self.cap, REDISPATCH_MIN, REDISPATCH_MAX, PARTS_PER_MESSAGE),
-                self.own_elapsed,
+                *(self.own_elapsed, NEWER_PATIENCE),
             ),
             [keys.due, keys.dispatched, keys.content_expiry, keys.queue_delay, keys.clock, keys.expiring],
         )

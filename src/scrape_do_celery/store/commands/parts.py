@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from scrape_do_celery.errors import PoisonedRunError
 from scrape_do_celery.models import JobDetails
@@ -22,7 +22,7 @@ from scrape_do_celery.store.records import PartRecord
 from scrape_do_celery.store.stored_specs import decrypt_spec, decrypt_whole_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from scrape_do_celery.errors import ScrapeDoError
     from scrape_do_celery.rules.states import PartState
@@ -78,12 +78,31 @@ class NeedsKey:
 
 
 @dataclass(frozen=True, slots=True)
+class NewerRecord:
+    """The reply for a part that waits for a worker of a newer version. `version` is that of the run's record."""
+
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class Suspect:
     """The reply for a part whose last claim died. Only a process that works on nothing else may claim it."""
 
 
+#: The readers of replies that give no claim, with a reason. Any other reply gives none, because no step is due.
+_REFUSALS: Final[Mapping[bytes, Callable[[Sequence[Any]], ClaimAnswer]]] = {
+    b"poisoned": lambda reply: PoisonedPart(int(reply[1])),
+    b"needs_account": lambda reply: NeedsAccount(reply[1].decode()),
+    b"needs_key": lambda reply: NeedsKey(reply[1].decode()),
+    b"newer": lambda reply: NewerRecord(int(reply[1])),
+    b"suspect": lambda _: Suspect(),
+}
+#: The answers to a claim.
+ClaimAnswer: TypeAlias = Claim | PoisonedPart | NeedsAccount | NeedsKey | NewerRecord | Suspect | None
+
+
 @dataclass(frozen=True, slots=True)
-class ClaimPart(Command[Claim | PoisonedPart | NeedsAccount | NeedsKey | Suspect | None]):
+class ClaimPart(Command[ClaimAnswer]):
     """Claim a part for one step. The result is None if the part is gone, not due, paused, held, or in another state.
 
     A part that was claimed too often without progress is ended instead, by the policy `poison`. `isolated` tells that
@@ -121,19 +140,11 @@ class ClaimPart(Command[Claim | PoisonedPart | NeedsAccount | NeedsKey | Suspect
             ],
         )
 
-    def decode(self, keys: Keys, reply: Any) -> Claim | PoisonedPart | NeedsAccount | NeedsKey | Suspect | None:
-        match reply[0]:
-            case b"ok":
-                return Claim.from_reply(self.part_id, reply, keys)
-            case b"poisoned":
-                return PoisonedPart(int(reply[1]))
-            case b"needs_account":
-                return NeedsAccount(reply[1].decode())
-            case b"needs_key":
-                return NeedsKey(reply[1].decode())
-            case b"suspect":
-                return Suspect()
-        return None
+    def decode(self, keys: Keys, reply: Any) -> ClaimAnswer:
+        if reply[0] == b"ok":
+            return Claim.from_reply(self.part_id, reply, keys)
+        read = _REFUSALS.get(reply[0])
+        return None if read is None else read(reply)
 
 
 @dataclass(frozen=True, slots=True)

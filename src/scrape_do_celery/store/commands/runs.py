@@ -19,6 +19,7 @@ from scrape_do_celery.store.keys import PartId
 from scrape_do_celery.store.options import RunSpec
 from scrape_do_celery.store.records import RunRecord
 from scrape_do_celery.store.stored_specs import decrypt_whole_spec
+from scrape_do_celery.store.versions import refuse_newer, refuse_newer_reply
 from scrape_do_celery.store.waits import read_wait
 
 if TYPE_CHECKING:
@@ -85,10 +86,12 @@ class ReadOutcome(Command[tuple[bool, str | None]]):
     run_id: str
 
     def encode(self, keys: Keys) -> Encoded:
-        return Encoded(("HMGET", keys.run(self.run_id), "created", "outcome"))
+        return Encoded(("HMGET", keys.run(self.run_id), "created", "outcome", "v"))
 
     def decode(self, keys: Keys, reply: Any) -> tuple[bool, str | None]:
-        return reply[0] is not None, reply[1].decode() if reply[1] else None
+        created, outcome, version = reply
+        refuse_newer(self.run_id, version)
+        return created is not None, outcome.decode() if outcome else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,7 @@ class RequestStop(Command[list[PartId] | None]):
         return Encoded((run_id, keys.prefix, what, outcome_of_stop(what)), [keys.run(run_id), keys.due])
 
     def decode(self, keys: Keys, reply: Any) -> list[PartId] | None:
+        refuse_newer_reply(self.run_id, reply)
         return [PartId.parse(name.decode()) for name in reply[2:]] if reply[0] == b"ok" else None
 
 
@@ -216,6 +220,7 @@ class ForgetRun(Command[ForgetResult]):
         return Encoded((run_id, keys.prefix, names, self.grace), [keys.run(run_id), keys.due])
 
     def decode(self, keys: Keys, reply: Any) -> ForgetResult:
+        refuse_newer_reply(self.run_id, reply)
         return ForgetResult(reply.decode())
 
 

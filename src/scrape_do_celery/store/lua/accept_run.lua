@@ -7,7 +7,7 @@
         keep_draft ("1" if a draft stays a draft; "" otherwise),
         key_name (of the encryption key of the signature; "" for none)
 
-  Returns {'gone'}, {'forgotten'} or {'accepted', number of parts}.
+  Returns {'gone'}, {'forgotten'}, {'newer', the version of the record} or {'accepted', number of parts}.
 ]]
 --- @include lib/changes
 --- @include lib/clock
@@ -24,6 +24,8 @@ local entry = run_id .. ':run'
 
 local run = read_fields(run_key, 'parts', 'accepted', 'outcome', 'max_wait', 'left', 'idempotency_key')
 if not run.parts then return {redis.call('HEXISTS', run_key, 'forgotten') == 1 and 'forgotten' or 'gone'} end
+local newer = newer_version(run_key)
+if newer then return {'newer', newer} end
 local t = now()
 -- The parts of a canceled draft have all ended. The end of such a run must not wait for free memory.
 if run.left == '0' then allow_when_full(run_key) end

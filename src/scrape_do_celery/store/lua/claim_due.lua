@@ -9,7 +9,8 @@
   ARGV  prefix, limit (entries to hand out at most), max_dispatched (parts with a message in flight at most),
         interval_min, interval_max (shortest and longest redispatch interval),
         message_size (entries of a step message),
-        own_elapsed (seconds since the last pass of this dispatcher by its monotonic clock; 0 at first)
+        own_elapsed (seconds since the last pass of this dispatcher by its monotonic clock; 0 at first),
+        newer_patience (seconds after which an entry of a newer version is put off)
 
   A call that is sent twice advances the watched clock by no more than the time between both.
 
@@ -26,7 +27,8 @@
 --- @include lib/watched
 local due_key, dispatched_key, content_expiry_key, queue_delay_key, clock_key, expiring_key =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local prefix, limit, max_dispatched, interval_min, interval_max, message_size, own_elapsed = unpack(ARGV)
+local prefix, limit, max_dispatched, interval_min, interval_max, message_size, own_elapsed,
+  newer_patience = unpack(ARGV)
 limit, interval_min, interval_max = tonumber(limit), tonumber(interval_min), tonumber(interval_max)
 
 local t = now()
@@ -117,6 +119,16 @@ end
 
 local entries, dropped = {}, 0
 
+-- Return whether a newer version of this package wrote the run. The dispatcher of a worker of that version
+-- serves the entry. If there is none, the entry must not keep others from being found: it is put off.
+local function leave_to_newer(entry, run_key)
+  if not newer_version(run_key) then return false end
+  if t - redis.call('ZSCORE', due_key, entry) > tonumber(newer_patience) then
+    redis.call('ZADD', due_key, format_time(t + interval_max), entry)
+  end
+  return true
+end
+
 -- Hand a run out, or correct its time. A run whose parts are at work needs no step before its deadline.
 local function take_run(entry, run_key)
   local run = read_fields(run_key, 'outcome', 'left', 'deadline', 'dispatches', 'parts', 'accepted',
@@ -169,10 +181,12 @@ end
 for _, entry in ipairs(find_due()) do
   local run_id, n = string.match(entry, '^(.*):([^:]*)$')
   local run_key = make_key(prefix, 'run', run_id)
-  if n == 'run' then
-    take_run(entry, run_key)
-  else
-    take_part(entry, run_key, make_part_key(prefix, run_id, n))
+  if not leave_to_newer(entry, run_key) then
+    if n == 'run' then
+      take_run(entry, run_key)
+    else
+      take_part(entry, run_key, make_part_key(prefix, run_id, n))
+    end
   end
 end
 local head = redis.call('ZRANGE', due_key, 0, 0, 'WITHSCORES')

@@ -23,9 +23,10 @@
   a refusal: {'gone'}, {'elsewhere'} (another step serves this state), {'held'} (another step has the lease),
   {'early'}, {'paused'}, {'suspect'} (the last claim died: only a process that works on nothing else may
   claim the part),
-  {'needs_account', the account of the part}, or {'needs_key', the name of a key that the step lacks}. The
-  breaker verdict is '' (closed), 'probe' (this claim tries the token), 'over' (the breaker was open for too
-  long) or 'other_account' (the part belongs to another account, and must end).
+  {'needs_account', the account of the part}, {'needs_key', the name of a key that the step lacks}, or
+  {'newer', the version of the run's record}. The breaker verdict is '' (closed), 'probe' (this claim tries
+  the token), 'over' (the breaker was open for too long) or 'other_account' (the part belongs to another
+  account, and must end).
 ]]
 --- @include lib/breaker
 --- @include lib/clock
@@ -53,18 +54,26 @@ local function redispatch_soon()
   redis.call('ZADD', due_key, 'XX', 'LT', format_time(t + redispatch_after), part_id)
 end
 
+-- Give the step message back for a step that can take the part. If no step can, messages grow rarer.
+local function give_back()
+  if tonumber(redis.call('HGET', part_key, 'dispatches') or 0) <= 8 then redispatch_soon() end
+end
+
 local verdict = part.breaker or ''
 if part.token ~= token then
   local lease = tonumber(part.lease or 0)
   if not string.find(states, ' ' .. part.state .. ' ', 1, true) then return {'elsewhere'} end
   if lease > least then return {'held'} end
   if tonumber(part.due_at or 0) > t + 0.01 then return {'early'} end
+  local newer = newer_version(run_key)
+  if newer then
+    give_back()
+    return {'newer', newer}
+  end
   local missing = missing_key(run_key, key_names)
   if missing then
     -- The step could read nothing of the part, and would encrypt its writes with a key that other steps lack.
-    -- The first step messages are given back for steps that may have the key. If no step has it, messages
-    -- grow rarer.
-    if tonumber(redis.call('HGET', part_key, 'dispatches') or 0) <= 8 then redispatch_soon() end
+    give_back()
     return {'needs_key', missing}
   end
   verdict = ''

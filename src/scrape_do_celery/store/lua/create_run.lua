@@ -25,7 +25,8 @@
   Returns {'created', id}, {'exists', '<run> <digest>'} or {'forgotten', id};
   {'unchecked', id} if `asks_budget` keeps the run from being written;
   {'reserved', id} if the idempotency key is reserved for another id;
-  for a tick also {'waiting', id}, {'tick_paused', ''} or {'tick_skipped', the live run or ''}.
+  for a tick also {'waiting', id}, {'tick_paused', ''}, {'tick_skipped', the live run or ''}, or
+  {'newer', version, id} if the live run has a record of a newer version.
 ]]
 --- @include lib/changes
 --- @include lib/clock
@@ -107,6 +108,8 @@ if tick_key then
   end
   before = redis.call('GET', schedule_key)
   if before and not is_live(prefix, before) then before = nil end
+  local newer = before and newer_version(make_key(prefix, 'run', before))
+  if newer then return {'newer', newer, before} end
   local is_late = before and is_earlier_than(make_key(prefix, 'run', before))
   if before and (if_running == 'skip' or (if_running == 'cancel_previous' and is_late)) then
     decide_tick('', 'skipped')

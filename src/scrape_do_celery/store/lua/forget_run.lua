@@ -8,7 +8,7 @@
   ARGV  run_id, prefix, key_names (of the encryption keys of the caller; spaces between),
         grace (seconds that a stop request is given; "inf" keeps each live run)
 
-  Returns "freed", "unknown" if the run does not exist, or "live".
+  Returns "freed", "unknown" if the run does not exist, "live", or {'newer', the version of the record}.
 ]]
 --- @include lib/budgets
 --- @include lib/clock
@@ -25,6 +25,8 @@ local run_id, prefix, key_names, grace = unpack(ARGV)
 
 local run = read_fields(run_key, 'parts', 'outcome', 'idempotency_key', 'waiting', 'stop_requested_at')
 if not run.parts then return 'unknown' end
+local newer = newer_version(run_key)
+if newer then return {'newer', newer} end
 local t = now()
 local is_overdue = not run.outcome and run.stop_requested_at and t - run.stop_requested_at >= tonumber(grace)
 local is_abandoned = is_overdue and missing_key(run_key, key_names)

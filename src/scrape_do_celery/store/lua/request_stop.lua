@@ -4,7 +4,8 @@
         due  zset  part or run -> due time of its next step
   ARGV  run_id, prefix, reason ("cancel" or "deadline"), unsent_outcome (of a part that was not sent)
 
-  Returns {'gone'}, {'ended'} or {'ok', number of parts left, id of each running part that must act now ...}.
+  Returns {'gone'}, {'ended'}, {'newer', the version of the record} or {'ok', number of parts left, id of each
+  running part that must act now ...}.
 ]]
 --- @include lib/clock
 --- @include lib/memory
@@ -16,6 +17,8 @@ local run_id, prefix, reason, unsent_outcome = unpack(ARGV)
 local run = read_fields(run_key, 'parts', 'outcome')
 if not run.parts then return {'gone'} end
 if run.outcome then return {'ended'} end
+local newer = newer_version(run_key)
+if newer then return {'newer', newer} end
 allow_when_full(run_key)
 local left, reply = request_stop(prefix, due_key, run_id, reason, unsent_outcome, now())
 -- Not by `unpack`, which fails on thousands of values.

@@ -23,6 +23,12 @@ end
 -- Return whether a part in this state may have a purchase that nobody has found yet.
 local function is_unresolved(state) return state == 'submitting' or state == 'reconciling' end
 
+-- Return the version of a record, if a newer version of this package wrote it. Nobody else may change it.
+local function newer_version(run_key)
+  local version = redis.call('HGET', run_key, 'v')
+  if version and tonumber(version) > RECORD_VERSION then return version end
+end
+
 local function state_of(prefix, part_id)
   local run_id, n = string.match(part_id, '^(.*):([^:]*)$')
   return redis.call('HGET', make_part_key(prefix, run_id, n), 'state')
