@@ -7,6 +7,7 @@ INSTALL := -m pip install -qq --disable-pip-version-check
 
 # Run more tests at once than the machine has cores: most tests wait for other processes.
 JOBS ?= 4
+TESTS := -m pytest -q -n $(JOBS) --dist worksteal
 LOWEST := .venv-lowest
 DOCS := .venv-docs
 # Install only the user's packages for the demo: the development environment takes minutes and seven times the space.
@@ -69,7 +70,7 @@ imports: $(READY) ## Check that imports follow the layers
 	@PATH=$(BIN):$$PATH lint-imports --no-cache | tail -n 8
 
 tests: $(READY) ## Run every test, with real servers and real workers
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
+	$(BIN)/python $(TESTS)
 
 faults: $(READY) ## Run the fault lab: kills at every point; TRIALS=10000 SEED=1
 	$(BIN)/python -m tests.faults --trials $(or $(TRIALS),10000) --seed $(or $(SEED),1) --window 60
@@ -110,7 +111,7 @@ $(DIST)/.ready: constraints-dist.txt
 # Measured apart from `tests`, whose time it doubles.
 coverage: $(READY) ## Run every test as `tests` does, and fail if lines of the package are not covered
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q -n $(JOBS) --dist worksteal
+	$(BIN)/coverage run $(TESTS)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --fail-under=100 --include='*/client/*,*/store/*,*/rules/*'
 	$(BIN)/coverage report --fail-under=95 --omit='*/client/*,*/store/*,*/rules/*'

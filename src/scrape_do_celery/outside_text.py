@@ -5,8 +5,10 @@ Line breaks in such a text could forge lines of a log, and escape codes could co
 
 from __future__ import annotations
 
+import csv
+import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -42,6 +44,13 @@ _FORMULA: Final = tuple("=+-@\t\r\n")
 def escape_formula(cell: str) -> str:
     """Return the text of a cell so that no spreadsheet carries the text out as a formula."""
     return f"'{cell}" if cell.startswith(_FORMULA) else cell
+
+
+def csv_line(cells: Iterable[Any]) -> str:
+    """Return cells as a line of CSV, without a formula that a spreadsheet would carry out."""
+    file = io.StringIO(newline="")
+    csv.writer(file).writerow([escape_formula(cell) if isinstance(cell, str) else cell for cell in cells])
+    return file.getvalue()
 
 
 def one_line(text: str) -> str:

@@ -81,8 +81,9 @@ def set_limit(
             f"nothing: scrape-do budgets stop {name}"
         )
     changed = set_budget(credits, period, **scope._asdict())
-    text = f"the limit of {{}} for a {period} is {format_figure(credits)} credits{'' if changed else ', as before'}"
-    _print_change(scope, text, as_json=as_json, period=period, limit=credits, changed=changed)
+    name = _name_scope(scope)
+    text = f"the limit of {name} for a {period} is {format_figure(credits)} credits{'' if changed else ', as before'}"
+    _print_change(name, text, as_json=as_json, period=period, limit=credits, changed=changed)
 
 
 @manage_budgets.command("remove")
@@ -92,8 +93,9 @@ def set_limit(
 def remove_limit(scope: BudgetScope, period: Any, as_json: bool) -> None:
     """Remove the limit of SCOPE for each PERIOD. If SCRAPE_DO_BUDGETS has it, the next worker sets it again."""
     changed = set_budget(None, period, **scope._asdict())
-    text = f"{{}} has no limit for a {period}{' any more' if changed else ', and had none'}"
-    _print_change(scope, text, as_json=as_json, period=period, changed=changed)
+    name = _name_scope(scope)
+    text = f"{name} has no limit for a {period}{' any more' if changed else ', and had none'}"
+    _print_change(name, text, as_json=as_json, period=period, changed=changed)
 
 
 @manage_budgets.command("stop")
@@ -102,8 +104,9 @@ def remove_limit(scope: BudgetScope, period: Any, as_json: bool) -> None:
 def stop_scope(scope: BudgetScope, as_json: bool) -> None:
     """Buy nothing more for SCOPE until `resume`. Jobs that were bought go on, and parts that were not bought wait."""
     changed = stop_buying(**scope._asdict())
-    text = f"purchases of {{}} are stopped{'' if changed else ', as before'}"
-    _print_change(scope, text, as_json=as_json, stopped=True, changed=changed)
+    name = _name_scope(scope)
+    text = f"purchases of {name} are stopped{'' if changed else ', as before'}"
+    _print_change(name, text, as_json=as_json, stopped=True, changed=changed)
 
 
 @manage_budgets.command("resume")
@@ -112,17 +115,17 @@ def stop_scope(scope: BudgetScope, as_json: bool) -> None:
 def resume_scope(scope: BudgetScope, as_json: bool) -> None:
     """Go on with the purchases of SCOPE. Parts that wait wake at once."""
     changed = resume_buying(**scope._asdict())
-    text = f"purchases of {{}} go on{'' if changed else ', as before'}"
-    _print_change(scope, text, as_json=as_json, stopped=False, changed=changed)
-
-
-def _print_change(scope: BudgetScope, text: str, *, as_json: bool, **change: Any) -> None:
-    """Print a change as JSON, or as a text in which the name of the scope is missing."""
     name = _name_scope(scope)
+    text = f"purchases of {name} go on{'' if changed else ', as before'}"
+    _print_change(name, text, as_json=as_json, stopped=False, changed=changed)
+
+
+def _print_change(scope: str, text: str, *, as_json: bool, **change: Any) -> None:
+    """Print a change of the scope with this name: as JSON, or as the text."""
     if as_json:
-        print_json({"scope": name, "period": None, "limit": None, "stopped": None, **change})
+        print_json({"scope": scope, "period": None, "limit": None, "stopped": None, **change})
     else:
-        click.echo(text.format(name))
+        click.echo(text)
 
 
 def _name_scope(scope: BudgetScope) -> str:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from scrape_do_celery.export.rows import FACTS, json_line
-from scrape_do_celery.outside_text import escape_formula
+from scrape_do_celery.outside_text import csv_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from datetime import datetime
 
     from scrape_do_celery.export.rows import ExportRow
@@ -84,22 +82,15 @@ def open_csv(file: OutputFile, options: WriterOptions) -> RowWriter:
 
 def csv_header(*, with_content: bool) -> bytes:
     """Return the line of the names of the columns."""
-    return csv_line([*FACTS, *(_CONTENT if with_content else ())])
+    return csv_line([*FACTS, *(_CONTENT if with_content else ())]).encode()
 
 
 def csv_row(row: ExportRow, *, with_content: bool) -> bytes:
     """Return the line of a row."""
     values = row.to_json(with_content=with_content) | row.nested_texts()
-    return csv_line(str(value).lower() if isinstance(value, bool) else value for value in values.values())
+    return csv_line(str(value).lower() if isinstance(value, bool) else value for value in values.values()).encode()
 
 
 def csv_fault(run_id: str, text: str) -> bytes:
     """Return the line of a run whose pages cannot be read."""
-    return csv_line({**dict.fromkeys(FACTS), "run_id": run_id, "error_message": text}.values())
-
-
-def csv_line(cells: Iterable[Any]) -> bytes:
-    """Return cells as a line of CSV in UTF-8, without a formula that a spreadsheet would carry out."""
-    file = io.StringIO(newline="")
-    csv.writer(file).writerow([escape_formula(cell) if isinstance(cell, str) else cell for cell in cells])
-    return file.getvalue().encode()
+    return csv_line({**dict.fromkeys(FACTS), "run_id": run_id, "error_message": text}.values()).encode()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
-from scrape_do_celery.outside_text import escape_formula
+from scrape_do_celery.outside_text import csv_line
 from scrape_do_celery.rules.budgets import to_credits
 from scrape_do_celery.store.commands.budgets import ReadHostSpend, ReadSpend
 from scrape_do_celery.store.commands.stats import ReadClock
@@ -62,20 +60,9 @@ def read_spend_rows(store: Store, days: Iterable[int]) -> Iterator[SpendRow]:
 
 def csv_lines(rows: Iterable[SpendRow]) -> Iterator[str]:
     """Yield rows as the lines of a file for spreadsheets."""
-    yield _csv_line(field.name for field in fields(SpendRow))
-    yield from map(_csv_line, map(_safe_cells, rows))
-
-
-def _csv_line(cells: Iterable[object]) -> str:
-    file = io.StringIO(newline="")
-    csv.writer(file).writerow(cells)
-    return file.getvalue()
-
-
-def _safe_cells(row: SpendRow) -> Iterator[object]:
-    for cell in astuple(row):
-        # A tag may come from a customer, and a spreadsheet would carry out a formula.
-        yield escape_formula(cell) if isinstance(cell, str) else cell
+    yield csv_line(field.name for field in fields(SpendRow))
+    # A tag may come from a customer.
+    yield from (csv_line(astuple(row)) for row in rows)
 
 
 def _scope_rows(day: str, scopes: dict[str, dict[str, int]]) -> Iterator[SpendRow]:

@@ -12,13 +12,13 @@ from django.http import HttpResponse, HttpResponseRedirect, StreamingHttpRespons
 from django.template.response import TemplateResponse
 
 from scrape_do_celery.config.budget_limits import MAX_CREDITS, BudgetPeriod, read_scope
-from scrape_do_celery.errors import ScrapeDoError, StoreUnavailableError
+from scrape_do_celery.contrib.django.store_pages import read_for_page
+from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.figures import format_figure
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.runs import AppContext, list_budgets, resume_buying, set_budget, stop_buying
 from scrape_do_celery.runs.budgets import pair_stops
 from scrape_do_celery.runs.spend import KEPT_DAYS, csv_lines, list_days, read_spend_rows
-from scrape_do_celery.store.deadlines import limited_time
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
@@ -31,8 +31,6 @@ log = get_logger(__name__)
 #: Days, and accounts, hosts and tags of each day, whose costs the page shows. The file has all.
 _SHOWN_DAYS: Final = 7
 _SHOWN_EACH: Final = 20
-#: Seconds for the answers of the store.
-_TIME: Final = 5.0
 _SET, _STOP, _RESUME = "set", "stop", "resume"
 
 
@@ -114,7 +112,7 @@ def show_budgets(model_admin: ModelAdmin[Any], request: HttpRequest) -> HttpResp
         "form": form if may_change else None,
         "question": question,
         "kept_days": KEPT_DAYS,
-        **_read_page(request),
+        **read_for_page(request, _read_figures),
     }
     return TemplateResponse(request, "admin/scrape_do/budgets.html", context)
 
@@ -151,18 +149,13 @@ def _apply_change(request: HttpRequest, form: BudgetForm) -> bool:
     return True
 
 
-def _read_page(request: HttpRequest) -> dict[str, Any]:
-    """Return the budgets and the costs, or neither if the store does not answer."""
-    try:
-        with limited_time(_TIME):
-            store = AppContext.for_app().store
-            budgets = pair_stops(list_budgets())
-            rows = read_spend_rows(store, reversed(list_days(store, _SHOWN_DAYS)))
-            spend = [row for _, each in groupby(rows, _name_group) for row in islice(each, _SHOWN_EACH)]
-    except StoreUnavailableError as error:
-        messages.error(request, str(error))
-        return {}
-    return {"is_read": True, "budgets": budgets, "spend": spend}
+def _read_figures() -> dict[str, Any]:
+    """Return the budgets and the costs."""
+    store = AppContext.for_app().store
+    budgets = pair_stops(list_budgets())
+    rows = read_spend_rows(store, reversed(list_days(store, _SHOWN_DAYS)))
+    spend = [row for _, each in groupby(rows, _name_group) for row in islice(each, _SHOWN_EACH)]
+    return {"budgets": budgets, "spend": spend}
 
 
 def _name_group(row: SpendRow) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import messages
@@ -12,12 +12,12 @@ from django.http import HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext, gettext_lazy
 
-from scrape_do_celery.errors import ScrapeDoError, StoreUnavailableError
+from scrape_do_celery.contrib.django.store_pages import read_for_page
+from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.models.sendable import LONGEST_NAME
 from scrape_do_celery.runs import list_schedules, pause_schedule, resume_schedule, run_schedule
 from scrape_do_celery.runs.schedule_control import LONGEST_NOTE
-from scrape_do_celery.store.deadlines import limited_time
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-#: Seconds for the answers of the store.
-_TIME: Final = 5.0
 _PAUSE, _RESUME, _RUN = "pause", "resume", "run"
 
 
@@ -85,7 +83,7 @@ def show_schedules(model_admin: ModelAdmin[Any], request: HttpRequest) -> HttpRe
         "question": form.describe() if is_asked else "",
         "has_note": is_asked and form.cleaned_data["action"] == _PAUSE,
         "key": form.cleaned_data.get("key") or str(uuid.uuid4()) if is_asked else "",
-        **_read_page(request),
+        **read_for_page(request, lambda: {"schedules": list_schedules()}),
     }
     return TemplateResponse(request, "admin/scrape_do/schedules.html", context)
 
@@ -111,13 +109,3 @@ def _apply_command(request: HttpRequest, form: ScheduleForm) -> bool:
     log.info("%s: %s", request.user, text, extra=log_fields("schedule_changed"))
     messages.info(request, text)
     return True
-
-
-def _read_page(request: HttpRequest) -> dict[str, Any]:
-    """Return the schedules, or none if the store does not answer."""
-    try:
-        with limited_time(_TIME):
-            return {"is_read": True, "schedules": list_schedules()}
-    except StoreUnavailableError as error:
-        messages.error(request, str(error))
-        return {}
