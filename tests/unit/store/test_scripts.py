@@ -25,6 +25,7 @@ from scrape_do_celery.store.commands.creation import (
     ScheduleTick,
 )
 from scrape_do_celery.store.commands.dispatch import ClaimDue, ClaimNamespace, RewindTimes
+from scrape_do_celery.store.commands.health import CheckHealth
 from scrape_do_celery.store.commands.limits import AllocateRequests, CloseBreaker, OpenBreaker, PauseAPI
 from scrape_do_celery.store.commands.ownership import (
     NoteUnowned,
@@ -80,7 +81,7 @@ DECLARED = {
 #: The names of the keys that a method of `Keys` makes, by the name of the method.
 KEYS = {one.name: re.compile(re.sub(r"<[^>]+>", "[^:]*", f"p{one.pattern[1:]}")) for one in declared_keys()}
 #: Bytes of all scripts together. The server keeps scripts for good.
-MAX_BYTES = 210_000
+MAX_BYTES = 250_000
 
 _HEADER = re.compile(r"\A--\[\[ (?P<summary>.+?)\n\]\]\n", re.DOTALL)
 _KEY = re.compile(r"(\w+(?:\.\.\.)?)\s+(hash|zset|set|string|list|any)\b")
@@ -240,6 +241,7 @@ def make_sample_commands():
         ClaimOnce(run, "callback", 60),
         ClaimPart(part, "token", seconds=30.0, states=list(PartState)),
         ReadClock(),
+        CheckHealth(account, writes=True),
         CheckRights(),
         CloseBreaker(account),
         CountLiveRuns(),
