@@ -28,7 +28,7 @@ def starting_with_options(urls: list[str]) -> None:
     s.enqueue_many([urls, s.JobCreationRequest(targets=urls)], device="mobile", max_wait=None)
     s.scheduled_run("prices", 60, urls, credentials="shop", output="markdown", early=False)
     inputs = [s.Target(url, meta={"row": row}) for row, url in enumerate(urls)]
-    s.enqueue(inputs, dedupe=True)
+    s.enqueue(inputs, dedupe=True, label="prices", tags=["shop:7"])
     s.enqueue([s.Target(urls[0], {"sku": "A"}), urls[1], {"url": urls[2], "meta": 7}])
     s.enqueue_many([inputs, urls], dedupe=True)
     s.scheduled_run("prices", 60, inputs)

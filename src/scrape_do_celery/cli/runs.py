@@ -60,6 +60,7 @@ _IDENTITY = ("idempotency_key", "run_id")
 @click.option(
     "--tag", "tags", multiple=True, help="Count the run for the budget and the reports of this tag. Repeatable."
 )
+@click.option("--label", help="Show the run under this name. Many runs may share it.")
 @click.option("--dedupe", is_flag=True, help="Buy equal URLs once. The result has an entry for each URL all the same.")
 def enqueue_run(urls: tuple[str, ...], source: IO[str] | None, request: IO[str] | None, **options: Any) -> None:
     """Start a run and print its id.
@@ -118,6 +119,7 @@ def print_status(run_id: str) -> None:
     print_facts(
         [
             ("run", run_id),
+            *_name_facts(status),
             ("state", record.state.value),
             *([] if status.waiting_for is None else [("waiting for", str(status.waiting_for))]),
             ("tasks", f"{status.done:,} done, {status.failed:,} failed, {status.total:,} in all"),
@@ -127,6 +129,12 @@ def print_status(run_id: str) -> None:
             *_error_facts(record),
         ]
     )
+
+
+def _name_facts(status: runs.RunStatus) -> list[tuple[str, str]]:
+    """Return the label, the tags and the hosts of a run that has them."""
+    facts = [("label", status.label or ""), ("tags", ", ".join(status.tags)), ("hosts", status.hosts)]
+    return [(name, printable(text)) for name, text in facts if text]
 
 
 def _job_facts(handle: runs.RunHandle) -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ from scrape_do_celery.runs.schedules import current_tick
 from scrape_do_celery.steps.once import RecentFilter
 from scrape_do_celery.store import RunSpec
 from scrape_do_celery.store.commands.creation import AssignTick, CreateResult, CreateRun, ScheduleTick
+from scrape_do_celery.store.option_checks import is_label
 from scrape_do_celery.store.options import RUN_OPTIONS
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def start_scheduled_run(
             raise ValueError(f"{field} {fault}")
     store = app_context.store
     try:
-        spec = _read_spec(app_context, request)
+        spec = _read_spec(app_context, tick.name, request)
     except ValueError as error:
         # Celery logs the error of such a step as information, below its usual level.
         why = str(error)
@@ -100,12 +101,14 @@ def start_scheduled_run(
     return made.run_id
 
 
-def _read_spec(app_context: AppContext, request: dict[str, Any]) -> RunSpec:
+def _read_spec(app_context: AppContext, name: str, request: dict[str, Any]) -> RunSpec:
     options = dict(request)
     fields = with_credentials(app_context.settings.credentials, options.pop("credentials", None), options)
-    run = {name: fields.pop(name) for name in RUN_OPTIONS if name in fields}
+    options_of_run = {option: fields.pop(option) for option in RUN_OPTIONS if option in fields}
+    if is_label(name):
+        options_of_run.setdefault("label", name)
     # A warning has no reader here. The declaration of the schedule has given the warning.
-    return RunSpec.from_fields(fields, run, SAID)
+    return RunSpec.from_fields(fields, options_of_run, SAID)
 
 
 def _level_of(level: int, tick: ScheduleTick, why: str) -> int:

@@ -46,6 +46,8 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = (
         "run_id",
         "state",
+        "label",
+        "hosts",
         "waits",
         "progress",
         "cost",
@@ -59,7 +61,7 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     search_fields = ("run_id", "error", "jobs")
     date_hierarchy = "created"
     actions = ("cancel", "retry", "download")
-    exclude = ("waiting_for", "reasons")
+    exclude = ("waiting_for", "reasons", "tags")
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:  # noqa: ARG002
         """Return the list that reads from the store why its live runs wait."""
@@ -78,6 +80,11 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return run.waiting_for["text"] if run.waiting_for else ""
 
     @admin.display(description="tasks")
+    @admin.display(description="tags")
+    def tag_list(self, run: ScrapeRun) -> str:
+        """Return the tags with commas between."""
+        return ", ".join(run.tags or ())
+
     def progress(self, run: ScrapeRun) -> str:
         """Return the number of ended tasks and of all tasks."""
         failed = f", {run.failed:,} failed" if run.failed else ""
@@ -145,7 +152,7 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:  # noqa: ARG002
         """Return all fields, because users must not write to the mirror."""
         fields = [field.name for field in ScrapeRun._meta.fields]  # noqa: SLF001 (Django's documented way)
-        shown = {"waiting_for": "waits", "reasons": "failures"}
+        shown = {"waiting_for": "waits", "reasons": "failures", "tags": "tag_list"}
         return [shown.get(name, name) for name in fields]
 
     def _act_on_each(
