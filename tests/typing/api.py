@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import scrape_do_celery as s
@@ -51,6 +51,19 @@ async def planning_async(urls: list[str]) -> s.RunPlan:
     plans: list[s.RunPlan] = await s.aenqueue_many([urls], dry_run=True)
     print(found, plans)
     return await s.aenqueue(urls, dry_run=True)
+
+
+def finding() -> list[s.RunStatus]:
+    page: s.RunPage = s.list_runs(state="live", tag="shop:7", since=datetime.now(UTC), limit=10)
+    s.list_runs(state=s.RunState.FAILED, label="prices", cursor=page.cursor)
+    s.list_runs(state="endedd")  # type: ignore[arg-type]
+    label: str | None = page.runs[0].label
+    print(label, page.runs[0].tags, page.runs[0].hosts)
+    return list(page.runs)
+
+
+async def finding_async() -> s.RunPage:
+    return await s.alist_runs(until=datetime.now(UTC))
 
 
 def limiting() -> list[s.Budget]:

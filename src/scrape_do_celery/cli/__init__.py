@@ -9,6 +9,7 @@ from scrape_do_celery.cli.budgets import manage_budgets
 from scrape_do_celery.cli.doctor import run_doctor
 from scrape_do_celery.cli.group import CommandGroup
 from scrape_do_celery.cli.ledger import print_ledger
+from scrape_do_celery.cli.listing import print_runs
 from scrape_do_celery.cli.metrics import serve_metrics
 from scrape_do_celery.cli.orphans import list_orphans
 from scrape_do_celery.cli.plans import print_plan
@@ -43,6 +44,7 @@ def celery_plugin(ctx: click.Context) -> None:
 for _command in (
     enqueue_run,
     print_plan,
+    print_runs,
     print_status,
     print_result,
     cancel_run,

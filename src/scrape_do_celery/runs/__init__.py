@@ -9,6 +9,7 @@ from scrape_do_celery.runs.celery_app import EAGER, is_own_app, make_app, refuse
 from scrape_do_celery.runs.context import BATCH, AppContext, StepMessage, batched, ensure_default_app
 from scrape_do_celery.runs.enqueue import enqueue, enqueue_many
 from scrape_do_celery.runs.handle import Progress, RunHandle
+from scrape_do_celery.runs.listing import RunPage, alist_runs, list_runs
 from scrape_do_celery.runs.plans import Estimate, RunPlan, estimate, plan_runs
 from scrape_do_celery.runs.retry import retry_failed
 from scrape_do_celery.runs.schedules import scheduled_run
@@ -23,6 +24,7 @@ __all__ = [
     "Estimate",
     "Progress",
     "RunHandle",
+    "RunPage",
     "RunPlan",
     "RunStatus",
     "StepMessage",
@@ -31,6 +33,7 @@ __all__ = [
     "aenqueue",
     "aenqueue_many",
     "aestimate",
+    "alist_runs",
     "batched",
     "enqueue",
     "enqueue_many",
@@ -38,6 +41,7 @@ __all__ = [
     "estimate",
     "is_own_app",
     "list_budgets",
+    "list_runs",
     "make_app",
     "plan_runs",
     "refuse_missing_servers",
@@ -49,3 +53,7 @@ __all__ = [
     "start_run",
     "stop_buying",
 ]
+
+#: The short names of `list_runs` and `alist_runs`, for `runs.list(...)`.
+list = list_runs  # noqa: A001 (a star import takes the names of `__all__` only)
+alist = alist_runs
