@@ -1,4 +1,4 @@
-"""Visit the page of budgets with Django's test client, over an in-memory store. Print what the pages say as JSON."""
+"""Visit pages of the admin with Django's test client, over an in-memory store. Print what the pages say as JSON."""
 
 from __future__ import annotations
 
@@ -49,9 +49,11 @@ from django.contrib.auth.models import Permission, User  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django.test import Client  # noqa: E402
 from django.urls import path  # noqa: E402
+from django.utils import timezone  # noqa: E402
 from redis.exceptions import ConnectionError as RedisConnectionError  # noqa: E402
 
 from scrape_do_celery import list_budgets  # noqa: E402
+from scrape_do_celery.contrib.django.models import ScrapeRun  # noqa: E402
 from scrape_do_celery.runs.spend import list_days  # noqa: E402
 from scrape_do_celery.store import Keys, Store  # noqa: E402
 
@@ -83,6 +85,32 @@ def post(client, **fields):
 
 def budgets():
     return [(one.scope, one.period, one.limit) for one in list_budgets()]
+
+
+def visit_list(client):
+    """Yield what the list of runs shows by label and by tag."""
+    names = {
+        "a1": ("prices", ["shop:7"]),
+        "b2": ("prices", ["shop:7", "e\u00fc"]),
+        "c3": ("", ["Shop:7"]),
+        "d4": ("", None),
+    }
+    for run_id, (label, tags) in names.items():
+        ScrapeRun.objects.create(
+            run_id=run_id, state="succeeded", label=label, tags=tags, hosts="shop.example", created=timezone.now()
+        )
+    filters = {"all": {}, "label": {"label": "prices"}, "tag": {"tag": "shop:7"}, "other tag": {"tag": "e\u00fc"}}
+    filters |= {"both": {"label": "prices", "tag": "e\u00fc"}, "none": {"tag": "7"}, "search": {"q": "prices"}}
+    for name, query in filters.items():
+        text = client.get("/admin/scrape_do/scraperun/", query).content.decode()
+        yield f"list {name}", [run_id for run_id in names if f">{run_id}</a>" in text]
+        if name == "all":
+            yield (
+                "offered",
+                [f"?{end}" in text for end in ("label=prices", "tag=shop%3A7", "tag=Shop%3A7", "label=None")],
+            )
+    text = client.get("/admin/scrape_do/scraperun/b2/change/").content.decode()
+    yield "shown of a run", "shop:7, e\u00fc" in text, "shop.example" in text
 
 
 def visit():
@@ -121,6 +149,8 @@ def visit():
         answer.headers["Content-Disposition"],
         "host,a<b>.example,2.5,0.0,0.0" in b"".join(answer.streaming_content).decode(),
     )
+
+    yield from visit_list(viewer)
 
     def fail(*_):
         raise RedisConnectionError("away")

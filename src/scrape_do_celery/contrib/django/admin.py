@@ -17,6 +17,7 @@ from scrape_do_celery.contrib.django import conf
 from scrape_do_celery.contrib.django.budget_page import download_spend, show_budgets
 from scrape_do_celery.contrib.django.live_waits import refresh_waits
 from scrape_do_celery.contrib.django.models import ScrapeRun
+from scrape_do_celery.contrib.django.name_filters import LabelFilter, TagFilter
 from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.figures import format_figure
 from scrape_do_celery.models.reasons import join_reasons, reasons_from_json
@@ -45,9 +46,9 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     list_display = (
         "run_id",
-        "state",
         "label",
         "hosts",
+        "state",
         "waits",
         "progress",
         "cost",
@@ -57,8 +58,8 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         "ended",
         "pages",
     )
-    list_filter = ("state", "error_type", "created")
-    search_fields = ("run_id", "error", "jobs")
+    list_filter = ("state", LabelFilter, TagFilter, "error_type", "created")
+    search_fields = ("run_id", "label", "tags", "error", "jobs")
     date_hierarchy = "created"
     actions = ("cancel", "retry", "download")
     exclude = ("waiting_for", "reasons", "tags")
@@ -79,12 +80,12 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Return why a live run waits."""
         return run.waiting_for["text"] if run.waiting_for else ""
 
-    @admin.display(description="tasks")
     @admin.display(description="tags")
     def tag_list(self, run: ScrapeRun) -> str:
         """Return the tags with commas between."""
         return ", ".join(run.tags or ())
 
+    @admin.display(description="tasks")
     def progress(self, run: ScrapeRun) -> str:
         """Return the number of ended tasks and of all tasks."""
         failed = f", {run.failed:,} failed" if run.failed else ""
