@@ -442,12 +442,12 @@ with connection.cursor() as cursor:
         " created, updated) VALUES ('old', 'running', 0, 0, 0, 1, 0, '[]', '', '', '2026-01-01', '2026-01-01')"
     )
 row = ScrapeRun.objects.get(run_id="old")
-print(json.dumps([row.waiting_for, row.reasons]))
+print(json.dumps([row.waiting_for, row.reasons, row.label, row.tags, row.hosts]))
 """
 
 
 def test_a_worker_of_an_earlier_version_can_write_rows(project):
-    assert project.shell(OLD_ROW) == [None, None]
+    assert project.shell(OLD_ROW) == [None, None, "", None, ""]
 
 
 @pytest.mark.long

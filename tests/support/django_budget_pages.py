@@ -1,4 +1,4 @@
-"""Visit the page of budgets, and downloads of runs, with Django's test client. Print what the pages say as JSON."""
+"""Visit pages of the admin with Django's test client, over an in-memory store. Print what the pages say as JSON."""
 
 from __future__ import annotations
 
@@ -48,6 +48,32 @@ def make_run():
         ScrapeRun.objects.create(run_id=run_id, state="running", created=timezone.now())
 
 
+def visit_list(client):
+    """Yield what the list of runs shows by label and by tag."""
+    names = {
+        "a1": ("prices", ["shop:7"]),
+        "b2": ("prices", ["shop:7", "e\u00fc"]),
+        "c3": ("", ["Shop:7"]),
+        "d4": ("", None),
+    }
+    for run_id, (label, tags) in names.items():
+        ScrapeRun.objects.create(
+            run_id=run_id, state="succeeded", label=label, tags=tags, hosts="shop.example", created=timezone.now()
+        )
+    filters = {"all": {}, "label": {"label": "prices"}, "tag": {"tag": "shop:7"}, "other tag": {"tag": "e\u00fc"}}
+    filters |= {"both": {"label": "prices", "tag": "e\u00fc"}, "none": {"tag": "7"}, "search": {"q": "prices"}}
+    for name, query in filters.items():
+        text = client.get("/admin/scrape_do/scraperun/", query).content.decode()
+        yield f"list {name}", [run_id for run_id in names if f">{run_id}</a>" in text]
+        if name == "all":
+            yield (
+                "offered",
+                [f"?{end}" in text for end in ("label=prices", "tag=shop%3A7", "tag=Shop%3A7", "label=None")],
+            )
+    text = client.get("/admin/scrape_do/scraperun/b2/change/").content.decode()
+    yield "shown of a run", "shop:7, e\u00fc" in text, "shop.example" in text
+
+
 def visit():
     """Yield the name of each observation, and the observation."""
     editor = log_in("editor", "view_scraperun", "change_scraperun")
@@ -94,6 +120,7 @@ def visit():
     yield "pages", [[line["run_id"], line["url"], line["content"], line["meta"]] for line in lines]
     yield "pages by a stranger", stranger.get(f"{RUNS}r/pages/").status_code
 
+    yield from visit_list(viewer)
     take_store_away()
     page = editor.get(PAGE).content.decode()
     yield "away", 'class="error">The store at' in page, "Nothing limits" in page, "No costs" in page

@@ -1,4 +1,4 @@
-"""Test the page of budgets in Django's admin: rights, tokens of forms, confirmation and changes; and downloads."""
+"""Test pages of Django's admin: budgets, with rights, confirmation and changes; the list of runs; and downloads."""
 
 from __future__ import annotations
 
@@ -68,3 +68,18 @@ def test_pages_and_tables_of_runs_are_downloaded(seen):
 
 def test_store_that_is_away_is_told_on_the_page(seen):
     assert seen["away"] == [True, False, False], "a page without figures claims nothing"
+
+
+def test_list_is_filtered_by_label_and_by_tag(seen):
+    found = {name.removeprefix("list "): ids for name, ids in seen.items() if name.startswith("list ")}
+    assert found == {
+        "all": ["a1", "b2", "c3", "d4"],
+        "label": ["a1", "b2"],
+        "tag": ["a1", "b2"],
+        "other tag": ["b2"],
+        "both": ["b2"],
+        "none": [],
+        "search": ["a1", "b2"],
+    }
+    assert seen["offered"] == [True, True, True, False]
+    assert seen["shown of a run"] == [True, True]

@@ -12,6 +12,7 @@ from scrape_do_celery.cli.exit_codes import describe_exit_codes
 from scrape_do_celery.cli.export import export_run
 from scrape_do_celery.cli.group import CommandGroup
 from scrape_do_celery.cli.ledger import print_ledger
+from scrape_do_celery.cli.listing import print_runs
 from scrape_do_celery.cli.metrics import serve_metrics
 from scrape_do_celery.cli.orphans import list_orphans
 from scrape_do_celery.cli.plans import print_plan
@@ -55,6 +56,7 @@ for _command in (
     watch_run,
     enqueue_run,
     print_plan,
+    print_runs,
     print_status,
     print_result,
     export_run,

@@ -20,7 +20,7 @@ from scrape_do_celery.redaction import request_fields, request_summary
 from scrape_do_celery.rules.budgets import account_scope, tag_scope
 from scrape_do_celery.store.codec import pack, unpack
 from scrape_do_celery.store.inputs import RunInputs
-from scrape_do_celery.store.option_checks import check_flag, check_seconds
+from scrape_do_celery.store.option_checks import check_flag, check_label, check_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -52,10 +52,15 @@ class RunOptions(TypedDict, total=False):
     #: up to 8 words, such as `shop:7`, each of 64 bytes at most: budgets and reports are kept for each tag. Tags are
     #: never encrypted.
     tags: Sequence[str]
+    #: a name for people, such as `prices`, of 64 bytes at most: monitors, logs and the ledger show the label, and runs
+    #: are found by it. Many runs may share a label. Labels are never encrypted.
+    label: str | None
 
 
 #: The names of the run options.
 RUN_OPTIONS: Final = tuple(RunOptions.__annotations__)
+#: The options that a record does not keep among the packed options.
+_KEPT_APART: Final = ("dedupe", "label")
 
 
 class EnqueueOptions(RunOptions, RequestFields, total=False, closed=True):
@@ -76,6 +81,7 @@ class RunSpec:
     dedupe: bool = False
     max_credits: float | None = None
     tags: Sequence[str] = ()
+    label: str | None = None
     #: the inputs of the caller, if they have data or share targets
     inputs: RunInputs | None = None
 
@@ -90,6 +96,7 @@ class RunSpec:
         object.__setattr__(self, "max_wait", check_seconds("max_wait", self.max_wait))
         object.__setattr__(self, "max_credits", check_credits("max_credits", self.max_credits))
         object.__setattr__(self, "tags", check_tags(self.tags))
+        object.__setattr__(self, "label", check_label(self.label))
 
     def _dedupe_inputs(self) -> None:
         inputs = self.inputs or RunInputs()
@@ -224,11 +231,12 @@ class RunSpec:
         options = {
             "request": _without_inputs(self.request.to_record()),
             # Options without effect are left out, because a hundred thousand runs may wait in the store.
-            # `dedupe` is in the field of the inputs: scripts compare the options of requests, which it does not change.
+            # `dedupe` and `label` are in fields of their own: scripts compare the options of requests, which these two
+            # do not change.
             **{
                 name: value
                 for name, value in self.run_options.items()
-                if value is not None and value is not False and value != () and name != "dedupe"
+                if value is not None and value is not False and value != () and name not in _KEPT_APART
             },
         }
         return pack(options), [pack(wire_inputs_of(part)) for part in self.parts()]
@@ -243,12 +251,15 @@ class RunSpec:
         return [] if self.inputs is None else self.inputs.packed(self.request.size)
 
     @classmethod
-    def unpacked(cls, spec: bytes, parts: Sequence[bytes], given: Sequence[bytes] = ()) -> RunSpec:
+    def unpacked(
+        cls, spec: bytes, parts: Sequence[bytes], given: Sequence[bytes] = (), label: str | None = None
+    ) -> RunSpec:
         """Unpack the spec of a record, with the targets of the given parts, and with their inputs if it has them."""
         data, found = unpack(spec), RunInputs.unpacked(given) if given else None
         inputs = [one for part in parts for one in unpack(part)]
         request = JobCreationRequest.model_validate(_with_inputs(data["request"], inputs), context=KEPT)
         options = {"early": False, **select_run_options(data), "dedupe": found is not None and found.is_deduped}
+        options["label"] = label
         return cls(request, inputs=found, **options)
 
 

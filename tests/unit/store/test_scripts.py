@@ -26,6 +26,7 @@ from scrape_do_celery.store.commands.creation import (
 )
 from scrape_do_celery.store.commands.dispatch import ClaimDue, ClaimNamespace, RewindTimes
 from scrape_do_celery.store.commands.limits import AllocateRequests, CloseBreaker, OpenBreaker, PauseAPI
+from scrape_do_celery.store.commands.listing import ListRuns, RunPosition
 from scrape_do_celery.store.commands.ownership import (
     NoteUnowned,
     ReadJobOwnership,
@@ -80,7 +81,7 @@ DECLARED = {
 #: The names of the keys that a method of `Keys` makes, by the name of the method.
 KEYS = {one.name: re.compile(re.sub(r"<[^>]+>", "[^:]*", f"p{one.pattern[1:]}")) for one in declared_keys()}
 #: Bytes of all scripts together. The server keeps scripts for good.
-MAX_BYTES = 210_000
+MAX_BYTES = 230_000
 
 _HEADER = re.compile(r"\A--\[\[ (?P<summary>.+?)\n\]\]\n", re.DOTALL)
 _KEY = re.compile(r"(\w+(?:\.\.\.)?)\s+(hash|zset|set|string|list|any)\b")
@@ -251,6 +252,7 @@ def make_sample_commands():
         FinishPart(claim, "succeeded"),
         ForgetRun(run),
         HoldContent(part, 0, page),
+        ListRuns(10, state="live", label="b", tag="c", since=1.0, before=2.0, position=RunPosition("1.5", run)),
         MarkStillRunning(account, "queuing", [part], intervals),
         MoveSomeToDue(account, "token"),
         NoteAccountFigures(account, AccountFigures(5, 100.0, 1.0)),

@@ -16,6 +16,7 @@ from scrape_do_celery.contrib.django import conf
 from scrape_do_celery.contrib.django.budget_page import download_spend, show_budgets
 from scrape_do_celery.contrib.django.live_waits import refresh_waits
 from scrape_do_celery.contrib.django.models import ScrapeRun
+from scrape_do_celery.contrib.django.name_filters import LabelFilter, TagFilter
 from scrape_do_celery.contrib.django.schedule_page import show_schedules
 from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.export.rows import json_line, number_rows
@@ -47,6 +48,8 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     list_display = (
         "run_id",
+        "label",
+        "hosts",
         "state",
         "waits",
         "progress",
@@ -57,11 +60,11 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         "ended",
         "pages",
     )
-    list_filter = ("state", "error_type", "created")
-    search_fields = ("run_id", "error", "jobs")
+    list_filter = ("state", LabelFilter, TagFilter, "error_type", "created")
+    search_fields = ("run_id", "label", "tags", "error", "jobs")
     date_hierarchy = "created"
     actions = ("cancel", "retry", "download", "download_table")
-    exclude = ("waiting_for", "reasons")
+    exclude = ("waiting_for", "reasons", "tags")
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:  # noqa: ARG002
         """Return the list that reads from the store why its live runs wait."""
@@ -78,6 +81,11 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def waits(self, run: ScrapeRun) -> str:
         """Return why a live run waits."""
         return run.waiting_for["text"] if run.waiting_for else ""
+
+    @admin.display(description="tags")
+    def tag_list(self, run: ScrapeRun) -> str:
+        """Return the tags with commas between."""
+        return ", ".join(run.tags or ())
 
     @admin.display(description="tasks")
     def progress(self, run: ScrapeRun) -> str:
@@ -157,7 +165,7 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:  # noqa: ARG002
         """Return all fields, because users must not write to the mirror."""
         fields = [field.name for field in ScrapeRun._meta.fields]  # noqa: SLF001 (Django's documented way)
-        shown = {"waiting_for": "waits", "reasons": "failures"}
+        shown = {"waiting_for": "waits", "reasons": "failures", "tags": "tag_list"}
         return [shown.get(name, name) for name in fields]
 
     def _act_on_each(

@@ -181,6 +181,8 @@ class CreateRun(Command[Created]):
             fields["expires_in"] = self.expires
         if self.trace:
             fields["trace"] = self.trace
+        if spec.label:
+            fields["label"] = spec.label
         if spec.tags:
             fields["tags"] = " ".join(spec.tags)
         if spec.max_mc is not None:

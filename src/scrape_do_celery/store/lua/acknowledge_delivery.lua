@@ -8,6 +8,7 @@
 ]]
 --- @include lib/clock
 --- @include lib/guards
+--- @include lib/index
 --- @include lib/keys
 --- @include lib/records
 --- @include lib/runs
@@ -26,6 +27,7 @@ if waiting <= 0 and run.outcome and run.forget then
 elseif waiting <= 0 and run.outcome then
   redis.call('ZREM', due_key, run_id .. ':run')
   redis.call('EXPIRE', run_key, record_ttl)
+  expire_in_index(prefix, run_id, read_index_fields(run_key), record_ttl, now())
   if has_key(run.idempotency_key, run_id) then
     expire_guard(prefix, run.idempotency_key, idempotency_ttl, now())
   end

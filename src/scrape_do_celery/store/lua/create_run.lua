@@ -35,6 +35,7 @@
 --- @include lib/encryption
 --- @include lib/epoch
 --- @include lib/guards
+--- @include lib/index
 --- @include lib/keys
 --- @include lib/records
 --- @include lib/schedules
@@ -136,6 +137,8 @@ while rest < #ARGV do
   redis.call('HSET', run_key, ARGV[rest], ARGV[rest + 1])
   rest = rest + 2
 end
+add_to_index(prefix, 'live', run_id, read_index_fields(run_key))
+prune_index(prefix, INDEX_PRUNES, t)
 note_encryption_key(prefix, run_key, redis.call('HGET', run_key, 'key') or '', t)
 if has_idempotency_key then
   redis.call('SET', idempotency_key, owner)

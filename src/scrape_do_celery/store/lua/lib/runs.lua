@@ -1,6 +1,7 @@
 -- Runs: their options, their keys, their deletion.
 --- @include lib/clock
 --- @include lib/guards
+--- @include lib/index
 --- @include lib/keys
 --- @include lib/records
 
@@ -25,6 +26,7 @@ local function delete_run(due_key, run_key, prefix, run_id, part_count, idempote
       make_key(prefix, 'provisional', part_id))
   end
   if has_key(idempotency_key, run_id) then redis.call('DEL', idempotency_key) end
+  drop_from_index(prefix, run_id, read_index_fields(run_key))
   redis.call('ZREM', due_key, run_id .. ':run')
   redis.call('ZREM', make_key(prefix, 'changed'), run_id)
   -- A message may come again under the id of the run or of a waiter. Each of these ids gets a mark.
