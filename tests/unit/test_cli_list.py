@@ -55,7 +55,7 @@ def test_json_has_the_statuses_and_the_cursor(scrape_do, start_run):
     page = json.loads(scrape_do("--json", "--limit", 1, "--cursor", page["cursor"]).output)
     expected = first.status.to_json()
     del expected["waiting_for"]
-    assert page == {"runs": [expected], "cursor": None}
+    assert page == {"runs": [expected], "newer": [], "cursor": None}
 
 
 def test_short_pages_of_the_store_are_joined(scrape_do, start_run, monkeypatch):

@@ -20,8 +20,12 @@ from scrape_do_celery.runs.listing import MAX_LIMIT
 if TYPE_CHECKING:
     from scrape_do_celery.runs import RunStatus
 
+    _Found = tuple[list[RunStatus], list[str], str | None]
+
 _HEADER: Final = ("run", "label", "tags", "hosts", "state", "created", "done", "failed", "tasks", "credits")
 _LEFT: Final = 6
+#: Ids that a line for people names at most.
+_SHOWN_IDS: Final = 3
 _AGO: Final = re.compile(r"(\d+)([smhd])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -62,7 +66,7 @@ def print_runs(limit: int, cursor: str | None, as_json: bool, **filters: Any) ->
     if newer:
         click.echo(_tell_newer(newer), err=True)
     if as_json:
-        print_json({"runs": [one.to_json() for one in found], "newer": newer, "cursor": cursor})
+        print_json({"runs": [_run_json(one) for one in found], "newer": newer, "cursor": cursor})
         return
     if found:
         print_rich_table(_HEADER, [_run_row(one) for one in found], left=_LEFT)
@@ -72,9 +76,7 @@ def print_runs(limit: int, cursor: str | None, as_json: bool, **filters: Any) ->
         click.echo(f"more runs follow: add --cursor {cursor}", err=True)
 
 
-def _read_runs(
-    limit: int, cursor: str | None, filters: dict[str, Any]
-) -> tuple[list[RunStatus], list[str], str | None]:
+def _read_runs(limit: int, cursor: str | None, filters: dict[str, Any]) -> _Found:
     """Return up to `limit` runs, the ids of those that cannot be read, and the cursor.
 
     A page of the store may be short although more runs follow.
@@ -89,8 +91,12 @@ def _read_runs(
 
 
 def _tell_newer(run_ids: list[str]) -> str:
-    shown = ", ".join(run_ids[:3]) + (", ..." if len(run_ids) > 3 else "")
+    shown = ", ".join(run_ids[:_SHOWN_IDS]) + (", ..." if len(run_ids) > _SHOWN_IDS else "")
     return f"{len(run_ids)} run(s) of a newer version of scrape-do-celery are left out ({shown}): upgrade this process"
+
+
+def _run_json(one: RunStatus) -> dict[str, Any]:
+    return {name: value for name, value in one.to_json().items() if name != "waiting_for"}
 
 
 def _run_row(one: RunStatus) -> tuple[str, ...]:
