@@ -35,6 +35,8 @@ from scrape_do_celery.rules.polling import PollingStrategy
 from scrape_do_celery.runs import (
     Budget,
     Estimate,
+    MergedEntry,
+    MergedResult,
     Progress,
     RunHandle,
     RunPlan,
@@ -66,6 +68,8 @@ __all__ = [
     "Estimate",
     "JobCreationRequest",
     "JobStatus",
+    "MergedEntry",
+    "MergedResult",
     "PollingStrategy",
     "Progress",
     "Render",

@@ -9,6 +9,7 @@ from scrape_do_celery.runs.celery_app import EAGER, is_own_app, make_app, refuse
 from scrape_do_celery.runs.context import BATCH, AppContext, StepMessage, batched, ensure_default_app
 from scrape_do_celery.runs.enqueue import enqueue, enqueue_many
 from scrape_do_celery.runs.handle import Progress, RunHandle
+from scrape_do_celery.runs.merging import MergedEntry, MergedResult
 from scrape_do_celery.runs.plans import Estimate, RunPlan, estimate, plan_runs
 from scrape_do_celery.runs.retry import retry_failed
 from scrape_do_celery.runs.schedules import scheduled_run
@@ -21,6 +22,8 @@ __all__ = [
     "AppContext",
     "Budget",
     "Estimate",
+    "MergedEntry",
+    "MergedResult",
     "Progress",
     "RunHandle",
     "RunPlan",

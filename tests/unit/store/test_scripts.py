@@ -56,6 +56,7 @@ from scrape_do_celery.store.commands.runs import (
     ClaimOnce,
     CountDecisionAttempt,
     ForgetRun,
+    ReadLineage,
     ReadRun,
     ReadRunWait,
     RecordOutcome,
@@ -79,7 +80,7 @@ DECLARED = {
 #: The names of the keys that a method of `Keys` makes, by the name of the method.
 KEYS = {one.name: re.compile(re.sub(r"<[^>]+>", "[^:]*", f"p{one.pattern[1:]}")) for one in declared_keys()}
 #: Bytes of all scripts together. The server keeps scripts for good.
-MAX_BYTES = 210_000
+MAX_BYTES = 212_000
 
 _HEADER = re.compile(r"\A--\[\[ (?P<summary>.+?)\n\]\]\n", re.DOTALL)
 _KEY = re.compile(r"(\w+(?:\.\.\.)?)\s+(hash|zset|set|string|list|any)\b")
@@ -259,6 +260,7 @@ def make_sample_commands():
         PauseAPI(60.0),
         PlanPolling(account, 30.0),
         ReadBudgets(),
+        ReadLineage(run),
         ReadJobOwnership(account, "j", digests.coarse[0]),
         ReadRun(run),
         ReadRunWait(run, "a"),
