@@ -1,10 +1,11 @@
-"""Visit the page of budgets with Django's test client, over an in-memory store. Print what the pages say as JSON."""
+"""Visit pages of Django's admin with its test client, over an in-memory store. Print what the pages say as JSON."""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
+from datetime import UTC, datetime
 
 import django
 import fakeredis
@@ -52,8 +53,12 @@ from django.urls import path  # noqa: E402
 from redis.exceptions import ConnectionError as RedisConnectionError  # noqa: E402
 
 from scrape_do_celery import list_budgets  # noqa: E402
+from scrape_do_celery.contrib.django.models import ScrapeRun  # noqa: E402
 from scrape_do_celery.runs.spend import list_days  # noqa: E402
-from scrape_do_celery.store import Keys, Store  # noqa: E402
+from scrape_do_celery.store import Keys, PartId, PartState, RunSpec, Store  # noqa: E402
+from scrape_do_celery.store.commands.creation import CreateRun  # noqa: E402
+from scrape_do_celery.store.commands.parts import ClaimPart, FinishPart  # noqa: E402
+from scrape_do_celery.store.commands.runs import RecordOutcome  # noqa: E402
 
 urlpatterns = [path("admin/", admin.site.urls)]
 PAGE = "/admin/scrape_do/scraperun/budgets/"
@@ -85,6 +90,18 @@ def budgets():
     return [(one.scope, one.period, one.limit) for one in list_budgets()]
 
 
+def make_lineage():
+    """Make a run with a child, and the row of the run."""
+    spec = RunSpec.from_arguments(["https://shop.example/"])
+    store.run(CreateRun("first", spec))
+    claim = store.run(ClaimPart(PartId("first", 0), "token", seconds=60, states=PartState, isolated=True))
+    store.run(FinishPart(claim, "failed"))
+    store.run(RecordOutcome("first", "failed", {}))
+    assert store.run(CreateRun("child", spec, parent="first")).new
+    now = datetime.now(UTC)
+    ScrapeRun.objects.create(run_id="first", state="failed", created=now, updated=now, ended=now, total=1)
+
+
 def visit():
     """Yield the name of each observation, and the observation."""
     call_command("migrate", verbosity=0)
@@ -114,6 +131,9 @@ def visit():
     yield "after wrong fields", budgets()
     day = list_days(store, 1)[-1]
     redis.hset(store.keys.host_spend(day), "a<b>.example", 2500)
+    make_lineage()
+    links = [f'<a href="/admin/scrape_do/scraperun/{run_id}/change/">{run_id}</a>' for run_id in ("first", "child")]
+    yield "lineage", ", ".join(links) in viewer.get("/admin/scrape_do/scraperun/first/change/").content.decode()
     yield "costs", "a&lt;b&gt;.example" in editor.get(PAGE).content.decode()
     answer = viewer.get(PAGE + "spend.csv")
     yield (
@@ -127,6 +147,7 @@ def visit():
 
     redis.execute_command = fail
     page = editor.get(PAGE).content.decode()
+    yield "lineage away", viewer.get("/admin/scrape_do/scraperun/first/change/").status_code
     yield "away", 'class="error">The store at' in page, "Nothing limits" in page, "No costs" in page
 
 

@@ -1,4 +1,4 @@
-"""Test the page of budgets in Django's admin: rights, tokens of forms, confirmation, changes and the file."""
+"""Test the page of budgets in Django's admin, and the links between the runs of a lineage."""
 
 from __future__ import annotations
 
@@ -58,6 +58,11 @@ def test_wrong_fields_are_told_and_nothing_is_written(seen):
 def test_costs_are_shown_and_downloaded(seen):
     assert seen["costs"]
     assert seen["file"] == ['attachment; filename="spend.csv"', True]
+
+
+def test_run_has_links_to_the_runs_of_its_lineage(seen):
+    assert seen["lineage"]
+    assert seen["lineage away"] == 200
 
 
 def test_store_that_is_away_is_told_on_the_page(seen):
