@@ -1,4 +1,4 @@
-"""Test pages of Django's admin: budgets, with rights, confirmation and changes; the list of runs; and downloads."""
+"""Test pages of Django's admin: budgets with their rights and changes, the list of runs, lineages and downloads."""
 
 from __future__ import annotations
 
@@ -64,6 +64,11 @@ def test_pages_and_tables_of_runs_are_downloaded(seen):
     assert seen["table"] == [[["absent", "", "RunNotFoundError:"], ["r", "https://a.example/", ""]], False]
     assert seen["pages"] == [["r", "https://a.example/", "=1", {"sku": 1}]]
     assert seen["pages by a stranger"] == 403
+
+
+def test_run_has_links_to_the_runs_of_its_lineage(seen):
+    assert seen["lineage"]
+    assert seen["lineage away"] == 200
 
 
 def test_store_that_is_away_is_told_on_the_page(seen):

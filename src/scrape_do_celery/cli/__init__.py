@@ -18,6 +18,7 @@ from scrape_do_celery.cli.orphans import list_orphans
 from scrape_do_celery.cli.plans import print_plan
 from scrape_do_celery.cli.redis import run_redis
 from scrape_do_celery.cli.refetch import refetch_pages
+from scrape_do_celery.cli.retry import retry_run
 from scrape_do_celery.cli.run import run_targets, watch_run
 from scrape_do_celery.cli.runs import cancel_run, enqueue_run, print_result, print_status
 from scrape_do_celery.cli.sandbox import sandbox
@@ -61,6 +62,7 @@ for _command in (
     print_result,
     export_run,
     cancel_run,
+    retry_run,
     refetch_pages,
     print_account,
     manage_budgets,

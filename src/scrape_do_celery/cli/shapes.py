@@ -148,6 +148,14 @@ class CancelShape(Shape):
     state: str = Field(description="the state of the run")
 
 
+class RetryShape(Shape):
+    """The child of a run."""
+
+    run_id: str = Field(description="the id of the child")
+    parent: str | None = Field(description="the run before it in the lineage; null if the child was live already")
+    targets: int = Field(description="the targets that are bought again; 0 if the child was live already")
+
+
 class RefetchShape(Shape):
     """What a refetch did."""
 

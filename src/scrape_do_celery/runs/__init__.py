@@ -11,6 +11,7 @@ from scrape_do_celery.runs.enqueue import enqueue, enqueue_many
 from scrape_do_celery.runs.exports import ExportReport
 from scrape_do_celery.runs.handle import Progress, RunHandle
 from scrape_do_celery.runs.listing import RunPage, alist_runs, list_runs
+from scrape_do_celery.runs.merging import MergedEntry, MergedResult
 from scrape_do_celery.runs.plans import Estimate, RunPlan, estimate, plan_runs
 from scrape_do_celery.runs.retry import retry_failed
 from scrape_do_celery.runs.schedule_control import ScheduleStart, pause_schedule, resume_schedule, run_schedule
@@ -26,6 +27,8 @@ __all__ = [
     "Budget",
     "Estimate",
     "ExportReport",
+    "MergedEntry",
+    "MergedResult",
     "Progress",
     "RunHandle",
     "RunPage",

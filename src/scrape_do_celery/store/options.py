@@ -16,6 +16,8 @@ from scrape_do_celery.config.budget_limits import MC_PER_CREDIT, check_credits, 
 from scrape_do_celery.models import MAX_TARGETS_PER_JOB, JobCreationRequest, RequestFields
 from scrape_do_celery.models.sendable import KEPT, as_list
 from scrape_do_celery.models.targets import split_targets
+from scrape_do_celery.name_hints import suggest_name
+from scrape_do_celery.outside_text import show_key
 from scrape_do_celery.redaction import request_fields, request_summary
 from scrape_do_celery.rules.budgets import account_scope, tag_scope
 from scrape_do_celery.store.codec import pack, unpack
@@ -208,15 +210,21 @@ class RunSpec:
         pairs = zip(targets, metas, strict=True)
         return {"targets": [url if one is None else {"url": url, "meta": json.loads(one)} for url, one in pairs]}
 
-    def select_targets(self, indexes: Sequence[int]) -> Self:
-        """Return the spec of another run with the same options, for the inputs of some targets of the request."""
-        items, inputs = inputs_of(self.request), None
-        if self.inputs is not None:
-            indexes, metas = self.inputs.select(indexes, len(items))
-            inputs = None if metas is None else RunInputs(metas=metas)
+    def select_targets(self, indexes: Sequence[int], **options: Unpack[RunOptions]) -> Self:
+        """Return the spec of a child, for the inputs of some targets. `options` replace those of the run.
+
+        Raises:
+            ValueError: an option is wrong, or there is no such option.
+        """
+        if unknown := [name for name in options if name not in RUN_OPTIONS]:
+            hints = [f"no option {show_key(name)}{suggest_name(name, RUN_OPTIONS)}" for name in unknown]
+            raise ValueError("; ".join(hints))
+        items = inputs_of(self.request)
+        sources, inputs = (self.inputs or RunInputs()).select(indexes, len(items))
         # The record of an older version may hold what is refused now. The targets were checked when they came.
-        request = _with_items(self.request, [items[index] for index in indexes])
-        return type(self)(request, inputs=inputs, **self.run_options)
+        request = _with_items(self.request, [items[source] for source in sources])
+        merged: RunOptions = {**self.run_options, **options}
+        return type(self)(request, inputs=inputs, **merged)
 
     def parts(self) -> list[JobCreationRequest]:
         """Return the requests of the parts, in input order."""

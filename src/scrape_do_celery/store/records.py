@@ -235,6 +235,8 @@ class RunRecord(Record):
     max_wait: float | None = stored("max_wait", decimal, "seconds until the run is stopped")
     expires_in: float | None = stored("expires_in", decimal, "seconds after which a draft is dropped")
     after: str | None = stored("after", text, "run whose end this draft waits for")
+    parent: str | None = stored("parent", text, "run whose child this run is")
+    child: str | None = stored("child", text, "run that buys what this run lacks")
     waiters: Mapping[str, str] = stored_many(
         "waiter:<id>", text, "signature of the delivery to a Celery id that waits", encrypted=True
     )

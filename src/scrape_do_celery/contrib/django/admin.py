@@ -10,11 +10,11 @@ from django.core.exceptions import PermissionDenied
 from django.http import StreamingHttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import path, reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 
 from scrape_do_celery.contrib.django import conf
 from scrape_do_celery.contrib.django.budget_page import download_spend, show_budgets
-from scrape_do_celery.contrib.django.live_waits import refresh_waits
+from scrape_do_celery.contrib.django.live_waits import read_lineage, refresh_waits
 from scrape_do_celery.contrib.django.models import ScrapeRun
 from scrape_do_celery.contrib.django.name_filters import LabelFilter, TagFilter
 from scrape_do_celery.contrib.django.schedule_page import show_schedules
@@ -103,6 +103,12 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Return the credits in digits."""
         return format_figure(run.credits)
 
+    @admin.display(description="run and its children")
+    def lineage(self, run: ScrapeRun) -> str:
+        """Return links to the runs of the lineage, from the first run to the newest child."""
+        links = [(reverse("admin:scrape_do_scraperun_change", args=[one]), one) for one in read_lineage(run.run_id)]
+        return format_html_join(", ", '<a href="{}">{}</a>', links)
+
     @admin.display(description="pages")
     def pages(self, run: ScrapeRun) -> str:
         """Return a link to the fetched tasks."""
@@ -145,7 +151,7 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.action(description="Enqueue the targets without a page again", permissions=["change"])
     def retry(self, request: HttpRequest, runs: QuerySet[ScrapeRun]) -> None:
-        """Enqueue the targets without a page of each run as a new run. If repeated, the new run stays the same."""
+        """Enqueue the targets without a page of each lineage as a new run. If such a run is live, start no other."""
         self._act_on_each(request, runs, "Runs enqueued again", lambda run: bool(retry_failed(run.run_id)))
 
     @admin.action(description="Download pages (JSON, one task per line)", permissions=["view"])
@@ -166,7 +172,7 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Return all fields, because users must not write to the mirror."""
         fields = [field.name for field in ScrapeRun._meta.fields]  # noqa: SLF001 (Django's documented way)
         shown = {"waiting_for": "waits", "reasons": "failures", "tags": "tag_list"}
-        return [shown.get(name, name) for name in fields]
+        return [*(shown.get(name, name) for name in fields), "lineage"]
 
     def _act_on_each(
         self, request: HttpRequest, runs: Iterable[ScrapeRun], done: str, act: Callable[[ScrapeRun], bool]

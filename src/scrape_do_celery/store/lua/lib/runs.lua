@@ -3,6 +3,7 @@
 --- @include lib/guards
 --- @include lib/index
 --- @include lib/keys
+--- @include lib/lineage
 --- @include lib/records
 
 -- Return a text that tells the options of a run from those of others: a digest if the options are encrypted.
@@ -17,7 +18,9 @@ local function has_key(idempotency_key, run_id)
 end
 
 -- Delete an ended run. A mark stays for `MARK_TTL` seconds: a message that comes again must not buy again.
+-- Return another run of its lineage, or nil.
 local function delete_run(due_key, run_key, prefix, run_id, part_count, idempotency_key)
+  local neighbor = leave_lineage(prefix, run_key)
   for n = 0, tonumber(part_count) - 1 do
     local part_key, part_id = make_part_key(prefix, run_id, n), run_id .. ':' .. n
     local job_id = redis.call('HGET', part_key, 'job')
@@ -43,4 +46,5 @@ local function delete_run(due_key, run_key, prefix, run_id, part_count, idempote
       expire_guard(prefix, mark_key, MARK_TTL, now())
     end
   end
+  return neighbor
 end
