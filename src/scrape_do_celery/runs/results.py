@@ -109,8 +109,12 @@ class PartReader:
             ResultExpiredError: fewer tasks were found than were stored.
         """
         if len(found) < self.record.stored_ok + self.record.stored_failed:
-            run_id = self.part_id.run_id
-            raise _expired_error(run_id, f"the contents of run {run_id}", "they expired (SCRAPE_DO_RESULT_TTL), or ")
+            raise self.expired_error()
+
+    def expired_error(self) -> ResultExpiredError:
+        """Return the error for tasks that were stored, and are gone."""
+        run_id = self.part_id.run_id
+        return _expired_error(run_id, f"the contents of run {run_id}", "they expired (SCRAPE_DO_RESULT_TTL), or ")
 
 
 def run_not_found_error(store: Store, run_id: str) -> RunNotFoundError:

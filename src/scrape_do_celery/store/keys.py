@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from scrape_do_celery.store import retention
 from scrape_do_celery.store.encryption import ValuePlace
+from scrape_do_celery.store.index_keys import IndexKeys
 from scrape_do_celery.store.key_declarations import holds
 from scrape_do_celery.store.names import find_hash_tag, join_names, join_tick
 from scrape_do_celery.store.retention import Expiry
@@ -24,7 +25,7 @@ RUN_ENTRY = "run"
 
 
 @dataclass(frozen=True, slots=True)
-class Keys(SpendKeys):
+class Keys(SpendKeys, IndexKeys):
     """The names of keys under one prefix, and the encryptor of private values."""
 
     prefix: str = "scrape_do"

@@ -16,11 +16,13 @@ from scrape_do_celery.config.budget_limits import MC_PER_CREDIT, check_credits, 
 from scrape_do_celery.models import MAX_TARGETS_PER_JOB, JobCreationRequest, RequestFields
 from scrape_do_celery.models.sendable import KEPT, as_list
 from scrape_do_celery.models.targets import split_targets
+from scrape_do_celery.name_hints import suggest_name
+from scrape_do_celery.outside_text import show_key
 from scrape_do_celery.redaction import request_fields, request_summary
 from scrape_do_celery.rules.budgets import account_scope, tag_scope
 from scrape_do_celery.store.codec import pack, unpack
 from scrape_do_celery.store.inputs import RunInputs
-from scrape_do_celery.store.option_checks import check_flag, check_seconds
+from scrape_do_celery.store.option_checks import check_flag, check_label, check_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -52,10 +54,15 @@ class RunOptions(TypedDict, total=False):
     #: up to 8 words, such as `shop:7`, each of 64 bytes at most: budgets and reports are kept for each tag. Tags are
     #: never encrypted.
     tags: Sequence[str]
+    #: a name for people, such as `prices`, of 64 bytes at most: monitors, logs and the ledger show the label, and runs
+    #: are found by it. Many runs may share a label. Labels are never encrypted.
+    label: str | None
 
 
 #: The names of the run options.
 RUN_OPTIONS: Final = tuple(RunOptions.__annotations__)
+#: The options that a record does not keep among the packed options.
+_KEPT_APART: Final = ("dedupe", "label")
 
 
 class EnqueueOptions(RunOptions, RequestFields, total=False, closed=True):
@@ -76,6 +83,7 @@ class RunSpec:
     dedupe: bool = False
     max_credits: float | None = None
     tags: Sequence[str] = ()
+    label: str | None = None
     #: the inputs of the caller, if they have data or share targets
     inputs: RunInputs | None = None
 
@@ -90,6 +98,7 @@ class RunSpec:
         object.__setattr__(self, "max_wait", check_seconds("max_wait", self.max_wait))
         object.__setattr__(self, "max_credits", check_credits("max_credits", self.max_credits))
         object.__setattr__(self, "tags", check_tags(self.tags))
+        object.__setattr__(self, "label", check_label(self.label))
 
     def _dedupe_inputs(self) -> None:
         inputs = self.inputs or RunInputs()
@@ -201,15 +210,21 @@ class RunSpec:
         pairs = zip(targets, metas, strict=True)
         return {"targets": [url if one is None else {"url": url, "meta": json.loads(one)} for url, one in pairs]}
 
-    def select_targets(self, indexes: Sequence[int]) -> Self:
-        """Return the spec of another run with the same options, for the inputs of some targets of the request."""
-        items, inputs = inputs_of(self.request), None
-        if self.inputs is not None:
-            indexes, metas = self.inputs.select(indexes, len(items))
-            inputs = None if metas is None else RunInputs(metas=metas)
+    def select_targets(self, indexes: Sequence[int], **options: Unpack[RunOptions]) -> Self:
+        """Return the spec of a child, for the inputs of some targets. `options` replace those of the run.
+
+        Raises:
+            ValueError: an option is wrong, or there is no such option.
+        """
+        if unknown := [name for name in options if name not in RUN_OPTIONS]:
+            hints = [f"no option {show_key(name)}{suggest_name(name, RUN_OPTIONS)}" for name in unknown]
+            raise ValueError("; ".join(hints))
+        items = inputs_of(self.request)
+        sources, inputs = (self.inputs or RunInputs()).select(indexes, len(items))
         # The record of an older version may hold what is refused now. The targets were checked when they came.
-        request = _with_items(self.request, [items[index] for index in indexes])
-        return type(self)(request, inputs=inputs, **self.run_options)
+        request = _with_items(self.request, [items[source] for source in sources])
+        merged: RunOptions = {**self.run_options, **options}
+        return type(self)(request, inputs=inputs, **merged)
 
     def parts(self) -> list[JobCreationRequest]:
         """Return the requests of the parts, in input order."""
@@ -224,11 +239,12 @@ class RunSpec:
         options = {
             "request": _without_inputs(self.request.to_record()),
             # Options without effect are left out, because a hundred thousand runs may wait in the store.
-            # `dedupe` is in the field of the inputs: scripts compare the options of requests, which it does not change.
+            # `dedupe` and `label` are in fields of their own: scripts compare the options of requests, which these two
+            # do not change.
             **{
                 name: value
                 for name, value in self.run_options.items()
-                if value is not None and value is not False and value != () and name != "dedupe"
+                if value is not None and value is not False and value != () and name not in _KEPT_APART
             },
         }
         return pack(options), [pack(wire_inputs_of(part)) for part in self.parts()]
@@ -243,12 +259,15 @@ class RunSpec:
         return [] if self.inputs is None else self.inputs.packed(self.request.size)
 
     @classmethod
-    def unpacked(cls, spec: bytes, parts: Sequence[bytes], given: Sequence[bytes] = ()) -> RunSpec:
+    def unpacked(
+        cls, spec: bytes, parts: Sequence[bytes], given: Sequence[bytes] = (), label: str | None = None
+    ) -> RunSpec:
         """Unpack the spec of a record, with the targets of the given parts, and with their inputs if it has them."""
         data, found = unpack(spec), RunInputs.unpacked(given) if given else None
         inputs = [one for part in parts for one in unpack(part)]
         request = JobCreationRequest.model_validate(_with_inputs(data["request"], inputs), context=KEPT)
         options = {"early": False, **select_run_options(data), "dedupe": found is not None and found.is_deduped}
+        options["label"] = label
         return cls(request, inputs=found, **options)
 
 

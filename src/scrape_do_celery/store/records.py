@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.errors import RefusedValueError
+from scrape_do_celery.redaction import name_hosts
 from scrape_do_celery.rules.fetch import Notes, notes_from_json
 from scrape_do_celery.rules.lifecycle import JobMemory
 from scrape_do_celery.rules.outcomes import RunState, run_state
@@ -234,6 +235,8 @@ class RunRecord(Record):
     max_wait: float | None = stored("max_wait", decimal, "seconds until the run is stopped")
     expires_in: float | None = stored("expires_in", decimal, "seconds after which a draft is dropped")
     after: str | None = stored("after", text, "run whose end this draft waits for")
+    parent: str | None = stored("parent", text, "run whose child this run is")
+    child: str | None = stored("child", text, "run that buys what this run lacks")
     waiters: Mapping[str, str] = stored_many(
         "waiter:<id>", text, "signature of the delivery to a Celery id that waits", encrypted=True
     )
@@ -242,6 +245,7 @@ class RunRecord(Record):
     )
     key_names: tuple[str, ...] = stored("key", words, "names of the keys of its encrypted values", default=_NO_TEXTS)
     tags: tuple[str, ...] = stored("tags", words, "tags of the run, which are never encrypted", default=_NO_TEXTS)
+    label: str | None = stored("label", text, "label of the run, which is never encrypted")
     trace: str = stored("trace", text, "trace context that the run's spans belong to", default="")
 
     @classmethod
@@ -280,6 +284,16 @@ class RunRecord(Record):
     def summary(self) -> dict[str, Any]:
         """The summary that monitors show: the number of targets, the host and the options, nothing private."""
         return {"targets": sum(part.total for part in self.parts), **self.request_summary}
+
+    @property
+    def hosts(self) -> str:
+        """The host of the targets, as `name_hosts` words it."""
+        return name_hosts(self.request_summary)
+
+    @property
+    def names(self) -> dict[str, str | int | None]:
+        """What log records and spans say of the run beside its id."""
+        return {"label": self.label, "hosts": self.hosts or None, "targets": self.summary["targets"]}
 
     @property
     def state(self) -> RunState:

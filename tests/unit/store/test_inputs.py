@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scrape_do_celery import RefusedValueError, ResultExpiredError, Target
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.store import Keys, PartId, Retention, RunSpec
-from scrape_do_celery.store.codec import unpack
+from scrape_do_celery.store.codec import pack, unpack
 from scrape_do_celery.store.commands.creation import CreateRun
 from scrape_do_celery.store.commands.parts import ReadPartInputs, ReadPartSpec
 from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, ForgetRun, ReadRun, ReadSpec, RecordOutcome
@@ -162,8 +162,27 @@ def test_record_gives_back_each_input(names, data, dedupe, size):
 def test_inputs_of_chosen_targets():
     spec = make(Target(A, 1), Target(B, 2), Target(A, 3), C, dedupe=True, max_wait=9)
     again = spec.select_targets([0, 2])
-    assert again == make(Target(A, 1), Target(A, 3), C, dedupe=True, max_wait=9)
-    assert make(A, B).select_targets([1]) == make(B)
+    assert again.digest == make(Target(A, 1), Target(A, 3), C, dedupe=True, max_wait=9).digest
+    assert make(A, B).select_targets([1]).digest == make(B).digest
+    assert make(A, B).select_targets([1], max_wait=9).digest == make(B, max_wait=9).digest
+
+
+@pytest.mark.parametrize("dedupe", [False, True])
+def test_positions_of_a_child_are_those_in_the_first_run(make_store, dedupe):
+    spec = make(A, B, Target(A, 3), C, B, dedupe=dedupe)
+    child = spec.select_targets([1, 2] if dedupe else [1, 3, 4])
+    assert child.inputs.positions == (1, 3, 4)
+    assert stored_spec(make_store(Keys("p")), child) == child
+    assert child.select_targets([1]).inputs.positions == (3,)
+    assert child.select_targets([0], dedupe=True).inputs.positions == ((1, 4) if dedupe else (1,))
+
+
+def test_lost_positions_are_noticed(make_store):
+    store = make_store(Keys("p"))
+    stored_spec(store, make(A, B, C).select_targets([0, 2]))
+    store.redis.hset(store.keys.run("r"), "targets:0:inputs", pack({"at": [0]}))
+    with pytest.raises(ResultExpiredError, match="lost or damaged"):
+        store.run(ReadSpec("r", 1))
 
 
 def test_meta_is_encrypted_for_its_field(make_store):

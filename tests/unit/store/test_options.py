@@ -105,7 +105,9 @@ def test_new_option_touches_four_files():
 
 
 def test_producers_repeat_no_option():
-    modules = sorted((SOURCE / "runs").glob("*.py"))
+    # A status and a filter have the names of labels and tags as well. The name of a schedule is the label of its runs.
+    readers = {"status.py", "listing.py", "ticks.py"}
+    modules = sorted(path for path in (SOURCE / "runs").glob("*.py") if path.name not in readers)
     assert [(path.name, name) for path in modules for name in names_in(path) if name in RUN_OPTIONS] == []
 
 

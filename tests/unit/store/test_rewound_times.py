@@ -17,6 +17,7 @@ from scrape_do_celery.store.declared_keys import declared_keys
 from scrape_do_celery.store.fields import OTHER_PART_FIELDS, OTHER_RUN_FIELDS, declared_fields
 
 HOUR = 3600.0
+ORDERS_RUNS = "orders the list of runs by the time that their records have"
 BY_THE_WATCHED_CLOCK = "runs by the watched clock, which takes no part in the step"
 SHOWN = "is only shown to readers"
 #: What becomes of each field of a record that is a number with a fraction. A test below shows each `rewound` one.
@@ -58,6 +59,10 @@ KEYS = {
     "target_waiters": "orders the parts that wait for one lock; each of them also tries by itself",
     "slots": "is counted, not read",
     "ledger": "dates purchases",
+    "runs": ORDERS_RUNS,
+    "runs_with_label": ORDERS_RUNS,
+    "runs_with_tag": ORDERS_RUNS,
+    "runs_expiry": "goes by the clock of the server, as the TTL of the record does",
     "epoch": "names the epoch; a purchase goes by the watched clock",
     "schedules": "dates the last ticks; an entry that is too late is kept for longer",
     "schedule_record": "dates the last tick",

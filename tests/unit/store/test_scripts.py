@@ -27,6 +27,7 @@ from scrape_do_celery.store.commands.creation import (
 from scrape_do_celery.store.commands.dispatch import ClaimDue, ClaimNamespace, RewindTimes
 from scrape_do_celery.store.commands.health import CheckHealth
 from scrape_do_celery.store.commands.limits import AllocateRequests, CloseBreaker, OpenBreaker, PauseAPI
+from scrape_do_celery.store.commands.listing import ListRuns, RunPosition
 from scrape_do_celery.store.commands.ownership import (
     NoteUnowned,
     ReadJobOwnership,
@@ -57,6 +58,7 @@ from scrape_do_celery.store.commands.runs import (
     ClaimOnce,
     CountDecisionAttempt,
     ForgetRun,
+    ReadLineage,
     ReadRun,
     ReadRunWait,
     RecordOutcome,
@@ -253,6 +255,7 @@ def make_sample_commands():
         FinishPart(claim, "succeeded"),
         ForgetRun(run),
         HoldContent(part, 0, page),
+        ListRuns(10, state="live", label="b", tag="c", since=1.0, before=2.0, position=RunPosition("1.5", run)),
         MarkStillRunning(account, "queuing", [part], intervals),
         MoveSomeToDue(account, "token"),
         NoteAccountFigures(account, AccountFigures(5, 100.0, 1.0)),
@@ -263,6 +266,7 @@ def make_sample_commands():
         PauseSchedule("s", is_paused=True),
         PlanPolling(account, 30.0),
         ReadBudgets(),
+        ReadLineage(run),
         ReadJobOwnership(account, "j", digests.coarse[0]),
         ReadRun(run),
         ReadRunWait(run, "a"),

@@ -35,6 +35,7 @@ class CreateResult(StrEnum):
     RESERVED = "reserved"  #: nothing was written: the run of the key must have the id that was reserved
     FORGOTTEN = "forgotten"  #: nothing was written: the run of this id has ended and was freed
     WAITING = "waiting"  #: a draft was written, which waits for the end of the run of an earlier tick
+    NO_PARENT = "no_parent"  #: nothing was written: the parent is gone or live, or has lost contents
     UNCHECKED = "unchecked"  #: nothing was written: the price must be compared with budgets first
     TICK_SKIPPED = "tick_skipped"  #: nothing was written: the run of an earlier tick is still live
     TICK_PAUSED = "tick_paused"  #: nothing was written: the schedule is paused
@@ -120,6 +121,7 @@ class CreateRun(Command[Created]):
     seconds, the dispatcher does, unless `expires` seconds have passed by then. The run of a `tick` is a draft only if
     it waits for another run. `waiter` is the first Celery id that waits for the outcome; by default it is `run_id`.
     `trace` is the context that the run's spans belong to. `asks_budget` tells whether the price must be compared first.
+    If `parent` has a child already, that run is found, whatever its request.
     """
 
     run_id: str
@@ -133,6 +135,7 @@ class CreateRun(Command[Created]):
     trace: str = ""
     tick: ScheduleTick | None = None
     asks_budget: BudgetQuestion = BudgetQuestion.NEVER
+    parent: str | None = None
     script = "create_run"
 
     def encode(self, keys: Keys) -> Encoded:
@@ -146,7 +149,7 @@ class CreateRun(Command[Created]):
                 *(keys.encrypt_text(run_key, f"waiter:{waiter}", self.signature), draft_until),
                 *(tick.if_running if tick else "", outcome_of_stop(CANCEL)),
                 *((tick.tick, tick.name, tick.rule) if tick else ("", "", "")),
-                *("1" if tick and tick.command_id else "", self.asks_budget.value, len(parts)),
+                *("1" if tick and tick.command_id else "", self.asks_budget.value, self.parent or "", len(parts)),
                 *(one for part in parts for one in (part.size, strict_digest(targets_of(part)))),
                 *flatten_fields(self._make_fields(keys, run_key)),
             ],
@@ -181,6 +184,8 @@ class CreateRun(Command[Created]):
             fields["expires_in"] = self.expires
         if self.trace:
             fields["trace"] = self.trace
+        if spec.label:
+            fields["label"] = spec.label
         if spec.tags:
             fields["tags"] = " ".join(spec.tags)
         if spec.max_mc is not None:
