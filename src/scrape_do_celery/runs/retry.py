@@ -13,7 +13,7 @@ from scrape_do_celery.runs.idempotency import check_run_id
 from scrape_do_celery.runs.plugin_answers import answered_indexes
 from scrape_do_celery.runs.start_calls import start_run
 from scrape_do_celery.store.commands.runs import ReadRun, ReadSpec
-from scrape_do_celery.store.options import wire_inputs_of
+from scrape_do_celery.store.request_inputs import wire_inputs_of
 
 if TYPE_CHECKING:
     from scrape_do_celery.config import Settings

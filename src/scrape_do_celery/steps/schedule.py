@@ -105,7 +105,7 @@ def _read_spec(app_context: AppContext, request: dict[str, Any]) -> RunSpec:
     fields = with_credentials(app_context.settings.credentials, options.pop("credentials", None), options)
     run = {name: fields.pop(name) for name in RUN_OPTIONS if name in fields}
     # A warning has no reader here. The declaration of the schedule has given the warning.
-    return RunSpec.from_fields(fields, run, SAID)
+    return RunSpec.from_fields(fields, run, SAID).split_by(app_context.settings.targets_per_job)
 
 
 def _level_of(level: int, tick: ScheduleTick, why: str) -> int:

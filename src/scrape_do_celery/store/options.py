@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import floor
 from typing import TYPE_CHECKING, Any, Final, Self, Unpack, cast
@@ -21,6 +21,7 @@ from scrape_do_celery.rules.budgets import account_scope, tag_scope
 from scrape_do_celery.store.codec import pack, unpack
 from scrape_do_celery.store.inputs import RunInputs
 from scrape_do_celery.store.option_checks import check_flag, check_seconds
+from scrape_do_celery.store.request_inputs import inputs_of, wire_inputs_of, with_inputs, with_items, without_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -78,6 +79,9 @@ class RunSpec:
     tags: Sequence[str] = ()
     #: the inputs of the caller, if they have data or share targets
     inputs: RunInputs | None = None
+    #: the targets of each part but the last; None for as many as a job may have. Two specs that differ only in it are
+    #: the same request.
+    part_size: int | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         # Equal values of other types are the same request: 60 and 60.0, False and 0.
@@ -98,7 +102,7 @@ class RunSpec:
         items, inputs = inputs.dedupe(inputs_of(self.request))
         object.__setattr__(self, "inputs", inputs)
         if inputs.sources is not None:
-            object.__setattr__(self, "request", _with_items(self.request, items))
+            object.__setattr__(self, "request", with_items(self.request, items))
 
     @classmethod
     def from_arguments(
@@ -184,7 +188,7 @@ class RunSpec:
         """Return the request with the targets of all inputs."""
         if self.inputs is None or self.inputs.sources is None:
             return self.request
-        return _with_items(self.request, self.inputs.expand(inputs_of(self.request)))
+        return with_items(self.request, self.inputs.expand(inputs_of(self.request)))
 
     def _meta_identity(self) -> Any:
         identity = self.inputs.identity if self.inputs else []
@@ -208,12 +212,21 @@ class RunSpec:
             indexes, metas = self.inputs.select(indexes, len(items))
             inputs = None if metas is None else RunInputs(metas=metas)
         # The record of an older version may hold what is refused now. The targets were checked when they came.
-        request = _with_items(self.request, [items[index] for index in indexes])
+        request = with_items(self.request, [items[index] for index in indexes])
         return type(self)(request, inputs=inputs, **self.run_options)
 
     def parts(self) -> list[JobCreationRequest]:
         """Return the requests of the parts, in input order."""
-        return self.request.split(MAX_TARGETS_PER_JOB)
+        return self.request.split(self.targets_per_part)
+
+    @property
+    def targets_per_part(self) -> int:
+        """The targets of each part but the last."""
+        return self.part_size or MAX_TARGETS_PER_JOB
+
+    def split_by(self, part_size: int) -> Self:
+        """Return the spec with this number of targets in each part but the last."""
+        return replace(self, part_size=part_size)
 
     def request_summary(self, *, hosts: bool = True) -> dict[str, Any]:
         """Return the public summary of the spec."""
@@ -222,7 +235,7 @@ class RunSpec:
     def packed(self) -> tuple[bytes, list[bytes]]:
         """Pack the spec for the record: one field for the options, and one field for the targets of each part."""
         options = {
-            "request": _without_inputs(self.request.to_record()),
+            "request": without_inputs(self.request.to_record()),
             # Options without effect are left out, because a hundred thousand runs may wait in the store.
             # `dedupe` is in the field of the inputs: scripts compare the options of requests, which it does not change.
             **{
@@ -240,16 +253,18 @@ class RunSpec:
 
     def packed_inputs(self) -> list[bytes]:
         """Pack the inputs for the record, in one field for each part; no field if the request says all."""
-        return [] if self.inputs is None else self.inputs.packed(self.request.size)
+        return [] if self.inputs is None else self.inputs.packed(self.request.size, self.targets_per_part)
 
     @classmethod
     def unpacked(cls, spec: bytes, parts: Sequence[bytes], given: Sequence[bytes] = ()) -> RunSpec:
         """Unpack the spec of a record, with the targets of the given parts, and with their inputs if it has them."""
         data, found = unpack(spec), RunInputs.unpacked(given) if given else None
-        inputs = [one for part in parts for one in unpack(part)]
-        request = JobCreationRequest.model_validate(_with_inputs(data["request"], inputs), context=KEPT)
+        targets = [unpack(part) for part in parts]
+        inputs = [one for part in targets for one in part]
+        request = JobCreationRequest.model_validate(with_inputs(data["request"], inputs), context=KEPT)
         options = {"early": False, **select_run_options(data), "dedupe": found is not None and found.is_deduped}
-        return cls(request, inputs=found, **options)
+        # The process that wrote the run has split it by its own setting. One part does not tell the size.
+        return cls(request, inputs=found, part_size=len(targets[0]) if len(targets) > 1 else None, **options)
 
 
 def refuse_second_targets(options: Iterable[str]) -> None:
@@ -260,45 +275,6 @@ def refuse_second_targets(options: Iterable[str]) -> None:
     """
     for name in {"targets", "Targets"}.intersection(options):
         raise ValueError(f"{name}: the first argument of the call has the targets already; leave {name} out")
-
-
-def inputs_of(request: JobCreationRequest) -> list[Any]:
-    """Return the targets of a request, or the parameter sets of its plugin."""
-    return list(request.targets or ()) if request.plugin is None else list(request.plugin.params)
-
-
-def wire_inputs_of(request: JobCreationRequest) -> list[Any]:
-    """Return the targets of a request, or the parameter sets of its plugin, as the API and the record get them."""
-    return list(request.targets or ()) if request.plugin is None else request.plugin.wire_sets()
-
-
-def _with_items(request: JobCreationRequest, items: Sequence[Any]) -> JobCreationRequest:
-    """Return the request with some of its own targets or parameter sets, which were checked before."""
-    if request.plugin is None:
-        return request.model_copy(update={"targets": list(items)})
-    return request.model_copy(update={"plugin": request.plugin.model_copy(update={"params": list(items)})})
-
-
-def targets_of(request: JobCreationRequest) -> list[str]:
-    """Return the targets of a request; for a plugin, a text for each parameter set, which is only a fingerprint."""
-    return describe_inputs(wire_inputs_of(request))
-
-
-def describe_inputs(inputs: Sequence[Any]) -> list[str]:
-    """Return the targets as they are, and a text for each parameter set."""
-    return [one if isinstance(one, str) else json.dumps(one, sort_keys=True) for one in inputs]
-
-
-def _without_inputs(wire: dict[str, Any]) -> dict[str, Any]:
-    if "Plugin" in wire:
-        return {**wire, "Plugin": {**wire["Plugin"], "Params": []}}
-    return {name: value for name, value in wire.items() if name != "Targets"}
-
-
-def _with_inputs(wire: dict[str, Any], inputs: list[Any]) -> dict[str, Any]:
-    if "Plugin" in wire:
-        return {**wire, "Plugin": {**wire["Plugin"], "Params": inputs}}
-    return {**wire, "Targets": inputs}
 
 
 def select_run_options(data: Mapping[str, Any]) -> dict[str, Any]:

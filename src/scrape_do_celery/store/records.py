@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.errors import RefusedValueError
+from scrape_do_celery.models import MAX_TARGETS_PER_JOB
 from scrape_do_celery.rules.fetch import Notes, notes_from_json
 from scrape_do_celery.rules.lifecycle import JobMemory
 from scrape_do_celery.rules.outcomes import RunState, run_state
@@ -243,6 +244,9 @@ class RunRecord(Record):
     )
     key_names: tuple[str, ...] = stored("key", words, "names of the keys of its encrypted values", default=_NO_TEXTS)
     tags: tuple[str, ...] = stored("tags", words, "tags of the run, which are never encrypted", default=_NO_TEXTS)
+    part_size: int = stored(
+        "part_size", number, "targets of each part but the last, if not 1,000", default=MAX_TARGETS_PER_JOB
+    )
     trace: str = stored("trace", text, "trace context that the run's spans belong to", default="")
 
     @classmethod

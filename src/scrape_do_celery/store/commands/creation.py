@@ -8,6 +8,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from scrape_do_celery.models import MAX_TARGETS_PER_JOB
 from scrape_do_celery.models.urls import strict_digest
 from scrape_do_celery.rules.outcomes import outcome_of_stop
 from scrape_do_celery.rules.states import CANCEL
@@ -16,8 +17,8 @@ from scrape_do_celery.store.commands.arguments import flatten_fields
 from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
 from scrape_do_celery.store.encryption import encryption_key_name
 from scrape_do_celery.store.inputs import INPUT_COUNT, inputs_field
-from scrape_do_celery.store.options import RunSpec, targets_of
 from scrape_do_celery.store.records import VERSION
+from scrape_do_celery.store.request_inputs import targets_of
 from scrape_do_celery.store.retention import MARK_TTL
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.store.command import Value
     from scrape_do_celery.store.keys import Keys
+    from scrape_do_celery.store.options import RunSpec
 
 
 class CreateResult(StrEnum):
@@ -167,6 +169,8 @@ class CreateRun(Command[Created]):
             fields["trace"] = self.trace
         if spec.tags:
             fields["tags"] = " ".join(spec.tags)
+        if len(targets) > 1 and spec.targets_per_part != MAX_TARGETS_PER_JOB:
+            fields["part_size"] = spec.targets_per_part
         if spec.max_mc is not None:
             fields["max_mc"] = spec.max_mc
         if shown := spec.request_summary(hosts=not keys.key_names):
