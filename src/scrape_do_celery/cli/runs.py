@@ -60,6 +60,11 @@ _IDENTITY = ("idempotency_key", "run_id")
 @click.option(
     "--tag", "tags", multiple=True, help="Count the run for the budget and the reports of this tag. Repeatable."
 )
+@click.option("--fairness-key", help="Share the job slots with other keys, such as one key for each customer.")
+@click.option("--fairness-weight", type=float, default=1.0, help="Set the share of the key.", show_default=True)
+@click.option(
+    "--priority", type=int, default=0, help="Go before runs of the same key with a lower number.", show_default=True
+)
 @click.option("--dedupe", is_flag=True, help="Buy equal URLs once. The result has an entry for each URL all the same.")
 def enqueue_run(urls: tuple[str, ...], source: IO[str] | None, request: IO[str] | None, **options: Any) -> None:
     """Start a run and print its id.

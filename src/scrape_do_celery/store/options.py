@@ -20,7 +20,13 @@ from scrape_do_celery.redaction import request_fields, request_summary
 from scrape_do_celery.rules.budgets import account_scope, tag_scope
 from scrape_do_celery.store.codec import pack, unpack
 from scrape_do_celery.store.inputs import RunInputs
-from scrape_do_celery.store.option_checks import check_flag, check_seconds
+from scrape_do_celery.store.option_checks import (
+    check_fairness_key,
+    check_flag,
+    check_priority,
+    check_seconds,
+    check_weight,
+)
 from scrape_do_celery.store.request_inputs import inputs_of, wire_inputs_of, with_inputs, with_items, without_inputs
 
 if TYPE_CHECKING:
@@ -53,6 +59,14 @@ class RunOptions(TypedDict, total=False):
     #: up to 8 words, such as `shop:7`, each of 64 bytes at most: budgets and reports are kept for each tag. Tags are
     #: never encrypted.
     tags: Sequence[str]
+    #: a word of up to 64 bytes, such as `customer:7`: if jobs wait for a slot, keys take turns, by the credits of their
+    #: jobs. Runs with None, the default, share one key. Keys are never encrypted.
+    fairness_key: str | None
+    #: the share of the key while other keys wait, from 0.001 to 1000; 1 by default. With 2, the jobs of the run count
+    #: half for their key. All runs of a key should have the same weight.
+    fairness_weight: float
+    #: the rank of the run among the waiting runs of its key, from -9 to 9; 0 by default, and higher numbers go first
+    priority: int
 
 
 #: The names of the run options.
@@ -77,6 +91,9 @@ class RunSpec:
     dedupe: bool = False
     max_credits: float | None = None
     tags: Sequence[str] = ()
+    fairness_key: str | None = None
+    fairness_weight: float = 1.0
+    priority: int = 0
     #: the inputs of the caller, if they have data or share targets
     inputs: RunInputs | None = None
     #: the targets of each part but the last; None for as many as a job may have. Two specs that differ only in it are
@@ -94,6 +111,9 @@ class RunSpec:
         object.__setattr__(self, "max_wait", check_seconds("max_wait", self.max_wait))
         object.__setattr__(self, "max_credits", check_credits("max_credits", self.max_credits))
         object.__setattr__(self, "tags", check_tags(self.tags))
+        object.__setattr__(self, "fairness_key", check_fairness_key(self.fairness_key))
+        object.__setattr__(self, "fairness_weight", check_weight(self.fairness_weight, self.fairness_key))
+        object.__setattr__(self, "priority", check_priority(self.priority))
 
     def _dedupe_inputs(self) -> None:
         inputs = self.inputs or RunInputs()
@@ -156,6 +176,13 @@ class RunSpec:
     def max_mc(self) -> int | None:
         """The thousandths of a credit that the run may cost, rounded down; None without a limit."""
         return None if self.max_credits is None else floor(self.max_credits * MC_PER_CREDIT)
+
+    @property
+    def share(self) -> str:
+        """Priority, weight and fairness key, as scripts read them; empty if the run sets none of them."""
+        if self.fairness_key is None and not self.priority:
+            return ""
+        return f"{self.priority} {self.fairness_weight!r} {self.fairness_key or ''}"
 
     def budget_scopes(self, account: str) -> frozenset[str]:
         """Return the scopes of the budgets that the run falls under, if `account` buys its jobs."""
@@ -241,7 +268,7 @@ class RunSpec:
             **{
                 name: value
                 for name, value in self.run_options.items()
-                if value is not None and value is not False and value != () and name != "dedupe"
+                if name != "dedupe" and value not in (None, False, (), getattr(RunSpec, name))
             },
         }
         return pack(options), [pack(wire_inputs_of(part)) for part in self.parts()]

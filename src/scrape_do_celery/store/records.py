@@ -244,6 +244,7 @@ class RunRecord(Record):
     )
     key_names: tuple[str, ...] = stored("key", words, "names of the keys of its encrypted values", default=_NO_TEXTS)
     tags: tuple[str, ...] = stored("tags", words, "tags of the run, which are never encrypted", default=_NO_TEXTS)
+    share: str = stored("fair", text, "priority, weight and fairness key, if the run sets one of them", default="")
     part_size: int = stored(
         "part_size", number, "targets of each part but the last, if not 1,000", default=MAX_TARGETS_PER_JOB
     )
@@ -260,6 +261,11 @@ class RunRecord(Record):
         missing = set(values.get("key_names", ())) - set(keys.key_names)
         why = missing_key_error(min(missing), keys.key_names) if missing else next(iter(unreadable.values()), None)
         return cls(run_id=run_id, parts=parts, unreadable=why, **values)
+
+    @property
+    def has_fairness_key(self) -> bool:
+        """Whether the run has a fairness key of its own."""
+        return bool(self.share.rpartition(" ")[2])
 
     @property
     def lacks_key(self) -> bool:

@@ -159,23 +159,20 @@ class CreateRun(Command[Created]):
         if keys.key_names:
             # The same options look different each time they are encrypted. Their digest shows that they are equal.
             fields |= {"key": keys.key_names[0], "options_digest": hashlib.sha256(options).hexdigest()[:32]}
-        if spec.input_count is not None:
-            fields[INPUT_COUNT] = spec.input_count
-        if spec.early:
-            fields["early"] = 1
-        if self.expires is not None:
-            fields["expires_in"] = self.expires
-        if self.trace:
-            fields["trace"] = self.trace
-        if spec.tags:
-            fields["tags"] = " ".join(spec.tags)
-        if len(targets) > 1 and spec.targets_per_part != MAX_TARGETS_PER_JOB:
-            fields["part_size"] = spec.targets_per_part
-        if spec.max_mc is not None:
-            fields["max_mc"] = spec.max_mc
-        if shown := spec.request_summary(hosts=not keys.key_names):
-            fields["summary"] = json.dumps(shown, separators=(",", ":"))
-        return fields
+        is_split = len(targets) > 1 and spec.targets_per_part != MAX_TARGETS_PER_JOB
+        shown = spec.request_summary(hosts=not keys.key_names)
+        optional: dict[str, Value | None] = {
+            INPUT_COUNT: spec.input_count,
+            "early": 1 if spec.early else None,
+            "expires_in": self.expires,
+            "trace": self.trace or None,
+            "tags": " ".join(spec.tags) or None,
+            "fair": spec.share or None,
+            "part_size": spec.targets_per_part if is_split else None,
+            "max_mc": spec.max_mc,
+            "summary": json.dumps(shown, separators=(",", ":")) if shown else None,
+        }
+        return fields | {name: value for name, value in optional.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,9 @@ while rest < #ARGV do
   redis.call('HSET', run_key, ARGV[rest], ARGV[rest + 1])
   rest = rest + 2
 end
+if redis.call('HEXISTS', run_key, 'fair') == 1 then
+  redis.call('SET', make_key(prefix, 'fairness_used'), format_time(t), 'EX', FAIRNESS_USED_TTL)
+end
 note_encryption_key(prefix, run_key, redis.call('HGET', run_key, 'key') or '', t)
 if has_idempotency_key then
   redis.call('SET', idempotency_key, owner)
