@@ -1,4 +1,4 @@
-"""fair: a small run beside a large one that holds all job slots. Its time, against its time alone and one large job."""
+"""fair: a small run while a large run holds all job slots. Its time, against its time alone and one large job."""
 
 from __future__ import annotations
 
