@@ -33,7 +33,7 @@ SETTINGS: dict[str, Any] = {
     "cancel_grace": 10.0,
     "poison_after": 50,
     # A low limit, so that some parts wait for a slot.
-    "max_active_jobs": 15,
+    "max_active_jobs": 40,
 }
 #: Due running jobs up to which each is polled individually, and the list's pages that are not full; 20 and 4 in
 #: production.
