@@ -31,6 +31,7 @@ def starting_with_options(urls: list[str]) -> None:
     s.scheduled_run("prices", 60, urls, credentials="shop", output="markdown", early=False)
     inputs = [s.Target(url, meta={"row": row}) for row, url in enumerate(urls)]
     s.enqueue(inputs, dedupe=True, label="prices", tags=["shop:7"])
+    s.enqueue(urls, fairness_key="shop:7", fairness_weight=2, priority=-1)
     s.enqueue([s.Target(urls[0], {"sku": "A"}), urls[1], {"url": urls[2], "meta": 7}])
     s.enqueue_many([inputs, urls], dedupe=True)
     s.scheduled_run("prices", 60, inputs)
@@ -89,6 +90,7 @@ def scheduling() -> str | None:
 def refused_by_type_checkers(urls: list[str]) -> None:
     s.enqueue(urls, geocode="us")  # type: ignore[call-overload]
     s.enqueue(urls, dedupe="yes")  # type: ignore[call-overload]
+    s.enqueue(urls, priority="high")  # type: ignore[call-overload]
     s.Target(7)  # type: ignore[arg-type]
     s.Target(urls[0], mete={})  # type: ignore[call-arg]
     s.enqueue(urls, max_wait="60")  # type: ignore[call-overload]

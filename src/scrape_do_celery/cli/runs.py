@@ -64,6 +64,11 @@ _CHECK_INTERVAL = 0.2
     "--tag", "tags", multiple=True, help="Count the run for the budget and the reports of this tag. Repeatable."
 )
 @click.option("--label", help="Show the run under this name. Many runs may share it.")
+@click.option("--fairness-key", help="Share the job slots with other keys, such as one key for each customer.")
+@click.option("--fairness-weight", type=float, default=1.0, help="Set the share of the key.", show_default=True)
+@click.option(
+    "--priority", type=int, default=0, help="Go before runs of the same key with a lower number.", show_default=True
+)
 @click.option("--dedupe", is_flag=True, help="Buy equal URLs once. The result has an entry for each URL all the same.")
 @json_option(StartShape)
 def enqueue_run(sources: tuple[str, ...], request: IO[str] | None, *, as_json: bool, **options: Any) -> None:

@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from scrape_do_celery.models import MAX_TARGETS_PER_JOB, TaskDetails
 from scrape_do_celery.rules.ordering import OwnUrls
 from scrape_do_celery.runs import results
 from scrape_do_celery.store.commands.parts import ReadPartInputs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from scrape_do_celery.models import JobDetails
+    from scrape_do_celery.models import JobDetails, TaskDetails
     from scrape_do_celery.runs.results import PartReader
     from scrape_do_celery.store import RunRecord, Store
     from scrape_do_celery.store.inputs import RunInputs
@@ -92,7 +91,7 @@ def iter_entries(store: Store, record: RunRecord) -> Iterator[TaskDetails]:
             placed.clear()
         if reader is not None:
             placed[number] = PlacedPart.place_by_summary(reader, store)
-        yield from _iter_part_entries(store, number, inputs, placed)
+        yield from _iter_part_entries(store, _list_entries(number, inputs, placed, record.part_size), number, placed)
 
 
 def read_entries(store: Store, record: RunRecord) -> RunEntries:
@@ -115,7 +114,7 @@ def read_entries(store: Store, record: RunRecord) -> RunEntries:
             own = {at: task.url for at, task in of_part.items() if not task.gone}
             placed[number], (_, proven) = PlacedPart.place(reader, own), reader.decide_order(own)
         if inputs is not None:
-            found.tasks.extend(_make_tasks(_list_entries(number, inputs, placed), stored, placed))
+            found.tasks.extend(_make_tasks(_list_entries(number, inputs, placed, record.part_size), stored, placed))
         found = found._replace(is_proven=found.is_proven and proven)
     return found
 
@@ -138,18 +137,18 @@ def _iter_parts(
         yield number, None if job is None else results.make_reader(record, number, job, spec), inputs
 
 
-def _list_entries(number: int, inputs: RunInputs, placed: Mapping[int, PlacedPart]) -> list[_Entry]:
+def _list_entries(number: int, inputs: RunInputs, placed: Mapping[int, PlacedPart], part_size: int) -> list[_Entry]:
     """Return the entries of a part's inputs whose targets have a task, in input order.
 
-    Tasks beyond the targets follow. Such tasks are possible only if nothing proves the order.
+    `part_size` is that of the run. Tasks beyond the targets follow: they are possible only if nothing proves the order.
     """
     own, sources = placed.get(number), inputs.sources
     count = len(own.reader.targets or own.positions) if own is not None else 0
     if sources is None:
-        sources = tuple(range(number * MAX_TARGETS_PER_JOB, number * MAX_TARGETS_PER_JOB + count))
+        sources = tuple(range(number * part_size, number * part_size + count))
     entries: list[_Entry] = []
     for at, source in enumerate(sources):
-        part, index = divmod(source, MAX_TARGETS_PER_JOB)
+        part, index = divmod(source, part_size)
         positions = placed[part].positions if part in placed else []
         if index < len(positions):
             entries.append(_Entry(part, positions[index], index, inputs.metas[at] if inputs.metas else None))
@@ -158,9 +157,9 @@ def _list_entries(number: int, inputs: RunInputs, placed: Mapping[int, PlacedPar
 
 
 def _iter_part_entries(
-    store: Store, number: int, inputs: RunInputs, placed: Mapping[int, PlacedPart]
+    store: Store, listed: Iterable[_Entry], number: int, placed: Mapping[int, PlacedPart]
 ) -> Iterator[TaskDetails]:
-    entries, found = iter(_list_entries(number, inputs, placed)), set[int]()
+    entries, found = iter(listed), set[int]()
     stored: dict[tuple[int, int], TaskDetails] = {}
     while chunk := list(islice(entries, _CHUNK)):
         # A target that many inputs share is often read already.

@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from scrape_do_celery.errors import ResultExpiredError, RunNotFoundError
-from scrape_do_celery.models import MAX_TARGETS_PER_JOB, TaskDetails
 from scrape_do_celery.runs import results
 from scrape_do_celery.runs.entries import PlacedPart
 from scrape_do_celery.runs.plugin_answers import place_answers
 from scrape_do_celery.store.commands.contents import ReadStoredPositions
 from scrape_do_celery.store.commands.parts import ReadPartInputs
-from scrape_do_celery.store.options import wire_inputs_of
+from scrape_do_celery.store.request_inputs import wire_inputs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from scrape_do_celery.models import TaskDetails
     from scrape_do_celery.runs.results import PartReader
     from scrape_do_celery.store import RunRecord, RunSpec, Store
 
@@ -88,6 +88,7 @@ class _Generation:
     """One run of a lineage. Its places are known by the position of the input in the first run."""
 
     run_id: str
+    part_size: int
     placed: dict[int, PlacedPart] = field(default_factory=dict)
     stored: dict[int, set[int]] = field(default_factory=dict)
     places: dict[int, _Place] = field(default_factory=dict)
@@ -101,7 +102,7 @@ class _Generation:
         Raises:
             ResultExpiredError: tasks were stored, and have expired; or a record of the run is lost.
         """
-        found, jobs = cls(record.run_id), results.whole_jobs_by_part(store, record)
+        found, jobs = cls(record.run_id, record.part_size), results.whole_jobs_by_part(store, record)
         items: list[Any] = []
         for number in range(len(record.parts)):
             spec = store.run(ReadPartInputs(record.part_id(number)))
@@ -110,7 +111,7 @@ class _Generation:
             if number in jobs:
                 found._place_part(store, results.make_reader(record, number, jobs[number], spec), spec)
             items += wire_inputs_of(spec.request)
-            found._add_inputs(number, spec, items)
+            found._add_inputs(number * record.part_size, spec, items)
         return found
 
     def _place_part(self, store: Store, reader: PartReader, spec: RunSpec) -> None:
@@ -127,9 +128,8 @@ class _Generation:
         # Without a task, nothing can be at a wrong place.
         self.is_proven = self.is_proven and (is_proven or not stored)
 
-    def _add_inputs(self, number: int, spec: RunSpec, items: Sequence[Any]) -> None:
+    def _add_inputs(self, start: int, spec: RunSpec, items: Sequence[Any]) -> None:
         inputs, first = spec.inputs, len(self.inputs)
-        start = number * MAX_TARGETS_PER_JOB
         sources = inputs.sources if inputs else None
         if sources is None:
             sources = tuple(range(start, start + spec.request.size))
@@ -137,7 +137,7 @@ class _Generation:
         places = inputs.positions if inputs else None
         for at, source in enumerate(sources):
             self.inputs.append(_Input(items[source], metas[at] if metas else None))
-            part, index = divmod(source, MAX_TARGETS_PER_JOB)
+            part, index = divmod(source, self.part_size)
             positions = self.placed[part].positions if part in self.placed else []
             if index < len(positions):
                 self.places[places[at] if places else first + at] = _Place(part, positions[index], index)

@@ -10,7 +10,7 @@ from scrape_do_celery.rules.ordering import decide_order
 from scrape_do_celery.store.commands.contents import ReadContents
 from scrape_do_celery.store.commands.parts import ReadJob, ReadPartSpec
 from scrape_do_celery.store.commands.runs import ReadRun
-from scrape_do_celery.store.options import targets_of
+from scrape_do_celery.store.request_inputs import targets_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence, Sized

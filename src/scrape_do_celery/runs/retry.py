@@ -16,7 +16,7 @@ from scrape_do_celery.runs.lineage import live_run_error, read_lineage, read_rec
 from scrape_do_celery.runs.plugin_answers import answered_indexes
 from scrape_do_celery.runs.start_calls import start_run
 from scrape_do_celery.store.commands.runs import ReadSpec
-from scrape_do_celery.store.options import wire_inputs_of
+from scrape_do_celery.store.request_inputs import wire_inputs_of
 
 if TYPE_CHECKING:
     from scrape_do_celery.config import Settings

@@ -53,7 +53,9 @@ class StartCall:
     """
 
     def __init__(self, app_context: AppContext, new_runs: Sequence[NewRun]) -> None:
-        self._app_context, self._new_runs = app_context, new_runs
+        self._app_context = app_context
+        split = app_context.settings.targets_per_job
+        self._new_runs = [replace(new_run, spec=new_run.spec.split_by(split)) for new_run in new_runs]
         self._own_ids = [new_run.run_id for new_run in new_runs]
         self._run_ids: list[str] = []
         self._statuses: list[RunStatus] = []

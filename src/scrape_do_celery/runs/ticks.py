@@ -35,7 +35,7 @@ def read_tick_spec(app_context: AppContext, name: str, request: dict[str, Any]) 
     if is_label(name):
         run.setdefault("label", name)
     # A warning has no reader here. The declaration of the schedule has given the warning.
-    return RunSpec.from_fields(fields, run, SAID)
+    return RunSpec.from_fields(fields, run, SAID).split_by(app_context.settings.targets_per_job)
 
 
 def create_tick_run(

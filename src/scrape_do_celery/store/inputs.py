@@ -10,7 +10,6 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from scrape_do_celery.models import MAX_TARGETS_PER_JOB
 from scrape_do_celery.outside_text import REDACTED
 from scrape_do_celery.store.codec import pack_bytes, unpack
 
@@ -79,21 +78,23 @@ class RunInputs:
         positions = tuple(n if self.positions is None else self.positions[n] for n, _ in kept)
         return [source for _, source in kept], type(self)(metas=given, positions=positions)
 
-    def packed(self, count: int) -> list[bytes]:
+    def packed(self, count: int, part_size: int) -> list[bytes]:
         """Pack the inputs for the record, in one field for each part. `count` is the number of targets.
 
         The field of a part ends before the first input of the next part's first target. So a reader that goes from
         part to part has read the targets of all earlier inputs.
         """
-        return [pack_bytes(self._make_json(start, stop).encode()) for start, stop in self._part_bounds(count)]
+        return [
+            pack_bytes(self._make_json(start, stop).encode()) for start, stop in self._part_bounds(count, part_size)
+        ]
 
-    def _part_bounds(self, count: int) -> Iterator[tuple[int, int]]:
-        starts = list(range(0, count, MAX_TARGETS_PER_JOB))
+    def _part_bounds(self, count: int, part_size: int) -> Iterator[tuple[int, int]]:
+        starts = list(range(0, count, part_size))
         if self.sources is not None:
             starts, following = [], 0
             for position, source in enumerate(self.sources):
                 if source == following:
-                    starts += [position] if source % MAX_TARGETS_PER_JOB == 0 else []
+                    starts += [position] if source % part_size == 0 else []
                     following += 1
         yield from zip(starts, [*starts[1:], count if self.sources is None else len(self.sources)], strict=True)
 

@@ -177,8 +177,29 @@ class Keys(SpendKeys, IndexKeys):
 
     @holds("zset", Expiry.NEVER)
     def slot_waiters(self, account: str) -> str:
-        """Return the key of the parts that wait for a job slot -> since when."""
+        """Return the key of the parts that wait for a job slot -> since when, after their priority; with a key last."""
         return f"{self.prefix}:slot_waiters:{account}"
+
+    @holds("zset", Expiry.NEVER)
+    def slot_line(self, account: str, fairness_key: str) -> str:
+        """Return the key of the parts of a fairness key that wait for a job slot -> since when, after the priority."""
+        return f"{self.prefix}:slot_line:{account}:{fairness_key}"
+
+    @holds("zset", Expiry.NEVER)
+    def slot_turns(self, account: str) -> str:
+        """Return the key of the fairness keys that wait for job slots or hold some -> turn, in milli-credits."""
+        return f"{self.prefix}:slot_turns:{account}"
+
+    @holds("string", Expiry.NEVER)
+    def new_turn(self, account: str) -> str:
+        """Return the key of the turn that a new fairness key of an account gets."""
+        return f"{self.prefix}:new_turn:{account}"
+
+    @property
+    @holds("string", retention.FAIRNESS_USED_TTL)
+    def fairness_used(self) -> str:
+        """The key of the time at which the last run with a priority or a fairness key was written."""
+        return f"{self.prefix}:fairness_used"
 
     @holds("string", Expiry.NEVER)
     def slot_limit(self, account: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.errors import RefusedValueError
+from scrape_do_celery.models import MAX_TARGETS_PER_JOB
 from scrape_do_celery.redaction import name_hosts
 from scrape_do_celery.rules.fetch import Notes, notes_from_json
 from scrape_do_celery.rules.lifecycle import JobMemory
@@ -246,6 +247,10 @@ class RunRecord(Record):
     key_names: tuple[str, ...] = stored("key", words, "names of the keys of its encrypted values", default=_NO_TEXTS)
     tags: tuple[str, ...] = stored("tags", words, "tags of the run, which are never encrypted", default=_NO_TEXTS)
     label: str | None = stored("label", text, "label of the run, which is never encrypted")
+    share: str = stored("fair", text, "priority, weight and fairness key, if the run sets one of them", default="")
+    part_size: int = stored(
+        "part_size", number, "targets of each part but the last, if not 1,000", default=MAX_TARGETS_PER_JOB
+    )
     trace: str = stored("trace", text, "trace context that the run's spans belong to", default="")
 
     @classmethod
@@ -265,6 +270,11 @@ class RunRecord(Record):
         missing = set(values.get("key_names", ())) - set(keys.key_names)
         why = missing_key_error(min(missing), keys.key_names) if missing else next(iter(unreadable.values()), None)
         return cls(run_id=run_id, parts=parts, unreadable=why, **values)
+
+    @property
+    def has_fairness_key(self) -> bool:
+        """Whether the run has a fairness key of its own."""
+        return bool(self.share.rpartition(" ")[2])
 
     @property
     def lacks_key(self) -> bool:

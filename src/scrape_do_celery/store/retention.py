@@ -84,6 +84,14 @@ LEARNED_FACTOR: Final = prices.LARGEST_FACTOR
 #: Learned prices of one account.
 LEARNED_PRICES: Final = 1000
 
+#: Distance of two priorities in the order of the parts that wait for a job slot: more than any time since the epoch.
+PRIORITY_SPAN: Final = 10**10
+#: Place from which parts with a fairness key stand in the list of all waiters. Parts without a key stand below,
+#: with any priority.
+KEYED_FROM: Final = 100 * PRIORITY_SPAN
+#: Life of the note that a run has set a priority or a fairness key, after the last such run.
+FAIRNESS_USED_TTL: Final = 7 * _DAY
+
 #: Seconds of a day. The ledger has one key for each day.
 SECONDS_PER_DAY: Final = _DAY
 #: The year in which days begin to count.

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, cast
 from scrape_do_celery.errors import ResultExpiredError
 from scrape_do_celery.store.codec import unpack
 from scrape_do_celery.store.inputs import INPUT_COUNT
-from scrape_do_celery.store.options import RunOptions, RunSpec, describe_inputs, select_run_options
+from scrape_do_celery.store.options import RunOptions, RunSpec, select_run_options
+from scrape_do_celery.store.request_inputs import describe_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

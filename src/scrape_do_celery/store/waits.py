@@ -27,6 +27,7 @@ def read_wait(record: RunRecord, reply: Sequence[Any], token_id: str) -> Waiting
             **_read_refusal(refusal, token_id),
             ahead=None if ahead == b"" else int(ahead),
             in_line_since=_seconds(in_line_since),
+            has_fairness_key=record.has_fairness_key,
         )
         for number, *refusal, ahead, in_line_since in reply[_OF_STORE:]
     ]

@@ -83,8 +83,7 @@ def test_each_input_gets_its_entry(make_store, urls, data, dedupe, summary, size
     merges = data.draw(st.booleans())
     store = make_store(Keys("p"))
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("store.options", "store.inputs", "runs.entries"):
-            patch.setattr(f"scrape_do_celery.{module}.MAX_TARGETS_PER_JOB", size)
+        patch.setattr("scrape_do_celery.store.options.MAX_TARGETS_PER_JOB", size)
         spec = make_run(store, [Target(url, meta) for url, meta in zip(urls, metas, strict=True)], dedupe=dedupe)
         for number, part in enumerate(spec.parts()):
             # A server merges what it reads as one page.
@@ -126,8 +125,7 @@ def test_retries_of_retries_give_each_input_one_page(make_store, urls, data, ded
     found: dict[int, str] = {}
     spec = RunSpec.from_arguments([Target(url, number) for number, url in enumerate(urls)], dedupe=dedupe)
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("store.options", "store.inputs", "runs.entries"):
-            patch.setattr(f"scrape_do_celery.{module}.MAX_TARGETS_PER_JOB", size)
+        patch.setattr("scrape_do_celery.store.options.MAX_TARGETS_PER_JOB", size)
         for attempt in range(4):
             store = make_store(Keys("p"))
             store.run(CreateRun("r", spec))
@@ -213,8 +211,7 @@ def test_plugin_is_deduped_in_the_order_of_its_job(store):
 
 
 def test_unpurchased_part_hides_only_its_own_targets(store, monkeypatch):
-    for module in ("store.options", "store.inputs", "runs.entries"):
-        monkeypatch.setattr(f"scrape_do_celery.{module}.MAX_TARGETS_PER_JOB", 1)
+    monkeypatch.setattr("scrape_do_celery.store.options.MAX_TARGETS_PER_JOB", 1)
     make_run(store, [Target(A, 1), Target(B, 2), Target(A, 3), Target(C, 4), Target(B, 5)], dedupe=True)
     fetch_part(store, 0, [(A, "success")])
     fetch_part(store, 2, [(C, "success")])

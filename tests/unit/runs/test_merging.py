@@ -23,7 +23,6 @@ from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
 from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, ForgetRun, ReadLineage, ReadSpec, RecordOutcome
 
 A, B, C = (f"https://{name}.example/" for name in "abc")
-SIZED = ("store.options", "store.inputs", "runs.entries", "runs.merging")
 COST = 1.5
 
 
@@ -90,47 +89,45 @@ class Model:
     urls=st.lists(st.sampled_from([A, B, C, f"{A}1", f"{A}2"]), min_size=1, max_size=9),
     dedupe=st.booleans(),
     summary=st.booleans(),
-    size=st.sampled_from([1, 2, 3, 1000]),
+    sizes=st.lists(st.sampled_from([1, 2, 3, 1000]), min_size=4, max_size=4),
     rounds=st.integers(1, 4),
     data=st.data(),
     rng=st.randoms(use_true_random=False),
 )
-def test_merged_result_is_that_of_the_model(make_store, urls, dedupe, summary, size, rounds, data, rng):
+def test_merged_result_is_that_of_the_model(make_store, urls, dedupe, summary, sizes, rounds, data, rng):
     """Whatever fails, whatever is never bought, whatever the order: each input has its newest page, or none."""
     store, model = make_store(Keys("p")), Model(urls, dedupe=dedupe)
     metas = [data.draw(st.none() | st.integers(0, 9)) for _ in urls]
     spec = RunSpec.from_arguments([Target(url, meta) for url, meta in zip(urls, metas, strict=True)], dedupe=dedupe)
-    with pytest.MonkeyPatch.context() as patch:
-        for module in SIZED:
-            patch.setattr(f"scrape_do_celery.{module}.MAX_TARGETS_PER_JOB", size)
-        for generation in range(rounds):
-            run_id = f"g{generation}"
-            parent = f"g{generation - 1}" if generation else None
-            assert store.run(CreateRun(run_id, spec, parent=parent)).new
-            for number, part in enumerate(spec.parts()):
-                model.check_purchases(part.targets)
-                if data.draw(st.sampled_from([False, False, False, True])):
-                    store.finish_part(run_id, number, outcome="failed")
-                    continue
-                bought, answers = rng.sample(part.targets, len(part.targets)), []
-                for at, url in enumerate(bought):
-                    page = f"{run_id}-{number}-{at} of {url}" if data.draw(st.booleans()) else None
-                    model.pages[url] += [] if page is None else [page]
-                    answers.append((url, page))
-                end_part(store, run_id, number, answers, summary=summary)
-            end_run(store, run_id)
-            record = store.read_run(run_id)
-            ids = [f"g{number}" for number in range(generation + 1)]
-            merged = read_lineage(store, data.draw(st.sampled_from(ids))).read_result()
-            assert merged.lineage == tuple(ids)
-            assert merged.order_verified
-            model.check(merged, metas)
-            missing = find_missing(store.sync_store, record, store.run(ReadSpec(run_id, record.part_count)))
-            if not missing:
-                assert not merged.missing
-                break
-            spec = store.run(ReadSpec(run_id, record.part_count)).select_targets(missing)
-            assert list(spec.inputs.positions) == [entry.position for entry in merged.missing]
+    for generation in range(rounds):
+        spec = spec.split_by(sizes[generation])
+        run_id = f"g{generation}"
+        parent = f"g{generation - 1}" if generation else None
+        assert store.run(CreateRun(run_id, spec, parent=parent)).new
+        for number, part in enumerate(spec.parts()):
+            model.check_purchases(part.targets)
+            if data.draw(st.sampled_from([False, False, False, True])):
+                store.finish_part(run_id, number, outcome="failed")
+                continue
+            bought, answers = rng.sample(part.targets, len(part.targets)), []
+            for at, url in enumerate(bought):
+                page = f"{run_id}-{number}-{at} of {url}" if data.draw(st.booleans()) else None
+                model.pages[url] += [] if page is None else [page]
+                answers.append((url, page))
+            end_part(store, run_id, number, answers, summary=summary)
+        end_run(store, run_id)
+        record = store.read_run(run_id)
+        ids = [f"g{number}" for number in range(generation + 1)]
+        merged = read_lineage(store, data.draw(st.sampled_from(ids))).read_result()
+        assert merged.lineage == tuple(ids)
+        assert merged.order_verified
+        model.check(merged, metas)
+        missing = find_missing(store.sync_store, record, store.run(ReadSpec(run_id, record.part_count)))
+        if not missing:
+            assert not merged.missing
+            break
+        spec = store.run(ReadSpec(run_id, record.part_count)).select_targets(missing)
+        assert list(spec.inputs.positions) == [entry.position for entry in merged.missing]
 
 
 @pytest.fixture

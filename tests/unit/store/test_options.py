@@ -73,7 +73,7 @@ def test_plugin_fields_are_those_of_the_model():
 
 def test_spec_has_the_run_options_with_their_types():
     spec = typing.get_type_hints(RunSpec, localns=vars(collections.abc))
-    assert [one.name for one in fields(RunSpec)] == ["request", *RUN_OPTIONS, "inputs"]
+    assert [one.name for one in fields(RunSpec)] == ["request", *RUN_OPTIONS, "inputs", "part_size"]
     assert typing.get_type_hints(RunOptions, localns=vars(collections.abc)) == {
         name: spec[name] for name in RUN_OPTIONS
     }

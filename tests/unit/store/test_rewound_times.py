@@ -48,6 +48,7 @@ KEYS = {
     "changed": "rewound",
     "content_expiry": "rewound",
     "slot_waiters": "rewound",
+    "slot_line": "rewound",
     "rejected": "rewound",
     "breaker": "rewound",
     "quota": "rewound",
@@ -68,13 +69,14 @@ KEYS = {
     "schedule_record": "dates the last tick",
     "schedule_pauses": "dates pauses",
     "encryption_keys": "lets `doctor` name an old key for longer",
+    "fairness_used": "dates the last use of an option for `doctor`",
     "stored": "counts bytes by the hour for the metrics",
 }
 #: Keys whose values hold no time.
 TIMELESS = {
     *("job", "contents", "provisional", "accounts", "schedule", "tick", "idempotency", "reservation", "owner"),
     *("target_lock", "slot_limit", "unowned", "order", "once", "message_tick", "namespace_owner", "rights_check"),
-    *("totals", "budgets", "spend", "host_spend", "budget_waiters"),
+    *("slot_turns", "new_turn", "totals", "budgets", "spend", "host_spend", "budget_waiters"),
     # After a step back of the clock, an hour has the older reading.
     "balance",
     # A day that is too late only keeps a learned price of some host for longer than others.

@@ -8,6 +8,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from scrape_do_celery.models import MAX_TARGETS_PER_JOB
 from scrape_do_celery.models.urls import strict_digest
 from scrape_do_celery.rules.outcomes import outcome_of_stop
 from scrape_do_celery.rules.states import CANCEL
@@ -16,7 +17,8 @@ from scrape_do_celery.store.commands.arguments import flatten_fields
 from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
 from scrape_do_celery.store.encryption import encryption_key_name
 from scrape_do_celery.store.inputs import INPUT_COUNT, inputs_field
-from scrape_do_celery.store.options import RunSpec, targets_of
+from scrape_do_celery.store.options import RunSpec
+from scrape_do_celery.store.request_inputs import targets_of
 from scrape_do_celery.store.retention import MARK_TTL
 from scrape_do_celery.store.versions import refuse_newer_reply, version_fields
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.store.command import Value
     from scrape_do_celery.store.keys import Keys
+    from scrape_do_celery.store.options import RunSpec
 
 
 class CreateResult(StrEnum):
@@ -176,23 +179,21 @@ class CreateRun(Command[Created]):
         if keys.key_names:
             # The same options look different each time they are encrypted. Their digest shows that they are equal.
             fields |= {"key": keys.key_names[0], "options_digest": hashlib.sha256(options).hexdigest()[:32]}
-        if spec.input_count is not None:
-            fields[INPUT_COUNT] = spec.input_count
-        if spec.early:
-            fields["early"] = 1
-        if self.expires is not None:
-            fields["expires_in"] = self.expires
-        if self.trace:
-            fields["trace"] = self.trace
-        if spec.label:
-            fields["label"] = spec.label
-        if spec.tags:
-            fields["tags"] = " ".join(spec.tags)
-        if spec.max_mc is not None:
-            fields["max_mc"] = spec.max_mc
-        if shown := spec.request_summary(hosts=not keys.key_names):
-            fields["summary"] = json.dumps(shown, separators=(",", ":"))
-        return fields
+        is_split = len(targets) > 1 and spec.targets_per_part != MAX_TARGETS_PER_JOB
+        shown = spec.request_summary(hosts=not keys.key_names)
+        optional: dict[str, Value | None] = {
+            INPUT_COUNT: spec.input_count,
+            "early": 1 if spec.early else None,
+            "expires_in": self.expires,
+            "trace": self.trace or None,
+            "label": spec.label,
+            "tags": " ".join(spec.tags) or None,
+            "fair": spec.share or None,
+            "part_size": spec.targets_per_part if is_split else None,
+            "max_mc": spec.max_mc,
+            "summary": json.dumps(shown, separators=(",", ":")) if shown else None,
+        }
+        return fields | {name: value for name, value in optional.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)

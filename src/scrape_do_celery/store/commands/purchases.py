@@ -12,7 +12,7 @@ from scrape_do_celery.rules.prices import encode_groups
 from scrape_do_celery.rules.targets import PartDigests
 from scrape_do_celery.store.command import Command, Encoded
 from scrape_do_celery.store.keys import PartId
-from scrape_do_celery.store.options import targets_of
+from scrape_do_celery.store.request_inputs import targets_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

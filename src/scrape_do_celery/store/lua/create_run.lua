@@ -151,6 +151,9 @@ while rest < #ARGV do
   redis.call('HSET', run_key, ARGV[rest], ARGV[rest + 1])
   rest = rest + 2
 end
+if redis.call('HEXISTS', run_key, 'fair') == 1 then
+  redis.call('SET', make_key(prefix, 'fairness_used'), format_time(t), 'EX', FAIRNESS_USED_TTL)
+end
 add_to_index(prefix, 'live', run_id, read_index_fields(run_key))
 prune_index(prefix, INDEX_PRUNES, t)
 note_encryption_key(prefix, run_key, redis.call('HGET', run_key, 'key') or '', t)
