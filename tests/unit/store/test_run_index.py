@@ -216,6 +216,30 @@ def test_new_waiter_keeps_an_ended_run_in_the_list(store):
     assert listed(store) == []
 
 
+def test_runs_of_a_lineage_are_listed_until_shortly_before_their_records_expire(store):
+    """A list repairs wrong entries. So the sets are compared before anything lists the runs."""
+    store.create_run("a", label="x")
+    end(store, "a", outcome="failed")
+    store.clock.forward(LIFE - 1)
+    store.create_run("b", label="x", parent="a")
+    states = {"delivering": {"a"}, "live": {"b"}}
+    expected = {f"p:runs:{state}": ids for state, ids in states.items()}
+    expected |= {f"p:runs_with_label:{state}:x": ids for state, ids in states.items()}
+    assert index_entries(store) == expected
+    store.clock.forward(1000)
+    end(store, "b")
+    states = {"failed": {"a"}, "succeeded": {"b"}}
+    expected = {f"p:runs:{state}": ids for state, ids in states.items()}
+    expected |= {f"p:runs_with_label:{state}:x": ids for state, ids in states.items()}
+    entries = index_entries(store)
+    assert {entry.split("\n", 4)[-1] for entry in entries.pop("p:runs_expiry")} == {"a", "b"}
+    assert entries == expected
+    store.clock.forward(LIFE - 1)
+    assert listed(store, label="x") == ["b", "a"]
+    store.clock.forward(2)
+    assert listed(store) == []
+
+
 def test_run_of_an_older_version_is_not_listed_and_leaves_nothing(store):
     store.create_run(label="a")
     for key in index_entries(store):
