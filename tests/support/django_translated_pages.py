@@ -78,7 +78,7 @@ def mark(text):
 def write_made_up_language():
     """Write the catalog of the made-up language."""
     found = Catalog(locale=MADE_UP)
-    catalogs = [path_of("en"), *Path(django.__file__).parent.glob("**/locale/de/LC_MESSAGES/django.po")]
+    catalogs = [path_of("en"), *Path(django.__file__).parent.glob("**/locale/en/LC_MESSAGES/django.po")]
     for path in catalogs:
         with path.open("rb") as file:
             for one in read_po(file, locale=MADE_UP):
