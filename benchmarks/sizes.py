@@ -35,6 +35,8 @@ class Sizes:
     enqueue_single: int = 2_000
     enqueue_many: int = 5_000
     read_factor: int = 16
+    #: Pages of 1 MB of the larger run.
+    export_pages: int = 1_000
     factors: tuple[int, ...] = (1, 4, 16)
 
 
@@ -61,5 +63,6 @@ TINY = Sizes(
     enqueue_single=20,
     enqueue_many=20,
     read_factor=2,
+    export_pages=10,
     factors=(1, 2),
 )
