@@ -27,12 +27,15 @@ def read_tick_spec(app_context: AppContext, request: dict[str, Any]) -> RunSpec:
 
     Raises:
         ValueError: the request is wrong, or its credentials are unknown here.
+        ConfigurationError: this process lacks a package for the export.
     """
     options = dict(request)
     fields = with_credentials(app_context.settings.credentials, options.pop("credentials", None), options)
     run = {name: fields.pop(name) for name in RUN_OPTIONS if name in fields}
     # A warning has no reader here. The declaration of the schedule has given the warning.
-    return RunSpec.from_fields(fields, run, SAID)
+    spec = RunSpec.from_fields(fields, run, SAID)
+    spec.check_export(is_scheduled=True)
+    return spec
 
 
 def create_tick_run(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import floor
 from typing import TYPE_CHECKING, Any, Final, Self, Unpack, cast
@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from scrape_do_celery.config.budget_limits import MC_PER_CREDIT, check_credits, check_tags
+from scrape_do_celery.export.options import ExportOptions, check_new_export, read_export
 from scrape_do_celery.models import MAX_TARGETS_PER_JOB, JobCreationRequest, RequestFields
 from scrape_do_celery.models.sendable import KEPT, as_list
 from scrape_do_celery.models.targets import split_targets
@@ -52,6 +53,9 @@ class RunOptions(TypedDict, total=False):
     #: up to 8 words, such as `shop:7`, each of 64 bytes at most: budgets and reports are kept for each tag. Tags are
     #: never encrypted.
     tags: Sequence[str]
+    #: where a worker writes the pages when the run has ended: an absolute path or a URL of fsspec such as
+    #: `s3://bucket/{schedule}/{time}.jsonl`, or `ExportOptions`. None, the default, writes no files
+    export: str | ExportOptions | None
 
 
 #: The names of the run options.
@@ -76,6 +80,7 @@ class RunSpec:
     dedupe: bool = False
     max_credits: float | None = None
     tags: Sequence[str] = ()
+    export: str | ExportOptions | None = None
     #: the inputs of the caller, if they have data or share targets
     inputs: RunInputs | None = None
 
@@ -90,6 +95,7 @@ class RunSpec:
         object.__setattr__(self, "max_wait", check_seconds("max_wait", self.max_wait))
         object.__setattr__(self, "max_credits", check_credits("max_credits", self.max_credits))
         object.__setattr__(self, "tags", check_tags(self.tags))
+        object.__setattr__(self, "export", read_export(self.export))
 
     def _dedupe_inputs(self) -> None:
         inputs = self.inputs or RunInputs()
@@ -148,6 +154,11 @@ class RunSpec:
         request = JobCreationRequest.model_validate(fields, context=context)
         return cls(request, inputs=None if metas is None else RunInputs(metas=metas), **run_options)
 
+    def check_export(self, *, is_scheduled: bool) -> None:
+        """Check what only the export of a new run needs, as `check_new_export` does."""
+        if self.export is not None:
+            check_new_export(cast("ExportOptions", self.export), is_scheduled=is_scheduled)
+
     @property
     def max_mc(self) -> int | None:
         """The thousandths of a credit that the run may cost, rounded down; None without a limit."""
@@ -202,14 +213,17 @@ class RunSpec:
         return {"targets": [url if one is None else {"url": url, "meta": json.loads(one)} for url, one in pairs]}
 
     def select_targets(self, indexes: Sequence[int]) -> Self:
-        """Return the spec of another run with the same options, for the inputs of some targets of the request."""
+        """Return the spec of another run with the same options, for the inputs of some targets of the request.
+
+        The other run has no export: its pages belong beside those of this run, and its destination may be the same.
+        """
         items, inputs = inputs_of(self.request), None
         if self.inputs is not None:
             indexes, metas = self.inputs.select(indexes, len(items))
             inputs = None if metas is None else RunInputs(metas=metas)
         # The record of an older version may hold what is refused now. The targets were checked when they came.
         request = _with_items(self.request, [items[index] for index in indexes])
-        return type(self)(request, inputs=inputs, **self.run_options)
+        return replace(type(self)(request, inputs=inputs, **self.run_options), export=None)
 
     def parts(self) -> list[JobCreationRequest]:
         """Return the requests of the parts, in input order."""

@@ -9,7 +9,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.models.urls import strict_digest
+from scrape_do_celery.rules.exports import ExportState
 from scrape_do_celery.rules.outcomes import outcome_of_stop
+from scrape_do_celery.rules.schedules import any_tick_time
 from scrape_do_celery.rules.states import CANCEL
 from scrape_do_celery.store.command import Command, Encoded
 from scrape_do_celery.store.commands.arguments import flatten_fields
@@ -185,9 +187,23 @@ class CreateRun(Command[Created]):
             fields["tags"] = " ".join(spec.tags)
         if spec.max_mc is not None:
             fields["max_mc"] = spec.max_mc
+        if spec.export is not None:
+            fields |= self._export_fields()
         if shown := spec.request_summary(hosts=not keys.key_names):
             fields["summary"] = json.dumps(shown, separators=(",", ":"))
         return fields
+
+    def _export_fields(self) -> dict[str, Value]:
+        """Return the fields of a run with an export. A command beside the ticks names the tick of another run."""
+        tick = self.tick
+        if tick is None:
+            return {"export": ExportState.WAITING}
+        at = None if tick.command_id else any_tick_time(tick.tick)
+        return {
+            "export": ExportState.WAITING,
+            "export_schedule": tick.name,
+            **({} if at is None else {"export_time": at.timestamp()}),
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,6 +136,8 @@ while rest < #ARGV do
   redis.call('HSET', run_key, ARGV[rest], ARGV[rest + 1])
   rest = rest + 2
 end
+-- The pages of a run that is exported stay until the export has ended, as for an id that waits.
+if redis.call('HEXISTS', run_key, 'export') == 1 then redis.call('HINCRBY', run_key, 'waiting', 1) end
 note_encryption_key(prefix, run_key, redis.call('HGET', run_key, 'key') or '', t)
 if has_idempotency_key then
   redis.call('SET', idempotency_key, owner)
