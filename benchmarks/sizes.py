@@ -38,6 +38,10 @@ class Sizes:
     #: Pages of 1 MB of the larger run.
     export_pages: int = 1_000
     factors: tuple[int, ...] = (1, 4, 16)
+    #: Targets of the large run, of each of its jobs, and the duration of such a job at the API.
+    fair_targets: int = 100_000
+    fair_job: int = 50
+    fair_seconds: float = 5.0
 
 
 NORMAL = Sizes()
@@ -65,4 +69,7 @@ TINY = Sizes(
     read_factor=2,
     export_pages=10,
     factors=(1, 2),
+    fair_targets=200,
+    fair_job=5,
+    fair_seconds=2.0,
 )

@@ -169,12 +169,13 @@ class FakeStore:
         signature="",
         start_delay=None,
         tick=None,
+        parent=None,
         **run,
     ):
         """Create a run with `targets` generated targets, or with the URLs in `each`. `run` holds its spec's options."""
         spec = RunSpec(JobCreationRequest(targets=each or urls(targets), **(request or {})), **run)
         options = {"key": key, "waiter": waiter, "signature": signature, "start_delay": start_delay, "tick": tick}
-        return self.run(CreateRun(run_id, spec, **options))
+        return self.run(CreateRun(run_id, spec, parent=parent, **options))
 
     def restart_server(self, *, lossless=False):
         """Begin another server process. Unless `lossless`, the previous process lost its last writes."""

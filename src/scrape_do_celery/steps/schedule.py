@@ -55,7 +55,7 @@ def start_scheduled_run(
         ConfigurationError: this worker lacks a package for the export.
     """
     try:
-        spec = read_tick_spec(app_context, request)
+        spec = read_tick_spec(app_context, tick.name, request)
         made = create_tick_run(app_context, tick, spec, canvas)
     except (ValueError, ConfigurationError) as error:
         # Celery logs the error of such a step as information, below its usual level.

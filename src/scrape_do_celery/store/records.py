@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.errors import RefusedValueError
+from scrape_do_celery.models import MAX_TARGETS_PER_JOB
+from scrape_do_celery.redaction import name_hosts
 from scrape_do_celery.rules.exports import ExportState
 from scrape_do_celery.rules.fetch import Notes, notes_from_json
 from scrape_do_celery.rules.lifecycle import JobMemory
@@ -239,6 +241,8 @@ class RunRecord(Record):
     max_wait: float | None = stored("max_wait", decimal, "seconds until the run is stopped")
     expires_in: float | None = stored("expires_in", decimal, "seconds after which a draft is dropped")
     after: str | None = stored("after", text, "run whose end this draft waits for")
+    parent: str | None = stored("parent", text, "run whose child this run is")
+    child: str | None = stored("child", text, "run that buys what this run lacks")
     waiters: Mapping[str, str] = stored_many(
         "waiter:<id>", text, "signature of the delivery to a Celery id that waits", encrypted=True
     )
@@ -247,16 +251,17 @@ class RunRecord(Record):
     )
     key_names: tuple[str, ...] = stored("key", words, "names of the keys of its encrypted values", default=_NO_TEXTS)
     tags: tuple[str, ...] = stored("tags", words, "tags of the run, which are never encrypted", default=_NO_TEXTS)
+    label: str | None = stored("label", text, "label of the run, which is never encrypted")
+    share: str = stored("fair", text, "priority, weight and fairness key, if the run sets one of them", default="")
+    part_size: int = stored(
+        "part_size", number, "targets of each part but the last, if not 1,000", default=MAX_TARGETS_PER_JOB
+    )
     trace: str = stored("trace", text, "trace context that the run's spans belong to", default="")
     export: ExportState | None = stored("export", _export_state, "state of the export; missing: no export follows")
     export_schedule: str = stored("export_schedule", text, "schedule that the destination may name", default="")
     export_time: float | None = stored("export_time", decimal, "time of the tick that the destination may name")
     export_report: Mapping[str, Any] = stored(
-        "export_report",
-        _json_object,
-        "figures of the export, or the error of its last attempt",
-        default=_NO_SUMMARY,
-        encrypted=True,
+        "export_report", _json_object, "figures or last error of the export", default=_NO_SUMMARY, encrypted=True
     )
 
     @classmethod
@@ -276,6 +281,11 @@ class RunRecord(Record):
         missing = set(values.get("key_names", ())) - set(keys.key_names)
         why = missing_key_error(min(missing), keys.key_names) if missing else next(iter(unreadable.values()), None)
         return cls(run_id=run_id, parts=parts, unreadable=why, **values)
+
+    @property
+    def has_fairness_key(self) -> bool:
+        """Whether the run has a fairness key of its own."""
+        return bool(self.share.rpartition(" ")[2])
 
     @property
     def lacks_key(self) -> bool:
@@ -300,6 +310,16 @@ class RunRecord(Record):
     def summary(self) -> dict[str, Any]:
         """The summary that monitors show: the number of targets, the host and the options, nothing private."""
         return {"targets": sum(part.total for part in self.parts), **self.request_summary}
+
+    @property
+    def hosts(self) -> str:
+        """The host of the targets, as `name_hosts` words it."""
+        return name_hosts(self.request_summary)
+
+    @property
+    def names(self) -> dict[str, str | int | None]:
+        """What log records and spans say of the run beside its id."""
+        return {"label": self.label, "hosts": self.hosts or None, "targets": self.summary["targets"]}
 
     @property
     def state(self) -> RunState:

@@ -358,7 +358,9 @@ def test_report_is_encrypted(ended):
 def tick_run(step_harness, options, **tick):
     entry = scheduled_run("shop/prices", 3600, ["https://shop.example/0"], **options)["kwargs"]
     named = ScheduleTick(entry["name"], "1796018400", "skip", rule=canonical_json(entry["rule"]), **tick)
-    return create_tick_run(step_harness.app_context, named, read_tick_spec(step_harness.app_context, entry["request"]))
+    return create_tick_run(
+        step_harness.app_context, named, read_tick_spec(step_harness.app_context, entry["name"], entry["request"])
+    )
 
 
 def test_destination_of_a_tick_names_the_schedule_and_the_time(step_harness, tmp_path, end_scheduled):
