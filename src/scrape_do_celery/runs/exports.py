@@ -14,6 +14,7 @@ from scrape_do_celery.export.formats import find_format
 from scrape_do_celery.export.manifest import Manifest
 from scrape_do_celery.export.rows import number_rows
 from scrape_do_celery.export.writers import WriterOptions
+from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.outside_text import redact_url
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class ExportMethods:
             """Yield tasks, as `RunHandle` does."""
             ...
 
+    @without_locals
     def export(  # noqa: PLR0913 (the options of an export)
         self,
         to: Destination,

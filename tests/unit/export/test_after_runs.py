@@ -7,6 +7,7 @@ import logging
 import sys
 import threading
 import time
+import traceback
 from datetime import UTC, datetime
 
 import pytest
@@ -232,9 +233,12 @@ def test_kind_of_an_error(error, fault):
     assert classify_fault(error) == fault
 
 
-def test_secrets_of_a_storage_are_in_no_log_and_no_record(make_run, step_harness, monkeypatch, caplog):
-    secrets = {"Memory": {"key": SECRET, "client": {"password": f"{SECRET}-2"}}}
-    step_harness.settings = step_harness.settings.model_copy(update={"export_storage": SecretStr(json.dumps(secrets))})
+@pytest.fixture
+def broken_storage(step_harness, monkeypatch):
+    """Let each file of `memory://` raise an error that quotes the options of the storage. Return the given options."""
+    options = {"Memory": {"key": SECRET, "client": {"password": f"{SECRET}-2"}}}
+    step_harness.settings = step_harness.settings.model_copy(update={"export_storage": SecretStr(json.dumps(options))})
+    step_harness.app_context.settings = step_harness.settings
     given = []
 
     class Broken(MemoryFileSystem):
@@ -249,14 +253,27 @@ def test_secrets_of_a_storage_are_in_no_log_and_no_record(make_run, step_harness
 
     # fsspec shows its register by a proxy that nobody can change.
     monkeypatch.setitem(sys.modules["fsspec.registry"]._registry, "memory", Broken)
+    return given
+
+
+def test_secrets_of_a_storage_are_in_no_log_and_no_record(make_run, step_harness, broken_storage, caplog):
     caplog.set_level(logging.DEBUG)
     make_run(PAGES, export="memory://b/{run_id}.jsonl")
     record = export(step_harness)
-    assert given == [secrets["Memory"]]
+    assert broken_storage == [{"key": SECRET, "client": {"password": f"{SECRET}-2"}}]
     assert record.export_report["error"] == "OSError: denied: ***, ***, https://***@h/?token=***"
     assert SECRET not in caplog.text
     assert SECRET not in repr(step_harness.settings)
     assert not any(SECRET.encode() in dump for dump in step_harness.dump_keys().values())
+
+
+def test_an_error_of_an_export_leaves_no_options_in_its_frames(make_run, broken_storage):
+    with pytest.raises(OSError, match="denied") as caught:
+        make_run(PAGES).export("memory://b/x.jsonl")
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
+    assert len(frames) > 4
+    # The frame of this test has the options, too.
+    assert not any(SECRET in repr(frame.f_locals) for frame in frames[1:])
 
 
 def test_run_without_pages_leaves_the_destination_alone(make_run, step_harness, target):
