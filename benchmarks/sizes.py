@@ -35,6 +35,8 @@ class Sizes:
     enqueue_single: int = 2_000
     enqueue_many: int = 5_000
     read_factor: int = 16
+    #: Pages of 1 MB of the larger run.
+    export_pages: int = 1_000
     factors: tuple[int, ...] = (1, 4, 16)
     #: Targets of the large run, of each of its jobs, and the duration of such a job at the API.
     fair_targets: int = 100_000
@@ -65,6 +67,7 @@ TINY = Sizes(
     enqueue_single=20,
     enqueue_many=20,
     read_factor=2,
+    export_pages=10,
     factors=(1, 2),
     fair_targets=200,
     fair_job=5,

@@ -141,6 +141,12 @@ def redact_texts(texts: Iterable[str], request: JobCreationRequest, token: str =
     return [_redact_values(text, private) for text in texts]
 
 
+def redact_values(text: str, value: Any) -> str:
+    """Return a text without the texts in a JSON value, such as the options of a file system."""
+    private = sorted({form for one in _inner_texts(value) for form in _spellings(one)}, key=len, reverse=True)
+    return str(_redact_values(text, private))
+
+
 def _private_spellings(request: JobCreationRequest, token: str) -> list[str]:
     values = [token, *_private_values(request)]
     return sorted({form for value in values for form in _spellings(value)}, key=len, reverse=True)

@@ -17,10 +17,11 @@ REPORT_ORPHANS = "scrape_do.report_orphans"
 READ_ACCOUNT = "scrape_do.read_account"
 SCHEDULED_RUN = "scrape_do.scheduled_run"
 DELIVER_OUTCOME = "scrape_do.deliver_outcome"
+EXPORT_RUN = "scrape_do.export_run"
 
 NAMES: Final = frozenset(
     {SCRAPE, SUBMIT_JOBS, RECONCILE_SUBMIT, POLL_JOBS, POLL_JOB_LIST, FETCH_TASKS, AGGREGATE_RUN, CANCEL_RUN}
-    | {REPORT_ORPHANS, READ_ACCOUNT, SCHEDULED_RUN, DELIVER_OUTCOME}
+    | {REPORT_ORPHANS, READ_ACCOUNT, SCHEDULED_RUN, DELIVER_OUTCOME, EXPORT_RUN}
 )
 
 
@@ -40,6 +41,7 @@ class Step(StrEnum):
     REPORT_ORPHANS = "report_orphans"
     READ_ACCOUNT = "read_account"
     DELIVER = "deliver"
+    EXPORT = "export"
 
     @property
     def span(self) -> str:

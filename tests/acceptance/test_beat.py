@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -127,6 +128,24 @@ def test_pause_outlives_beat_and_worker(pipeline, beats, eventually):
     values = pipeline.app_context.store.client.mget(ticks)
     runs = [value.split()[0] for value in values if value]
     assert len(runs) == len(set(runs)) < len(values), "some ticks have no run"
+
+
+@pytest.mark.long
+def test_each_tick_is_exported_to_a_file_of_its_own(pipeline, beats, eventually):
+    folder = pipeline.folder / "exports"
+    environment = {**own_servers(pipeline), "EXPORT_TO": f"{folder}/{{schedule}}/{{date}}/{{time}}.jsonl"}
+    pipeline.work(app="app_with_schedule", **environment)
+    beats("app_with_schedule", OWN, **environment)
+    eventually(lambda: len(list(folder.glob("prices/*/*.jsonl"))) >= 2)
+    for path in sorted(folder.rglob("*.jsonl"))[:2]:
+        (row,) = [json.loads(line) for line in path.read_bytes().splitlines()]
+        assert (row["url"], row["status"]) == ("https://a.example/", "success")
+        handle = pipeline.handle(row["run_id"])
+        eventually(lambda: handle.status.export.state == "done")  # noqa: B023 (called at once)
+        assert (handle.status.export.to, handle.state) == (str(path), "succeeded")
+        tick = datetime.strptime(f"{path.stem}+0000", "%Y%m%dT%H%M%SZ%z").timestamp()
+        key = f"{pipeline.prefix}:tick:prices:{tick:.0f}"
+        assert pipeline.app_context.store.client.get(key).decode().split()[0] == row["run_id"]
 
 
 @pytest.mark.long

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 
@@ -65,6 +66,27 @@ def test_a_scrape_survives(pipeline, point):
     assert doomed.wait(30) == -9
     pipeline.work()
     assert result.get(timeout=150)["counts"]["succeeded"] == 3
+    assert pipeline.posts() == 1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("point", ["in pages.jsonl", "after pages.jsonl"])
+def test_an_export_survives(pipeline, eventually, point):
+    """Kill the worker while it exports, or between the last byte and its note: each row is there once."""
+    folder = pipeline.folder / "exports"
+    doomed = pipeline.work(app="app_kills_itself", DIE=point)
+    handle = pipeline.enqueue(TARGETS, export=f"{folder}/pages.jsonl")
+    assert doomed.wait(30) == -9
+    assert (handle.state, handle.status.export.has_ended) == ("succeeded", False)
+    assert (folder / "pages.jsonl").exists() == (point == "after pages.jsonl")
+    pipeline.work()
+    eventually(lambda: handle.status.export.has_ended)
+    assert str(handle.status.export.state) == "done"
+    rows = [json.loads(line) for line in (folder / "pages.jsonl").read_bytes().splitlines()]
+    assert [path.name for path in folder.iterdir() if path.suffix != ".part"] == ["pages.jsonl"]
+    assert [(row["number"], row["url"], row["run_id"]) for row in rows] == [
+        (number, url, handle.run_id) for number, url in enumerate(TARGETS, start=1)
+    ]
     assert pipeline.posts() == 1
 
 

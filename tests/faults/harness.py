@@ -40,7 +40,10 @@ DEFAULT_POOLS = ("threads:4", "threads:4", "threads:4", "prefork:3", "prefork:3"
 
 #: Steps without a part, so that their death costs no purchase and no page. They run so rarely that a trial could wait
 #: for them for ever.
-_RARE = ("report_orphans", "read_account", "claim_account_reading", "claim_budget_check", "read_budgets")
+_RARE = (
+    *("report_orphans", "read_account", "claim_account_reading", "claim_budget_check", "read_budgets"),
+    *("poll_job_list: before set_breaker", "poll_job_list: after set_breaker"),
+)
 
 
 class Harness:

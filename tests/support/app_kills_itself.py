@@ -1,16 +1,18 @@
 """A worker application that kills itself with SIGKILL at a named point, once.
 
 `DIE=<point>` names an action that comes next (`before ...`) or was just done (`after ...`): a script of the store, a
-request to the API, or a publication. `celery -A app_kills_itself worker` then runs like any worker of ours, up to that
-point.
+request to the API, a publication, or a file of an export (`in ...`: written, and not yet under its name).
+`celery -A app_kills_itself worker` then runs like any worker of ours, up to that point.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+from contextlib import contextmanager
 
 from scrape_do_celery.client.drivers import AsyncioDriver
+from scrape_do_celery.export.sinks import LocalSink
 from scrape_do_celery.runs import context as contexts
 from scrape_do_celery.store import client
 from scrape_do_celery.worker import app
@@ -36,6 +38,7 @@ _run = client.Store.run
 _async_run = client.AsyncStore.run
 _run_attempt = AsyncioDriver._run_attempt
 _publish = contexts.AppContext.publish
+_create = LocalSink.create
 
 
 def run(self, command):
@@ -67,8 +70,17 @@ def publish(self, step, names, **options):
     return answer
 
 
+@contextmanager
+def create(self, name):
+    with _create(self, name) as file:
+        yield file
+        reach(f"in {name}")
+    reach(f"after {name}")
+
+
 client.Store.run = run
 client.AsyncStore.run = async_run
 AsyncioDriver._run_attempt = attempt
 contexts.AppContext.publish = publish
+LocalSink.create = create
 __all__ = ["app"]

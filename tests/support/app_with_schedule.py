@@ -37,6 +37,7 @@ app.conf.update(
             EVERY,
             ["https://a.example/"],
             if_running="queue",
+            export=os.environ.get("EXPORT_TO"),
             on_success=follow.s().set(queue=os.environ["SCRAPE_DO_QUEUE"]),
         )
     },

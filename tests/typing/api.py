@@ -98,6 +98,7 @@ def refused_by_type_checkers(urls: list[str]) -> None:
     s.enqueue_many([urls], raise_on_task_fail=True)  # type: ignore[call-overload]
     s.enqueue_many([urls], timeout="60")  # type: ignore[call-overload]
     s.scheduled_run("prices", 60, urls, early="yes")  # type: ignore[arg-type]
+    s.scheduled_run("prices", 60, urls, export={"format": "csv"})  # type: ignore[arg-type]
     s.scheduled_run("prices", 60, urls, if_run="skip")  # type: ignore[call-arg]
 
 
@@ -119,6 +120,10 @@ async def reading(handle: s.RunHandle) -> list[bytes | None]:
     canceled: bool = handle.cancel()
     report: s.ExportReport = handle.export(Path("pages.csv"), format="csv", content=False)
     report = handle.export(BytesIO(), format="jsonl", partial=report.rows > 0)
+    options: s.ExportOptions = {"to": "s3://bucket/{run_id}/", "format": "parquet", "content": False}
+    exported: s.ExportStatus | None = s.enqueue(["https://a.example/"], export=options).status.export
+    if exported is not None and exported.state is s.ExportState.FAILED:
+        print(exported.fault is s.ExportFault.EXISTS, exported.error, exported.to, exported.rows)
     duration: timedelta | None = result.job.duration
     print(state.is_outcome, done, job, jobs, canceled, duration, result.order_verified)
     return [task.decoded_content() for task in tasks]

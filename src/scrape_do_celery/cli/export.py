@@ -15,7 +15,7 @@ from scrape_do_celery.figures import format_figure
 from scrape_do_celery.runs import RunHandle
 
 if TYPE_CHECKING:
-    from scrape_do_celery.runs.exports import FormatName
+    from scrape_do_celery.export.options import FormatName
 
 _STDOUT = "-"
 

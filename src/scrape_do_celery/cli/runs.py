@@ -70,6 +70,12 @@ _CHECK_INTERVAL = 0.2
     "--priority", type=int, default=0, help="Go before runs of the same key with a lower number.", show_default=True
 )
 @click.option("--dedupe", is_flag=True, help="Buy equal URLs once. The result has an entry for each URL all the same.")
+@click.option(
+    "--export",
+    metavar="PATH",
+    help="Let a worker write the pages of the ended run to this absolute path or URL of fsspec, such as "
+    "s3://bucket/{run_id}.jsonl.",
+)
 @json_option(StartShape)
 def enqueue_run(sources: tuple[str, ...], request: IO[str] | None, *, as_json: bool, **options: Any) -> None:
     """Start a run and print its id.
@@ -142,6 +148,7 @@ def status_facts(run_id: str) -> list[tuple[str, str]]:
         *([] if status.waiting_for is None else [("waiting for", str(status.waiting_for))]),
         ("tasks", f"{status.done:,} done, {status.failed:,} failed, {status.total:,} in all"),
         *_job_facts(handle),
+        *([] if status.export is None else [("export", printable(str(status.export)))]),
         *_trouble_facts(record, str(status.waiting_for)),
         *_unknown_words(record),
         *_error_facts(record),

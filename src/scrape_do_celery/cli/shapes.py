@@ -71,6 +71,16 @@ class ErrorShape(Shape):
     message: str = Field(description="its text")
 
 
+class ExportStatusShape(Shape):
+    """The export that follows a run."""
+
+    state: str = Field(description="`waiting`, `writing`, `done`, `empty` (the run has no entry) or `failed`")
+    to: str = Field(description="the file or the folder; empty until the files are whole")
+    rows: int | None = Field(description="the rows that were written")
+    fault: str | None = Field(description="the kind of the error of the last attempt")
+    error: str | None = Field(description="the error of the last attempt")
+
+
 class ListedRunShape(Shape):
     """A run of the list."""
 
@@ -90,6 +100,7 @@ class ListedRunShape(Shape):
     ended: str | None = Field(description="when the run ended")
     unknown_statuses: list[str] = Field(description="status words of the API that this version does not know")
     reasons: list[ReasonShape] = Field(description="the reasons of failed tasks, the most frequent first")
+    export: ExportStatusShape | None = Field(description="the export that follows the run")
     error: ErrorShape | None = Field(description="the error of a failed run")
 
 

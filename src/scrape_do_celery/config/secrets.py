@@ -1,4 +1,4 @@
-"""The settings that hold secrets: the token, credentials by name and encryption keys. No error shows a value."""
+"""The settings that hold secrets: token, credentials, options of file systems, keys. No error shows a value."""
 
 from __future__ import annotations
 
@@ -118,6 +118,30 @@ def with_credentials(credentials: SecretStr | None, name: str | None, options: d
 
 def _read_credentials(value: SecretStr | None) -> dict[str, NamedCredentials]:
     return {} if value is None else _ALL_CREDENTIALS.validate_json(value.get_secret_value())
+
+
+_ALL_STORAGE = TypeAdapter(dict[str, dict[str, Any]])
+
+
+def check_storage(value: SecretStr | None) -> SecretStr | None:
+    """Return the text of the options of file systems if it can be read.
+
+    Raises:
+        ValueError: the text cannot be read. The message shows no value.
+    """
+    try:
+        read_storage(value)
+    except ValidationError:
+        pass
+    else:
+        return value
+    raise ValueError('should be JSON with the options of each kind of URL, such as {"s3": {"key": "..."}}')
+
+
+def read_storage(value: SecretStr | None) -> dict[str, dict[str, Any]]:
+    """Return the options of file systems, by the kinds of their URLs in lower case."""
+    given = {} if value is None else _ALL_STORAGE.validate_json(value.get_secret_value())
+    return {kind.lower(): options for kind, options in given.items()}
 
 
 def encryption_key_text(value: Any) -> Any:

@@ -209,6 +209,13 @@ class Settings(BaseSettings):
         '`{"shop": {"headers": {"Authorization": "..."}}}`. '
         'Schedules and messages refer to them with `credentials="shop"`.',
     )
+    export_storage: Annotated[
+        SecretStr | None, BeforeValidator(secrets.credentials_text), AfterValidator(secrets.check_storage)
+    ] = Field(
+        default=None,
+        description="Options of fsspec for exports, by the kind of the URL, as JSON: "
+        '`{"s3": {"key": "...", "secret": "..."}}`. Workers need them for `export=`.',
+    )
     encryption_key: Annotated[
         SecretStr | None, BeforeValidator(secrets.encryption_key_text), AfterValidator(secrets.check_encryption_key)
     ] = Field(

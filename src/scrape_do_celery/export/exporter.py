@@ -60,6 +60,12 @@ class FolderPlan:
     #: the manifest without shards
     empty: Manifest
     overwrite: bool
+    #: whether an export of the same run goes on, also if it may be replaced
+    carry_on: bool = True
+
+
+def _begin_nothing() -> None:
+    """Do nothing before the first byte is written."""
 
 
 def write_rows(file: OutputFile, name: str, rows: Iterable[ExportRow], open_writer: OpenWriter) -> Shard:
@@ -73,14 +79,23 @@ def write_rows(file: OutputFile, name: str, rows: Iterable[ExportRow], open_writ
     return Shard(name, count, succeeded, digested.size, digested.sha256)
 
 
-def write_file(sink: Sink, name: str, rows: Iterable[ExportRow], open_writer: OpenWriter, *, overwrite: bool) -> Shard:
-    """Write all rows into one file.
+def write_file(  # noqa: PLR0913 (the file, its content and how it is written)
+    sink: Sink,
+    name: str,
+    rows: Iterable[ExportRow],
+    open_writer: OpenWriter,
+    *,
+    overwrite: bool,
+    begin: Callable[[], None] = _begin_nothing,
+) -> Shard:
+    """Write all rows into one file. Call `begin` before, if the name is free.
 
     Raises:
         FileExistsError: the sink has an entry of this name, and `overwrite` is not set.
     """
     if not overwrite and sink.exists(name):
         raise FileExistsError(f"{name} exists already in {sink.label}: choose another name, or overwrite it")
+    begin()
     with sink.create(name) as file:
         written = write_rows(file, name, rows, open_writer)
     sink.sync()
@@ -143,9 +158,17 @@ def _keep_shards(plan: FolderPlan) -> tuple[Manifest, bool]:
     Raises:
         FileExistsError: the folder holds other files, and the caller does not overwrite them.
     """
+    if plan.carry_on:
+        try:
+            return _find_shards(plan)
+        except FileExistsError:
+            if not plan.overwrite:
+                raise
+    return plan.empty, False
+
+
+def _find_shards(plan: FolderPlan) -> tuple[Manifest, bool]:
     sink = plan.sink
-    if plan.overwrite:
-        return plan.empty, False
     for name in (MANIFEST, UNFINISHED):
         if sink.exists(name):
             before = _read_manifest(sink, name)

@@ -35,6 +35,18 @@ class ExportFormat:
     #: whether the pages can be left out
     has_content_option: bool = True
 
+    def check_options(self, rows_per_shard: int | None, *, content: bool) -> None:
+        """Check the options of an export in this format.
+
+        Raises:
+            ValueError: an option is wrong.
+        """
+        is_number = isinstance(rows_per_shard, int) and not isinstance(rows_per_shard, bool)
+        if rows_per_shard is not None and (not is_number or rows_per_shard < 1):
+            raise ValueError(f"rows_per_shard must be a whole number from 1, not {rows_per_shard!r}")
+        if not content and not self.has_content_option:
+            raise ValueError(f"content: the format {self.name} cannot leave the pages out; use jsonl, csv or parquet")
+
 
 FORMATS: Final = {
     one.name: one
@@ -48,12 +60,11 @@ FORMATS: Final = {
 }
 
 
-def find_format(name: str | None, to: str) -> ExportFormat:
+def choose_format(name: str | None, to: str) -> ExportFormat:
     """Return the format of this name; without a name, that of the suffix of a path.
 
     Raises:
         ValueError: there is no such format, or no format has the suffix.
-        ConfigurationError: the package that writes the format is not installed.
     """
     found = _format_of_suffix(to) if name is None else FORMATS.get(name)
     if found is None:
@@ -61,6 +72,17 @@ def find_format(name: str | None, to: str) -> ExportFormat:
         if name is None:
             raise ValueError(f"format: the destination has no suffix that names a format; give one of {names}")
         raise ValueError(f"format must be one of {names}: {name!r}{suggest_name(str(name), FORMATS)}")
+    return found
+
+
+def find_format(name: str | None, to: str) -> ExportFormat:
+    """Return the format as `choose_format` does, if this process can write it.
+
+    Raises:
+        ValueError: there is no such format, or no format has the suffix.
+        ConfigurationError: the package that writes the format is not installed.
+    """
+    found = choose_format(name, to)
     if found.package:
         load_extra(*found.package)
     return found

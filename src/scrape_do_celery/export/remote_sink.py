@@ -11,7 +11,7 @@ from scrape_do_celery.export.sinks import make_temporary_name
 from scrape_do_celery.outside_text import redact_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 
 class RemoteSink:
@@ -25,15 +25,15 @@ class RemoteSink:
         self._files, self._folder, self._label = files, folder.rstrip("/"), label
 
     @classmethod
-    def of_url(cls, url: str) -> Self:
-        """Return the sink of a folder.
+    def of_url(cls, url: str, options: Mapping[str, Any] | None = None) -> Self:
+        """Return the sink of a folder, with the options of its file system.
 
         Raises:
             ConfigurationError: fsspec, or the package for this kind of URL, is not installed; or no such kind exists.
         """
         fsspec = load_extra("fsspec.core", "fsspec")
         try:
-            files, folder = fsspec.url_to_fs(url)
+            files, folder = fsspec.url_to_fs(url, **(options or {}))
         except (ImportError, ValueError) as error:
             raise ConfigurationError(f"cannot write to {redact_url(url)}: {error}") from None
         return cls(files, folder, redact_url(url))

@@ -52,6 +52,7 @@ METRICS: Final[tuple[MetricDefinition, ...]] = (
     _define_counter("runs_accepted_total", "Accepted runs."),
     _define_counter("runs_ended_total", "Ended runs.", "outcome"),
     _define_counter("schedule_ticks_total", "Ticks of schedules, by the decision about them.", "decision"),
+    _define_counter("exports_total", "Ended exports of runs, by their last state.", "state"),
     _define_counter("tasks_total", "Tasks of ended parts, one per target.", "result"),
     _define_counter("credits_spent_total", "Credits that the API reported for the pages of ended parts."),
     _define_counter(

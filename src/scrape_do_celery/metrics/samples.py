@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from scrape_do_celery.metrics.account import OUTCOMES as ACCOUNT_OUTCOMES
 from scrape_do_celery.metrics.definitions import EXPIRY_WINDOWS
+from scrape_do_celery.rules.exports import ExportState
 from scrape_do_celery.rules.schedules import TickDecision
 from scrape_do_celery.store import OUTCOMES
 from scrape_do_celery.store.commands.stats import LIVE
@@ -65,13 +66,14 @@ def _counter_samples(totals: Mapping[str, float]) -> Samples:
     names |= {"seconds": "api_request_seconds_total", "late": "step_latency_seconds"}
     names |= {"unknown_status": "unknown_statuses_total", "unreadable": "unreadable_answers_total"}
     names |= {"defaults": "defaulted_fields_total", "dropped": "dropped_entries_total"}
-    names |= {"surplus_ids": "surplus_task_ids_total", "ticks": "schedule_ticks_total"}
+    names |= {"surplus_ids": "surplus_task_ids_total", "ticks": "schedule_ticks_total", "exports": "exports_total"}
     found: Samples = {
         "runs_accepted_total": {(): totals.get("accepted", 0.0)},
         "credits_spent_total": {(): totals.get("credits", 0.0)},
         "contents_written_bytes_total": {(): totals.get("bytes", 0.0)},
         "runs_ended_total": {(outcome.value,): 0.0 for outcome in OUTCOMES},
         "schedule_ticks_total": {(decision.value,): 0.0 for decision in TickDecision},
+        "exports_total": {(state.value,): 0.0 for state in ExportState if state.has_ended},
         # The store's `failed` also counts gone tasks.
         "tasks_total": {("success",): 0.0, ("failed",): 0.0 - totals.get("tasks:gone", 0.0), ("gone",): 0.0},
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from scrape_do_celery.export.options import ExportOptions
+from scrape_do_celery.rules.exports import ExportFault, ExportState
 from scrape_do_celery.rules.waits import WaitingFor, WaitKind
 from scrape_do_celery.runs.async_enqueue import aenqueue, aenqueue_many, aestimate
 from scrape_do_celery.runs.budgets import Budget, list_budgets, resume_buying, set_budget, stop_buying
@@ -18,7 +20,7 @@ from scrape_do_celery.runs.schedule_control import ScheduleStart, pause_schedule
 from scrape_do_celery.runs.schedule_list import Schedule, SchedulePause, list_schedules
 from scrape_do_celery.runs.schedules import scheduled_run
 from scrape_do_celery.runs.start_calls import start_run, start_runs
-from scrape_do_celery.runs.status import RunStatus
+from scrape_do_celery.runs.status import ExportStatus, RunStatus
 
 __all__ = [
     "BATCH",
@@ -26,7 +28,11 @@ __all__ = [
     "AppContext",
     "Budget",
     "Estimate",
+    "ExportFault",
+    "ExportOptions",
     "ExportReport",
+    "ExportState",
+    "ExportStatus",
     "MergedEntry",
     "MergedResult",
     "Progress",

@@ -46,6 +46,7 @@ def create_draft(
     key = check_key(options.pop("idempotency_key", None))
     options = with_credentials(app_context.settings.credentials, options.pop("credentials", None), options)
     spec = RunSpec.from_arguments(args[0] if args else None, _KEYWORDS, **options)
+    spec.check_export(is_scheduled=False)
     start_delay, expires = seconds_until_due(app_context.app, canvas), seconds_until_expiry(app_context.app, canvas)
     delivery = delivery_signature(app_context, task_id, task_id, canvas)
     store, options = app_context.store, {"start_delay": start_delay, "expires": expires}

@@ -5,28 +5,53 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
+from scrape_do_celery.config.secrets import read_storage
 from scrape_do_celery.export.destinations import is_url, open_sink, split_destination
 from scrape_do_celery.export.exporter import ROWS_PER_SHARD, FolderPlan, write_file, write_folder, write_rows
 from scrape_do_celery.export.formats import find_format
 from scrape_do_celery.export.manifest import Manifest
 from scrape_do_celery.export.rows import number_rows
 from scrape_do_celery.export.writers import WriterOptions
+from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.outside_text import redact_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from scrape_do_celery.export.exporter import OpenWriter
     from scrape_do_celery.export.formats import ExportFormat
     from scrape_do_celery.export.manifest import Shard
+    from scrape_do_celery.export.options import FormatName
+    from scrape_do_celery.export.sinks import Sink
     from scrape_do_celery.export.writers import OutputFile
     from scrape_do_celery.models import TaskDetails
+    from scrape_do_celery.runs.context import AppContext
     from scrape_do_celery.runs.status import RunStatus
 
 Destination: TypeAlias = "str | os.PathLike[str] | OutputFile"
-FormatName = Literal["jsonl", "csv", "parquet", "warc", "files"]
+
+
+def _do_nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRequest:
+    """What an export writes, and what it asks on its way."""
+
+    format: FormatName | None = None
+    overwrite: bool = False
+    partial: bool = False
+    rows_per_shard: int | None = None
+    content: bool = True
+    #: whether an export of the same run goes on, also if it may be replaced
+    carry_on: bool = False
+    #: called before the first byte of a file is written, if its name is free
+    begin: Callable[[], None] = _do_nothing
+    #: called before each row. Its error ends the export
+    check: Callable[[], None] = _do_nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +79,7 @@ class ExportMethods:
     """The methods of `RunHandle` that export a run."""
 
     if TYPE_CHECKING:
+        _app_context: AppContext
 
         @property
         def status(self) -> RunStatus:
@@ -64,6 +90,7 @@ class ExportMethods:
             """Yield tasks, as `RunHandle` does."""
             ...
 
+    @without_locals
     def export(  # noqa: PLR0913 (the options of an export)
         self,
         to: Destination,
@@ -103,24 +130,34 @@ class ExportMethods:
             ResultExpiredError: the pages have expired. No file that may lack pages keeps its name.
             OSError: the destination cannot be written, as with a full disk.
         """
-        destination = _read_destination(to)
-        form = find_format(format, destination if isinstance(destination, str) else "")
-        _check_options(form, rows_per_shard, content=content)
-        status = self._read_exportable(partial=partial)
-        options = WriterOptions(status.run_id, status.ended or status.created, content)
-        tasks = self.iter_tasks(partial=partial)
+        request = ExportRequest(format, overwrite, partial, rows_per_shard, content, carry_on=not overwrite)
+        return self._write_export(_read_destination(to), request)
+
+    def _write_export(self, destination: str | OutputFile, request: ExportRequest) -> ExportReport:
+        """Export as `export` does."""
+        form = find_format(request.format, destination if isinstance(destination, str) else "")
+        form.check_options(request.rows_per_shard, content=request.content)
+        status = self._read_exportable(partial=request.partial)
+        options = WriterOptions(status.run_id, status.ended or status.created, request.content)
+        tasks = _check_each(self.iter_tasks(partial=request.partial), request.check)
         rows = number_rows(status.run_id, tasks)
         if not isinstance(destination, str):
             done: Manifest | Shard = write_rows(destination, "", rows, _bind(form, options))
-        elif form.is_folder or rows_per_shard is not None or _is_folder(destination):
-            sink = open_sink(destination)
-            empty = _describe_export(status, form, rows_per_shard or ROWS_PER_SHARD, content=content)
+        elif form.is_folder or request.rows_per_shard is not None or _is_folder(destination):
+            sink = self._open_sink(destination)
+            empty = _describe_export(status, form, request)
             open_writer = _bind(form, replace(options, sink=sink))
-            done = write_folder(FolderPlan(sink, form, open_writer, empty, overwrite), tasks)
+            plan = FolderPlan(sink, form, open_writer, empty, request.overwrite, request.carry_on)
+            done = write_folder(plan, tasks)
         else:
             folder, name = split_destination(destination)
-            done = write_file(open_sink(folder), name, rows, _bind(form, options), overwrite=overwrite)
+            bound = _bind(form, options)
+            sink = self._open_sink(folder)
+            done = write_file(sink, name, rows, bound, overwrite=request.overwrite, begin=request.begin)
         return ExportReport(status.run_id, _show(destination), form.name, done.rows, done.succeeded, done.size)
+
+    def _open_sink(self, folder: str) -> Sink:
+        return open_sink(folder, read_storage(self._app_context.settings.export_storage))
 
     def _read_exportable(self, *, partial: bool) -> RunStatus:
         """Return the status of a run that can be exported now.
@@ -143,11 +180,10 @@ def _read_destination(to: Destination) -> str | OutputFile:
     raise ValueError("to must be a path or a URL that is not empty, or a file that is open for bytes")
 
 
-def _check_options(form: ExportFormat, rows_per_shard: int | None, *, content: bool) -> None:
-    if rows_per_shard is not None and (not isinstance(rows_per_shard, int) or rows_per_shard < 1):
-        raise ValueError(f"rows_per_shard must be a whole number from 1, not {rows_per_shard!r}")
-    if not content and not form.has_content_option:
-        raise ValueError(f"content: the format {form.name} cannot leave the pages out; use jsonl, csv or parquet")
+def _check_each(tasks: Iterable[TaskDetails], check: Callable[[], None]) -> Iterator[TaskDetails]:
+    for task in tasks:
+        check()
+        yield task
 
 
 def _is_folder(destination: str) -> bool:
@@ -165,14 +201,23 @@ def _bind(form: ExportFormat, options: WriterOptions) -> OpenWriter:
     return lambda file: form.open_writer(file, options)
 
 
-def _describe_export(status: RunStatus, form: ExportFormat, rows_per_shard: int, *, content: bool) -> Manifest:
+def _describe_export(status: RunStatus, form: ExportFormat, request: ExportRequest) -> Manifest:
     """Return the manifest of an export that has no shard yet."""
     return Manifest(
         run_id=status.run_id,
         format=form.name,
-        rows_per_shard=rows_per_shard,
-        with_content=content,
+        rows_per_shard=request.rows_per_shard or ROWS_PER_SHARD,
+        with_content=request.content,
         has_ended=status.has_ended,
         state=str(status.state),
         credits=status.credits,
     )
+
+
+def export_ended_run(run: ExportMethods, to: str, request: ExportRequest) -> ExportReport:
+    """Export a run for a step, which says by `request` how its own earlier attempt is carried on.
+
+    Raises:
+        Exception: as `RunHandle.export` raises.
+    """
+    return run._write_export(to, request)  # noqa: SLF001 (the method is not for callers of the package)

@@ -111,8 +111,8 @@ def run_schedule(name: str, *, idempotency_key: str | None = None, settings: Set
     Raises:
         ValueError: an argument is wrong, this process has no entry with the name, or its request is wrong. Nothing was
             written.
-        ConfigurationError: the app has `task_always_eager` or no broker; or this is a test run, and nobody gave it this
-            store.
+        ConfigurationError: the app has `task_always_eager` or no broker; this process lacks a package for the export;
+            or this is a test run, and nobody gave it this store.
         StoreUnavailableError: Redis did not answer, or refused. To repeat the call without a second purchase, pass the
             same `idempotency_key`.
     """

@@ -19,7 +19,6 @@ from scrape_do_celery.redaction import schedule_summary
 from scrape_do_celery.rules.schedules import schedule_rule, tick, with_zone
 from scrape_do_celery.runs.canvas import callback_canvas
 from scrape_do_celery.store import RunSpec
-from scrape_do_celery.store.options import RUN_OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -79,6 +78,7 @@ def scheduled_run(  # noqa: PLR0913 (one argument for each option of a schedule)
 
     Raises:
         ValueError: a field is wrong. The error is raised at the declaration, not at the first tick.
+        ConfigurationError: a package for `export` is not installed.
     """
     if not isinstance(name, str) or not name.strip():
         raise ValueError("name must be a str that is not blank, because it identifies the schedule")
@@ -95,8 +95,9 @@ def scheduled_run(  # noqa: PLR0913 (one argument for each option of a schedule)
     # JSON values of the checked request: beat's JSON does not preserve every value that pydantic reads.
     spec = RunSpec.from_arguments(targets, _KEYWORDS, **options)
     checked = spec.request.model_dump(mode="json", exclude_none=True) | spec.given_inputs()
-    given = {name: options.get(name) for name in RUN_OPTIONS} | {"credentials": credentials}
-    request = checked | {name: value for name, value in given.items() if value is not None}
+    spec.check_export(is_scheduled=True)
+    given = {name: value for name, value in spec.run_options.items() if options.get(name) is not None}
+    request = checked | given | ({} if credentials is None else {"credentials": credentials})
     kwargs = {"name": name, "rule": schedule_rule(schedule), "if_running": if_running, "request": request}
     if canvas := callback_canvas(on_success, on_failure):
         kwargs["canvas"] = canvas

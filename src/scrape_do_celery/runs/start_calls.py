@@ -236,6 +236,7 @@ def start_runs(
 
 
 def _make_run(spec: RunSpec, key: str | None, canvas: dict[str, Any], run_id: str | None) -> NewRun:
+    spec.check_export(is_scheduled=False)
     return NewRun(spec, key, canvas, check_run_id(run_id), has_given_id=run_id is not None)
 
 

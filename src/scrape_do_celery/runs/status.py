@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.errors import RefusedValueError, ResultNotReadyError
 from scrape_do_celery.models.reasons import FailureReason, join_reasons, reasons_from_json, reasons_to_json
+from scrape_do_celery.rules.exports import ExportFault, ExportState
 from scrape_do_celery.rules.lifecycle import MAX_WORDS
 from scrape_do_celery.rules.waits import WaitingFor, WaitKind
 from scrape_do_celery.store.commands.runs import ReadRunWait
@@ -15,6 +16,46 @@ from scrape_do_celery.store.commands.runs import ReadRunWait
 if TYPE_CHECKING:
     from scrape_do_celery.errors import ScrapeDoError
     from scrape_do_celery.store import RunRecord, RunState, Store
+
+
+@dataclass(frozen=True, slots=True)
+class ExportStatus:
+    """The export that follows a run, at one moment."""
+
+    #: the state; `done`, `empty` and `failed` are the last ones
+    state: ExportState
+    #: the file or the folder, without the password of a URL; empty until the files are whole
+    to: str = ""
+    #: rows, one for each entry of the run
+    rows: int | None = None
+    #: the kind of the error of the last attempt
+    fault: ExportFault | None = None
+    #: the error of the last attempt
+    error: str | None = None
+
+    @classmethod
+    def from_record(cls, record: RunRecord) -> ExportStatus | None:
+        """Return the status of the export in a record; None if no export follows the run."""
+        if record.export is None:
+            return None
+        report = record.export_report
+        fault = ExportFault(report["fault"]) if report.get("fault") in set(ExportFault) else None
+        return cls(record.export, report.get("to", ""), report.get("rows"), fault, report.get("error"))
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether no attempt follows."""
+        return self.state.has_ended
+
+    def __str__(self) -> str:
+        if self.error is not None:
+            return f"{self.state} ({self.fault}): {self.error}"
+        return f"{self.state}: {self.rows:,} rows in {self.to}" if self.rows is not None else str(self.state)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the status as JSON values."""
+        fault = None if self.fault is None else self.fault.value
+        return {"state": self.state.value, "to": self.to, "rows": self.rows, "fault": fault, "error": self.error}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +97,8 @@ class RunStatus:
     #: the host of the targets, such as `shop.example`, or `shop.example, ...` if there are several; for a plugin, its
     #: key; empty if the store is encrypted
     hosts: str = ""
+    #: the export that follows the run; None if there is none
+    export: ExportStatus | None = None
 
     @classmethod
     def read(cls, store: Store, run_id: str, account: str, token_id: str = "") -> RunStatus | None:
@@ -85,6 +128,7 @@ class RunStatus:
             label=record.label,
             tags=record.tags,
             hosts=record.hosts,
+            export=ExportStatus.from_record(record),
         )
 
     @property
@@ -126,6 +170,7 @@ class RunStatus:
             "unknown_statuses": list(self.unknown_statuses),
             "reasons": reasons_to_json(self.reasons),
             "waiting_for": None if self.waiting_for is None else self.waiting_for.to_json(),
+            "export": None if self.export is None else self.export.to_json(),
             "error": None if self.error is None else {"type": type(self.error).__name__, "message": str(self.error)},
         }
 

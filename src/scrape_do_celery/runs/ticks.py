@@ -28,6 +28,7 @@ def read_tick_spec(app_context: AppContext, name: str, request: dict[str, Any]) 
 
     Raises:
         ValueError: the request is wrong, or its credentials are unknown here.
+        ConfigurationError: this process lacks a package for the export.
     """
     options = dict(request)
     fields = with_credentials(app_context.settings.credentials, options.pop("credentials", None), options)
@@ -35,7 +36,9 @@ def read_tick_spec(app_context: AppContext, name: str, request: dict[str, Any]) 
     if is_label(name):
         run.setdefault("label", name)
     # A warning has no reader here. The declaration of the schedule has given the warning.
-    return RunSpec.from_fields(fields, run, SAID).split_by(app_context.settings.targets_per_job)
+    spec = RunSpec.from_fields(fields, run, SAID)
+    spec.check_export(is_scheduled=True)
+    return spec.split_by(app_context.settings.targets_per_job)
 
 
 def create_tick_run(

@@ -50,7 +50,9 @@ def deliver_record(app_context: AppContext, record: RunRecord, *, redelivery: bo
         # The canvas cannot be read here. A worker with the key delivers the outcome.
         _log_unreadable(record)
         return
-    if not record.waiters:
+    if record.awaits_export:
+        app_context.publish(routing.EXPORT_RUN, [run_id])
+    elif not record.waiters:
         store.run(AcknowledgeDelivery(run_id, "", app_context.retention))
     for waiter, stored in record.waiters.items():
         delivered, mark = (

@@ -7,6 +7,7 @@ import shlex
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.rules.schedules import tick_time
 from scrape_do_celery.runs.schedules import current_tick
@@ -51,11 +52,12 @@ def start_scheduled_run(
 
     Raises:
         ValueError: the request or a name is wrong, or its credentials are unknown here.
+        ConfigurationError: this worker lacks a package for the export.
     """
     try:
         spec = read_tick_spec(app_context, tick.name, request)
         made = create_tick_run(app_context, tick, spec, canvas)
-    except ValueError as error:
+    except (ValueError, ConfigurationError) as error:
         # Celery logs the error of such a step as information, below its usual level.
         why = str(error)
         log.log(

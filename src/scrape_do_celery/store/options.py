@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from scrape_do_celery.config.budget_limits import MC_PER_CREDIT, check_credits, check_tags
+from scrape_do_celery.export.options import ExportOptions, check_new_export, read_export
 from scrape_do_celery.models import MAX_TARGETS_PER_JOB, JobCreationRequest, RequestFields
 from scrape_do_celery.models.sendable import KEPT, as_list
 from scrape_do_celery.models.targets import split_targets
@@ -73,6 +74,9 @@ class RunOptions(TypedDict, total=False):
     fairness_weight: float
     #: the rank of the run among the waiting runs of its key, from -9 to 9; 0 by default, and higher numbers go first
     priority: int
+    #: where a worker writes the pages when the run has ended: an absolute path or a URL of fsspec such as
+    #: `s3://bucket/{schedule}/{time}.jsonl`, or `ExportOptions`. None, the default, writes no files
+    export: str | ExportOptions | None
 
 
 #: The names of the run options.
@@ -103,6 +107,7 @@ class RunSpec:
     fairness_key: str | None = None
     fairness_weight: float = 1.0
     priority: int = 0
+    export: str | ExportOptions | None = None
     #: the inputs of the caller, if they have data or share targets
     inputs: RunInputs | None = None
     #: the targets of each part but the last; None for as many as a job may have. Two specs that differ only in it are
@@ -124,6 +129,7 @@ class RunSpec:
         object.__setattr__(self, "fairness_key", check_fairness_key(self.fairness_key))
         object.__setattr__(self, "fairness_weight", check_weight(self.fairness_weight, self.fairness_key))
         object.__setattr__(self, "priority", check_priority(self.priority))
+        object.__setattr__(self, "export", read_export(self.export))
 
     def _dedupe_inputs(self) -> None:
         inputs = self.inputs or RunInputs()
@@ -181,6 +187,11 @@ class RunSpec:
             fields[name], metas = split_targets(targets)
         request = JobCreationRequest.model_validate(fields, context=context)
         return cls(request, inputs=None if metas is None else RunInputs(metas=metas), **run_options)
+
+    def check_export(self, *, is_scheduled: bool) -> None:
+        """Check what only the export of a new run needs, as `check_new_export` does."""
+        if self.export is not None:
+            check_new_export(cast("ExportOptions", self.export), is_scheduled=is_scheduled)
 
     @property
     def max_mc(self) -> int | None:
@@ -245,6 +256,8 @@ class RunSpec:
     def select_targets(self, indexes: Sequence[int], **options: Unpack[RunOptions]) -> Self:
         """Return the spec of a child, for the inputs of some targets. `options` replace those of the run.
 
+        A child has no export of its run: its pages belong beside those of the run, and the destination may be the same.
+
         Raises:
             ValueError: an option is wrong, or there is no such option.
         """
@@ -255,7 +268,7 @@ class RunSpec:
         sources, inputs = (self.inputs or RunInputs()).select(indexes, len(items))
         # The record of an older version may hold what is refused now. The targets were checked when they came.
         request = with_items(self.request, [items[source] for source in sources])
-        merged: RunOptions = {**self.run_options, **options}
+        merged: RunOptions = {**self.run_options, "export": None, **options}
         return type(self)(request, inputs=inputs, **merged)
 
     def parts(self) -> list[JobCreationRequest]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from scrape_do_celery.errors import RefusedValueError
 from scrape_do_celery.models import MAX_TARGETS_PER_JOB
 from scrape_do_celery.redaction import name_hosts
+from scrape_do_celery.rules.exports import ExportState
 from scrape_do_celery.rules.fetch import Notes, notes_from_json
 from scrape_do_celery.rules.lifecycle import JobMemory
 from scrape_do_celery.rules.outcomes import RunState, run_state
@@ -54,6 +55,10 @@ def pairs(flat: Sequence[bytes]) -> dict[str, bytes]:
 
 def _part_state(raw: bytes) -> PartState:
     return PartState(raw.decode())
+
+
+def _export_state(raw: bytes) -> ExportState:
+    return ExportState(raw.decode())
 
 
 def _job_memory(raw: bytes) -> JobMemory:
@@ -252,6 +257,12 @@ class RunRecord(Record):
         "part_size", number, "targets of each part but the last, if not 1,000", default=MAX_TARGETS_PER_JOB
     )
     trace: str = stored("trace", text, "trace context that the run's spans belong to", default="")
+    export: ExportState | None = stored("export", _export_state, "state of the export; missing: no export follows")
+    export_schedule: str = stored("export_schedule", text, "schedule that the destination may name", default="")
+    export_time: float | None = stored("export_time", decimal, "time of the tick that the destination may name")
+    export_report: Mapping[str, Any] = stored(
+        "export_report", _json_object, "figures or last error of the export", default=_NO_SUMMARY, encrypted=True
+    )
 
     @classmethod
     def from_reply(cls, run_id: str, reply: Sequence[Any], keys: Keys = _PLAIN) -> RunRecord | None:
@@ -280,6 +291,11 @@ class RunRecord(Record):
     def lacks_key(self) -> bool:
         """Whether this process lacks a key of the record. Such a process must neither decide nor announce the run."""
         return self.unreadable is not None and not isinstance(self.unreadable, RefusedValueError)
+
+    @property
+    def awaits_export(self) -> bool:
+        """Whether the run has ended, and its export has not."""
+        return self.outcome is not None and self.export is not None and not self.export.has_ended
 
     @property
     def expires(self) -> float | None:

@@ -20,6 +20,7 @@ try:
     from scrape_do_celery.tasks.steps import (
         aggregate_run,
         cancel_run,
+        export_run,
         fetch_tasks,
         poll_job_list,
         poll_jobs,
@@ -38,6 +39,7 @@ __all__ = [
     "aggregate_run",
     "cancel_run",
     "deliver_outcome",
+    "export_run",
     "fetch_tasks",
     "poll_job_list",
     "poll_jobs",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery import routing
+from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.runs.message_headers import select_app_headers
@@ -38,7 +39,7 @@ class ScheduledStep(PinnedTask):
 @caller_task(
     ScheduledStep,
     name=routing.SCHEDULED_RUN,
-    throws=(ValueError,),
+    throws=(ValueError, ConfigurationError),
     typing=False,
     Request=routing.REDACTED_REQUEST,
     **routing.CALLER_TASK_OPTIONS,

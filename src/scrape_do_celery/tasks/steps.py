@@ -12,6 +12,7 @@ from scrape_do_celery.steps.account import read_account
 from scrape_do_celery.steps.aggregate import decide_runs
 from scrape_do_celery.steps.cancel import cancel_part
 from scrape_do_celery.steps.context import WorkerContext
+from scrape_do_celery.steps.export import export_runs
 from scrape_do_celery.steps.fetch import fetch_part
 from scrape_do_celery.steps.poll import poll_part
 from scrape_do_celery.steps.poll_list import poll_list
@@ -80,6 +81,15 @@ def aggregate_run(self: Task, run_ids: list[str]) -> None:
     context = WorkerContext.for_app(self.app)
     with in_step(Step.AGGREGATE):
         context.run(decide_runs(context, run_ids))
+
+
+@shared_task(name=routing.EXPORT_RUN, base=StepTask, **routing.STEP_OPTIONS)
+@without_locals
+def export_run(self: Task, run_ids: list[str]) -> None:
+    """Write the files of ended runs that have an export."""
+    context = WorkerContext.for_app(self.app)
+    with in_step(Step.EXPORT):
+        context.run(export_runs(context, run_ids))
 
 
 @shared_task(name=routing.REPORT_ORPHANS, base=StepTask, **routing.STEP_OPTIONS)

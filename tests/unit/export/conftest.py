@@ -19,7 +19,7 @@ MEMORY = Path("/dev/shm")
 
 
 @pytest.fixture
-def make_run(step_harness):
+def make_run(step_harness, fetch_run):
     """Return a function that makes a run with these tasks, and returns its handle.
 
     A task is the fields of a `TaskDetails`. A task that is None is not stored.
@@ -28,6 +28,17 @@ def make_run(step_harness):
     def make(tasks, *, run_id="r", inputs=None, live=False, **options):
         targets = [f"https://shop.example/{n}" for n in range(len(tasks))]
         step_harness.run(CreateRun(run_id, RunSpec.from_arguments(inputs or targets, **options)))
+        return fetch_run(tasks, run_id, live=live)
+
+    return make
+
+
+@pytest.fixture
+def fetch_run(step_harness):
+    """Return a function that fetches the tasks of a new run, as `make_run` describes them."""
+
+    def fetch(tasks, run_id, *, live=False):
+        targets = [f"https://shop.example/{n}" for n in range(len(tasks))]
         step_harness.make_running(run_id, state=PartState.FETCHING)
         claim, part_id = step_harness.claim_part(run_id), PartId(run_id, 0)
         whole = [
@@ -48,7 +59,13 @@ def make_run(step_harness):
             step_harness.run(RecordOutcome(run_id, "succeeded", {}))
         return RunHandle(run_id, app_context=step_harness.app_context)
 
-    return make
+    return fetch
+
+
+@pytest.fixture
+def end_scheduled(fetch_run):
+    """Return a function that fetches the page of a run with one target."""
+    return lambda run_id: fetch_run([{"content": "page"}], run_id)
 
 
 @pytest.fixture

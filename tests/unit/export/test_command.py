@@ -89,13 +89,12 @@ def test_examples_of_the_page_work(many_pages):
         # The service of the example is one on this machine.
         exec(compile(block.replace("s3://", "memory://"), "export.md", "exec"), names)
     assert (names["report"].rows, len(names["rows"]), len(blocks)) == (7, 7, 6)
-    names["export_pages"]({"run_id": "r"})
-    assert Path("exports/r/manifest.json").exists()
-    assert names["prices"]["kwargs"]["canvas"]
+    assert names["prices"]["kwargs"]["request"]["export"]["to"].endswith("/{schedule}/{time}.jsonl")
+    assert names["handle"].status.export.state == "waiting"
 
 
 def test_commands_of_the_page_work(many_pages):
     commands = _COMMAND.findall(PAGE)
     for command in commands:
         scrape_do(*shlex.split(command.replace("$RUN_ID", "r")))
-    assert len(commands) == 2
+    assert len(commands) == 3

@@ -50,7 +50,7 @@ def die_after(monkeypatch):
     """Return a function that lets exports die after some files."""
 
     def set_lives(lives):
-        monkeypatch.setattr(exports, "open_sink", lambda folder: DyingSink(Path(folder), lives))
+        monkeypatch.setattr(exports, "open_sink", lambda folder, _: DyingSink(Path(folder), lives))
 
     return set_lives
 

@@ -92,8 +92,9 @@ def test_options_of_a_spec_make_an_equal_spec():
 
 
 def names_in(path):
-    """Return the names, arguments and texts in the code of a module, as names of Python."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    """Return the names, arguments and texts in the code of a module, as names of Python. Methods have names apart."""
+    nodes = (node for node in ast.walk(ast.parse(path.read_text())) if not isinstance(node, ast.FunctionDef))
+    for node in nodes:
         yield from (value.lstrip("-").replace("-", "_") for _, value in ast.iter_fields(node) if isinstance(value, str))
 
 

@@ -10,6 +10,7 @@ import pytest
 
 import scrape_do_celery
 from scrape_do_celery.models import JobCreationRequest, JobDetails, TaskDetails
+from scrape_do_celery.rules.exports import ExportState
 from scrape_do_celery.rules.targets import PartDigests
 from scrape_do_celery.store import Claim, Keys, PartId, PartRecord, PartState, Retention, RunRecord, RunSpec, commands
 from scrape_do_celery.store.command import Command
@@ -25,6 +26,7 @@ from scrape_do_celery.store.commands.creation import (
     ScheduleTick,
 )
 from scrape_do_celery.store.commands.dispatch import ClaimDue, ClaimNamespace, RewindTimes
+from scrape_do_celery.store.commands.exports import ClaimExport, UpdateExport
 from scrape_do_celery.store.commands.health import CheckHealth
 from scrape_do_celery.store.commands.limits import AllocateRequests, CloseBreaker, OpenBreaker, PauseAPI
 from scrape_do_celery.store.commands.listing import ListRuns, RunPosition
@@ -241,6 +243,7 @@ def make_sample_commands():
         ClaimDue(limit=1, cap=1),
         ClaimNamespace("app"),
         ClaimOnce(run, "callback", 60),
+        ClaimExport(run, "token", 30.0),
         ClaimPart(part, "token", seconds=30.0, states=list(PartState)),
         ReadClock(),
         CheckHealth(account, writes=True),
@@ -286,6 +289,7 @@ def make_sample_commands():
         StoreContent(part, 0, page),
         TakeChangedRuns(10),
         TakeRejected(account),
+        UpdateExport(run, "token", ExportState.DONE, {"rows": 1}),
         UpdatePart(claim, {}, to="running", after=0.0, job=job, owner="j"),
         WriteIntent(claim, "nonce", 30.0, account=account, digests=digests),
     ]

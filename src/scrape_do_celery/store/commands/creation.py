@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.models import MAX_TARGETS_PER_JOB
 from scrape_do_celery.models.urls import strict_digest
+from scrape_do_celery.rules.exports import ExportState
 from scrape_do_celery.rules.outcomes import outcome_of_stop
+from scrape_do_celery.rules.schedules import any_tick_time
 from scrape_do_celery.rules.states import CANCEL
 from scrape_do_celery.store.command import Command, Encoded
 from scrape_do_celery.store.commands.arguments import flatten_fields
@@ -193,7 +195,22 @@ class CreateRun(Command[Created]):
             "max_mc": spec.max_mc,
             "summary": json.dumps(shown, separators=(",", ":")) if shown else None,
         }
+        fields |= self._export_fields()
         return fields | {name: value for name, value in optional.items() if value is not None}
+
+    def _export_fields(self) -> dict[str, Value]:
+        """Return the fields of an export. A run that a command starts beside the ticks has no tick of its own."""
+        tick = self.tick
+        if self.spec.export is None:
+            return {}
+        if tick is None:
+            return {"export": ExportState.WAITING}
+        at = None if tick.command_id else any_tick_time(tick.tick)
+        return {
+            "export": ExportState.WAITING,
+            "export_schedule": tick.name,
+            **({} if at is None else {"export_time": at.timestamp()}),
+        }
 
 
 @dataclass(frozen=True, slots=True)

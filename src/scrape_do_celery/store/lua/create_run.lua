@@ -151,6 +151,8 @@ while rest < #ARGV do
   redis.call('HSET', run_key, ARGV[rest], ARGV[rest + 1])
   rest = rest + 2
 end
+-- The pages of a run that is exported stay until the export has ended, as for an id that waits.
+if redis.call('HEXISTS', run_key, 'export') == 1 then redis.call('HINCRBY', run_key, 'waiting', 1) end
 if redis.call('HEXISTS', run_key, 'fair') == 1 then
   redis.call('SET', make_key(prefix, 'fairness_used'), format_time(t), 'EX', FAIRNESS_USED_TTL)
 end
