@@ -97,7 +97,7 @@ def _list_wanted(settings: Settings) -> dict[tuple[str, str], int]:
 
 def _find_own_scope(settings: Settings) -> str | None:
     # Without a token, a process does not know the account: a web process may have the settings of its workers.
-    return account_scope(settings.account_id) if settings.api_key or settings.account else None
+    return account_scope(settings.known_account) if settings.known_account else None
 
 
 def _find_scope(scope: BudgetScope, own: str | None) -> str | None:

@@ -378,11 +378,16 @@ class Admin:
     def list(self, **filters):
         return self.http.get(self.LIST, params=filters).text
 
+    def row(self, run_id):
+        """Return the texts of a row, by column."""
+        row = next(one for one in self.list().split("<tr>") if f'value="{run_id}"' in one)
+        return dict(re.findall(r'class="field-(\w+)[^>]*>([^<]*)<', row))
+
 
 ENQUEUE = """
 import json
 from scrape_do_celery import enqueue
-mixed = enqueue(["https://a.example/", "https://b.example/?gone=410"])
+mixed = enqueue(["https://a.example/", "https://b.example/?gone=410"], label="prices", tags=["shop:7"])
 mixed.result(timeout=60)
 print(json.dumps([mixed.run_id, enqueue(["https://c.example/?seconds=600"]).run_id]))
 """
@@ -400,6 +405,11 @@ def test_the_admin_filters_cancels_retries_and_downloads(project, eventually):
     assert slow not in admin.list(state__exact="succeeded")
     assert "2 of 2, 1 failed" in admin.list(q=mixed)
     assert "1 \u00d7 the API no longer has the task" in admin.list(q=mixed)
+    for filters in ({"label": "prices"}, {"tag": "shop:7"}):
+        assert mixed in admin.list(**filters)
+        assert slow not in admin.list(**filters)
+    assert {"label": "prices", "hosts": "a.example, ..."}.items() <= admin.row(mixed).items()
+    assert float(admin.row(mixed)["cost"]) > 0
 
     link = re.search(rf'href="({Admin.LIST}{mixed}/pages/)"', admin.list()).group(1)
     for text in (admin.http.get(link).text, admin.act("download", mixed)):
@@ -410,12 +420,15 @@ def test_the_admin_filters_cancels_retries_and_downloads(project, eventually):
     table = admin.act("download_table", mixed).splitlines()
     assert [line.split(",")[2] for line in table] == ["url", "https://a.example/", "https://b.example/?gone=410"]
 
-    assert "Runs enqueued again: 1" in admin.act("retry", mixed)
+    assert "1 run was enqueued again." in admin.act("retry", mixed)
     lineage = re.findall(r">([\w-]{36})</a>", admin.http.get(f"{Admin.LIST}{mixed}/change/").text)
     assert len(lineage) == 2
     assert lineage[0] == mixed
+    assert set(re.findall(r">([\w-]{36})</a>", admin.http.get(f"{Admin.LIST}{lineage[1]}/change/").text)) == set(
+        lineage
+    )
     assert "has not ended" in admin.act("retry", slow)
-    assert "Runs that are being canceled: 1" in admin.act("cancel", slow)
+    assert "1 run is being canceled." in admin.act("cancel", slow)
     eventually(lambda: slow in admin.list(state__exact="canceled"))
     admin.http.close()
     jobs = project.pipeline.sandbox.jobs()

@@ -72,8 +72,7 @@ def _run_checks() -> Iterator[Finding]:
     yield from diagnostics.check_variables(os.environ)
     yield from _list_settings(settings)
     yield from diagnostics.check_token(settings)
-    account = settings.account_id if settings.api_key or settings.account else ""
-    of_store = list(diagnostics.check_store(app_context.store, account))
+    of_store = list(diagnostics.check_store(app_context.store, settings.known_account))
     yield from of_store
     refusal: TokenRefusal | None = None
     # If the store does not answer, a finding has already said so.

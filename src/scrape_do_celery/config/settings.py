@@ -294,6 +294,11 @@ class Settings(BaseSettings):
         return _fingerprint(text)
 
     @property
+    def known_account(self) -> str:
+        """The account's id in the store; empty if neither the name nor the token is set, as in many web processes."""
+        return self.account_id if self.api_key or self.account else ""
+
+    @property
     def token_id(self) -> str:
         """A keyed fingerprint of the token, which reveals no token; empty without one."""
         return "" if self.api_key is None else _fingerprint(f"token {self.api_key.get_secret_value()}")

@@ -50,7 +50,7 @@ class StoreCollector(Collector):
 
     def _read_samples(self) -> Samples:
         store, settings = self._store, self._settings
-        mine = settings.account_id if settings.api_key or settings.account else ""
+        mine = settings.known_account
         stats = store.run(ReadStats(mine, tuple(EXPIRY_WINDOWS)))
         if not self.live_runs.is_alive():
             self.live_runs.count_once()

@@ -147,16 +147,26 @@ def decide_wait(parts: Sequence[PartFacts], store: StoreFacts | None) -> Waiting
     If several reasons hold, the reason that keeps the others from ending comes first. If several parts wait for the
     same reason, the part that waited first is shown.
     """
-    if store is not None and not (store.has_worker or store.is_young):
-        return WaitingFor(
-            WaitKind.NO_WORKER,
-            "no worker has served the store for 30 s or more; start a worker, or check that it uses this store",
-        )
+    if store is not None and (wait := _wait_for_worker(store)) is not None:
+        return wait
     found = [wait for part in parts for wait in _waits_of(part, store)]
     return min(found, key=lambda wait: (_ORDER.index(wait.kind), wait.since or _NEVER), default=None)
 
 
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
+
+
+def list_waits(part: PartFacts, store: StoreFacts) -> list[WaitingFor]:
+    """Return all reasons why a part waits, also those that another reason hides in `decide_wait`."""
+    wait = _wait_for_worker(store)
+    return [*([] if wait is None else [wait]), *_waits_of(part, store)]
+
+
+def _wait_for_worker(store: StoreFacts) -> WaitingFor | None:
+    if store.has_worker or store.is_young:
+        return None
+    text = "no worker has served the store for 30 s or more; start a worker, or check that it uses this store"
+    return WaitingFor(WaitKind.NO_WORKER, text)
 
 
 def _waits_of(part: PartFacts, store: StoreFacts | None) -> Iterator[WaitingFor]:

@@ -278,7 +278,7 @@ class Keys(SpendKeys, IndexKeys):
     @property
     @holds("string", Expiry.DELETED)
     def rights_check(self) -> str:
-        """The key of a value that `doctor` and a starting worker write and delete, to prove the user's rights."""
+        """The key of a value that `doctor`, a starting worker and health checks write and delete, to prove rights."""
         return f"{self.prefix}:rights_check"
 
     @property

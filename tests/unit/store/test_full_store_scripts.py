@@ -17,6 +17,7 @@ SCRIPTS = [path.stem for path in LUA.glob("*.lua")]
 #: The scripts that a full store may refuse, and why no paid job or ended run suffers.
 REFUSED = {
     "accept_run": "starts a run, which buys; the end of a canceled draft is let through",
+    "check_health": "tells that the server refuses writes",
     "check_rights": "tells what the server refuses",
     "claim_once": "marks a callback of the application, which gets the error before the callback begins",
     "create_run": "writes a new run, whose caller gets the error",

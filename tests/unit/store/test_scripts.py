@@ -27,6 +27,7 @@ from scrape_do_celery.store.commands.creation import (
 )
 from scrape_do_celery.store.commands.dispatch import ClaimDue, ClaimNamespace, RewindTimes
 from scrape_do_celery.store.commands.exports import ClaimExport, UpdateExport
+from scrape_do_celery.store.commands.health import CheckHealth
 from scrape_do_celery.store.commands.limits import AllocateRequests, CloseBreaker, OpenBreaker, PauseAPI
 from scrape_do_celery.store.commands.listing import ListRuns, RunPosition
 from scrape_do_celery.store.commands.ownership import (
@@ -84,7 +85,7 @@ DECLARED = {
 #: The names of the keys that a method of `Keys` makes, by the name of the method.
 KEYS = {one.name: re.compile(re.sub(r"<[^>]+>", "[^:]*", f"p{one.pattern[1:]}")) for one in declared_keys()}
 #: Bytes of all scripts together. The server keeps scripts for good.
-MAX_BYTES = 280_000
+MAX_BYTES = 285_000
 
 _HEADER = re.compile(r"\A--\[\[ (?P<summary>.+?)\n\]\]\n", re.DOTALL)
 _KEY = re.compile(r"(\w+(?:\.\.\.)?)\s+(hash|zset|set|string|list|any)\b")
@@ -245,6 +246,7 @@ def make_sample_commands():
         ClaimExport(run, "token", 30.0),
         ClaimPart(part, "token", seconds=30.0, states=list(PartState)),
         ReadClock(),
+        CheckHealth(account, writes=True),
         CheckRights(),
         CloseBreaker(account),
         CountLiveRuns(),

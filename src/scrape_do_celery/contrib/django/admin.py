@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
@@ -11,9 +11,12 @@ from django.http import StreamingHttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import path, reverse
 from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext, ngettext_lazy
+from django.utils.translation import gettext_lazy as _
 
 from scrape_do_celery.contrib.django import conf
 from scrape_do_celery.contrib.django.budget_page import download_spend, show_budgets
+from scrape_do_celery.contrib.django.figures import localize_figure
 from scrape_do_celery.contrib.django.live_waits import read_lineage, refresh_waits
 from scrape_do_celery.contrib.django.models import ScrapeRun
 from scrape_do_celery.contrib.django.name_filters import LabelFilter, TagFilter
@@ -21,7 +24,6 @@ from scrape_do_celery.contrib.django.schedule_page import show_schedules
 from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.export.rows import json_line, number_rows
 from scrape_do_celery.export.writers import csv_fault, csv_header, csv_row
-from scrape_do_celery.figures import format_figure
 from scrape_do_celery.models.reasons import join_reasons, reasons_from_json
 from scrape_do_celery.runs import retry_failed
 
@@ -31,6 +33,11 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
     from django.http import HttpRequest, HttpResponse
     from django.urls import URLPattern
+
+
+#: The messages after an action, by the number of its runs.
+_CANCELED: Final = ngettext_lazy("%(count)d run is being canceled.", "%(count)d runs are being canceled.", "count")
+_ENQUEUED: Final = ngettext_lazy("%(count)d run was enqueued again.", "%(count)d runs were enqueued again.", "count")
 
 
 class LiveChangeList(ChangeList):
@@ -77,42 +84,44 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             refresh_waits([run])
         return run
 
-    @admin.display(description="waiting for")
+    @admin.display(description=_("waiting for"))
     def waits(self, run: ScrapeRun) -> str:
         """Return why a live run waits."""
         return run.waiting_for["text"] if run.waiting_for else ""
 
-    @admin.display(description="tags")
+    @admin.display(description=_("tags"))
     def tag_list(self, run: ScrapeRun) -> str:
         """Return the tags with commas between."""
         return ", ".join(run.tags or ())
 
-    @admin.display(description="tasks")
+    @admin.display(description=_("tasks"))
     def progress(self, run: ScrapeRun) -> str:
         """Return the number of ended tasks and of all tasks."""
-        failed = f", {run.failed:,} failed" if run.failed else ""
-        return f"{run.done + run.failed:,} of {run.total:,}{failed}"
+        figures = {"ended": run.done + run.failed, "total": run.total, "failed": run.failed}
+        text = gettext("%(ended)s of %(total)s, %(failed)s failed") if run.failed else gettext("%(ended)s of %(total)s")
+        return text % {name: localize_figure(value) for name, value in figures.items()}
 
-    @admin.display(description="reasons of failed tasks")
+    @admin.display(description=_("reasons of failed tasks"))
     def failures(self, run: ScrapeRun) -> str:
         """Return the reasons of failed tasks with their numbers."""
         return join_reasons(reasons_from_json(run.reasons))
 
-    @admin.display(description="credits", ordering="credits")
+    @admin.display(description=_("credits"), ordering="credits")
     def cost(self, run: ScrapeRun) -> str:
         """Return the credits in digits."""
-        return format_figure(run.credits)
+        return localize_figure(run.credits)
 
-    @admin.display(description="run and its children")
+    @admin.display(description=_("run and its children"))
     def lineage(self, run: ScrapeRun) -> str:
         """Return links to the runs of the lineage, from the first run to the newest child."""
         links = [(reverse("admin:scrape_do_scraperun_change", args=[one]), one) for one in read_lineage(run.run_id)]
         return format_html_join(", ", '<a href="{}">{}</a>', links)
 
-    @admin.display(description="pages")
+    @admin.display(description=_("pages"))
     def pages(self, run: ScrapeRun) -> str:
         """Return a link to the fetched tasks."""
-        return format_html('<a href="{}">download</a>', reverse("admin:scrape_do_scraperun_pages", args=[run.pk]))
+        link = reverse("admin:scrape_do_scraperun_pages", args=[run.pk])
+        return format_html('<a href="{}">{}</a>', link, gettext("download"))
 
     def get_urls(self) -> list[URLPattern]:
         """Return Django's own URLs, the URL to which `pages` links, and those of the budgets and the schedules."""
@@ -144,22 +153,22 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             raise PermissionDenied
         return stream_pages([run])
 
-    @admin.action(description="Cancel runs, also at Scrape.do", permissions=["change"])
+    @admin.action(description=_("Cancel runs, also at Scrape.do"), permissions=["change"])
     def cancel(self, request: HttpRequest, runs: QuerySet[ScrapeRun]) -> None:
         """Request a stop of the runs. Pages that were paid for are still collected."""
-        self._act_on_each(request, runs, "Runs that are being canceled", lambda run: run.handle.cancel())
+        self._act_on_each(request, runs, _CANCELED, lambda run: run.handle.cancel())
 
-    @admin.action(description="Enqueue the targets without a page again", permissions=["change"])
+    @admin.action(description=_("Enqueue the targets without a page again"), permissions=["change"])
     def retry(self, request: HttpRequest, runs: QuerySet[ScrapeRun]) -> None:
         """Enqueue the targets without a page of each lineage as a new run. If such a run is live, start no other."""
-        self._act_on_each(request, runs, "Runs enqueued again", lambda run: bool(retry_failed(run.run_id)))
+        self._act_on_each(request, runs, _ENQUEUED, lambda run: bool(retry_failed(run.run_id)))
 
-    @admin.action(description="Download pages (JSON, one task per line)", permissions=["view"])
+    @admin.action(description=_("Download pages (JSON, one task per line)"), permissions=["view"])
     def download(self, request: HttpRequest, runs: QuerySet[ScrapeRun]) -> StreamingHttpResponse:  # noqa: ARG002
         """Return a file with a line for each fetched task of the runs."""
         return stream_pages(list(runs))
 
-    @admin.action(description="Download a table (CSV, without pages)", permissions=["view"])
+    @admin.action(description=_("Download a table (CSV, without pages)"), permissions=["view"])
     def download_table(self, request: HttpRequest, runs: QuerySet[ScrapeRun]) -> StreamingHttpResponse:  # noqa: ARG002
         """Return a file for spreadsheets, with a line for each fetched task of the runs."""
         return stream_lines(table_lines(list(runs)), "text/csv", "scrapes.csv")
@@ -175,7 +184,7 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return [*(shown.get(name, name) for name in fields), "lineage"]
 
     def _act_on_each(
-        self, request: HttpRequest, runs: Iterable[ScrapeRun], done: str, act: Callable[[ScrapeRun], bool]
+        self, request: HttpRequest, runs: Iterable[ScrapeRun], done: Any, act: Callable[[ScrapeRun], bool]
     ) -> None:
         count = 0
         for run in runs:
@@ -183,7 +192,7 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
                 count += act(run)
             except ScrapeDoError as error:
                 messages.warning(request, f"{run.run_id}: {error}")
-        messages.info(request, f"{done}: {count}")
+        messages.info(request, done % {"count": count})
 
 
 def stream_lines(lines: Iterator[bytes], content_type: str, name: str) -> StreamingHttpResponse:

@@ -10,11 +10,13 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.template.response import TemplateResponse
+from django.utils.translation import gettext, override, pgettext_lazy
+from django.utils.translation import gettext_lazy as _
 
 from scrape_do_celery.config.budget_limits import MAX_CREDITS, BudgetPeriod, read_scope
+from scrape_do_celery.contrib.django.figures import localize_figure
 from scrape_do_celery.contrib.django.store_pages import read_for_page
 from scrape_do_celery.errors import ScrapeDoError
-from scrape_do_celery.figures import format_figure
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.runs import AppContext, list_budgets, resume_buying, set_budget, stop_buying
 from scrape_do_celery.runs.budgets import pair_stops
@@ -32,20 +34,35 @@ log = get_logger(__name__)
 _SHOWN_DAYS: Final = 7
 _SHOWN_EACH: Final = 20
 _SET, _STOP, _RESUME = "set", "stop", "resume"
+#: The words of the page for the words of the store.
+_PERIODS: Final[dict[BudgetPeriod, Any]] = {
+    BudgetPeriod.DAY: pgettext_lazy("period", "day"),
+    BudgetPeriod.MONTH: pgettext_lazy("period", "month"),
+}
+_KINDS: Final = {"account": _("account"), "host": _("host"), "tag": _("tag")}
 
 
 class BudgetForm(forms.Form):
     """A change of a budget."""
 
     scope = forms.CharField(
-        initial="account", help_text="account, account:<id>, or tag: with a tag of runs, such as tag:shop:7"
+        label=_("Scope"),
+        initial="account",
+        help_text=_("account, account:ID, or tag: with a tag of runs, such as tag:shop:7"),
     )
     action = forms.ChoiceField(
-        choices=[(_SET, "set the limit"), (_STOP, "stop all purchases"), (_RESUME, "go on with purchases")]
+        label=_("Action"),
+        choices=[(_SET, _("set the limit")), (_STOP, _("stop all purchases")), (_RESUME, _("go on with purchases"))],
     )
-    period = forms.ChoiceField(choices=[(one.value, one.value) for one in BudgetPeriod], required=False)
+    period = forms.ChoiceField(
+        label=_("Period"), choices=[(one.value, name) for one, name in _PERIODS.items()], required=False
+    )
     limit = forms.FloatField(
-        min_value=0.001, max_value=MAX_CREDITS, required=False, help_text="credits; empty removes the limit"
+        label=_("Limit"),
+        min_value=0.001,
+        max_value=MAX_CREDITS,
+        required=False,
+        help_text=_("credits; empty removes the limit"),
     )
 
     def clean_scope(self) -> str:
@@ -65,19 +82,21 @@ class BudgetForm(forms.Form):
         """Return the fields. A limit has a period."""
         found = super().clean() or {}
         if found.get("action") == _SET and not found.get("period"):
-            self.add_error("period", "choose the period of the limit")
+            self.add_error("period", gettext("choose the period of the limit"))
         return found
 
     def describe(self) -> str:
         """Return the change as a sentence."""
         scope, action, period, limit = (self.cleaned_data[name] for name in ("scope", "action", "period", "limit"))
         if action == _STOP:
-            return f"Stop all purchases of {scope}"
-        if action == _RESUME:
-            return f"Go on with the purchases of {scope}"
-        if limit is None:
-            return f"Remove the limit of {scope} for a {period}"
-        return f"Set the limit of {scope} for a {period} to {format_figure(limit)} credits"
+            text = gettext("Stop all purchases of %(scope)s")
+        elif action == _RESUME:
+            text = gettext("Go on with the purchases of %(scope)s")
+        elif limit is None:
+            text = gettext("Remove the limit of %(scope)s for a %(period)s")
+        else:
+            text = gettext("Set the limit of %(scope)s for a %(period)s to %(limit)s credits")
+        return text % {"scope": scope, "period": _name_period(period), "limit": localize_figure(limit or 0)}
 
     def apply(self) -> bool:
         """Carry the change out. Return whether it has changed anything."""
@@ -107,7 +126,7 @@ def show_budgets(model_admin: ModelAdmin[Any], request: HttpRequest) -> HttpResp
                 return HttpResponseRedirect(request.path)
     context = {
         **model_admin.admin_site.each_context(request),
-        "title": "Budgets",
+        "title": gettext("Budgets"),
         "opts": model_admin.opts,
         "form": form if may_change else None,
         "question": question,
@@ -138,24 +157,31 @@ def _refuse_strangers(model_admin: ModelAdmin[Any], request: HttpRequest) -> Non
 
 def _apply_change(request: HttpRequest, form: BudgetForm) -> bool:
     """Carry a change out. Return whether the store has taken it."""
-    text = form.describe()
+    with override(None):
+        # Logs are in English.
+        said = form.describe()
     try:
         changed = form.apply()
     except (ScrapeDoError, ValueError) as error:
         messages.error(request, str(error))
         return False
-    log.info("%s: %s", request.user, text, extra=log_fields("budget_changed"))
-    messages.info(request, f"{text}: {'done' if changed else 'nothing has changed'}")
+    log.info("%s: %s", request.user, said, extra=log_fields("budget_changed"))
+    text = gettext("%(change)s: done") if changed else gettext("%(change)s: nothing has changed")
+    messages.info(request, text % {"change": form.describe()})
     return True
 
 
 def _read_figures() -> dict[str, Any]:
     """Return the budgets and the costs."""
     store = AppContext.for_app().store
-    budgets = pair_stops(list_budgets())
+    budgets = [(one, is_stopped, _name_period(one.period)) for one, is_stopped in pair_stops(list_budgets())]
     rows = read_spend_rows(store, reversed(list_days(store, _SHOWN_DAYS)))
-    spend = [row for _, each in groupby(rows, _name_group) for row in islice(each, _SHOWN_EACH)]
+    spend = [(row, _KINDS[row.by]) for _, each in groupby(rows, _name_group) for row in islice(each, _SHOWN_EACH)]
     return {"budgets": budgets, "spend": spend}
+
+
+def _name_period(period: str | None) -> Any:
+    return _PERIODS[BudgetPeriod(period)] if period else ""
 
 
 def _name_group(row: SpendRow) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from scrape_do_celery.models.reasons import reasons_to_json
 from scrape_do_celery.runs import RunHandle
@@ -18,31 +19,35 @@ if TYPE_CHECKING:
 class ScrapeRun(models.Model):
     """The last announced status of a run. Written only if `SCRAPE_DO["MIRROR"]` is true; pages stay in the store."""
 
-    run_id: models.CharField[str, str] = models.CharField(primary_key=True, max_length=255)
-    state: models.CharField[str, str] = models.CharField(max_length=16, db_index=True)
-    label: models.CharField[str, str] = models.CharField(max_length=64, blank=True, db_default="", db_index=True)
-    tags = models.JSONField(null=True, blank=True, editable=False)
+    run_id: models.CharField[str, str] = models.CharField(_("run id"), primary_key=True, max_length=255)
+    state: models.CharField[str, str] = models.CharField(_("state"), max_length=16, db_index=True)
+    label: models.CharField[str, str] = models.CharField(
+        _("label"), max_length=64, blank=True, db_default="", db_index=True
+    )
+    tags = models.JSONField(_("tags"), null=True, blank=True, editable=False)
     #: as `RunStatus.hosts` has them
-    hosts: models.CharField[str, str] = models.CharField(max_length=300, blank=True, db_default="")
-    done: models.PositiveIntegerField[int, int] = models.PositiveIntegerField(default=0)
-    failed: models.PositiveIntegerField[int, int] = models.PositiveIntegerField(default=0)
-    gone: models.PositiveIntegerField[int, int] = models.PositiveIntegerField(default=0)
-    total: models.PositiveIntegerField[int, int] = models.PositiveIntegerField(default=0)
-    credits: models.FloatField[float, float] = models.FloatField(default=0)
-    jobs = models.JSONField(default=list, blank=True)
-    error_type: models.CharField[str, str] = models.CharField(max_length=100, blank=True)
-    error: models.TextField[str, str] = models.TextField(blank=True)
+    hosts: models.CharField[str, str] = models.CharField(_("hosts"), max_length=300, blank=True, db_default="")
+    done: models.PositiveIntegerField[int, int] = models.PositiveIntegerField(_("tasks done"), default=0)
+    failed: models.PositiveIntegerField[int, int] = models.PositiveIntegerField(_("tasks failed"), default=0)
+    gone: models.PositiveIntegerField[int, int] = models.PositiveIntegerField(_("tasks gone"), default=0)
+    total: models.PositiveIntegerField[int, int] = models.PositiveIntegerField(_("tasks"), default=0)
+    credits: models.FloatField[float, float] = models.FloatField(_("credits"), default=0)
+    jobs = models.JSONField(_("jobs"), default=list, blank=True)
+    error_type: models.CharField[str, str] = models.CharField(_("error type"), max_length=100, blank=True)
+    error: models.TextField[str, str] = models.TextField(_("error"), blank=True)
     #: why the run waited when it was last announced, as `RunStatus.to_json()` has it; None if nothing held it back
-    waiting_for = models.JSONField(null=True, blank=True, editable=False)
+    waiting_for = models.JSONField(_("waiting for"), null=True, blank=True, editable=False)
     #: the reasons of failed tasks with their numbers, as `RunStatus.to_json()` has them
-    reasons = models.JSONField(null=True, blank=True, editable=False)
-    created: models.DateTimeField[datetime, datetime] = models.DateTimeField(db_index=True)
-    ended: models.DateTimeField[datetime | None, datetime | None] = models.DateTimeField(null=True, blank=True)
-    updated: models.DateTimeField[datetime, datetime] = models.DateTimeField(auto_now=True)
+    reasons = models.JSONField(_("reasons of failed tasks"), null=True, blank=True, editable=False)
+    created: models.DateTimeField[datetime, datetime] = models.DateTimeField(_("created"), db_index=True)
+    ended: models.DateTimeField[datetime | None, datetime | None] = models.DateTimeField(
+        _("ended"), null=True, blank=True
+    )
+    updated: models.DateTimeField[datetime, datetime] = models.DateTimeField(_("updated"), auto_now=True)
 
     class Meta:
         ordering = ("-created",)
-        verbose_name = "scrape"
+        verbose_name, verbose_name_plural = _("scrape"), _("scrapes")
 
     def __str__(self) -> str:
         return f"{self.run_id} ({self.state})"

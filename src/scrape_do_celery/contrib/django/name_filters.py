@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib import admin
 from django.db import connections
+from django.utils.translation import gettext_lazy as _
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,7 +44,7 @@ class _NameFilter(admin.SimpleListFilter):
 class LabelFilter(_NameFilter):
     """The filter by label."""
 
-    title = "label"
+    title = _("label")
     parameter_name = field = "label"
 
     def names_of(self, row: Any) -> Iterable[str]:
@@ -58,7 +59,7 @@ class LabelFilter(_NameFilter):
 class TagFilter(_NameFilter):
     """The filter by tag."""
 
-    title = "tag"
+    title = _("tag")
     parameter_name = "tag"
     field = "tags"
 

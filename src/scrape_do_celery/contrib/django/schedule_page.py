@@ -10,7 +10,8 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.utils.translation import gettext, gettext_lazy
+from django.utils.translation import gettext, override
+from django.utils.translation import gettext_lazy as _
 
 from scrape_do_celery.contrib.django.store_pages import read_for_page
 from scrape_do_celery.errors import ScrapeDoError
@@ -36,7 +37,7 @@ class ScheduleForm(forms.Form):
     action = forms.ChoiceField(choices=[(one, one) for one in (_PAUSE, _RESUME, _RUN)], widget=forms.HiddenInput)
     #: The key of the question, so that a form that is sent twice starts one run.
     key = forms.CharField(required=False, widget=forms.HiddenInput)
-    note = forms.CharField(max_length=LONGEST_NOTE, required=False, label=gettext_lazy("Why (optional)"))
+    note = forms.CharField(max_length=LONGEST_NOTE, required=False, label=_("Why (optional)"))
 
     def describe(self) -> str:
         """Return the question to confirm."""
@@ -47,18 +48,18 @@ class ScheduleForm(forms.Form):
         }
         return texts[self.cleaned_data["action"]] % {"name": self.cleaned_data["name"]}
 
-    def apply(self, user: str) -> str:
-        """Carry the command out. Return a sentence about the result."""
+    def apply(self, user: str) -> tuple[Any, dict[str, Any]]:
+        """Carry the command out. Return a sentence about the result, in no language yet, and its names."""
         name, action, key, note = (self.cleaned_data[field] for field in ("name", "action", "key", "note"))
         if action == _RUN:
             return _describe_start(name, key)
         if action == _PAUSE:
             changed = pause_schedule(name, by=user, note=note or None)
-            text = gettext("%(name)s is paused.") if changed else gettext("%(name)s was paused before.")
+            text = _("%(name)s is paused.") if changed else _("%(name)s was paused before.")
         else:
             changed = resume_schedule(name)
-            text = gettext("%(name)s goes on.") if changed else gettext("%(name)s was not paused.")
-        return text % {"name": name}
+            text = _("%(name)s goes on.") if changed else _("%(name)s was not paused.")
+        return text, {"name": name}
 
 
 def show_schedules(model_admin: ModelAdmin[Any], request: HttpRequest) -> HttpResponse:
@@ -88,24 +89,26 @@ def show_schedules(model_admin: ModelAdmin[Any], request: HttpRequest) -> HttpRe
     return TemplateResponse(request, "admin/scrape_do/schedules.html", context)
 
 
-def _describe_start(name: str, key: str) -> str:
+def _describe_start(name: str, key: str) -> tuple[Any, dict[str, Any]]:
     start = run_schedule(name, idempotency_key=key or None)
     if start.run_id is not None:
-        text = gettext("Run %(run)s of %(name)s was made.")
+        text = _("Run %(run)s of %(name)s was made.")
     elif start.live_run is not None:
-        text = gettext("%(name)s starts no run: run %(run)s goes on.")
+        text = _("%(name)s starts no run: run %(run)s goes on.")
     else:
-        text = gettext("%(name)s starts no run, because this form was sent before, while another run went on.")
-    return text % {"name": name, "run": start.run_id or start.live_run}
+        text = _("%(name)s starts no run, because this form was sent before, while another run went on.")
+    return text, {"name": name, "run": start.run_id or start.live_run}
 
 
 def _apply_command(request: HttpRequest, form: ScheduleForm) -> bool:
     """Carry a command out. Return whether the store has taken it."""
     try:
-        text = form.apply(request.user.get_username())
+        text, names = form.apply(request.user.get_username())
     except (ScrapeDoError, ValueError) as error:
         messages.error(request, str(error))
         return False
-    log.info("%s: %s", request.user, text, extra=log_fields("schedule_changed"))
-    messages.info(request, text)
+    with override(None):
+        # Logs are in English.
+        log.info("%s: %s", request.user, text % names, extra=log_fields("schedule_changed"))
+    messages.info(request, text % names)
     return True

@@ -18,6 +18,7 @@
 --- @include lib/keys
 --- @include lib/records
 --- @include lib/turns
+--- @include lib/waits
 --- @include lib/watched
 local run_key, namespace_owner_key, pause_key = KEYS[1], KEYS[2], KEYS[3]
 local run_id, prefix, with_waits, account = unpack(ARGV)
@@ -38,31 +39,15 @@ local reply = {fields}
 for n = 0, part_count - 1 do reply[#reply + 1] = redis.call('HGETALL', make_part_key(prefix, run_id, n)) end
 if with_waits == '' then return reply end
 
--- Return figures of the server, each '' if the user may not read it.
-local function read_info(section, ...)
-  local info, figures = redis.pcall('INFO', section), {}
-  for i, name in ipairs({...}) do
-    figures[i] = type(info) == 'string' and string.match(info, name .. ':([%w-]+)') or ''
-  end
-  return unpack(figures)
-end
-
 local t = now()
 local least, most = read_watched(prefix, t)
-local waits = {
-  format_time(t), format_time(most), (read_info('server', 'uptime_in_seconds')),
-  tostring(redis.call('EXISTS', namespace_owner_key)), redis.call('GET', pause_key) or '',
-  read_info('memory', 'used_memory', 'maxmemory', 'maxmemory_policy'),
-}
+local waits = read_store_facts(t, most, namespace_owner_key, pause_key)
 local fairness_key = read_share(prefix, run_id .. ':0')
 for n = 0, part_count - 1 do
   local part = read_fields(make_part_key(prefix, run_id, n), 'state', 'account', 'held_by', 'slot_queue')
   if part.state and part.state ~= 'done' then
-    local breaker_key = make_key(prefix, 'breaker', part.held_by or part.account or account)
-    local breaker = read_fields(breaker_key, 'since', 'watched', 'grace', 'token')
-    -- The clock of the server counts no outage of the workers: `claim_part` ends runs by the watched clock.
-    local refused_for = breaker.since and least - (breaker.watched or breaker.since)
-    local fails_at = breaker.grace and format_time(t + breaker.grace - refused_for) or ''
+    local holder = part.held_by or part.account or account
+    local refused_since, fails_at, token = read_refusal(prefix, holder, t, least)
     local ahead, since = '', ''
     if part.slot_queue then
       local line_key = make_key(prefix, 'slot_waiters', part.slot_queue)
@@ -77,7 +62,7 @@ for n = 0, part_count - 1 do
         ahead = redis.call('ZCOUNT', line_key, '-inf', '(' .. place)
       end
     end
-    waits[#waits + 1] = {n, breaker.since or '', fails_at, breaker.token or '', ahead, since}
+    waits[#waits + 1] = {n, refused_since, fails_at, token, ahead, since}
   end
 end
 reply[#reply + 1] = waits
