@@ -62,7 +62,7 @@ _PASSWORD: Final = re.compile(r"://[^/?#]*:[^/?#]*@")
 
 
 def read_export(value: Any) -> ExportOptions | None:
-    """Return the checked options of an export, without those that have their defaults.
+    """Return the checked options of an export. Options with their default values are left out.
 
     Args:
         value: the destination, a mapping with the keys of `ExportOptions`, or None.
