@@ -14,7 +14,7 @@ from scrape_do_celery import NewerRecordError
 from scrape_do_celery.diagnostics import check_record_versions
 from scrape_do_celery.store.versions import RECORD_VERSION
 
-#: The last state before this one that stands for a release: until there are releases, a commit without a check of `v`.
+#: The former state in place of a release: until there are releases, a commit without a check of `v`.
 PREVIOUS = "f5acec4c06dd13b58832a2d32af0c8e3970a5392"
 NEWER = RECORD_VERSION + 1
 ENQUEUE = """

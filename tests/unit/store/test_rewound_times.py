@@ -37,6 +37,7 @@ FIELDS = {
     "run.deadline": "rewound",
     "run.stop_requested_at": "makes `forget` of a run without its key wait for longer; nothing is lost",
     "run.dispatched_at": "counts only if it is in the past",
+    "run.export_time": "names files",
 }
 #: What becomes of the times in each other key.
 KEYS = {

@@ -331,7 +331,7 @@ class Lists(RuleBasedStateMachine):
 
     @rule(parent=st.sampled_from(IDS), run_id=st.sampled_from(IDS), label=st.sampled_from(LABELS))
     def retry(self, parent, run_id, label):
-        """A child keeps the runs before it, also those that have left the list while their records live."""
+        """A child keeps the runs before it. A run that has left the list returns if its record lives."""
         run = self.runs.get(parent)
         if run and run["state"] != "live" and self.store.create_run(run_id, label=label, parent=parent).new:
             for name in run["lineage"]:
