@@ -6,6 +6,7 @@ import copy
 import inspect
 import pickle
 import pydoc
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -94,10 +95,15 @@ def test_a_call_by_the_signature_is_taken(plugin):
     assert plugin.PARAMS.__name__ in str(inspect.signature(plugin))
 
 
+def read_help(cls):
+    """Return the text of `help(cls)` without spaces: from Python 3.13 on, it has a line for each argument."""
+    return re.sub(r"^ \| |\s", "", pydoc.plain(pydoc.render_doc(cls)), flags=re.MULTILINE)
+
+
 def test_help_shows_the_signature():
-    assert "class Click(" in pydoc.plain(pydoc.render_doc(Click))
-    assert "Click(selector: str, *, extra:" in pydoc.plain(pydoc.render_doc(Click))
-    assert "store_id: int | None = None" in pydoc.plain(pydoc.render_doc(WalmartParams))
+    assert "classClick(" in read_help(Click)
+    assert "Click(selector:str,*,extra:" in read_help(Click)
+    assert "store_id:int|None=None" in read_help(WalmartParams)
     # Pydantic writes a signature of its own each time that it builds a class.
     WalmartParams.model_rebuild(force=True)
     assert "store_id: int | None = None" in str(inspect.signature(WalmartParams))
