@@ -273,6 +273,27 @@ def test_parent_that_was_lost_meanwhile_is_not_retried(app, first, lost):
     assert app.step_messages() == []
 
 
+def test_lineage_that_has_lost_pages_of_an_earlier_run_is_not_retried(app, first, end):
+    """The newest run has no page that could be lost. A retry would not complete the pages of the run before it."""
+    second = retry_failed(first).run_id
+    app.finish_part(second, outcome="failed")
+    app.run(RecordOutcome(second, "failed", {}))
+    draft = draft_child(first)
+    app.redis.delete(app.keys.contents(PartId(first, 0)))
+    with pytest.raises(ResultExpiredError, match=f"run {first} .* nothing was bought"):
+        draft.start()
+    assert app.run_ids() == {first, second}
+
+
+def test_run_whose_child_has_expired_is_not_retried(app, first):
+    """The child of a kept run is gone. A handle of it would find nothing, and its pages may have been paid for."""
+    second = retry_failed(first).run_id
+    app.redis.delete(app.keys.run(second), app.keys.part(PartId(second, 0)))
+    with pytest.raises(ResultExpiredError, match=f"run {second} .* nothing was bought"):
+        retry_failed(first)
+    assert app.run_ids() == {first}
+
+
 # Older versions
 
 

@@ -51,6 +51,13 @@ local function is_whole(prefix, run_id)
   return true
 end
 
+-- Return the first run of a lineage that is live or has lost contents; nil if there is none.
+local function find_lost_run(prefix, run_id)
+  for _, id in ipairs(list_lineage(prefix, run_id)) do
+    if not is_whole(prefix, id) then return id end
+  end
+end
+
 -- Keep the runs of a lineage until the delivery of a new run lets them expire.
 local function keep_lineage(prefix, run_id, t)
   for _, id in ipairs(list_lineage(prefix, run_id)) do
