@@ -297,6 +297,44 @@ def test_run_whose_child_has_expired_is_not_retried(app, first):
 # Older versions
 
 
+def acknowledge_as_older_worker(app, run_id):
+    """Let one run expire after its delivery, as a worker of a version without lineages does."""
+    app.redis.hdel(app.keys.run(run_id), f"waiter:{run_id}")
+    app.redis.hset(app.keys.run(run_id), "waiting", 0)
+    app.redis.zrem(app.keys.due, f"{run_id}:run")
+    for kind, life in (("part", 200), ("job", 200), ("contents", 100)):
+        app.redis.expire(getattr(app.keys, kind)(PartId(run_id, 0)), life)
+    app.redis.expire(app.keys.run(run_id), 200)
+
+
+@pytest.mark.parametrize("seconds", [0, 300])
+def test_lineage_whose_last_run_an_older_worker_delivers_expires(app, first, end, seconds):
+    second = retry_failed(first).run_id
+    end(second, True, False, deliver=False)
+    acknowledge_as_older_worker(app, second)
+    app.clock.forward(seconds)
+    assert set(lives(app, first).values()) == {None}
+    handed_out = set()
+    for _ in range(4):
+        # Each second, the dispatcher checks another run.
+        handed_out |= {run.run_id for run in app.claim_due().runs}
+        app.clock.forward(1)
+    assert first in handed_out
+    app.run(AcknowledgeDelivery(first, "", RETENTION))
+    assert None not in lives(app, first).values()
+
+
+def test_parent_that_an_older_worker_delivers_lives_as_long_as_its_child(app, end):
+    app.create_run(targets=2)
+    end("r", True, False, deliver=False)
+    second = retry_failed("r").run_id
+    acknowledge_as_older_worker(app, "r")
+    app.claim_due()
+    app.clock.forward(300)
+    end(second, True)
+    assert [entry.run_id for entry in RunHandle("r").merged().entries] == ["r", second]
+
+
 def test_retry_of_an_older_version_is_not_bought_again(app, first, end):
     """That version has tied the run by its idempotency key only."""
     app.run(CreateRun("old", draft_child(first).spec, key="retry of r"))
