@@ -324,6 +324,13 @@ def test_lineage_whose_last_run_an_older_worker_delivers_expires(app, first, end
     assert None not in lives(app, first).values()
 
 
+def test_delivered_parent_of_a_live_child_gets_no_further_step(app, first):
+    retry_failed(first)
+    for _ in range(4):
+        assert first not in [run.run_id for run in app.claim_due().runs]
+        app.clock.forward(1)
+
+
 def test_parent_that_an_older_worker_delivers_lives_as_long_as_its_child(app, end):
     app.create_run(targets=2)
     end("r", True, False, deliver=False)
@@ -498,6 +505,8 @@ def test_pages_of_an_older_key_are_merged_and_the_key_counts_as_used(app, end):
     second = retry_failed("r").run_id
     used = app.run(ReadEncryptionKeys())
     assert used[old] == pytest.approx(app.clock.time(), abs=5)
+    app.clock.forward(50)
     end(second, True)
+    assert app.run(ReadEncryptionKeys())[old] == pytest.approx(app.clock.time(), abs=5)
     assert [entry.has_page for entry in RunHandle("r").merged().entries] == [True, True]
     assert app.redis.hget(app.keys.run(second), "targets:0:inputs")[:1] == ENCRYPTED_PREFIX
