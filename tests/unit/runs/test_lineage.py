@@ -273,7 +273,73 @@ def test_parent_that_was_lost_meanwhile_is_not_retried(app, first, lost):
     assert app.step_messages() == []
 
 
+def test_lineage_that_has_lost_pages_of_an_earlier_run_is_not_retried(app, first, end):
+    """The newest run has no page that could be lost. A retry would not complete the pages of the run before it."""
+    second = retry_failed(first).run_id
+    app.finish_part(second, outcome="failed")
+    app.run(RecordOutcome(second, "failed", {}))
+    draft = draft_child(first)
+    app.redis.delete(app.keys.contents(PartId(first, 0)))
+    with pytest.raises(ResultExpiredError, match=f"run {first} .* nothing was bought"):
+        draft.start()
+    assert app.run_ids() == {first, second}
+
+
+def test_run_whose_child_has_expired_is_not_retried(app, first):
+    """The child of a kept run is gone. A handle of it would find nothing, and its pages may have been paid for."""
+    second = retry_failed(first).run_id
+    app.redis.delete(app.keys.run(second), app.keys.part(PartId(second, 0)))
+    with pytest.raises(ResultExpiredError, match=f"run {second} .* nothing was bought"):
+        retry_failed(first)
+    assert app.run_ids() == {first}
+
+
 # Older versions
+
+
+def acknowledge_as_older_worker(app, run_id):
+    """Let one run expire after its delivery, as a worker of a version without lineages does."""
+    app.redis.hdel(app.keys.run(run_id), f"waiter:{run_id}")
+    app.redis.hset(app.keys.run(run_id), "waiting", 0)
+    app.redis.zrem(app.keys.due, f"{run_id}:run")
+    for kind, life in (("part", 200), ("job", 200), ("contents", 100)):
+        app.redis.expire(getattr(app.keys, kind)(PartId(run_id, 0)), life)
+    app.redis.expire(app.keys.run(run_id), 200)
+
+
+@pytest.mark.parametrize("seconds", [0, 300])
+def test_lineage_whose_last_run_an_older_worker_delivers_expires(app, first, end, seconds):
+    second = retry_failed(first).run_id
+    end(second, True, False, deliver=False)
+    acknowledge_as_older_worker(app, second)
+    app.clock.forward(seconds)
+    assert set(lives(app, first).values()) == {None}
+    handed_out = set()
+    for _ in range(4):
+        # Each second, the dispatcher checks another run.
+        handed_out |= {run.run_id for run in app.claim_due().runs}
+        app.clock.forward(1)
+    assert first in handed_out
+    app.run(AcknowledgeDelivery(first, "", RETENTION))
+    assert None not in lives(app, first).values()
+
+
+def test_delivered_parent_of_a_live_child_gets_no_further_step(app, first):
+    retry_failed(first)
+    for _ in range(4):
+        assert first not in [run.run_id for run in app.claim_due().runs]
+        app.clock.forward(1)
+
+
+def test_parent_that_an_older_worker_delivers_lives_as_long_as_its_child(app, end):
+    app.create_run(targets=2)
+    end("r", True, False, deliver=False)
+    second = retry_failed("r").run_id
+    acknowledge_as_older_worker(app, "r")
+    app.claim_due()
+    app.clock.forward(300)
+    end(second, True)
+    assert [entry.run_id for entry in RunHandle("r").merged().entries] == ["r", second]
 
 
 def test_retry_of_an_older_version_is_not_bought_again(app, first, end):
@@ -439,6 +505,8 @@ def test_pages_of_an_older_key_are_merged_and_the_key_counts_as_used(app, end):
     second = retry_failed("r").run_id
     used = app.run(ReadEncryptionKeys())
     assert used[old] == pytest.approx(app.clock.time(), abs=5)
+    app.clock.forward(50)
     end(second, True)
+    assert app.run(ReadEncryptionKeys())[old] == pytest.approx(app.clock.time(), abs=5)
     assert [entry.has_page for entry in RunHandle("r").merged().entries] == [True, True]
     assert app.redis.hget(app.keys.run(second), "targets:0:inputs")[:1] == ENCRYPTED_PREFIX

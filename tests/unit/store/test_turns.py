@@ -187,6 +187,30 @@ def test_canceled_run_is_charged_for_no_slot_that_it_did_not_use(market):
     assert "a2" in market.bought[:4]
 
 
+def test_key_is_charged_for_no_slot_of_a_canceled_run_while_another_run_of_it_waits(market):
+    market.enqueue("first")
+    market.enqueue("a", price=25, fairness_key="a")
+    market.enqueue("a2", fairness_key="a")
+    market.enqueue("b", 8, fairness_key="b")
+    market.store.set_fields("first", 0, due_at=0, lease=0)
+    market.store.run(FinishPart(market.store.claim_part("first"), "succeeded"))
+    assert market.held() == [("a", 0)]
+    market.store.run(RequestStop("a", CANCEL))
+    market.buy_woken()
+    for _ in range(2):
+        market.end_first()
+    assert "a2" in market.bought
+
+
+def test_parts_that_waited_before_the_first_key_came_have_their_turns(market):
+    market.enqueue("first")
+    market.enqueue("usual", 3)
+    market.enqueue("keyed", 6, fairness_key="k")
+    for _ in range(6):
+        market.end_first()
+    assert Counter(market.bought[1:]) == {"usual": 3, "keyed": 3}
+
+
 def test_charge_is_corrected_to_the_reserved_price(market):
     """A part that waited before the first key came has no price in its record. It is charged at its purchase."""
     market.enqueue("first")

@@ -40,7 +40,7 @@ class CreateResult(StrEnum):
     RESERVED = "reserved"  #: nothing was written: the run of the key must have the id that was reserved
     FORGOTTEN = "forgotten"  #: nothing was written: the run of this id has ended and was freed
     WAITING = "waiting"  #: a draft was written, which waits for the end of the run of an earlier tick
-    NO_PARENT = "no_parent"  #: nothing was written: the parent is gone or live, or has lost contents
+    NO_PARENT = "no_parent"  #: nothing was written: the parent is live, or its lineage has lost a run or contents
     UNCHECKED = "unchecked"  #: nothing was written: the price must be compared with budgets first
     TICK_SKIPPED = "tick_skipped"  #: nothing was written: the run of an earlier tick is still live
     TICK_PAUSED = "tick_paused"  #: nothing was written: the schedule is paused

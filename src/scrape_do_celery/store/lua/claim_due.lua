@@ -23,6 +23,7 @@
 --- @include lib/clock
 --- @include lib/index
 --- @include lib/keys
+--- @include lib/lineage
 --- @include lib/memory
 --- @include lib/records
 --- @include lib/watched
@@ -59,7 +60,7 @@ for _, key in ipairs(expired) do
 end
 
 prune_index(prefix, limit, t)
-check_undelivered_run(prefix, t)
+for _, run_id in ipairs(check_undelivered_runs(prefix, t)) do check_lineage(prefix, due_key, run_id, t) end
 
 -- Return the redispatch interval. In a backlog, step messages lie in the queue for longer than the shortest
 -- interval, and publishing them again would only make the queue longer. So the interval doubles while the

@@ -26,7 +26,7 @@
   Returns {'created', id}, {'exists', '<run> <digest>'} or {'forgotten', id};
   {'unchecked', id} if `asks_budget` keeps the run from being written;
   {'reserved', id} if the idempotency key is reserved for another id;
-  {'no_parent', the parent} if the parent is gone or live, or has lost contents;
+  {'no_parent', a run} if the parent is live, or a run of its lineage is gone or has lost contents;
   {'newer', version, id} if the parent, or the live run before a tick, has a record of a newer version;
   for a tick also {'waiting', id}, {'tick_paused', ''} or {'tick_skipped', the live run or ''}.
 ]]
@@ -65,7 +65,11 @@ if parent_key then
   if newer then return {'newer', newer, parent} end
   -- A run has one child, whatever its request: a second one would buy the same targets.
   local child = redis.call('HGET', parent_key, 'child')
-  if child then return {'exists', child .. ' ' .. digest} end
+  if child then
+    -- The pages of a child that has expired may have been paid for.
+    local is_there = redis.call('HEXISTS', make_key(prefix, 'run', child), 'parts') == 1
+    return is_there and {'exists', child .. ' ' .. digest} or {'no_parent', child}
+  end
 end
 if has_idempotency_key then
   local held = redis.call('GET', idempotency_key)
@@ -81,8 +85,9 @@ if redis.call('EXISTS', run_key) == 1 then
   return {'exists', run_id .. ' ' .. redis.call('HGET', run_key, 'digest')}
 end
 
--- The caller has read the pages of the parent, and the new run buys what they lack.
-if parent_key and not is_whole(prefix, parent) then return {'no_parent', parent} end
+-- The new run buys what the pages of the whole lineage lack.
+local lost = parent_key and find_lost_run(prefix, parent)
+if lost then return {'no_parent', lost} end
 
 -- The caller compares the price with the limits, and then asks no more.
 local has_budget = asks_budget == '1' and redis.call('EXISTS', make_key(prefix, 'budgets')) == 1

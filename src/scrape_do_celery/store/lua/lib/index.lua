@@ -108,8 +108,10 @@ local function repair_entry(prefix, key, state, run_id, score, run, t)
   return false
 end
 
--- Check one run that has not been delivered. Each second has another one, so that all have their turn.
-local function check_undelivered_run(prefix, t)
+-- Check the entries of one live run, and of one run that has not been delivered. Each second has other
+-- runs, so that all have their turn. Return the ids of these runs.
+local function check_undelivered_runs(prefix, t)
+  local ids = {}
   for _, state in ipairs({'live', 'delivering'}) do
     local key = make_key(prefix, 'runs', state)
     local count = redis.call('ZCARD', key)
@@ -118,6 +120,8 @@ local function check_undelivered_run(prefix, t)
       local entry = redis.call('ZRANGE', key, rank, rank, 'WITHSCORES')
       local run = read_index_fields(make_key(prefix, 'run', entry[1]))
       repair_entry(prefix, key, state, entry[1], entry[2], run, t)
+      ids[#ids + 1] = entry[1]
     end
   end
+  return ids
 end

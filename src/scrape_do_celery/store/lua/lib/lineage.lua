@@ -51,6 +51,13 @@ local function is_whole(prefix, run_id)
   return true
 end
 
+-- Return the first run of a lineage that is live or has lost contents; nil if there is none.
+local function find_lost_run(prefix, run_id)
+  for _, id in ipairs(list_lineage(prefix, run_id)) do
+    if not is_whole(prefix, id) then return id end
+  end
+end
+
 -- Keep the runs of a lineage until the delivery of a new run lets them expire.
 local function keep_lineage(prefix, run_id, t)
   for _, id in ipairs(list_lineage(prefix, run_id)) do
@@ -82,14 +89,33 @@ local function expire_run(prefix, run_id, contents_ttl, record_ttl, t)
   end
 end
 
+-- Return whether each of the runs has ended and is delivered.
+local function are_delivered(prefix, ids)
+  for _, id in ipairs(ids) do
+    local run = read_fields(make_key(prefix, 'run', id), 'outcome', 'waiting')
+    if not run.outcome or tonumber(run.waiting or 0) > 0 then return false end
+  end
+  return true
+end
+
 -- Let the runs of a lineage expire, if each of them has ended and is delivered.
 local function expire_lineage(prefix, run_id, contents_ttl, record_ttl, t)
   local ids = list_lineage(prefix, run_id)
-  for _, id in ipairs(ids) do
-    local run = read_fields(make_key(prefix, 'run', id), 'outcome', 'waiting')
-    if not run.outcome or tonumber(run.waiting or 0) > 0 then return end
-  end
+  if not are_delivered(prefix, ids) then return end
   for _, id in ipairs(ids) do expire_run(prefix, id, contents_ttl, record_ttl, t) end
+end
+
+-- Put the life of a lineage right. A worker of an older version lets only the run expire that it delivers. If
+-- the child of that run is live, this is too early. If that run was the last one, the others stay for ever.
+local function check_lineage(prefix, due_key, run_id, t)
+  local run_key, ids = make_key(prefix, 'run', run_id), list_lineage(prefix, run_id)
+  if redis.call('HEXISTS', run_key, 'outcome') == 0 then
+    for _, id in ipairs(ids) do
+      if redis.call('TTL', make_key(prefix, 'run', id)) >= 0 then return keep_lineage(prefix, run_id, t) end
+    end
+  elseif redis.call('TTL', run_key) == -1 and are_delivered(prefix, ids) then
+    redis.call('ZADD', due_key, 'NX', format_time(t), run_id .. ':run')
+  end
 end
 
 -- Take a run out of its lineage before it is deleted: join its parent and its child. Return one of these, or
