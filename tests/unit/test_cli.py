@@ -443,6 +443,30 @@ def test_a_terminal_gets_a_drawn_table(monkeypatch, capsys):
     assert "[red]x[/red]" in drawn
 
 
+RUN_ID = "3f1c0d52-5a0b-4e6e-9d0e-3b7d7c6f8a11"
+LONG_URL = "https://shop.example/products/" + "x" * 90
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 120, 200])
+@pytest.mark.parametrize("cells", [(RUN_ID, "prices", "x" * 40), (RUN_ID, "-", "-"), (RUN_ID, "店" * 20, "-")])
+def test_a_table_keeps_all_cells_whole_on_each_terminal(monkeypatch, capsys, width, cells):
+    monkeypatch.setattr(output.sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", str(width))
+    output.print_rich_table(("run", "label", "state"), [cells])
+    shown = capsys.readouterr().out
+    assert all(cell in shown for cell in ("run", "label", "state", *cells))
+
+
+@pytest.mark.parametrize(("width", "is_drawn"), [(80, True), (60, True), (45, False)])
+def test_a_long_url_is_folded_while_the_other_cells_fit(monkeypatch, capsys, width, is_drawn):
+    monkeypatch.setattr(output.sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", str(width))
+    output.print_rich_table(("URL", "status", "bytes"), [(LONG_URL, "success", "1,234")], folds_first=True)
+    shown = capsys.readouterr().out
+    assert ("│" in shown, LONG_URL in shown) == (is_drawn, not is_drawn)
+    assert ("success" in shown, "1,234" in shown) == (True, True)
+
+
 def test_settings_warning_is_one_line_without_a_traceback():
     code = "import warnings\nfrom scrape_do_celery.cli import main\nmain(['status', 'x'])"
     env = {"SCRAPE_DO_QUEU": "x", "SCRAPE_DO_REDIS_URL": "redis://127.0.0.1:1/0", "PATH": "", "PYTHONPATH": SOURCE}

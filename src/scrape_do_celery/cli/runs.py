@@ -189,9 +189,8 @@ def print_report(report: RunReport, out: Path | None) -> None:
     rows = [task_row(one) for one in report.tasks]
     metas = ["" if one["meta"] is None else json.dumps(one["meta"], ensure_ascii=False) for one in report.tasks]
     if any(metas):
-        print_rich_table((*TASK_COLUMNS, "meta"), [(*row, meta) for row, meta in zip(rows, metas, strict=True)])
-    else:
-        print_rich_table(TASK_COLUMNS, rows)
+        rows = [(*row, meta) for row, meta in zip(rows, metas, strict=True)]
+    print_rich_table((*TASK_COLUMNS, "meta") if any(metas) else TASK_COLUMNS, rows, folds_first=True)
     click.echo()
     record = report.record
     print_facts(
