@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import warnings
@@ -18,6 +19,7 @@ from scrape_do_celery.cli.exit_codes import ExitCode
 from scrape_do_celery.cli.output import printable, wants_color
 from scrape_do_celery.config import SettingsWarning
 from scrape_do_celery.errors import ResultNotReadyError, ScrapeDoError, StoreUnavailableError
+from scrape_do_celery.errors.base import advise_on_outage
 from scrape_do_celery.models import RequestWarning
 from scrape_do_celery.rules.target_lines import TargetFileError
 
@@ -55,7 +57,7 @@ class CommandGroup(click.Group):
         except ResultNotReadyError as error:
             raise NotYet(printable(str(error))) from None
         except StoreUnavailableError as error:
-            raise _make_failure(str(error)) from None
+            raise _make_failure(f"{error}{advise_on_outage(error)}") from None
         except ScrapeDoError as error:
             raise _make_failure(f"{type(error).__name__}: {error}") from None
         except ValueError as error:
@@ -70,7 +72,9 @@ class CommandGroup(click.Group):
         except KeyboardInterrupt:
             click.echo(err=True)
             raise click.exceptions.Exit(ExitCode.INTERRUPTED) from None
-        except (OperationalError, OSError) as error:
+        except OSError as error:
+            raise _make_failure(_describe_os_error(error)) from None
+        except OperationalError as error:
             raise _make_failure(f"{type(error).__name__}: {error}") from None
 
 
@@ -80,6 +84,13 @@ def describe_fault(error: ValueError) -> str:
         return "; ".join(_fault_text(item) for item in error.errors(include_url=False))
     # The names of these classes say nothing to a caller of a command.
     return str(error) if type(error) in {ValueError, TargetFileError} else f"{type(error).__name__}: {error}"
+
+
+def _describe_os_error(error: OSError) -> str:
+    text = f"{type(error).__name__}: {error}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{text}; another process listens there: end that process, or choose another port by --port"
+    return text
 
 
 def _discard_output() -> None:
