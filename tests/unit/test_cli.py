@@ -108,6 +108,7 @@ def test_result_of_a_run_in_doubt_does_not_deny_the_purchase(scrape_do, app_cont
     output = " ".join(scrape_do("result", run_id).output.split())
     assert jobs in output
     assert "no job was bought" not in output
+    assert "scrape-do retry" not in output
     assert "do not enqueue these targets again before you have checked `.candidates`" in output
 
 
@@ -275,6 +276,8 @@ def test_status_and_cancel_of_a_waiting_run(scrape_do):
     assert "state        queued" in answer.output
     assert "waiting for  no worker has served the store" in answer.output
     assert "0 done, 0 failed, 2 in all" in answer.output
+    assert "credits      0\ncreated      20" in answer.output
+    assert "ended" not in answer.output
     answer = scrape_do("result", run_id, "--wait", 0.01)
     assert answer.exit_code == 3
     assert "is queued and has not ended" in answer.output
@@ -354,8 +357,26 @@ def test_result_of_a_run_that_succeeded(scrape_do, ended, tmp_path):
     assert lines[2].split() == [URLS[0], "success", "200", "11", "1"]
     assert lines[3].split() == [URLS[1], "error", "-", "0", "-"]
     assert "outcome  succeeded" in answer.output
+    assert answer.output.rstrip().endswith(f"to buy them again: scrape-do retry {run_id}")
     assert [(p.name, p.read_text()) for p in (tmp_path / "pages").iterdir()] == [("0001-a-example.txt", "<p>page</p>")]
     assert scrape_do("cancel", run_id).output == "nothing to cancel: the run ended as succeeded\n"
+
+
+def test_result_with_all_pages_advises_no_retry(scrape_do, ended):
+    answer = scrape_do("result", ended())
+    assert (answer.exit_code, "retry" in answer.output) == (0, False)
+
+
+@pytest.mark.parametrize(
+    ("gone", "text"), [(1, "2 total, 1 failed, 1 of them gone\n"), (0, "2 total, 1 failed\n")]
+)
+def test_gone_tasks_are_told_as_failed_ones(scrape_do, app_context, gone, text):
+    run_id, store = runs.enqueue(URLS).run_id, app_context.store
+    claim = store.run(ClaimPart(PartId(run_id, 0), "token", seconds=30, states=["queued"]))
+    store.run(FinishPart(claim, "succeeded"))
+    small = {"result": pack({"counts": {"total": 2, "failed": 1, "gone": gone}})}
+    store.run(RecordOutcome(run_id, "succeeded", small))
+    assert text in scrape_do("result", run_id).output
 
 
 def test_output_names_pages_without_the_passwords_of_their_urls(scrape_do, ended, tmp_path):

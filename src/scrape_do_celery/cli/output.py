@@ -43,6 +43,12 @@ def format_moment(at: datetime | None) -> str:
     return NONE if at is None else f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
+def find_program() -> str:
+    """Return the words before the name of the present command, such as `scrape-do` or `manage.py scrape_do`."""
+    parent = click.get_current_context().parent
+    return parent.command_path if parent else "scrape-do"
+
+
 def wants_color() -> bool:
     """Return whether the user and the terminal take colors. click itself leaves them out of pipes."""
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
