@@ -367,9 +367,7 @@ def test_result_with_all_pages_advises_no_retry(scrape_do, ended):
     assert (answer.exit_code, "retry" in answer.output) == (0, False)
 
 
-@pytest.mark.parametrize(
-    ("gone", "text"), [(1, "2 total, 1 failed, 1 of them gone\n"), (0, "2 total, 1 failed\n")]
-)
+@pytest.mark.parametrize(("gone", "text"), [(1, "2 total, 1 failed, 1 of them gone\n"), (0, "2 total, 1 failed\n")])
 def test_gone_tasks_are_told_as_failed_ones(scrape_do, app_context, gone, text):
     run_id, store = runs.enqueue(URLS).run_id, app_context.store
     claim = store.run(ClaimPart(PartId(run_id, 0), "token", seconds=30, states=["queued"]))

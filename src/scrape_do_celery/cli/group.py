@@ -72,10 +72,8 @@ class CommandGroup(click.Group):
         except KeyboardInterrupt:
             click.echo(err=True)
             raise click.exceptions.Exit(ExitCode.INTERRUPTED) from None
-        except OSError as error:
-            raise _make_failure(_describe_os_error(error)) from None
-        except OperationalError as error:
-            raise _make_failure(f"{type(error).__name__}: {error}") from None
+        except (OperationalError, OSError) as error:
+            raise _make_failure(f"{type(error).__name__}: {error}{_advise_on_port(error)}") from None
 
 
 def describe_fault(error: ValueError) -> str:
@@ -86,11 +84,9 @@ def describe_fault(error: ValueError) -> str:
     return str(error) if type(error) in {ValueError, TargetFileError} else f"{type(error).__name__}: {error}"
 
 
-def _describe_os_error(error: OSError) -> str:
-    text = f"{type(error).__name__}: {error}"
-    if error.errno == errno.EADDRINUSE:
-        return f"{text}; another process listens there: end that process, or choose another port by --port"
-    return text
+def _advise_on_port(error: Exception) -> str:
+    is_taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+    return "; another process listens there: end that process, or choose another port by --port" if is_taken else ""
 
 
 def _discard_output() -> None:

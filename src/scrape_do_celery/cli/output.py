@@ -109,9 +109,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: i
         click.echo("  ".join(cells).rstrip())
 
 
-def _print_with_rich(
-    header: Sequence[str], rows: Sequence[Sequence[str]], left: int, *, folds_first: bool
-) -> bool:
+def _print_with_rich(header: Sequence[str], rows: Sequence[Sequence[str]], left: int, *, folds_first: bool) -> bool:
     """Print a table with borders. Return False, and print nothing, if the terminal is too narrow for it."""
     from rich.cells import cell_len
     from rich.console import Console

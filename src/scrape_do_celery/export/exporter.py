@@ -80,7 +80,9 @@ def write_file(sink: Sink, name: str, rows: Iterable[ExportRow], open_writer: Op
         FileExistsError: the sink has an entry of this name, and `overwrite` is not set.
     """
     if not overwrite and sink.exists(name):
-        raise FileExistsError(f"{name} exists already in {sink.label}: choose another name, or overwrite it (overwrite=True, --overwrite)")
+        raise FileExistsError(
+            f"{name} exists already in {sink.label}: choose another name, or overwrite it (overwrite=True, --overwrite)"
+        )
     with sink.create(name) as file:
         written = write_rows(file, name, rows, open_writer)
     sink.sync()
