@@ -17,6 +17,7 @@ from scrape_do_celery.config.celery_parameters import check_backend_parameters, 
 from scrape_do_celery.config.urls import redis_location, why_exposed
 from scrape_do_celery.config.variables import env_name, unknown_variables
 from scrape_do_celery.errors import ConfigurationError, StoreUnavailableError
+from scrape_do_celery.errors.base import advise_on_outage
 from scrape_do_celery.findings import OK, WARNING, WRONG, Finding
 from scrape_do_celery.rules.waits import spell_since
 from scrape_do_celery.runs.celery_app import is_own_app, refuse_missing_servers
@@ -251,7 +252,7 @@ def _describe_outage(store: Store, error: RedisError) -> str:
     if isinstance(error, StoreUnavailableError) and error.reason:
         return str(error)
     cause = error.__cause__ or error
-    return f"the store at {store.where} does not answer ({type(cause).__name__}): {cause}"
+    return f"the store at {store.where} does not answer ({type(cause).__name__}): {cause}{advise_on_outage(error)}"
 
 
 def check_encryption_keys(store: Store, record_ttl: float) -> Iterator[Finding]:

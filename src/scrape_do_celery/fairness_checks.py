@@ -28,12 +28,13 @@ def check_fairness(store: Store, settings: Settings) -> Iterator[Finding]:
     if settings.max_active_jobs is None:
         yield Finding(
             WARNING,
-            f"{_SAID}, and SCRAPE_DO_MAX_ACTIVE_JOBS is not set: each job is bought at once, so both have no effect; "
+            f"{_SAID}, and SCRAPE_DO_MAX_ACTIVE_JOBS is not set here: without it, each job is bought at once, and both "
+            "have no effect; "
             "set it for all workers, to the number of jobs that may run at a time",
         )
     if "targets_per_job" not in settings.model_fields_set:
         yield Finding(
             WARNING,
-            f"{_SAID}, and SCRAPE_DO_TARGETS_PER_JOB is not set: other runs wait while a job of up to "
+            f"{_SAID}, and SCRAPE_DO_TARGETS_PER_JOB is not set here: other runs wait while a job of up to "
             f"{settings.targets_per_job:,} targets holds its slot; set it where runs are started, such as to 50",
         )

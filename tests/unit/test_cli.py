@@ -108,6 +108,7 @@ def test_result_of_a_run_in_doubt_does_not_deny_the_purchase(scrape_do, app_cont
     output = " ".join(scrape_do("result", run_id).output.split())
     assert jobs in output
     assert "no job was bought" not in output
+    assert "scrape-do retry" not in output
     assert "do not enqueue these targets again before you have checked `.candidates`" in output
 
 
@@ -275,6 +276,8 @@ def test_status_and_cancel_of_a_waiting_run(scrape_do):
     assert "state        queued" in answer.output
     assert "waiting for  no worker has served the store" in answer.output
     assert "0 done, 0 failed, 2 in all" in answer.output
+    assert "credits      0\ncreated      20" in answer.output
+    assert "ended" not in answer.output
     answer = scrape_do("result", run_id, "--wait", 0.01)
     assert answer.exit_code == 3
     assert "is queued and has not ended" in answer.output
@@ -354,8 +357,24 @@ def test_result_of_a_run_that_succeeded(scrape_do, ended, tmp_path):
     assert lines[2].split() == [URLS[0], "success", "200", "11", "1"]
     assert lines[3].split() == [URLS[1], "error", "-", "0", "-"]
     assert "outcome  succeeded" in answer.output
+    assert answer.output.rstrip().endswith(f"to buy them again: scrape-do retry {run_id}")
     assert [(p.name, p.read_text()) for p in (tmp_path / "pages").iterdir()] == [("0001-a-example.txt", "<p>page</p>")]
     assert scrape_do("cancel", run_id).output == "nothing to cancel: the run ended as succeeded\n"
+
+
+def test_result_with_all_pages_advises_no_retry(scrape_do, ended):
+    answer = scrape_do("result", ended())
+    assert (answer.exit_code, "retry" in answer.output) == (0, False)
+
+
+@pytest.mark.parametrize(("gone", "text"), [(1, "2 total, 1 failed, 1 of them gone\n"), (0, "2 total, 1 failed\n")])
+def test_gone_tasks_are_told_as_failed_ones(scrape_do, app_context, gone, text):
+    run_id, store = runs.enqueue(URLS).run_id, app_context.store
+    claim = store.run(ClaimPart(PartId(run_id, 0), "token", seconds=30, states=["queued"]))
+    store.run(FinishPart(claim, "succeeded"))
+    small = {"result": pack({"counts": {"total": 2, "failed": 1, "gone": gone}})}
+    store.run(RecordOutcome(run_id, "succeeded", small))
+    assert text in scrape_do("result", run_id).output
 
 
 def test_output_names_pages_without_the_passwords_of_their_urls(scrape_do, ended, tmp_path):
@@ -441,6 +460,30 @@ def test_a_terminal_gets_a_drawn_table(monkeypatch, capsys):
     drawn = capsys.readouterr().out
     assert "│" in drawn
     assert "[red]x[/red]" in drawn
+
+
+RUN_ID = "3f1c0d52-5a0b-4e6e-9d0e-3b7d7c6f8a11"
+LONG_URL = "https://shop.example/products/" + "x" * 90
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 120, 200])
+@pytest.mark.parametrize("cells", [(RUN_ID, "prices", "x" * 40), (RUN_ID, "-", "-"), (RUN_ID, "店" * 20, "-")])
+def test_a_table_keeps_all_cells_whole_on_each_terminal(monkeypatch, capsys, width, cells):
+    monkeypatch.setattr(output.sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", str(width))
+    output.print_rich_table(("run", "label", "state"), [cells])
+    shown = capsys.readouterr().out
+    assert all(cell in shown for cell in ("run", "label", "state", *cells))
+
+
+@pytest.mark.parametrize(("width", "is_drawn"), [(80, True), (60, True), (45, False)])
+def test_a_long_url_is_folded_while_the_other_cells_fit(monkeypatch, capsys, width, is_drawn):
+    monkeypatch.setattr(output.sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", str(width))
+    output.print_rich_table(("URL", "status", "bytes"), [(LONG_URL, "success", "1,234")], folds_first=True)
+    shown = capsys.readouterr().out
+    assert ("│" in shown, LONG_URL in shown) == (is_drawn, not is_drawn)
+    assert ("success" in shown, "1,234" in shown) == (True, True)
 
 
 def test_settings_warning_is_one_line_without_a_traceback():

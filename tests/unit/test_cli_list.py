@@ -58,6 +58,15 @@ def test_json_has_the_statuses_and_the_cursor(scrape_do, start_run):
     assert page == {"runs": [expected], "newer": [], "cursor": None}
 
 
+def test_list_that_is_cut_says_how_to_go_on_also_in_a_pipe(scrape_do, start_run):
+    first, second = start_run(URLS), start_run(URLS)
+    answer = scrape_do("--limit", 1)
+    assert (second.run_id in answer.stdout, "more runs follow" in answer.stdout) == (True, False)
+    cursor = answer.stderr.removeprefix("more runs follow: add --cursor ").strip()
+    answer = scrape_do("--limit", 1, "--cursor", cursor)
+    assert (first.run_id in answer.stdout, answer.stderr) == (True, "")
+
+
 def test_short_pages_of_the_store_are_joined(scrape_do, start_run, monkeypatch):
     wanted = [start_run(URLS[:1], label="a", tags=["x"] if n % 3 == 0 else []).run_id for n in range(9)][::3]
     for _ in range(9):

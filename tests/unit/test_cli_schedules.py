@@ -95,6 +95,8 @@ def test_json_tells_what_the_commands_have_changed(step_harness, scrape_do, decl
 def test_unknown_name_needs_force(scrape_do, declared):
     for command in ("pause", "resume", "run"):
         assert "did you mean prices?" in scrape_do(command, "price", code=2).stderr
+    assert "--force" in scrape_do("pause", "price", code=2).stderr
+    assert "--force" not in scrape_do("resume", "price", code=2).stderr
     assert scrape_do("pause", "price", "--force").output == "price is paused\n"
     assert "did you mean" not in scrape_do("resume", "price").output
 

@@ -39,13 +39,13 @@ def test_command_and_page_need_rights(seen):
     assert seen["by a viewer"] == [200, False]
     assert seen["forced by a viewer"] == 403
     assert (seen["by a stranger"], seen["by nobody"]) == (403, 302)
-    assert seen["after the refusals"] == [["a <b>", "0 * * * *", True, False]]
+    assert seen["after the refusals"] == [["a <b>", "0 * * * * (UTC)", True, False]]
 
 
 def test_schedule_is_paused_and_resumed(seen):
     assert seen["paused"] == [True, True, True]
     assert (seen["paused again"], seen["resumed"], seen["resumed again"]) == (True, True, True)
-    assert seen["after the pause"] == [["a <b>", "0 * * * *", True, True]]
+    assert seen["after the pause"] == [["a <b>", "0 * * * * (UTC)", True, True]]
 
 
 def test_form_that_is_sent_twice_starts_one_run(seen):
@@ -61,7 +61,7 @@ def test_wrong_fields_are_told(seen):
 
 def test_schedules_of_django_celery_beat_are_listed_and_run(seen):
     assert seen["stored"] == [
-        ["a <b>", "0 * * * *", True, False],
+        ["a <b>", "0 * * * * (UTC)", True, False],
         ["disabled", "every 300 s", False, False],
         ["stored", "every 300 s", True, False],
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import warnings
@@ -18,6 +19,7 @@ from scrape_do_celery.cli.exit_codes import ExitCode
 from scrape_do_celery.cli.output import printable, wants_color
 from scrape_do_celery.config import SettingsWarning
 from scrape_do_celery.errors import ResultNotReadyError, ScrapeDoError, StoreUnavailableError
+from scrape_do_celery.errors.base import advise_on_outage
 from scrape_do_celery.models import RequestWarning
 from scrape_do_celery.rules.target_lines import TargetFileError
 
@@ -55,7 +57,7 @@ class CommandGroup(click.Group):
         except ResultNotReadyError as error:
             raise NotYet(printable(str(error))) from None
         except StoreUnavailableError as error:
-            raise _make_failure(str(error)) from None
+            raise _make_failure(f"{error}{advise_on_outage(error)}") from None
         except ScrapeDoError as error:
             raise _make_failure(f"{type(error).__name__}: {error}") from None
         except ValueError as error:
@@ -71,7 +73,7 @@ class CommandGroup(click.Group):
             click.echo(err=True)
             raise click.exceptions.Exit(ExitCode.INTERRUPTED) from None
         except (OperationalError, OSError) as error:
-            raise _make_failure(f"{type(error).__name__}: {error}") from None
+            raise _make_failure(f"{type(error).__name__}: {error}{_advise_on_port(error)}") from None
 
 
 def describe_fault(error: ValueError) -> str:
@@ -80,6 +82,11 @@ def describe_fault(error: ValueError) -> str:
         return "; ".join(_fault_text(item) for item in error.errors(include_url=False))
     # The names of these classes say nothing to a caller of a command.
     return str(error) if type(error) in {ValueError, TargetFileError} else f"{type(error).__name__}: {error}"
+
+
+def _advise_on_port(error: Exception) -> str:
+    is_taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+    return "; another process listens there: end that process, or choose another port by --port" if is_taken else ""
 
 
 def _discard_output() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -72,7 +71,7 @@ def print_runs(limit: int, cursor: str | None, as_json: bool, **filters: Any) ->
         print_rich_table(_HEADER, [_run_row(one) for one in found], left=_LEFT)
     else:
         click.echo("no run has these properties" if any(filters.values()) else "the store has no run", err=True)
-    if cursor and sys.stdout.isatty():
+    if cursor:
         click.echo(f"more runs follow: add --cursor {cursor}", err=True)
 
 

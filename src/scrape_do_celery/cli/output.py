@@ -6,7 +6,7 @@ import os
 import sys
 from datetime import UTC
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 TASK_COLUMNS = ("URL", "status", "target", "bytes", "cost")
 NONE = "-"
+#: The width that a folded column keeps at least.
+_LEAST_FOLDED: Final = 24
+#: The width that rich adds to each column: a line and two spaces.
+_BORDER: Final = 3
 
 
 def printable(text: str) -> str:
@@ -37,6 +41,12 @@ def printable_url(url: str) -> str:
 def format_moment(at: datetime | None) -> str:
     """Return a time in UTC, to the second."""
     return NONE if at is None else f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def find_program() -> str:
+    """Return the words before the name of the present command, such as `scrape-do` or `manage.py scrape_do`."""
+    parent = click.get_current_context().parent
+    return parent.command_path if parent else "scrape-do"
 
 
 def wants_color() -> bool:
@@ -74,11 +84,16 @@ def task_row(task: Mapping[str, Any]) -> tuple[str, ...]:
     return (task["url"], task["status"], str(task["status_code"] or NONE), *figures)
 
 
-def print_rich_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 2) -> None:
-    """Print a table with the first `left` columns left-aligned: with rich if installed and if stdout is a terminal."""
-    if sys.stdout.isatty() and find_spec("rich"):
-        _print_with_rich(header, rows, left)
-    else:
+def print_rich_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 2, folds_first: bool = False
+) -> None:
+    """Print a table with the first `left` columns left-aligned: with rich if installed and if stdout is a terminal.
+
+    rich cuts cells that do not fit, so a table that is wider than the terminal is printed as plain text. With
+    `folds_first`, the cells of the first column may be folded.
+    """
+    is_rich = sys.stdout.isatty() and find_spec("rich") is not None
+    if not (is_rich and _print_with_rich(header, rows, left, folds_first=folds_first)):
         print_table(header, rows, left=left)
 
 
@@ -94,17 +109,27 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: i
         click.echo("  ".join(cells).rstrip())
 
 
-def _print_with_rich(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> None:
+def _print_with_rich(header: Sequence[str], rows: Sequence[Sequence[str]], left: int, *, folds_first: bool) -> bool:
+    """Print a table with borders. Return False, and print nothing, if the terminal is too narrow for it."""
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    texts = [[printable(text) for text in row] for row in rows]
+    widths = [max(cell_len(row[n]) for row in (header, *texts)) for n in range(len(header))]
+    if folds_first:
+        widths[0] = min(widths[0], _LEAST_FOLDED)
+    console = Console()
+    if sum(widths) + _BORDER * len(widths) + 1 > console.width:
+        return False
     made = Table(header_style="bold")
     for n, name in enumerate(header):
         made.add_column(name, justify="left" if n < left else "right", overflow="fold", no_wrap=n > 0)
-    for row in rows:
-        made.add_row(*(Text(printable(text)) for text in row))
-    Console().print(made)
+    for row in texts:
+        made.add_row(*map(Text, row))
+    console.print(made)
+    return True
 
 
 def print_facts(pairs: Sequence[tuple[str, str]]) -> None:

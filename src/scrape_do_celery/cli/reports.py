@@ -44,11 +44,13 @@ class RunReport:
     tasks: list[dict[str, Any]]
     #: the number of pages that could not be decoded
     unreadable: int
+    #: whether a target of the run has no page that was paid for
+    lacks_pages: bool
 
     @classmethod
     def read(cls, run_id: str, out: Path | None, written: int = 0) -> RunReport:
         """Read the tasks of a run. Write each page to the folder `out`, which has `written` pages of other runs."""
-        record, tasks, unreadable = read_record(run_id), [], 0
+        record, tasks, unreadable, pages = read_record(run_id), [], 0, 0
         total, found = sum(part.total for part in record.parts), runs.RunHandle(run_id).iter_tasks()
         text = "pages written" if out else "pages read"
         for number, task in enumerate(track_items(found, total, text), start=written + 1):
@@ -58,8 +60,9 @@ class RunReport:
             except ValueError as error:
                 unreadable += 1
                 click.echo(f"{printable_url(task.url)}: {error}", err=True)
+            pages += task.has_page
             tasks.append(describe_task(number, task, file))
-        return cls(record, tasks, unreadable)
+        return cls(record, tasks, unreadable, lacks_pages=pages < max(total, len(tasks)))
 
     @property
     def exit_code(self) -> ExitCode:

@@ -11,7 +11,7 @@ import click
 from scrape_do_celery import runs
 from scrape_do_celery.cli.exit_codes import ExitCode, find_exit_code, find_gravest
 from scrape_do_celery.cli.json_output import json_option, print_json
-from scrape_do_celery.cli.output import print_facts
+from scrape_do_celery.cli.output import find_program, print_facts
 from scrape_do_celery.cli.progress import choose_view
 from scrape_do_celery.cli.reports import RunReport
 from scrape_do_celery.cli.runs import parameters_of_enqueue, print_report, start_runs, status_facts
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _quiet = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
-
-
-def _watched_runs(ctx: click.Context) -> WatchedRuns:
-    return WatchedRuns(ctx.parent.command_path if ctx.parent else "scrape-do")
 
 
 @click.command("run")
@@ -51,7 +47,7 @@ def run_targets(
 
     Ctrl-C ends the command, and not the run: workers go on, and `watch` shows the progress again.
     """
-    watched = _watched_runs(ctx)
+    watched = WatchedRuns(find_program())
     key, run_ids, request = (options.pop(name) for name in (*IDENTITY, "request"))
     with explained_interrupts(watched):
         specs = read_specs(sources, request, options)
@@ -92,7 +88,7 @@ def watch_run(ctx: click.Context, run_ids: Sequence[str], wait: float | None, qu
 
     The exit code is that of the outcome. Ctrl-C ends the command, and not the runs.
     """
-    watched = _watched_runs(ctx)
+    watched = WatchedRuns(find_program())
     watched.run_ids, watched.stage = list(dict.fromkeys(run_ids)), CommandStage.WATCHING
     with explained_interrupts(watched):
         handles = [runs.RunHandle(run_id) for run_id in watched.run_ids]

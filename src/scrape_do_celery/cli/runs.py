@@ -11,7 +11,15 @@ import click
 
 from scrape_do_celery import runs
 from scrape_do_celery.cli.json_output import json_option, print_json
-from scrape_do_celery.cli.output import TASK_COLUMNS, print_facts, print_rich_table, printable, task_row
+from scrape_do_celery.cli.output import (
+    TASK_COLUMNS,
+    find_program,
+    format_moment,
+    print_facts,
+    print_rich_table,
+    printable,
+    task_row,
+)
 from scrape_do_celery.cli.reports import RunReport, read_record
 from scrape_do_celery.cli.shapes import CancelShape, ResultShape, StartShape, StatusShape
 from scrape_do_celery.cli.sources import IDENTITY, read_specs, take_sources
@@ -147,6 +155,9 @@ def status_facts(run_id: str) -> list[tuple[str, str]]:
         ("state", record.state.value),
         *([] if status.waiting_for is None else [("waiting for", str(status.waiting_for))]),
         ("tasks", f"{status.done:,} done, {status.failed:,} failed, {status.total:,} in all"),
+        ("credits", format_figure(status.credits)),
+        ("created", format_moment(status.created)),
+        *([] if status.ended is None else [("ended", format_moment(status.ended))]),
         *_job_facts(handle),
         *([] if status.export is None else [("export", printable(str(status.export)))]),
         *_trouble_facts(record, str(status.waiting_for)),
@@ -196,15 +207,23 @@ def print_report(report: RunReport, out: Path | None) -> None:
     rows = [task_row(one) for one in report.tasks]
     metas = ["" if one["meta"] is None else json.dumps(one["meta"], ensure_ascii=False) for one in report.tasks]
     if any(metas):
-        print_rich_table((*TASK_COLUMNS, "meta"), [(*row, meta) for row, meta in zip(rows, metas, strict=True)])
-    else:
-        print_rich_table(TASK_COLUMNS, rows)
+        rows = [(*row, meta) for row, meta in zip(rows, metas, strict=True)]
+    print_rich_table((*TASK_COLUMNS, "meta") if any(metas) else TASK_COLUMNS, rows, folds_first=True)
     click.echo()
     record = report.record
     print_facts(
         [("run", record.run_id), ("outcome", str(record.outcome)), *_result_facts(record), *_error_facts(record)]
         + ([("pages", f"in {out}")] if out else [])
+        + ([("retry", _explain_retry(record.run_id))] if report.lacks_pages and not _is_in_doubt(record) else [])
     )
+
+
+def _explain_retry(run_id: str) -> str:
+    return f"pages are missing; to see what they cost, and to buy them again: {find_program()} retry {run_id}"
+
+
+def _is_in_doubt(record: RunRecord) -> bool:
+    return any(may_have_bought(part.outcome, purchases=part.purchases, job_id=part.job_id) for part in record.parts)
 
 
 @click.command("cancel")
@@ -254,15 +273,20 @@ def _error_facts(record: RunRecord) -> list[tuple[str, str]]:
     return [] if error is None else [("error", printable(f"{type(error).__name__}: {error}"))]
 
 
+def _count_text(name: str, number: int) -> str:
+    # Gone tasks are among the failed ones, which stand before them.
+    return f"{number:,} of them gone" if name == "gone" else f"{number:,} {name}"
+
+
 def _result_facts(record: RunRecord) -> list[tuple[str, str]]:
     small = record.result or {}
     jobs = ", ".join(small.get("jobs", ()))
-    if any(may_have_bought(part.outcome, purchases=part.purchases, job_id=part.job_id) for part in record.parts):
+    if _is_in_doubt(record):
         jobs = f"{jobs}; one more may have been bought" if jobs else "no job is known; one may have been bought"
     counts = small.get("counts", {})
     reasons = reasons_from_json(small.get("reasons"))
     return [
-        ("tasks", ", ".join(f"{number:,} {name}" for name, number in counts.items())),
+        ("tasks", ", ".join(_count_text(name, number) for name, number in counts.items() if number or name != "gone")),
         *([("reasons", printable(join_reasons(reasons)))] if reasons else []),
         ("credits", format_figure(small.get("credits", 0))),
         ("jobs", jobs or "no job was bought"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from redis.exceptions import AuthenticationError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from scrape_do_celery.outside_text import one_line
@@ -139,6 +140,19 @@ class StoreUnavailableError(ScrapeDoError, RedisConnectionError):
             others = f" and {len(found) - 1} others" if len(found) > 1 else ""
             text += f"; the write may be carried out all the same, for run {found[0]}{others}"
         return StoreUnavailableError(text, self.reason, found, may_be_written)
+
+
+def advise_on_outage(error: BaseException) -> str:
+    """Return the end of a text about a store that cannot be reached: how to reach it. Empty if nobody knows that."""
+    cause = error
+    while isinstance(cause, StoreUnavailableError) and cause.__cause__ is not None:
+        cause = cause.__cause__
+    if isinstance(cause, AuthenticationError):
+        return "; correct the user and the password in SCRAPE_DO_REDIS_URL"
+    is_reached = isinstance(error, StoreUnavailableError) and (error.was_sent or error.may_be_written or error.reason)
+    if is_reached or not isinstance(cause, RedisConnectionError):
+        return ""
+    return "; start the server, or correct SCRAPE_DO_REDIS_URL (for trials, `scrape-do redis` starts a server)"
 
 
 def describe_error(error: BaseException) -> str:

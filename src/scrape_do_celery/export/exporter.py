@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 OpenWriter: TypeAlias = "Callable[[OutputFile], RowWriter]"
 #: Rows of a shard, by default.
 ROWS_PER_SHARD: Final = 1_000
-_ADVICE: Final = "choose another folder, or overwrite the files of exports in it"
+_ADVICE: Final = "choose another folder, or overwrite the files of exports in it (overwrite=True, --overwrite)"
 
 
 class DigestFile:
@@ -94,7 +94,9 @@ def write_file(  # noqa: PLR0913 (the file, its content and how it is written)
         FileExistsError: the sink has an entry of this name, and `overwrite` is not set.
     """
     if not overwrite and sink.exists(name):
-        raise FileExistsError(f"{name} exists already in {sink.label}: choose another name, or overwrite it")
+        raise FileExistsError(
+            f"{name} exists already in {sink.label}: choose another name, or overwrite it (overwrite=True, --overwrite)"
+        )
     begin()
     with sink.create(name) as file:
         written = write_rows(file, name, rows, open_writer)

@@ -13,6 +13,7 @@ from scrape_do_celery.rules.schedules import TickDecision
 from scrape_do_celery.runs.beat_entries import find_beat_entries
 from scrape_do_celery.runs.context import AppContext
 from scrape_do_celery.runs.idempotency import check_key
+from scrape_do_celery.runs.new_runs import announce_runs, read_statuses
 from scrape_do_celery.runs.schedules import current_tick, write_rule
 from scrape_do_celery.runs.store_guard import check_start
 from scrape_do_celery.runs.ticks import create_tick_run, read_tick_spec
@@ -126,7 +127,10 @@ def run_schedule(name: str, *, idempotency_key: str | None = None, settings: Set
         command_id=key,
     )
     spec = read_tick_spec(context, tick.name, entry.request)
-    return _read_decision(create_tick_run(context, tick, spec, entry.canvas))
+    made = create_tick_run(context, tick, spec, entry.canvas)
+    if made.new:
+        announce_runs(context, read_statuses(context, [made.run_id]))
+    return _read_decision(made)
 
 
 def _find_entry(context: AppContext, name: str) -> BeatEntry:
@@ -163,15 +167,16 @@ def _switch_schedule(command: PauseSchedule, settings: Settings | None, *, force
         raise ValueError(f"name {fault}")
     context = AppContext.for_app(settings=settings)
     if not force:
-        _refuse_unknown(context, command.name, find_beat_entries(context.app))
+        advice = "; to pause the name all the same, force it (force=True, --force)"
+        _refuse_unknown(context, command.name, find_beat_entries(context.app), advice if command.is_paused else "")
     return context.store.run(command)
 
 
-def _refuse_unknown(context: AppContext, name: str, entries: dict[str, BeatEntry]) -> None:
+def _refuse_unknown(context: AppContext, name: str, entries: dict[str, BeatEntry], advice: str = "") -> None:
     stored = context.store.run(ReadSchedules())
     known = {*stored.rows, *stored.pauses, *entries}
     if name not in known:
         raise ValueError(
             f"no schedule with the name {show_key(name)} has ticked in the last 91 days, and this app declares none"
-            f"{suggest_name(str(name), known)}"
+            f"{suggest_name(str(name), known)}{advice}"
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from scrape_do_celery.rules.schedules import TickDecision, any_tick_time, describe_rule, next_tick
+from scrape_do_celery.rules.schedules import TickDecision, any_tick_time, describe_rule, next_tick, with_zone
 from scrape_do_celery.runs.beat_entries import find_beat_entries
 from scrape_do_celery.runs.context import AppContext
 from scrape_do_celery.store.commands.schedules import ReadSchedules, ScheduleRow
@@ -96,7 +96,8 @@ def list_schedules(*, settings: Settings | None = None) -> list[Schedule]:
 
 
 def _describe_schedule(row: ScheduleRow, entry: BeatEntry | None, pause: PauseRow | None, now: datetime) -> Schedule:
-    rule = entry.rule if entry else json.loads(row.rule or "null")
+    # A rule without its zone does not say when it ticks: a reader takes the hours for those of UTC or of the terminal.
+    rule = with_zone(entry.rule, now.tzinfo or UTC) if entry else json.loads(row.rule or "null")
     return Schedule(
         name=row.name,
         rule=_read(describe_rule, rule),

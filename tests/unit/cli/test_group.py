@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 
 import click
 import pytest
 from click.testing import CliRunner
+from redis.exceptions import AuthenticationError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from scrape_do_celery.cli import main
 from scrape_do_celery.cli.group import CommandGroup
+from scrape_do_celery.diagnostics import check_store
+from scrape_do_celery.errors import StoreUnavailableError
+from scrape_do_celery.errors.base import advise_on_outage
+from scrape_do_celery.runs import AppContext
 
 
 def test_characters_that_the_terminal_lacks_are_escaped(monkeypatch):
@@ -31,6 +40,47 @@ def test_closed_pipe_is_quiet(monkeypatch, capfd):
         assert group.main(["say"], standalone_mode=False) == 141
         closed.write("the last flush of Python")
     assert capfd.readouterr() == ("", "")
+
+
+def test_port_in_use_is_an_error_that_names_the_option():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        answer = CliRunner().invoke(main, ["sandbox", "--port", str(taken.getsockname()[1])])
+    assert answer.exit_code == 1
+    assert answer.stderr.rstrip().endswith("end that process, or choose another port by --port")
+
+
+def test_unreachable_store_is_an_error_that_says_what_to_do(monkeypatch):
+    advice = "start the server, or correct SCRAPE_DO_REDIS_URL (for trials, `scrape-do redis` starts a server)"
+    monkeypatch.setenv("SCRAPE_DO_REDIS_URL", "redis://127.0.0.1:1/0")
+    answer = CliRunner().invoke(main, ["list"])
+    assert (answer.exit_code, answer.stderr.rstrip().endswith(advice)) == (1, True)
+    (finding,) = check_store(AppContext.for_app().store, "")
+    assert finding.text.endswith(advice)
+
+
+@pytest.mark.parametrize(
+    ("cause", "advice"),
+    [
+        (AuthenticationError("invalid username-password pair"), "; correct the user and the password in"),
+        (RedisTimeoutError("no answer"), ""),
+        (RedisConnectionError("Connection refused"), "; start the server"),
+    ],
+)
+def test_advice_fits_the_cause_of_the_outage(cause, advice):
+    error = StoreUnavailableError("the store at x: no")
+    error.__cause__ = cause
+    about = error.about_runs(["a"], may_be_written=False)
+    about.__cause__ = error
+    for one in (error, about):
+        assert advise_on_outage(one).startswith(advice)
+        assert bool(advise_on_outage(one)) is bool(advice)
+
+
+def test_a_store_that_was_reached_needs_no_start():
+    error = StoreUnavailableError("the store at x: reset")
+    error.__cause__ = RedisConnectionError("reset")
+    error.was_sent = True
+    assert not advise_on_outage(error)
 
 
 @pytest.mark.parametrize(

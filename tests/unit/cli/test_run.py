@@ -137,7 +137,8 @@ def test_watch_shows_the_end_of_runs(scrape_do, step_harness, at_sleep, end):
     at_sleep.append(end)
     answer = scrape_do("watch", run_id, run_id)
     assert answer.exit_code == 0, answer.output
-    assert answer.stdout.count("state  succeeded") == 1
+    assert answer.stdout.count("state    succeeded") == 1
+    assert answer.stdout.count("\nended    20") == 1
     assert scrape_do("watch", run_id).exit_code == 0
     assert "RunNotFoundError" in scrape_do("watch", "nope").stderr
     assert scrape_do("watch").exit_code == 2

@@ -28,6 +28,7 @@ from scrape_do_celery.runs import (
 from scrape_do_celery.runs.hooks import hooks, override_hooks
 from scrape_do_celery.runs.ticks import create_tick_run
 from scrape_do_celery.schedule_checks import check_schedules
+from scrape_do_celery.signals import run_changed
 from scrape_do_celery.steps.schedule import start_scheduled_run
 from scrape_do_celery.store import PartState, RunSpec
 from scrape_do_celery.store.commands.creation import CreateResult, CreateRun, ScheduleTick
@@ -86,7 +87,12 @@ def test_schedule_is_known_before_and_after_its_first_tick(harness, declare, pub
     entry = declare(when=crontab(minute=0, hour="*/6"), if_running="queue")
     now = datetime.fromtimestamp(harness.clock.time(), UTC)
     found = get()
-    assert (found.rule, found.if_running, found.is_declared, found.is_paused) == ("0 */6 * * *", "queue", True, False)
+    assert (found.rule, found.if_running, found.is_declared, found.is_paused) == (
+        "0 */6 * * * (UTC)",
+        "queue",
+        True,
+        False,
+    )
     assert (found.last_tick, found.last_decision, found.decided_at, found.last_run) == (None, None, None, None)
     assert now < found.next_tick <= now + timedelta(hours=7)
 
@@ -243,6 +249,20 @@ def test_command_starts_a_run_of_the_entry_once(harness, declare):
     assert other.run_id != start.run_id
     found = get()
     assert (found.last_run, found.last_tick, found.last_decision) == (other.run_id, None, None)
+
+
+def test_command_announces_its_run_once(harness, declare):
+    heard = []
+
+    @run_changed.connect(weak=True)
+    def hear(status, **_):
+        heard.append((status.run_id, status.label))
+
+    declare(if_running="queue")
+    first = run_schedule("prices", idempotency_key="k")
+    assert run_schedule("prices", idempotency_key="k") == first
+    queued = run_schedule("prices")
+    assert heard == [(first.run_id, "prices"), (queued.run_id, "prices")]
 
 
 def test_command_obeys_if_running(harness, declare):
