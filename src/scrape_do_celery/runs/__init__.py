@@ -5,6 +5,8 @@ from __future__ import annotations
 from scrape_do_celery.rules.waits import WaitingFor, WaitKind
 from scrape_do_celery.runs.async_enqueue import aenqueue, aenqueue_many, aestimate
 from scrape_do_celery.runs.budgets import Budget, list_budgets, resume_buying, set_budget, stop_buying
+from scrape_do_celery.runs.bulk_calls import cancel_runs, forget_runs, retry_runs
+from scrape_do_celery.runs.bulk_reports import BulkReport, RunGroup
 from scrape_do_celery.runs.celery_app import EAGER, is_own_app, make_app, refuse_missing_servers, settings_of
 from scrape_do_celery.runs.context import BATCH, AppContext, StepMessage, batched, ensure_default_app
 from scrape_do_celery.runs.enqueue import enqueue, enqueue_many
@@ -25,11 +27,13 @@ __all__ = [
     "EAGER",
     "AppContext",
     "Budget",
+    "BulkReport",
     "Estimate",
     "ExportReport",
     "MergedEntry",
     "MergedResult",
     "Progress",
+    "RunGroup",
     "RunHandle",
     "RunPage",
     "RunPlan",
@@ -45,10 +49,12 @@ __all__ = [
     "aestimate",
     "alist_runs",
     "batched",
+    "cancel_runs",
     "enqueue",
     "enqueue_many",
     "ensure_default_app",
     "estimate",
+    "forget_runs",
     "is_own_app",
     "list_budgets",
     "list_runs",
@@ -60,6 +66,7 @@ __all__ = [
     "resume_buying",
     "resume_schedule",
     "retry_failed",
+    "retry_runs",
     "run_schedule",
     "scheduled_run",
     "set_budget",

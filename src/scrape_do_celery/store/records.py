@@ -11,7 +11,7 @@ from scrape_do_celery.models import MAX_TARGETS_PER_JOB
 from scrape_do_celery.redaction import name_hosts
 from scrape_do_celery.rules.fetch import Notes, notes_from_json
 from scrape_do_celery.rules.lifecycle import JobMemory
-from scrape_do_celery.rules.outcomes import RunState, run_state
+from scrape_do_celery.rules.outcomes import RunState, may_have_bought, run_state
 from scrape_do_celery.rules.states import PartState
 from scrape_do_celery.rules.waits import PartFacts, WaitKind
 from scrape_do_celery.store.codec import unpack
@@ -280,6 +280,11 @@ class RunRecord(Record):
     def lacks_key(self) -> bool:
         """Whether this process lacks a key of the record. Such a process must neither decide nor announce the run."""
         return self.unreadable is not None and not isinstance(self.unreadable, RefusedValueError)
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether an ended part may have bought a job that no search found."""
+        return any(may_have_bought(one.outcome, purchases=one.purchases, job_id=one.job_id) for one in self.parts)
 
     @property
     def expires(self) -> float | None:
