@@ -53,7 +53,7 @@ demo: $(DEMO)/.ready ## Play a whole run on this machine; URLS="http://... http:
 
 test: lint types imports tests ## Run lint, types, imports and tests
 
-test-all: lint types imports coverage lowest rest docs ## Run all checks of CI: also coverage, the lower bounds, all other tests, the docs
+test-all: lint types imports coverage lowest matrix dist rest docs ## Run all checks of CI: also coverage, other versions, packages, all other tests, the docs
 
 lint: $(READY) ## Check style and spelling
 	$(BIN)/ruff check .

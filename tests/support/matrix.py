@@ -19,8 +19,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = ROOT / ".venv-matrix"
 CONSTRAINTS = ("-c", str(ROOT / "constraints.txt"))
-EXTRAS = "embedded,cli,encryption,metrics"
-TOOLS = ("fakeredis[lua]", "gevent", "hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "trustme")
+EXTRAS = "embedded,cli,encryption,metrics,otel"
+TOOLS = (
+    *("fakeredis[lua]", "gevent", "hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "trustme"),
+    *("django-celery-beat", "opentelemetry-instrumentation-httpx", "opentelemetry-sdk", "scrape-do-python"),
+)
 #: Tests of everything that differs between versions of Python, and whole runs with real workers.
 TESTS = (
     *("tests/unit/client", "tests/unit/models", "tests/unit/rules", "tests/unit/store"),

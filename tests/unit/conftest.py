@@ -169,12 +169,13 @@ class FakeStore:
         signature="",
         start_delay=None,
         tick=None,
+        parent=None,
         **run,
     ):
         """Create a run with `targets` generated targets, or with the URLs in `each`. `run` holds its spec's options."""
         spec = RunSpec(JobCreationRequest(targets=each or urls(targets), **(request or {})), **run)
         options = {"key": key, "waiter": waiter, "signature": signature, "start_delay": start_delay, "tick": tick}
-        return self.run(CreateRun(run_id, spec, **options))
+        return self.run(CreateRun(run_id, spec, parent=parent, **options))
 
     def restart_server(self, *, lossless=False):
         """Begin another server process. Unless `lossless`, the previous process lost its last writes."""
@@ -610,3 +611,21 @@ def start_run(step_harness, monkeypatch):
 def scrape_task(step_harness):
     """Return the step from the harness's app."""
     return step_harness.app.tasks[routing.SCRAPE]
+
+
+@pytest.fixture
+def recorded_view(monkeypatch):
+    """Return a view on the progress of commands, which keeps what it was shown."""
+    # Most tests need no command, and the commands load slowly.
+    from scrape_do_celery.cli.progress import QuietView
+
+    class RecordedView(QuietView):
+        def __init__(self):
+            self.shown = []
+
+        def show(self, figures):
+            self.shown.append((figures.text, figures.done, figures.total))
+
+    view = RecordedView()
+    monkeypatch.setattr("scrape_do_celery.cli.progress.choose_view", lambda: view)
+    return view

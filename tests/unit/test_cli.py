@@ -626,10 +626,11 @@ def too_large(**fields):
     return {"Status": "error", "Content": None, "Scrape.do": {}, "too_large": True, **fields}
 
 
-def test_a_page_that_was_too_large_is_fetched_again_once(scrape_do, ended, large, app_context):
+def test_a_page_that_was_too_large_is_fetched_again_once(scrape_do, ended, large, app_context, recorded_view):
     run_id = ended(**too_large())
     large.answers = {"t1": task(1)}
     answer = scrape_do("refetch", run_id, "--max-bytes", 7)
+    assert recorded_view.shown == [("fetch again", 0, 1)]
     assert (answer.exit_code, large.made[0]["max_page_bytes"]) == (0, 7)
     assert "fetched  1" in answer.output
     part = app_context.store.run(ReadRun(run_id)).parts[0]

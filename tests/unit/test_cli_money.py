@@ -219,6 +219,15 @@ def test_a_job_that_a_run_owns_is_none(scrape_do, step_harness, buy):
     assert answer.stderr == f"{owned}: the job belongs to run mine\n"
 
 
+def test_progress_of_the_list_and_of_the_stops_is_shown(scrape_do, buy, recorded_view):
+    jobs = [buy(urls(1)), buy(urls(1, host="b"))]
+    assert scrape_do("orphans").exit_code == 0
+    assert recorded_view.shown == [("read jobs", 0, 2), ("read jobs", 1, 2)]
+    recorded_view.shown.clear()
+    assert scrape_do("orphans", "--cancel", "--yes", *jobs).exit_code == 0
+    assert recorded_view.shown == [("stop jobs", 0, 2), ("stop jobs", 1, 2)]
+
+
 def test_only_the_orphans_are_stopped(scrape_do, step_harness, buy, sandbox):
     step_harness.create_run("mine", each=urls(1))
     step_harness.make_running("mine", job=buy(urls(1)))

@@ -14,6 +14,7 @@ from scrape_do_celery.cli.json_output import json_option, print_json
 from scrape_do_celery.cli.money_shapes import OrphansShape
 from scrape_do_celery.cli.orphan_guards import refuse_foreign_store
 from scrape_do_celery.cli.output import NONE, format_moment, print_table, printable
+from scrape_do_celery.cli.progress import track_items
 from scrape_do_celery.config.accounts import account_fingerprints
 from scrape_do_celery.config.urls import masked
 from scrape_do_celery.errors import ConfigurationError, ScrapeDoError
@@ -59,7 +60,7 @@ def list_orphans(ctx: click.Context, job_ids: tuple[str, ...], cancel: bool, yes
     if cancel and not job_ids:
         refuse_foreign_store(AppContext.for_app())
     with _orphan_finder(settings) as orphan_finder:
-        found, others = orphan_finder.find_chosen(job_ids) if job_ids else (orphan_finder.find_all(), [])
+        found, others = orphan_finder.find_chosen(job_ids) if job_ids else (orphan_finder.find_all(track_items), [])
         if not as_json:
             _show_orphans(found, named=bool(job_ids))
         for one in others:
@@ -109,7 +110,7 @@ def _cancel_orphans(
     wanted = [one for one in found if named or one.previous_owner]
     if not wanted or not (yes or click.confirm(_cancel_question(len(wanted)), err=True)):
         return ends
-    for one in wanted:
+    for one in track_items(wanted, len(wanted), "stop jobs"):
         ends[one.job.job_id] = _cancel_orphan(orphan_finder, one, quiet=quiet)
     return ends
 

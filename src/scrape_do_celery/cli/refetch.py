@@ -11,6 +11,7 @@ from scrape_do_celery import runs
 from scrape_do_celery.cli.exit_codes import ExitCode
 from scrape_do_celery.cli.json_output import json_option, print_json
 from scrape_do_celery.cli.output import print_facts, printable, printable_url
+from scrape_do_celery.cli.progress import track_items
 from scrape_do_celery.cli.shapes import RefetchShape
 from scrape_do_celery.errors import ConfigurationError, ResultNotReadyError, ScrapeDoError
 from scrape_do_celery.rules.lifecycle import settle_task
@@ -48,7 +49,8 @@ def refetch_pages(ctx: click.Context, run_id: str, max_bytes: int | None, as_jso
     settings, store = app_context.settings, app_context.store
     fetched = failed = 0
     with _open_client(settings, max_bytes or _TIMES * settings.max_page_bytes) as client:
-        for part_id, position, old in _large_tasks(store, run_id):
+        large = list(_large_tasks(store, run_id))
+        for part_id, position, old in track_items(large, len(large), "fetch again"):
             try:
                 task = client.get_task(old.job_id, old.task_id)
             except ScrapeDoError as error:

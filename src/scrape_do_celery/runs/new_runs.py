@@ -28,7 +28,7 @@ from scrape_do_celery.store.commands.creation import (
     CreateRun,
 )
 from scrape_do_celery.store.commands.runs import ReadRun
-from scrape_do_celery.store.versions import UnlessNewer
+from scrape_do_celery.store.newer_records import UnlessNewer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

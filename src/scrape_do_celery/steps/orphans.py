@@ -24,14 +24,21 @@ from scrape_do_celery.store.commands.parts import ReadPartSpec
 from scrape_do_celery.store.request_inputs import targets_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from scrape_do_celery.client import ScrapeDoAsyncAPIClient
     from scrape_do_celery.models import JobDetails, JobsListResponse
     from scrape_do_celery.store import PartId, Store
     from scrape_do_celery.store.commands.ownership import JobOwnership, UnresolvedPart
 
+    #: Returns the items one by one, and shows how many of a number were taken. The text says what is done with them.
+    ItemTracker = Callable[[Iterable[JobDetails], int, str], Iterable[JobDetails]]
+
 _CALLS = 10
+
+
+def _take_items(items: Iterable[JobDetails], number: int, text: str) -> Iterable[JobDetails]:  # noqa: ARG001 (a tracker)
+    return items
 
 
 class StillOwnedError(Exception):
@@ -95,14 +102,13 @@ class OrphanFinder:
     def __init__(self, client: ScrapeDoAsyncAPIClient, store: Store, account: str) -> None:
         self._client, self._store, self._account = client, store, account
 
-    def find_all(self) -> list[OrphanJob]:
-        """Return all orphans in the order of their start times."""
+    def find_all(self, track: ItemTracker = _take_items) -> list[OrphanJob]:
+        """Return all orphans in the order of their start times. `track` may show the progress."""
         running = list(asyncio.run(JobListReader(self._list_jobs).running_jobs()).values())
         with ThreadPoolExecutor(_CALLS) as pool:
             # A job that a live run owns is no orphan, so it costs no request.
-            seen = list(
-                pool.map(self._read_job, [job for job in running if self._read_ownership(job.job_id).owner is None])
-            )
+            unowned = [job for job in running if self._read_ownership(job.job_id).owner is None]
+            seen = list(track(pool.map(self._read_job, unowned), len(unowned), "read jobs"))
             found = [one for one in self._classify_all(seen) if isinstance(one, OrphanJob)]
             return sorted(pool.map(self._with_cost, found), key=_start_order)
 

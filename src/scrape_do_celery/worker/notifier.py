@@ -13,7 +13,7 @@ from scrape_do_celery.runs.timing import PASS_INTERVAL
 from scrape_do_celery.signals import run_changed
 from scrape_do_celery.store.commands.changes import AcknowledgeChangedRuns, TakeChangedRuns
 from scrape_do_celery.store.commands.runs import ReadRunWait
-from scrape_do_celery.store.versions import UnlessNewer
+from scrape_do_celery.store.newer_records import UnlessNewer
 from scrape_do_celery.worker.budget_watch import BudgetWatch
 from scrape_do_celery.worker.threads import PassThread
 

@@ -298,7 +298,8 @@ def test_key_of_another_request_is_a_conflict(app, first):
 
 
 def test_retry_has_the_options_of_the_run_and_its_own_limit(app, end):
-    spec = RunSpec.from_arguments(["https://a.example/", "https://b.example/"], max_credits=50, tags=["shop:7"])
+    names = {"tags": ["shop:7"], "label": "prices", "fairness_key": "shop:7", "fairness_weight": 2, "priority": -1}
+    spec = RunSpec.from_arguments(["https://a.example/", "https://b.example/"], max_credits=50, **names)
     app.run(CreateRun("r", spec))
     end("r", True, False)
     changed = draft_child("r", max_credits=20, max_wait=9).spec
@@ -310,7 +311,8 @@ def test_retry_has_the_options_of_the_run_and_its_own_limit(app, end):
     second = retry_failed("r").run_id
     assert app.run(ReadSpec(second, 1)).run_options == {**spec.run_options, "early": False}
     assert app.run_fields(second)["max_mc"] == "50000"
-    assert app.run_fields(second)["tags"] == "shop:7"
+    kept = ("tags", "label", "fair")
+    assert [app.run_fields(second)[name] for name in kept] == ["shop:7", "prices", "-1 2.0 shop:7"]
 
 
 def test_retry_over_its_limit_is_refused_and_the_next_call_is_not(app, first):

@@ -216,6 +216,30 @@ def test_new_waiter_keeps_an_ended_run_in_the_list(store):
     assert listed(store) == []
 
 
+def test_runs_of_a_lineage_are_listed_until_shortly_before_their_records_expire(store):
+    """A list repairs wrong entries. So the sets are compared before anything lists the runs."""
+    store.create_run("a", label="x")
+    end(store, "a", outcome="failed")
+    store.clock.forward(LIFE - 1)
+    store.create_run("b", label="x", parent="a")
+    states = {"delivering": {"a"}, "live": {"b"}}
+    expected = {f"p:runs:{state}": ids for state, ids in states.items()}
+    expected |= {f"p:runs_with_label:{state}:x": ids for state, ids in states.items()}
+    assert index_entries(store) == expected
+    store.clock.forward(1000)
+    end(store, "b")
+    states = {"failed": {"a"}, "succeeded": {"b"}}
+    expected = {f"p:runs:{state}": ids for state, ids in states.items()}
+    expected |= {f"p:runs_with_label:{state}:x": ids for state, ids in states.items()}
+    entries = index_entries(store)
+    assert {entry.split("\n", 4)[-1] for entry in entries.pop("p:runs_expiry")} == {"a", "b"}
+    assert entries == expected
+    store.clock.forward(LIFE - 1)
+    assert listed(store, label="x") == ["b", "a"]
+    store.clock.forward(2)
+    assert listed(store) == []
+
+
 def test_run_of_an_older_version_is_not_listed_and_leaves_nothing(store):
     store.create_run(label="a")
     for key in index_entries(store):
@@ -273,7 +297,7 @@ def test_call_that_is_sent_twice_makes_one_entry(store):
     assert listed(store) == ["r"]
 
 
-EXAMPLES = 8
+EXAMPLES = 12
 IDS = ("a", "b", "c:1", "d", "e")
 LABELS = (None, "p", "q r")
 TAGS = ((), ("x",), ("x", "y"))
@@ -297,13 +321,22 @@ class Lists(RuleBasedStateMachine):
     def create(self, run_id, label, tags, late):
         made = self.store.create_run(run_id, label=label, tags=tags, start_delay=600.0 if late else None)
         if made.new:
-            self.runs[run_id] = {
-                "label": label,
-                "tags": tags,
-                "state": "live",
-                "until": None,
-                "at": self.store.clock.time(),
-            }
+            self.add_run(run_id, label, tags, [])
+
+    def add_run(self, run_id, label, tags, lineage):
+        names = {"label": label, "tags": tags, "lineage": lineage}
+        times = {"at": self.store.clock.time(), "until": None, "dies": None}
+        self.runs[run_id] = {**names, **times, "state": "live", "is_delivered": False}
+        lineage.append(run_id)
+
+    @rule(parent=st.sampled_from(IDS), run_id=st.sampled_from(IDS), label=st.sampled_from(LABELS))
+    def retry(self, parent, run_id, label):
+        """A child keeps the runs before it, also those that have left the list while their records live."""
+        run = self.runs.get(parent)
+        if run and run["state"] != "live" and self.store.create_run(run_id, label=label, parent=parent).new:
+            for name in run["lineage"]:
+                self.runs[name] |= {"until": None, "dies": None}
+            self.add_run(run_id, label, (), run["lineage"])
 
     @rule(run_id=st.sampled_from(IDS), outcome=st.sampled_from(["succeeded", "lost"]), deliver=st.booleans())
     def end(self, run_id, outcome, deliver):
@@ -324,40 +357,59 @@ class Lists(RuleBasedStateMachine):
             return
         for waiter in (run_id, "other"):
             self.store.run(AcknowledgeDelivery(run_id, waiter, Retention(life, life, life)))
-        run["until"] = self.store.clock.time() + 0.9 * life
+        run["is_delivered"], now = True, self.store.clock.time()
+        lineage = [self.runs[name] for name in run["lineage"]]
+        if all(one["is_delivered"] for one in lineage):
+            for one in lineage:
+                one |= {"until": now + 0.9 * life if self.is_listed(one) else one["until"], "dies": now + life}
 
     @rule(run_id=st.sampled_from(IDS))
     def wait_for_an_ended_run(self, run_id):
         run = self.runs.get(run_id)
-        if run and run["until"]:
+        if run and run["dies"]:
             fields = self.store.run_fields(run_id)
             self.store.run(AcceptRun(run_id, "other", "s"))
             if "delivered:other" not in fields:
-                run["until"] = None
+                run |= {"until": None, "dies": None, "is_delivered": False}
 
     @rule(run_id=st.sampled_from(IDS))
     def forget(self, run_id):
         run = self.runs.get(run_id)
-        if run and run["until"]:
+        if run and run["is_delivered"]:
             self.store.run(ForgetRun(run_id))
+            run["lineage"].remove(run_id)
             del self.runs[run_id]
 
     @rule(seconds=st.sampled_from([1, 80, MARK_TTL]))
     def pass_time(self, seconds):
         self.store.clock.forward(seconds)
         now = self.store.clock.time()
-        self.runs = {name: run for name, run in self.runs.items() if run["until"] is None or run["until"] > now}
+        for name, run in list(self.runs.items()):
+            if run["dies"] is not None and run["dies"] <= now:
+                # A lineage ends at a record that is gone.
+                at = run["lineage"].index(name)
+                for half in (run["lineage"][:at], run["lineage"][at + 1 :]):
+                    for one in half:
+                        self.runs[one]["lineage"] = half
+                del self.runs[name]
+
+    def is_listed(self, run):
+        return run["until"] is None or run["until"] > self.store.clock.time()
 
     @rule()
     def dispatch(self):
         self.store.claim_due()
+
+    def listed_now(self):
+        return {(name, run["at"]) for name, run in self.runs.items() if self.is_listed(run)}
 
     def wanted(self, state=None, label=None, tag=None):
         """Return the ids that the model has for a filter, the newest first."""
         found = [
             name
             for name, run in self.runs.items()
-            if (state is None or run["state"] == state or (state == "ended" and run["state"] != "live"))
+            if self.is_listed(run)
+            and (state is None or run["state"] == state or (state == "ended" and run["state"] != "live"))
             and label in {None, run["label"]}
             and (tag is None or tag in run["tags"])
         ]
@@ -366,7 +418,7 @@ class Lists(RuleBasedStateMachine):
     @precondition(lambda self: self.all_along is None)
     @rule()
     def begin_to_page(self):
-        self.seen, self.all_along = [], {(name, run["at"]) for name, run in self.runs.items()}
+        self.seen, self.all_along = [], self.listed_now()
         self.read_page()
 
     @precondition(lambda self: self.all_along is not None)
@@ -378,8 +430,7 @@ class Lists(RuleBasedStateMachine):
         self.position = page.position
         if page.position is None:
             assert len(set(self.seen)) == len(self.seen)
-            there = {(name, run["at"]) for name, run in self.runs.items()}
-            assert there & self.all_along <= set(self.seen)
+            assert self.listed_now() & self.all_along <= set(self.seen)
             self.all_along = None
 
     @invariant()
@@ -392,7 +443,7 @@ class Lists(RuleBasedStateMachine):
     def no_set_has_a_run_that_is_not_listed(self):
         for key, entries in index_entries(self.store).items():
             ids = {entry.split("\n", 4)[-1] for entry in entries}
-            assert ids <= self.runs.keys(), key
+            assert ids <= {name for name, _ in self.listed_now()}, key
 
 
 def test_list_is_right_in_any_order_of_events(store, monkeypatch):

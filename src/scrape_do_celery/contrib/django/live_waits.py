@@ -9,7 +9,7 @@ from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.runs import AppContext, RunHandle
 from scrape_do_celery.store.commands.runs import ReadRunWait
 from scrape_do_celery.store.deadlines import limited_time
-from scrape_do_celery.store.versions import UnlessNewer
+from scrape_do_celery.store.newer_records import UnlessNewer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
