@@ -39,17 +39,16 @@ def fix_until(clock: float, until: float | None) -> float:
     return now if until is None else min(now, until)
 
 
-def find_retry_skip(  # noqa: PLR0913 (one argument for each fact)
-    *, is_live: bool, is_in_doubt: bool, is_child: bool, is_handled: bool, created: float, until: float
+def find_retry_skip(
+    *, is_live: bool, is_child: bool, is_handled: bool, created: float, until: float
 ) -> SkipReason | None:
-    """Return why a lineage is not retried; None if it may be. The arguments are about the newest run of the lineage.
+    """Return why a bulk call does not retry a lineage; None if it may. The arguments are about its newest run.
 
     A child that began at `until` or later was started by this bulk call, by its repetition, or by somebody beside it.
     Without that rule, a repetition would buy what such a child has failed to get.
 
     Args:
         is_live: whether the newest run has not ended.
-        is_in_doubt: whether the newest run may have bought a job that was not found.
         is_child: whether the newest run is another one than the run that the filters have found.
         is_handled: whether this call has met the lineage by another of its runs.
         created: when the newest run was written.
@@ -57,9 +56,7 @@ def find_retry_skip(  # noqa: PLR0913 (one argument for each fact)
     """
     if is_handled or created >= until or (is_live and is_child):
         return SkipReason.RETRIED
-    if is_live:
-        return SkipReason.LIVE
-    return SkipReason.IN_DOUBT if is_in_doubt else None
+    return SkipReason.LIVE if is_live else None
 
 
 def find_forget_skip(*, is_live: bool, is_in_doubt: bool) -> SkipReason | None:

@@ -154,7 +154,6 @@ class RetryAction:
         newest = read_newest(store, run_id)
         skip = find_retry_skip(
             is_live=newest.outcome is None,
-            is_in_doubt=newest.is_in_doubt,
             is_child=newest.run_id != run_id,
             is_handled=newest.run_id in self._handled,
             created=newest.created,

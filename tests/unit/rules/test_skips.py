@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from scrape_do_celery.rules.skips import SkipReason, find_forget_skip, find_retry_skip, fix_until
 
-FREE = {"is_live": False, "is_in_doubt": False, "is_child": False, "is_handled": False, "created": 1.0, "until": 2.0}
+FREE = {"is_live": False, "is_child": False, "is_handled": False, "created": 1.0, "until": 2.0}
 
 
 @given(st.floats(1e9, 4e9), st.floats(0, 1))
@@ -29,10 +29,8 @@ def test_later_time_is_that_of_the_start():
         ({"is_child": True}, None),
         ({"is_live": True}, SkipReason.LIVE),
         ({"is_live": True, "is_child": True}, SkipReason.RETRIED),
-        ({"is_in_doubt": True}, SkipReason.IN_DOUBT),
-        ({"is_in_doubt": True, "is_child": True}, SkipReason.IN_DOUBT),
         ({"created": 2.0}, SkipReason.RETRIED),
-        ({"created": 3.0, "is_in_doubt": True}, SkipReason.RETRIED),
+        ({"created": 3.0, "is_live": True}, SkipReason.RETRIED),
         ({"is_handled": True}, SkipReason.RETRIED),
     ],
 )
