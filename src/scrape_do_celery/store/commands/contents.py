@@ -127,7 +127,7 @@ class CountDone(Command[int]):
 
 @dataclass(frozen=True, slots=True)
 class CountContents(Command[int]):
-    """Count the stored tasks of a part, also those that failed; 0 after their contents have expired."""
+    """Count the stored tasks of a part, also failed ones; 0 after their contents have expired."""
 
     part_id: PartId
 
