@@ -18,7 +18,7 @@ import scrape_do_celery
 from scrape_do_celery import RunState
 from scrape_do_celery.cli import main
 from scrape_do_celery.cli.exit_codes import ExitCode
-from scrape_do_celery.cli.json_output import shape_of
+from scrape_do_celery.cli.json_output import shapes_of
 from scrape_do_celery.config.settings_table import settings_table
 
 ROOT = Path(__file__).parents[2]
@@ -103,9 +103,10 @@ version may add fields.
 
 
 def command_markdown(*names):
-    shape = shape_of(find_command(*names))
+    shapes = [link_to_shape(one.__name__) for one in shapes_of(find_command(*names))]
     text = f"## {' '.join(('scrape-do', *names))}\n\n```text\n{help_of(*names)}```\n"
-    return text if shape is None else f"{text}\n`--json`: {link_to_shape(shape.__name__)}\n"
+    # The second shape is that of a call with filters.
+    return f"{text}\n`--json`: {'; with filters '.join(shapes)}\n" if shapes else text
 
 
 def link_to_shape(name):
@@ -136,7 +137,7 @@ def shape_markdown(name, schema):
 def json_markdown():
     schemas = {}
     for names in command_names():
-        if shape := shape_of(find_command(*names)):
+        for shape in shapes_of(find_command(*names)):
             schema = shape.model_json_schema()
             schemas |= {shape.__name__: schema} | schema.get("$defs", {})
     return JSON_START + "\n".join(shape_markdown(name, schema) for name, schema in sorted(schemas.items()))

@@ -65,6 +65,16 @@ def finding() -> list[s.RunStatus]:
     return list(page.runs)
 
 
+def acting_on_many() -> s.BulkReport:
+    plan = s.retry_runs(state="ended", tag="shop:7", dry_run=True, trust_order=True, max_credits=5)
+    cost: s.Estimate | None = plan.estimate
+    group: s.RunGroup = plan.skipped[0]
+    s.cancel_runs(state="endedd")  # type: ignore[arg-type]
+    s.forget_runs(everything=True, until=plan.until, cursor=plan.cursor, limit=100)
+    print(cost, group.reason, group.count, group.run_ids)
+    return s.cancel_runs(label="prices", since=datetime.now(UTC))
+
+
 async def finding_async() -> s.RunPage:
     return await s.alist_runs(until=datetime.now(UTC))
 

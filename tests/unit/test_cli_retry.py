@@ -18,7 +18,7 @@ def retry(step_harness, monkeypatch):
 
     def call(*arguments, answer=None):
         with monkeypatch.context() as patch:
-            patch.setattr("scrape_do_celery.cli.retry.has_terminal", lambda: answer is not None)
+            patch.setattr("scrape_do_celery.cli.filters.has_terminal", lambda: answer is not None)
             return CliRunner().invoke(main, ["retry", *arguments], input=answer)
 
     return call

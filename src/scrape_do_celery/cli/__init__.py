@@ -10,6 +10,7 @@ from scrape_do_celery.cli.budgets import manage_budgets
 from scrape_do_celery.cli.doctor import run_doctor
 from scrape_do_celery.cli.exit_codes import describe_exit_codes
 from scrape_do_celery.cli.export import export_run
+from scrape_do_celery.cli.forget import forget_run
 from scrape_do_celery.cli.group import CommandGroup
 from scrape_do_celery.cli.ledger import print_ledger
 from scrape_do_celery.cli.listing import print_runs
@@ -63,6 +64,7 @@ for _command in (
     export_run,
     cancel_run,
     retry_run,
+    forget_run,
     refetch_pages,
     print_account,
     manage_budgets,

@@ -20,19 +20,19 @@ class Shape(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-def json_option(shape: type[Shape]) -> Callable[[Command], Command]:
-    """Return the decorator that adds `--json` to a command, and declares the shape of its output."""
+def json_option(*shapes: type[Shape]) -> Callable[[Command], Command]:
+    """Return the decorator that adds `--json` to a command, and declares the shapes of which its output has one."""
 
     def decorate(command: Command) -> Command:
-        command.json_shape = shape  # type: ignore[attr-defined]
+        command.json_shapes = shapes  # type: ignore[attr-defined]
         return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
 
     return decorate
 
 
-def shape_of(command: click.Command) -> type[Shape] | None:
-    """Return the shape of a command's JSON; None if the command prints none."""
-    return getattr(command.callback, "json_shape", None)
+def shapes_of(command: click.Command) -> tuple[type[Shape], ...]:
+    """Return the shapes of a command's JSON; none if the command prints none."""
+    return getattr(command.callback, "json_shapes", ())
 
 
 def print_json(value: Mapping[str, Any]) -> None:

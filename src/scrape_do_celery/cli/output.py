@@ -132,8 +132,8 @@ def _print_with_rich(header: Sequence[str], rows: Sequence[Sequence[str]], left:
     return True
 
 
-def print_facts(pairs: Sequence[tuple[str, str]]) -> None:
+def print_facts(pairs: Sequence[tuple[str, str]], *, err: bool = False) -> None:
     """Print names with their values, one pair per line."""
     width = max((len(name) for name, _ in pairs), default=0)
     for name, text in pairs:
-        click.echo(f"{name.ljust(width)}  {printable(text)}")
+        click.echo(f"{name.ljust(width)}  {printable(text)}", err=err)

@@ -38,6 +38,8 @@ class ProgressFigures(NamedTuple):
     wait: str
     #: the kinds of the waits, which change less often than their texts
     wait_kinds: frozenset[str]
+    #: what is counted
+    unit: str = "pages"
 
     @classmethod
     def of(cls, statuses: Iterable[RunStatus]) -> Self:
@@ -100,7 +102,8 @@ class LineView(QuietView):
         if news != self._last:
             self._last = news
             wait = f"; waits: {figures.wait}" if figures.wait else ""
-            self.note(f"{figures.done:,} of {figures.total:,} pages, {figures.text}{wait}")
+            total = f" of {figures.total:,}" if figures.total else ""
+            self.note(f"{figures.done:,}{total} {figures.unit}, {figures.text}{wait}")
 
     def note(self, text: str) -> None:
         """Print the text."""

@@ -10,6 +10,8 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from scrape_do_celery import runs
+from scrape_do_celery.cli.bulk import BulkWords, act_on_runs
+from scrape_do_celery.cli.filters import RunChoice, choose_runs
 from scrape_do_celery.cli.json_output import json_option, print_json
 from scrape_do_celery.cli.output import (
     TASK_COLUMNS,
@@ -21,13 +23,13 @@ from scrape_do_celery.cli.output import (
     task_row,
 )
 from scrape_do_celery.cli.reports import RunReport, read_record
-from scrape_do_celery.cli.shapes import CancelShape, ResultShape, StartShape, StatusShape
+from scrape_do_celery.cli.shapes import BulkShape, CancelShape, ResultShape, StartShape, StatusShape
 from scrape_do_celery.cli.sources import IDENTITY, read_specs, take_sources
 from scrape_do_celery.errors import EncryptionKeyError, StoreUnavailableError
 from scrape_do_celery.figures import format_figure
 from scrape_do_celery.models.reasons import join_reasons, reasons_from_json
-from scrape_do_celery.rules.outcomes import may_have_bought
 from scrape_do_celery.rules.waits import WaitKind
+from scrape_do_celery.runs.bulk_actions import CancelAction
 from scrape_do_celery.store import PartState
 
 if TYPE_CHECKING:
@@ -214,7 +216,7 @@ def print_report(report: RunReport, out: Path | None) -> None:
     print_facts(
         [("run", record.run_id), ("outcome", str(record.outcome)), *_result_facts(record), *_error_facts(record)]
         + ([("pages", f"in {out}")] if out else [])
-        + ([("retry", _explain_retry(record.run_id))] if report.lacks_pages and not _is_in_doubt(record) else [])
+        + ([("retry", _explain_retry(record.run_id))] if report.lacks_pages and not record.is_in_doubt else [])
     )
 
 
@@ -222,15 +224,19 @@ def _explain_retry(run_id: str) -> str:
     return f"pages are missing; to see what they cost, and to buy them again: {find_program()} retry {run_id}"
 
 
-def _is_in_doubt(record: RunRecord) -> bool:
-    return any(may_have_bought(part.outcome, purchases=part.purchases, job_id=part.job_id) for part in record.parts)
-
-
 @click.command("cancel")
-@click.argument("run_id")
-@json_option(CancelShape)
-def cancel_run(run_id: str, as_json: bool) -> None:
-    """Cancel a run, also at Scrape.do. Pages that were paid for are still collected."""
+@choose_runs
+@json_option(CancelShape, BulkShape)
+@click.pass_context
+def cancel_run(ctx: click.Context, *, run_id: str | None, choice: RunChoice, as_json: bool) -> None:
+    """Cancel a run, or all live runs that the filters find, also at Scrape.do.
+
+    Pages that were paid for are still collected. With filters, the command first prints the number of runs, and asks.
+    It leaves runs alone that begin while it works.
+    """
+    if run_id is None:
+        act_on_runs(ctx, choice, BulkWords("cancel", "canceled"), CancelAction, as_json=as_json)
+        return
     handle = runs.RunHandle(run_id)
     is_canceling = handle.cancel()
     if as_json:
@@ -281,7 +287,7 @@ def _count_text(name: str, number: int) -> str:
 def _result_facts(record: RunRecord) -> list[tuple[str, str]]:
     small = record.result or {}
     jobs = ", ".join(small.get("jobs", ()))
-    if _is_in_doubt(record):
+    if record.is_in_doubt:
         jobs = f"{jobs}; one more may have been bought" if jobs else "no job is known; one may have been bought"
     counts = small.get("counts", {})
     reasons = reasons_from_json(small.get("reasons"))

@@ -167,6 +167,35 @@ class RetryShape(Shape):
     targets: int = Field(description="the targets that are bought again; 0 if the child was live already")
 
 
+class ForgetShape(Shape):
+    """A run that was deleted."""
+
+    run_id: str = Field(description="the id of the run")
+    pages: int = Field(description="the stored pages that were deleted with it")
+
+
+class RunGroupShape(Shape):
+    """Runs that a command left alone, or failed to change, for the same reason."""
+
+    reason: str = Field(description="the reason, such as `live` or `in_doubt`; for failures, the class of the error")
+    count: int = Field(description="the number of runs")
+    run_ids: list[str] = Field(description="the ids of up to three of them")
+    text: str = Field(description="the reason in words, or the text of the first error")
+
+
+class BulkShape(Shape):
+    """What a command did to the runs that its filters found, or with `--dry-run` would do."""
+
+    runs: int = Field(description="the runs that were canceled, retried or forgotten")
+    tasks: int = Field(description="the tasks that are bought again")
+    pages: int = Field(description="the stored pages that were deleted")
+    estimate: EstimateShape | None = Field(description="what the tasks cost; null without `--dry-run`")
+    skipped: list[RunGroupShape] = Field(description="the runs that were left alone, by reason")
+    failed: list[RunGroupShape] = Field(description="the runs that could not be changed, by error")
+    until: str = Field(description="only runs that were written before this time count")
+    cursor: str | None = Field(description="where to carry on with the same filters and `until`; null at the end")
+
+
 class RefetchShape(Shape):
     """What a refetch did."""
 

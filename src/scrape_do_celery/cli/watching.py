@@ -8,7 +8,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import click
 
@@ -27,6 +27,14 @@ if TYPE_CHECKING:
 _FIRST, _LONGEST = 0.2, 1.0
 #: Seconds for which a store may be away while runs are watched: the time of a restart.
 _PATIENCE: Final = 60.0
+
+
+class InterruptibleWork(Protocol):
+    """Work of a command that a person may interrupt."""
+
+    def explain_interruption(self) -> str:
+        """Return what the interruption leaves behind, and how to come back."""
+        ...
 
 
 class CommandStage(StrEnum):
@@ -77,7 +85,7 @@ def _raise_termination(*_: Any) -> None:
 
 
 @contextmanager
-def explained_interrupts(watched: WatchedRuns) -> Iterator[None]:
+def explained_interrupts(work: InterruptibleWork) -> Iterator[None]:
     """End the command with an explanation and the usual exit code after Ctrl-C and SIGTERM.
 
     Raises:
@@ -89,10 +97,10 @@ def explained_interrupts(watched: WatchedRuns) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         # The terminal has printed ^C on the line of the cursor.
-        click.echo(f"\n{printable_lines(watched.explain_interruption())}", err=True)
+        click.echo(f"\n{printable_lines(work.explain_interruption())}", err=True)
         raise click.exceptions.Exit(ExitCode.INTERRUPTED) from None
     except _TerminationError:
-        click.echo(printable_lines(watched.explain_interruption()), err=True)
+        click.echo(printable_lines(work.explain_interruption()), err=True)
         raise click.exceptions.Exit(ExitCode.TERMINATED) from None
     finally:
         if is_main:

@@ -7,6 +7,8 @@ from scrape_do_celery.rules.exports import ExportFault, ExportState
 from scrape_do_celery.rules.waits import WaitingFor, WaitKind
 from scrape_do_celery.runs.async_enqueue import aenqueue, aenqueue_many, aestimate
 from scrape_do_celery.runs.budgets import Budget, list_budgets, resume_buying, set_budget, stop_buying
+from scrape_do_celery.runs.bulk_calls import cancel_runs, forget_runs, retry_runs
+from scrape_do_celery.runs.bulk_reports import BulkReport, RunGroup
 from scrape_do_celery.runs.celery_app import EAGER, is_own_app, make_app, refuse_missing_servers, settings_of
 from scrape_do_celery.runs.context import BATCH, AppContext, StepMessage, batched, ensure_default_app
 from scrape_do_celery.runs.enqueue import enqueue, enqueue_many
@@ -27,6 +29,7 @@ __all__ = [
     "EAGER",
     "AppContext",
     "Budget",
+    "BulkReport",
     "Estimate",
     "ExportFault",
     "ExportOptions",
@@ -36,6 +39,7 @@ __all__ = [
     "MergedEntry",
     "MergedResult",
     "Progress",
+    "RunGroup",
     "RunHandle",
     "RunPage",
     "RunPlan",
@@ -51,10 +55,12 @@ __all__ = [
     "aestimate",
     "alist_runs",
     "batched",
+    "cancel_runs",
     "enqueue",
     "enqueue_many",
     "ensure_default_app",
     "estimate",
+    "forget_runs",
     "is_own_app",
     "list_budgets",
     "list_runs",
@@ -66,6 +72,7 @@ __all__ = [
     "resume_buying",
     "resume_schedule",
     "retry_failed",
+    "retry_runs",
     "run_schedule",
     "scheduled_run",
     "set_budget",

@@ -81,8 +81,8 @@ def list_runs(  # noqa: PLR0913 (one argument for each filter)
         state=_check_state(state),
         tag=None if tag is None else check_tag(tag),
         label=check_label(label),
-        since=_read_time("since", since),
-        before=_read_time("until", until),
+        since=read_time("since", since),
+        before=read_time("until", until),
         position=None if cursor is None else RunPosition.parse(_check_text("cursor", cursor)),
     )
     context = AppContext.for_app(settings=settings)
@@ -145,7 +145,12 @@ def _check_text(name: str, value: Any) -> str:
     return value
 
 
-def _read_time(name: str, moment: Any) -> float | None:
+def read_time(name: str, moment: Any) -> float | None:
+    """Return the seconds since the epoch of a time with a zone; None for None.
+
+    Raises:
+        ValueError: the value is no time with a zone.
+    """
     if moment is None:
         return None
     if not isinstance(moment, datetime) or moment.tzinfo is None:

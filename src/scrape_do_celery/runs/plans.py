@@ -46,6 +46,12 @@ class Estimate:
     #: the highest cost; None if no rule bounds the price of a host. Only plugins and some domains have a bound.
     maximum: float | None
 
+    def __add__(self, other: Estimate) -> Estimate:
+        """Return the cost of both runs together."""
+        bounds = (self.maximum, other.maximum)
+        most = None if None in bounds else sum(one for one in bounds if one is not None)
+        return Estimate(self.expected + other.expected, self.minimum + other.minimum, most)
+
     def to_json(self) -> dict[str, float | None]:
         """Return the estimate as JSON."""
         return asdict(self)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from scrape_do_celery.errors import RunError
 from scrape_do_celery.local_variables import without_locals
-from scrape_do_celery.rules.outcomes import may_have_bought
+from scrape_do_celery.rules.skips import SkipReason
 from scrape_do_celery.runs import results
 from scrape_do_celery.runs.context import AppContext
 from scrape_do_celery.runs.handle import RunHandle
@@ -30,15 +30,16 @@ class ChildDraft:
     """A child that is not written yet. `parent` is the newest run of the lineage."""
 
     parent: str
-    #: what the child buys; None if the newest run is live: that run is the child
-    spec: RunSpec | None
+    #: what the child buys
+    spec: RunSpec
 
-    def start(self, *, settings: Settings | None = None) -> RunHandle:
-        """Start the child, unless the parent has one by now. Return the handle of the child."""
-        if self.spec is None:
-            return RunHandle(self.parent, settings=settings)
+    def start(self, *, run_id: str | None = None, settings: Settings | None = None) -> RunHandle:
+        """Start the child, unless the parent has one by now. Return the handle of the child.
+
+        If the child is new, its id is `run_id`.
+        """
         key = f"retry of {self.parent}"
-        return start_run(self.spec, idempotency_key=key, parent=self.parent, settings=settings)
+        return start_run(self.spec, idempotency_key=key, run_id=run_id, parent=self.parent, settings=settings)
 
 
 @without_locals
@@ -77,54 +78,70 @@ def retry_failed(
         BudgetExceededError: the child is larger than its own limit or than a whole budget. Nothing was written.
         StoreUnavailableError: Redis did not answer. If you repeat the call, no page is bought twice.
     """
-    draft = draft_child(run_id, trust_order=trust_order, settings=settings, **options)
-    return draft.start(settings=settings)
+    child = draft_child(run_id, trust_order=trust_order, settings=settings, **options)
+    return child if isinstance(child, RunHandle) else child.start(settings=settings)
 
 
 @without_locals
 def draft_child(
     run_id: str, *, trust_order: bool = False, settings: Settings | None = None, **options: Unpack[RunOptions]
-) -> ChildDraft:
-    """Return the child that `retry_failed` would start. Nothing is written.
+) -> ChildDraft | RunHandle:
+    """Return the live child, or the child that `retry_failed` would start. Nothing is written.
 
     Raises:
         ScrapeDoError: the errors of `retry_failed`.
     """
     store = AppContext.for_app(settings=settings).store
-    # Each run buys what the runs before it lack. So the newest run alone shows what the lineage lacks.
-    newest = read_record(store, read_lineage(store, check_run_id(run_id))[-1])
+    newest = read_newest(store, check_run_id(run_id))
     if newest.outcome is None:
         if newest.run_id == run_id:
             raise live_run_error(newest)
-        return ChildDraft(newest.run_id, None)
+        return RunHandle(newest.run_id, settings=settings)
+    draft = draft_next(store, newest, trust_order=trust_order, **options)
+    if isinstance(draft, SkipReason):
+        raise _skip_error(newest.run_id, draft)
+    return draft
+
+
+def read_newest(store: Store, run_id: str) -> RunRecord:
+    """Return the newest run of a lineage. It alone shows what the lineage lacks: each run buys what the others lack.
+
+    Raises:
+        RunNotFoundError: the store has no such run (any more).
+    """
+    return read_record(store, read_lineage(store, run_id)[-1])
+
+
+@without_locals
+def draft_next(
+    store: Store, newest: RunRecord, *, trust_order: bool = False, **options: Unpack[RunOptions]
+) -> ChildDraft | SkipReason:
+    """Return the child of the newest run of a lineage, which has ended; or why nothing may be bought again.
+
+    Raises:
+        ScrapeDoError: the errors of `retry_failed`.
+    """
+    if newest.is_in_doubt:
+        return SkipReason.IN_DOUBT
     spec = store.run(ReadSpec(newest.run_id, newest.part_count))
     if spec is None:
         raise results.run_not_found_error(store, newest.run_id)
-    missing = _find_missing_safely(store, newest, spec, trust_order=trust_order)
-    return ChildDraft(newest.run_id, spec.select_targets(missing, **options))
+    missing = find_missing(store, newest, spec, trust_order=trust_order)
+    return ChildDraft(newest.run_id, spec.select_targets(missing, **options)) if missing else SkipReason.COMPLETE
 
 
-def _find_missing_safely(store: Store, record: RunRecord, spec: RunSpec, *, trust_order: bool) -> list[int]:
-    """Return the indexes of the targets of an ended run that may be bought again.
-
-    Raises:
-        RunError: nothing is missing, or nothing may be bought again.
-    """
-    run_id = record.run_id
-    if any(may_have_bought(part.outcome, purchases=part.purchases, job_id=part.job_id) for part in record.parts):
-        raise RunError(
+def _skip_error(run_id: str, reason: SkipReason) -> RunError:
+    if reason is SkipReason.IN_DOUBT:
+        return RunError(
             f"run {run_id} may have bought a job that was not found; check the error's `.candidates` and the account's "
             "job list, also ended jobs, before you enqueue the targets yourself",
             run_id,
         )
-    missing = find_missing(store, record, spec, trust_order=trust_order)
-    if not missing:
-        raise RunError(
-            f"run {run_id} has an answer for each target, so nothing is bought again; fetch pages over the limit with "
-            "`scrape-do refetch`",
-            run_id,
-        )
-    return missing
+    return RunError(
+        f"run {run_id} has an answer for each target, so nothing is bought again; fetch pages over the limit with "
+        "`scrape-do refetch`",
+        run_id,
+    )
 
 
 def find_missing(store: Store, record: RunRecord, spec: RunSpec, *, trust_order: bool = False) -> list[int]:

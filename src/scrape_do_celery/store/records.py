@@ -12,7 +12,7 @@ from scrape_do_celery.redaction import name_hosts
 from scrape_do_celery.rules.exports import ExportState
 from scrape_do_celery.rules.fetch import Notes, notes_from_json
 from scrape_do_celery.rules.lifecycle import JobMemory
-from scrape_do_celery.rules.outcomes import RunState, run_state
+from scrape_do_celery.rules.outcomes import RunState, may_have_bought, run_state
 from scrape_do_celery.rules.states import PartState
 from scrape_do_celery.rules.waits import PartFacts, WaitKind
 from scrape_do_celery.store.codec import unpack
@@ -296,6 +296,10 @@ class RunRecord(Record):
     def awaits_export(self) -> bool:
         """Whether the run has ended, and its export has not."""
         return self.outcome is not None and self.export is not None and not self.export.has_ended
+
+    def is_in_doubt(self) -> bool:
+        """Whether an ended part may have bought a job that no search found."""
+        return any(may_have_bought(one.outcome, purchases=one.purchases, job_id=one.job_id) for one in self.parts)
 
     @property
     def expires(self) -> float | None:

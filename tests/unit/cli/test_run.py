@@ -208,9 +208,9 @@ def test_ended_run_is_not_read_again():
 def test_figures_of_runs_are_added_up():
     wait = (WaitKind.NO_WORKER, "no worker\x1b[2J")
     one = ProgressFigures.of([status(done=1, failed=1, total=5, wait=wait)])
-    assert one == (2, 5, "running, 1 failed", "no worker [2J", {WaitKind.NO_WORKER})
+    assert one == (2, 5, "running, 1 failed", "no worker [2J", {WaitKind.NO_WORKER}, "pages")
     two = ProgressFigures.of([status(done=1), status(RunState.QUEUED, wait=wait), status(wait=wait)])
-    assert two == (1, 6, "2 running, 1 queued", "no worker [2J", {WaitKind.NO_WORKER})
+    assert two == (1, 6, "2 running, 1 queued", "no worker [2J", {WaitKind.NO_WORKER}, "pages")
 
 
 def test_view_is_what_stderr_can_show(terminal, monkeypatch):

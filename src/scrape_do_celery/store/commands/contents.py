@@ -126,6 +126,19 @@ class CountDone(Command[int]):
 
 
 @dataclass(frozen=True, slots=True)
+class CountContents(Command[int]):
+    """Count the stored tasks of a part, also failed ones; 0 after their contents have expired."""
+
+    part_id: PartId
+
+    def encode(self, keys: Keys) -> Encoded:
+        return Encoded(("HLEN", keys.contents(self.part_id)))
+
+    def decode(self, keys: Keys, reply: Any) -> int:
+        return int(reply)
+
+
+@dataclass(frozen=True, slots=True)
 class ReadStoredPositions(Command[set[int]]):
     """Read the positions of the tasks of a part that are stored."""
 
