@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from benchmarks.report import Outcome, Row
 
-CASES = ("A", "B", "C", "D", "E", "read", "enqueue", "scale")
+CASES = ("A", "B", "C", "D", "E", "read", "enqueue", "list", "scale", "fair")
 _ROOT = Path(__file__).parents[1]
 
 

@@ -7,15 +7,20 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.canvas import Canvas
 from benchmarks.ours import Ours
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from benchmarks.sizes import Sizes
     from benchmarks.stand_in import StandIn
     from benchmarks.workers import Pool
+
+_DOCUMENTED: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass
@@ -31,9 +36,9 @@ class Bench:
     #: The figures of the cases before this one.
     figures: dict[str, Any] = field(default_factory=dict)
 
-    def ours(self, *, apart: bool = False) -> Ours:
-        """Return this package as a contender, on servers of its own."""
-        return Ours(self.stand_in.url, self.pool, self.new_folder(), apart=apart)
+    def ours(self, *, apart: bool = False, settings: Mapping[str, str] = _DOCUMENTED) -> Ours:
+        """Return this package as a contender, on servers of its own, with its documented settings and these."""
+        return Ours(self.stand_in.url, self.pool, self.new_folder(), apart=apart, settings=settings)
 
     def canvas(self) -> Canvas:
         """Return the canvas as a contender, on a server of its own."""

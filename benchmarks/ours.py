@@ -14,7 +14,7 @@ from scrape_do_celery import RunHandle, Settings, enqueue
 from scrape_do_celery.runs import AppContext
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from benchmarks.workers import Pool
@@ -32,8 +32,17 @@ class Ours(AbstractContextManager["Ours"]):
     their own, so that their traffic can be measured.
     """
 
-    def __init__(self, api_url: str, pool: Pool, folder: Path, *, apart: bool = False) -> None:
+    def __init__(
+        self,
+        api_url: str,
+        pool: Pool,
+        folder: Path,
+        *,
+        apart: bool,
+        settings: Mapping[str, str],
+    ) -> None:
         self._api_url, self._pool, self._folder, self._apart = api_url, pool, folder, apart
+        self._given = settings
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -49,6 +58,7 @@ class Ours(AbstractContextManager["Ours"]):
                 "result_backend": self.results.url(2),
                 "api_url": self._api_url,
                 "api_key": _KEY,
+                **self._given,
             }
             self.settings = Settings(**self.values)
             self.app_context = AppContext.for_app(settings=self.settings)

@@ -36,6 +36,10 @@ class Sizes:
     enqueue_many: int = 5_000
     read_factor: int = 16
     factors: tuple[int, ...] = (1, 4, 16)
+    #: Targets of the large run, of each of its jobs, and the duration of such a job at the API.
+    fair_targets: int = 100_000
+    fair_job: int = 50
+    fair_seconds: float = 5.0
 
 
 NORMAL = Sizes()
@@ -62,4 +66,7 @@ TINY = Sizes(
     enqueue_many=20,
     read_factor=2,
     factors=(1, 2),
+    fair_targets=200,
+    fair_job=5,
+    fair_seconds=2.0,
 )

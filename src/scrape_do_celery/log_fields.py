@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from scrape_do_celery.outside_text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 #: The step that runs in this context, such as `submit`; empty outside of steps.
 _current_step: Final[ContextVar[str]] = ContextVar("scrape_do_step", default="")
+#: The fields of the run that is worked on in this context.
+_current_run: Final[ContextVar[Mapping[str, str | int | None]]] = ContextVar("scrape_do_run")
+_NO_RUN: Final[Mapping[str, str | int | None]] = {"label": None, "hosts": None, "targets": None}
 
 
 class OutsideTextFilter(logging.Filter):
@@ -54,6 +57,16 @@ def in_step(step: str) -> Iterator[None]:
         _current_step.reset(token)
 
 
+@contextmanager
+def about_run(names: Mapping[str, str | int | None]) -> Iterator[None]:
+    """Name the run in the log records of a block: its `label`, its `hosts`, and the number of its `targets`."""
+    token = _current_run.set(names)
+    try:
+        yield
+    finally:
+        _current_run.reset(token)
+
+
 class PartName(Protocol):
     """The id of a part: its run, and its number in the run."""
 
@@ -83,4 +96,6 @@ def log_fields(
         "part": None if part_id is None else part_id.part,
         "step": _current_step.get() or None,
         "account": account,
+        **_NO_RUN,
+        **_current_run.get(_NO_RUN),
     }

@@ -47,6 +47,8 @@ def request_summary(fields: Mapping[str, Any], *, hosts: bool = True) -> dict[st
     """Summarize the fields of a request, which need not be validated."""
     plugin, targets = fields.get("plugin"), fields.get("targets")
     found: dict[str, Any] = {}
+    if label := fields.get("label"):
+        found["label"] = _short_value(label)
     if hosts and targets is not None and (host := _shown_hosts(targets)):
         found["host"] = host
     if plugin is not None:
@@ -89,6 +91,11 @@ def schedule_summary(kwargs: Mapping[str, Any], *, hosts: bool = True) -> dict[s
 def message_reprs(run_id: str, summary: Mapping[str, Any]) -> dict[str, str]:
     """Return the message options by which logs, events and Flower show the message of a run."""
     return {"argsrepr": f"({run_id!r},)", "kwargsrepr": repr(dict(summary))}
+
+
+def name_hosts(summary: Mapping[str, Any]) -> str:
+    """Return the host in a summary, with `, ...` if the targets have several; for a plugin, its key; or nothing."""
+    return str(summary.get("host") or summary.get("plugin") or "")
 
 
 def _shown_hosts(targets: Any) -> str:

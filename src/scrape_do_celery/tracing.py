@@ -38,10 +38,11 @@ def current() -> str:
 
 
 @contextmanager
-def work(kept: str, name: str, **attributes: str | int) -> Iterator[None]:
+def work(kept: str, name: str, **attributes: str | int | None) -> Iterator[None]:
     """Run the block in a span of the trace that a record keeps, linked to the current span: that of the Celery step.
 
-    If the block raises, the span gets only the type of the error, because the text may quote the request.
+    An attribute without a value is left out. If the block raises, the span gets only the type of the error, because the
+    text may quote the request.
     """
     if not kept or not is_used():
         yield
@@ -53,7 +54,7 @@ def work(kept: str, name: str, **attributes: str | int) -> Iterator[None]:
         name,
         context=_context(kept),
         links=[trace.Link(context)] if context.is_valid else [],
-        attributes={f"{_NAME}.{key}": value for key, value in attributes.items()},
+        attributes={f"{_NAME}.{key}": value for key, value in attributes.items() if value is not None},
     )
     with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
         try:

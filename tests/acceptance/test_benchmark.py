@@ -13,7 +13,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("cases", [["A"], ["B"], ["C"], ["D", "read", "enqueue"], ["E"], ["scale"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "cases", [["A"], ["B"], ["C"], ["D", "read", "enqueue", "list"], ["E"], ["scale"], ["fair"]], ids=" ".join
+)
 def test_tiny_benchmark_prints_all_figures(cases, tmp_path):
     command = [sys.executable, "-m", "benchmarks", "--tiny", "--repeat", "1", "--no-charts", "--out", tmp_path]
     done = subprocess.run(

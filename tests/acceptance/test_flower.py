@@ -35,7 +35,8 @@ def in_state(flower, run_id, state):
 
 def test_runs_read_well_from_their_call_to_their_end(pipeline, flower, eventually):
     targets = [Target(SHOP[0], {"sku": "meta-that-is-private"}), SHOP[1]]
-    parked = pipeline.enqueue(targets, geo_code="us", headers={"X-Mine": "header-that-is-private"})
+    named = {"label": "prices of shop 7", "tags": ["shop:7"]}
+    parked = pipeline.enqueue(targets, geo_code="us", headers={"X-Mine": "header-that-is-private"}, **named)
     called, failed = pipeline.scrape(targets=QUICK), pipeline.enqueue([BAD])
     strict = pipeline.enqueue([QUICK[0], f"{BAD}&token=token-that-is-private"], raise_on_task_failure=True)
 
@@ -65,7 +66,8 @@ def test_runs_read_well_from_their_call_to_their_end(pipeline, flower, eventuall
 
     running = eventually(lambda: in_state(flower, parked.run_id, "RUNNING"))
     assert running["name"] == "scrape_do.scrape"
-    summary = {"targets": 2, "host": "shop.example", "geo_code": "us", "headers": "***"}
+    summary = {"targets": 2, "label": "prices of shop 7", "host": "shop.example", "geo_code": "us", "tags": "shop:7"}
+    summary["headers"] = "***"
     assert ast.literal_eval(running["kwargs"]) == summary
     assert running["result"] == "0 of 2 tasks done"
     assert "private" not in flower.text("/api/tasks")

@@ -94,11 +94,14 @@ def test_each_input_gets_its_entry_and_nobody_else_its_meta(private, sandbox):
     with pytest.raises(IdempotencyConflictError, match="differ in meta"):
         private.enqueue([Target(url, 1) for url, _ in expected], dedupe=True, idempotency_key="k")
     again = retry_failed(handle.run_id, settings=private.settings)
+    assert again.lineage == (handle.run_id, again.run_id)
     with pytest.raises(JobFailedError) as failed:
         again.result(timeout=150)
     assert PRIVATE not in repr(failed.value.args)
     assert [(task.url, task.meta) for task in again.iter_tasks()] == [expected[1], expected[4]]
-    assert retry_failed(handle.run_id, settings=private.settings) == again
+    merged = handle.merged()
+    assert [(entry.task.url, entry.task.meta) for entry in merged.entries] == expected
+    assert [entry.run_id for entry in merged.missing] == [again.run_id] * 2
     assert [sorted(entry["targets"]) for entry in sandbox.log() if entry["kind"] == "create_job"] == [
         sorted([f"{SHOP}1", BAD, f"{SHOP}2"]),
         [BAD],

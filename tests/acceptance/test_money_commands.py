@@ -242,8 +242,8 @@ def test_the_ledger_of_a_purchase_whose_answer_was_lost(pipeline, scrape_do):
     assert answer.returncode == 0
     mine = [row for row in cells(answer) if row[1] in {lost.run_id, plain.run_id}]
     assert [row[1:] for row in mine] == [
-        [lost.run_id, jobs["lost"], "adopted", "succeeded", "0", "1", "2", "20", "20"],
-        [plain.run_id, jobs["plain"], "confirmed", "succeeded", "0", "1", "3", "3", "3"],
+        [lost.run_id, "-", "lost.example", jobs["lost"], "adopted", "succeeded", "0", "1", "2", "20", "20"],
+        [plain.run_id, "-", "plain.example", jobs["plain"], "confirmed", "succeeded", "0", "1", "3", "3", "3"],
     ]
     told = as_json(scrape_do("ledger", lost.run_id, "--json"))
     assert told["sums"] == {

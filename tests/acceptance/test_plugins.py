@@ -63,7 +63,13 @@ def test_failed_sets_are_bought_again_if_each_answer_repeats_its_own(pipeline, s
     again = retry_failed(handle.run_id, settings=pipeline.settings)
     assert len(again.result(timeout=90).tasks) == 2
     assert bought(sandbox)[1] == {"Plugin": {"Key": "google/search", "Params": [{"q": "bad one"}, {"q": "bad two"}]}}
-    assert retry_failed(handle.run_id, settings=pipeline.settings).run_id == again.run_id
+    merged = handle.merged()
+    assert [entry.target["q"] for entry in merged.entries] == WORDS
+    assert [entry.run_id for entry in merged.entries] == [
+        again.run_id if "bad" in word else handle.run_id for word in WORDS
+    ]
+    with pytest.raises(RunError, match="nothing is bought again"):
+        retry_failed(handle.run_id, settings=pipeline.settings)
 
 
 @pytest.mark.long

@@ -21,7 +21,8 @@ DASHBOARD = ROOT / "config" / "grafana" / "scrape-do.json"
 ALERTS, PROMETHEUS = ROOT / "config" / "prometheus-alerts.yml", ROOT / "config" / "prometheus.yml"
 #: The labels of all metrics. Each has a bounded number of values.
 LABELS = {"state", "outcome", "call", "step", "account", "result", "of", "within", "scope", "period", "tag", "host"} | {
-    "decision"
+    "decision",
+    "label",
 }
 #: Labels that Prometheus adds.
 ITS_OWN = {"job", "instance", "le"}

@@ -24,6 +24,7 @@ TOPICS = {
     "words": ("docs/glossary.md", "Jobs and runs"),
     "clients without Celery": ("docs/how-to/clients.md", "Use the API without Celery"),
     "sandbox": ("docs/how-to/sandbox.md", "Run the sandbox"),
+    "list of runs": ("docs/how-to/find-runs.md", "What is in the list"),
     "webhooks": ("docs/how-to/webhooks.md", "Send webhooks to your server"),
     "second purchase": ("docs/explanation/guarantees.md", "Four exceptions"),
     "wrong request": ("docs/how-to/failures.md", "Wrong requests"),

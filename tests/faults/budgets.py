@@ -189,6 +189,16 @@ class SpendChecker:
         ]
         lines = self._store.client.scan_iter(self._store.keys.budget_waiters("*"))
         problems += [f"parts wait after the end: {key.decode()}" for key in lines]
+        keys = self._store.keys
+        kinds = (
+            keys.slots("*"),
+            keys.slot_waiters("*"),
+            keys.slot_line("*", "*"),
+            keys.slot_turns("*"),
+            keys.new_turn("*"),
+        )
+        left = [key.decode() for kind in kinds for key in self._store.client.scan_iter(kind)]
+        problems += [f"a job slot is held, or a fairness key is kept, after the end: {key}" for key in left]
         by_run = sum(one["spent"] for scope, one in self._amounts.items() if scope.startswith("tag:run:"))
         by_account = sum(one["spent"] for scope, one in self._amounts.items() if scope.startswith("account:"))
         if by_run != by_account:

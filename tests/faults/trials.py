@@ -60,6 +60,14 @@ class Run:
         return {name: value for name, value in options.items() if value is not None}
 
     @property
+    def fairness_options(self) -> dict[str, Any]:
+        """The fairness key of the run, its weight and its priority. Half of all runs have a key."""
+        number = crc32(self.run_id.encode()) // 2
+        if number % 2:
+            return {}
+        return {"fairness_key": f"k{number % 3}", "fairness_weight": 1 + number % 4, "priority": number % 5 - 2}
+
+    @property
     def has_meta(self) -> bool:
         """Whether the inputs have `meta`, and the first target comes twice and is bought once."""
         return crc32(self.run_id.encode()) % 2 == 0 and len(set(self.targets)) == len(self.targets)
@@ -67,7 +75,7 @@ class Run:
     @property
     def arguments(self) -> dict[str, Any]:
         """The targets and options as a call of `enqueue` has them. A `meta` is the index of the input."""
-        options = {**self.options, **self.budget_options}
+        options = {**self.options, **self.budget_options, **self.fairness_options}
         if not self.has_meta:
             return {"targets": self.targets, **options}
         urls = [*self.targets, self.targets[0]]

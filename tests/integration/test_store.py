@@ -9,13 +9,14 @@ from threading import Barrier
 import pytest
 
 from scrape_do_celery.models import JobCreationRequest, TaskDetails
-from scrape_do_celery.store import CANCEL, PartId, PartState, RunSpec, Store
+from scrape_do_celery.store import CANCEL, PartId, PartState, Retention, RunSpec, Store
 from scrape_do_celery.store.commands.contents import ReadContents, StoreContent, StoreResult
 from scrape_do_celery.store.commands.creation import CreateResult, CreateRun, ScheduleTick
 from scrape_do_celery.store.commands.dispatch import ClaimDue
+from scrape_do_celery.store.commands.listing import ListRuns
 from scrape_do_celery.store.commands.parts import ClaimPart, FinishPart, UpdatePart
 from scrape_do_celery.store.commands.purchases import WriteIntent
-from scrape_do_celery.store.commands.runs import ReadRun, RecordOutcome, RequestStop
+from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, ReadRun, RecordOutcome, RequestStop
 
 MANY = 20
 
@@ -123,6 +124,38 @@ def test_a_run_that_waits_is_small(store):
     store.run(UpdatePart(claim, fields, to=PartState.RUNNING, after=30, owner="job"))
     size = sum(store.client.memory_usage(key) for key in store.client.scan_iter(f"{store.keys.prefix}:*:*"))
     assert size < 2_500
+
+
+def test_list_finds_runs_once_while_others_begin_and_end(store, at_once):
+    """Read pages of two runs while 20 threads create runs, end them and have them delivered."""
+    for n in range(30):
+        begun(store, f"old-{n:02}")
+
+    def page_through():
+        found, position = [], None
+        while not found or position:
+            page = store.run(ListRuns(2, position=position))
+            found += [record.run_id for record in page.records]
+            position = page.position
+        return found
+
+    def change(number):
+        run_id = f"new-{number:02}"
+        store.run(CreateRun(run_id, RunSpec(spec().request, label="new", tags=["x"])))
+        if number == 0:
+            return page_through()
+        ended = f"old-{number:02}"
+        store.run(FinishPart(taken(store, PartId(ended, 0)), "lost"))
+        store.run(RecordOutcome(ended, "lost", {}))
+        store.run(AcknowledgeDelivery(ended, ended, Retention(100, 200, 300)))
+        return []
+
+    found = at_once(change)[0]
+    assert len(set(found)) == len(found)
+    assert {f"old-{n:02}" for n in range(30)} <= set(found)
+    assert len(store.run(ListRuns(100, label="new", state="live")).records) == MANY
+    assert len(store.run(ListRuns(100, state="lost")).records) == MANY - 1
+    assert store.client.ttl(store.keys.runs("lost")) == pytest.approx(180, abs=30)
 
 
 def test_one_run_of_concurrent_ticks_goes_on(store, at_once):

@@ -37,7 +37,7 @@ class DiagnosedRedis:
         return []
 
     def execute_command(self, name, *_):
-        return {"ZRANGE": self.encryption_keys}[name]
+        return {"ZRANGE": self.encryption_keys, "EXISTS": 0}[name]
 
     def get_encoder(self):
         return fakeredis.FakeRedis().get_encoder()

@@ -1,4 +1,4 @@
-"""Visit the page of budgets, and downloads of runs, with Django's test client. Print what the pages say as JSON."""
+"""Visit pages of the admin with Django's test client, over an in-memory store. Print what the pages say as JSON."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import json
 import re
 import sys
+from datetime import UTC, datetime
 
 from django.test import Client
 from django.utils import timezone
@@ -16,10 +17,11 @@ from scrape_do_celery import JobDetails, Target, TaskDetails, list_budgets
 from scrape_do_celery.contrib.django.models import ScrapeRun
 from scrape_do_celery.models import UndetailedTaskResponse
 from scrape_do_celery.runs.spend import list_days
-from scrape_do_celery.store import PartId, RunSpec
+from scrape_do_celery.store import PartId, PartState, RunSpec
 from scrape_do_celery.store.commands.contents import StoreContent
 from scrape_do_celery.store.commands.creation import CreateRun
-from scrape_do_celery.store.commands.parts import ClaimPart, UpdatePart
+from scrape_do_celery.store.commands.parts import ClaimPart, FinishPart, UpdatePart
+from scrape_do_celery.store.commands.runs import RecordOutcome
 
 RUNS = "/admin/scrape_do/scraperun/"
 PAGE = f"{RUNS}budgets/"
@@ -46,6 +48,44 @@ def make_run():
     )
     for run_id in ("r", "absent"):
         ScrapeRun.objects.create(run_id=run_id, state="running", created=timezone.now())
+
+
+def make_lineage():
+    """Make a run with a child, and the row of the run."""
+    spec = RunSpec.from_arguments(["https://shop.example/"])
+    store.run(CreateRun("first", spec))
+    claim = store.run(ClaimPart(PartId("first", 0), "token", seconds=60, states=PartState, isolated=True))
+    store.run(FinishPart(claim, "failed"))
+    store.run(RecordOutcome("first", "failed", {}))
+    assert store.run(CreateRun("child", spec, parent="first")).new
+    now = datetime.now(UTC)
+    ScrapeRun.objects.create(run_id="first", state="failed", created=now, updated=now, ended=now, total=1)
+
+
+def visit_list(client):
+    """Yield what the list of runs shows by label and by tag."""
+    names = {
+        "a1": ("prices", ["shop:7"]),
+        "b2": ("prices", ["shop:7", "e\u00fc"]),
+        "c3": ("", ["Shop:7"]),
+        "d4": ("", None),
+    }
+    for run_id, (label, tags) in names.items():
+        ScrapeRun.objects.create(
+            run_id=run_id, state="succeeded", label=label, tags=tags, hosts="shop.example", created=timezone.now()
+        )
+    filters = {"all": {}, "label": {"label": "prices"}, "tag": {"tag": "shop:7"}, "other tag": {"tag": "e\u00fc"}}
+    filters |= {"both": {"label": "prices", "tag": "e\u00fc"}, "none": {"tag": "7"}, "search": {"q": "prices"}}
+    for name, query in filters.items():
+        text = client.get("/admin/scrape_do/scraperun/", query).content.decode()
+        yield f"list {name}", [run_id for run_id in names if f">{run_id}</a>" in text]
+        if name == "all":
+            yield (
+                "offered",
+                [f"?{end}" in text for end in ("label=prices", "tag=shop%3A7", "tag=Shop%3A7", "label=None")],
+            )
+    text = client.get("/admin/scrape_do/scraperun/b2/change/").content.decode()
+    yield "shown of a run", "shop:7, e\u00fc" in text, "shop.example" in text
 
 
 def visit():
@@ -76,6 +116,9 @@ def visit():
     yield "after wrong fields", budgets()
     day = list_days(store, 1)[-1]
     redis.hset(store.keys.host_spend(day), "a<b>.example", 2500)
+    make_lineage()
+    links = [f'<a href="/admin/scrape_do/scraperun/{run_id}/change/">{run_id}</a>' for run_id in ("first", "child")]
+    yield "lineage", ", ".join(links) in viewer.get("/admin/scrape_do/scraperun/first/change/").content.decode()
     yield "costs", "a&lt;b&gt;.example" in editor.get(PAGE).content.decode()
     answer = viewer.get(PAGE + "spend.csv")
     yield (
@@ -94,8 +137,10 @@ def visit():
     yield "pages", [[line["run_id"], line["url"], line["content"], line["meta"]] for line in lines]
     yield "pages by a stranger", stranger.get(f"{RUNS}r/pages/").status_code
 
+    yield from visit_list(viewer)
     take_store_away()
     page = editor.get(PAGE).content.decode()
+    yield "lineage away", viewer.get("/admin/scrape_do/scraperun/first/change/").status_code
     yield "away", 'class="error">The store at' in page, "Nothing limits" in page, "No costs" in page
 
 

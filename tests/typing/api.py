@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ def starting_with_options(urls: list[str]) -> None:
     s.enqueue_many([urls, s.JobCreationRequest(targets=urls)], device="mobile", max_wait=None)
     s.scheduled_run("prices", 60, urls, credentials="shop", output="markdown", early=False)
     inputs = [s.Target(url, meta={"row": row}) for row, url in enumerate(urls)]
-    s.enqueue(inputs, dedupe=True)
+    s.enqueue(inputs, dedupe=True, label="prices", tags=["shop:7"])
+    s.enqueue(urls, fairness_key="shop:7", fairness_weight=2, priority=-1)
     s.enqueue([s.Target(urls[0], {"sku": "A"}), urls[1], {"url": urls[2], "meta": 7}])
     s.enqueue_many([inputs, urls], dedupe=True)
     s.scheduled_run("prices", 60, inputs)
@@ -55,6 +56,19 @@ async def planning_async(urls: list[str]) -> s.RunPlan:
     return await s.aenqueue(urls, dry_run=True)
 
 
+def finding() -> list[s.RunStatus]:
+    page: s.RunPage = s.list_runs(state="live", tag="shop:7", since=datetime.now(UTC), limit=10)
+    s.list_runs(state=s.RunState.FAILED, label="prices", cursor=page.cursor)
+    s.list_runs(state="endedd")  # type: ignore[arg-type]
+    label: str | None = page.runs[0].label
+    print(label, page.runs[0].tags, page.runs[0].hosts)
+    return list(page.runs)
+
+
+async def finding_async() -> s.RunPage:
+    return await s.alist_runs(until=datetime.now(UTC))
+
+
 def limiting() -> list[s.Budget]:
     s.set_budget(5_000, "day")
     s.set_budget(None, s.BudgetPeriod.MONTH.value, tag="shop:7")
@@ -76,6 +90,7 @@ def scheduling() -> str | None:
 def refused_by_type_checkers(urls: list[str]) -> None:
     s.enqueue(urls, geocode="us")  # type: ignore[call-overload]
     s.enqueue(urls, dedupe="yes")  # type: ignore[call-overload]
+    s.enqueue(urls, priority="high")  # type: ignore[call-overload]
     s.Target(7)  # type: ignore[arg-type]
     s.Target(urls[0], mete={})  # type: ignore[call-arg]
     s.enqueue(urls, max_wait="60")  # type: ignore[call-overload]

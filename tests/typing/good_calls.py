@@ -65,7 +65,7 @@ def starting(targets: Iterable[str], key: str | None) -> None:
     s.enqueue(
         plugin=s.GoogleHotels([s.HotelsParams(q="x", check_in_date=date(2027, 2, 28), check_out_date="2027-03-01")])
     )
-    s.retry_failed("run", trust_order=True)
+    s.retry_failed("run", trust_order=True, max_credits=5, tags=["shop:7"]).merged(partial=True)
     s.enqueue(requesting(URLS), raise_on_task_failure=True, max_wait=None)
     s.enqueue_many([URLS, requesting(URLS)], timeout=60_000, retry_timeout=20_000, output="markdown")
     s.enqueue_many((URLS for _ in range(5)), idempotency_keys=[None], regional_geo_code="europe", extra={"New": 1})

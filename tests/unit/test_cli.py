@@ -118,7 +118,15 @@ def test_enqueue_prints_the_id_of_a_run_with_these_options(scrape_do, app_contex
     spec = app_context.store.run(ReadSpec(run_id, 1))
     assert (spec.request.targets, spec.request.geo_code, spec.request.super) == (URLS, "us", True)
     assert (spec.max_wait, spec.raise_on_task_failure) == (60, True)
+    assert (spec.fairness_key, spec.fairness_weight, spec.priority) == (None, 1, 0)
     assert app_context.published == [("scrape_do.submit_jobs", [f"{run_id}:0"])]
+
+
+def test_enqueue_takes_the_fairness_of_a_run(scrape_do, app_context):
+    arguments = ("--fairness-key", "shop:7", "--fairness-weight", 2.5, "--priority", -3)
+    answer = scrape_do("enqueue", URLS[0], *arguments)
+    spec = app_context.store.run(ReadSpec(answer.output.strip(), 1))
+    assert (spec.fairness_key, spec.fairness_weight, spec.priority) == ("shop:7", 2.5, -3)
 
 
 def test_enqueue_reads_files(scrape_do, app_context, tmp_path):

@@ -509,10 +509,10 @@ def test_the_ledger_is_in_order_of_time_with_sums(scrape_do, books):
     answer = scrape_do("ledger")
     assert answer.exit_code == 0
     assert [row[1:] for row in rows(answer)] == [
-        ("paid", "j1", "confirmed", "succeeded", "0", "1", "2", "3.5", "2"),
-        ("never", "-", "in_doubt", "in_doubt", "0", "1", "3", "-", "30"),
-        ("twice", "-", "not_found", "-", "0", "1", "1", "-", "5"),
-        ("twice", "j3", "adopted", "-", "0", "2", "1", "-", "5"),
+        ("paid", "-", "a.example", "j1", "confirmed", "succeeded", "0", "1", "2", "3.5", "2"),
+        ("never", "-", "b.example", "-", "in_doubt", "in_doubt", "0", "1", "3", "-", "30"),
+        ("twice", "-", "c.example", "-", "not_found", "-", "0", "1", "1", "-", "5"),
+        ("twice", "-", "c.example", "j3", "adopted", "-", "0", "2", "1", "-", "5"),
     ]
     assert answer.stdout.splitlines()[-3:] == [
         "purchases  4, of which 2 unresolved",
@@ -541,6 +541,8 @@ def test_the_ledger_as_json(scrape_do, books):
     assert [one.pop("time") for one in told["purchases"]] == sorted(row[0] for row in rows(scrape_do("ledger")))
     assert told["purchases"][0] == {
         "run_id": "paid",
+        "label": None,
+        "hosts": "a.example",
         "part": 0,
         "sequence": 1,
         "targets": 2,

@@ -1,4 +1,4 @@
-"""Test the page of budgets in Django's admin: rights, tokens of forms, confirmation and changes; and downloads."""
+"""Test pages of Django's admin: budgets with their rights and changes, the list of runs, lineages and downloads."""
 
 from __future__ import annotations
 
@@ -66,5 +66,25 @@ def test_pages_and_tables_of_runs_are_downloaded(seen):
     assert seen["pages by a stranger"] == 403
 
 
+def test_run_has_links_to_the_runs_of_its_lineage(seen):
+    assert seen["lineage"]
+    assert seen["lineage away"] == 200
+
+
 def test_store_that_is_away_is_told_on_the_page(seen):
     assert seen["away"] == [True, False, False], "a page without figures claims nothing"
+
+
+def test_list_is_filtered_by_label_and_by_tag(seen):
+    found = {name.removeprefix("list "): ids for name, ids in seen.items() if name.startswith("list ")}
+    assert found == {
+        "all": ["a1", "b2", "c3", "d4"],
+        "label": ["a1", "b2"],
+        "tag": ["a1", "b2"],
+        "other tag": ["b2"],
+        "both": ["b2"],
+        "none": [],
+        "search": ["a1", "b2"],
+    }
+    assert seen["offered"] == [True, True, True, False]
+    assert seen["shown of a run"] == [True, True]

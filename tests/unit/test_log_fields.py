@@ -16,7 +16,7 @@ from scrape_do_celery.store import PartId, PartState
 
 SOURCE = Path(scrape_do_celery.__file__).parent
 METHODS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
-FIELDS = {"event", "run_id", "part", "step", "account"}
+FIELDS = {"event", "run_id", "part", "step", "account", "label", "hosts", "targets"}
 
 
 def calls_of_loggers(text):

@@ -12,11 +12,13 @@ from scrape_do_celery.cli.exit_codes import describe_exit_codes
 from scrape_do_celery.cli.export import export_run
 from scrape_do_celery.cli.group import CommandGroup
 from scrape_do_celery.cli.ledger import print_ledger
+from scrape_do_celery.cli.listing import print_runs
 from scrape_do_celery.cli.metrics import serve_metrics
 from scrape_do_celery.cli.orphans import list_orphans
 from scrape_do_celery.cli.plans import print_plan
 from scrape_do_celery.cli.redis import run_redis
 from scrape_do_celery.cli.refetch import refetch_pages
+from scrape_do_celery.cli.retry import retry_run
 from scrape_do_celery.cli.run import run_targets, watch_run
 from scrape_do_celery.cli.runs import cancel_run, enqueue_run, print_result, print_status
 from scrape_do_celery.cli.sandbox import sandbox
@@ -55,10 +57,12 @@ for _command in (
     watch_run,
     enqueue_run,
     print_plan,
+    print_runs,
     print_status,
     print_result,
     export_run,
     cancel_run,
+    retry_run,
     refetch_pages,
     print_account,
     manage_budgets,

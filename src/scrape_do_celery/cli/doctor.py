@@ -21,6 +21,7 @@ from scrape_do_celery.config import SettingsWarning
 from scrape_do_celery.config.urls import masked
 from scrape_do_celery.config.variables import env_name
 from scrape_do_celery.errors import ScrapeDoError
+from scrape_do_celery.fairness_checks import check_fairness
 from scrape_do_celery.findings import OK, WARNING, WRONG, Finding
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.schedule_checks import check_schedules
@@ -84,6 +85,7 @@ def _run_checks() -> Iterator[Finding]:
         yield from check_plain_values(app_context.store, settings)
         yield from check_shared_account(app_context.store, settings)
         yield from check_budgets(app_context.store, settings)
+        yield from check_fairness(app_context.store, settings)
         yield from check_schedules(app_context.store)
     yield from check_api(settings, refusal)
     told = {env_name("redis_url")} if WRONG in {finding.level for finding in of_store} else set[str]()

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from scrape_do_celery.store.commands.purchases import Purchase
 
 _SHOWN_DAYS = 7
-_HEADER = ("time", "run", "job", "status", "outcome", "part", "sequence", "targets", "credits", "estimated_credits")
+_HEADER = (
+    *("time", "run", "label", "hosts", "job", "status", "outcome"),
+    *("part", "sequence", "targets", "credits", "estimated_credits"),
+)
 _FOUND = frozenset({PurchaseStatus.CONFIRMED, PurchaseStatus.ADOPTED})
 
 
@@ -60,7 +63,7 @@ def print_ledger(run_id: str | None, days: int | None, unresolved: bool, as_json
             }
         )
     elif found:
-        print_table(_HEADER, [_purchase_row(one) for one in found], left=5)
+        print_table(_HEADER, [_purchase_row(one) for one in found], left=7)
         click.echo()
         print_facts(_sum_facts(PurchaseSums.from_purchases(found)))
     else:
@@ -124,7 +127,8 @@ def _sums_json(sums: PurchaseSums) -> dict[str, Any]:
 
 def _purchase_row(one: Purchase) -> tuple[str, ...]:
     return (
-        *(_purchase_time(one), printable(one.part_id.run_id), printable(one.job_id or NONE), one.status.value),
+        *(_purchase_time(one), printable(one.part_id.run_id), printable(one.label or NONE)),
+        *(printable(one.hosts or NONE), printable(one.job_id or NONE), one.status.value),
         *(one.outcome or NONE, str(one.part_id.part), str(one.sequence), format_figure(one.targets)),
         *(format_figure(one.credits) if has_cost(one) else NONE, format_figure(one.estimated_credits)),
     )
@@ -134,6 +138,8 @@ def _purchase_json(one: Purchase) -> dict[str, Any]:
     return {
         "time": _purchase_time(one),
         "run_id": one.part_id.run_id,
+        "label": one.label,
+        "hosts": one.hosts,
         "part": one.part_id.part,
         "sequence": one.sequence,
         "targets": one.targets,

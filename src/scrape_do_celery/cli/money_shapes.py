@@ -72,6 +72,8 @@ class PurchaseShape(Shape):
 
     time: str = Field(description="when the intent was written")
     run_id: str = Field(description="the run")
+    label: str | None = Field(description="the label of the run")
+    hosts: str = Field(description="the host of its targets, with `, ...` if there are several; for a plugin, its key")
     part: int = Field(description="the part of the run")
     sequence: int = Field(description="the number of the purchase of the part, from 1")
     targets: int = Field(description="its targets")

@@ -63,6 +63,12 @@ _CHECK_INTERVAL = 0.2
 @click.option(
     "--tag", "tags", multiple=True, help="Count the run for the budget and the reports of this tag. Repeatable."
 )
+@click.option("--label", help="Show the run under this name. Many runs may share it.")
+@click.option("--fairness-key", help="Share the job slots with other keys, such as one key for each customer.")
+@click.option("--fairness-weight", type=float, default=1.0, help="Set the share of the key.", show_default=True)
+@click.option(
+    "--priority", type=int, default=0, help="Go before runs of the same key with a lower number.", show_default=True
+)
 @click.option("--dedupe", is_flag=True, help="Buy equal URLs once. The result has an entry for each URL all the same.")
 @json_option(StartShape)
 def enqueue_run(sources: tuple[str, ...], request: IO[str] | None, *, as_json: bool, **options: Any) -> None:
@@ -131,6 +137,7 @@ def status_facts(run_id: str) -> list[tuple[str, str]]:
     record, status = read_record(run_id), handle.status
     return [
         ("run", run_id),
+        *_name_facts(status),
         ("state", record.state.value),
         *([] if status.waiting_for is None else [("waiting for", str(status.waiting_for))]),
         ("tasks", f"{status.done:,} done, {status.failed:,} failed, {status.total:,} in all"),
@@ -139,6 +146,12 @@ def status_facts(run_id: str) -> list[tuple[str, str]]:
         *_unknown_words(record),
         *_error_facts(record),
     ]
+
+
+def _name_facts(status: runs.RunStatus) -> list[tuple[str, str]]:
+    """Return the label, the tags and the hosts of a run that has them."""
+    facts = [("label", status.label or ""), ("tags", ", ".join(status.tags)), ("hosts", status.hosts)]
+    return [(name, printable(text)) for name, text in facts if text]
 
 
 def _job_facts(handle: runs.RunHandle) -> list[tuple[str, str]]:

@@ -71,10 +71,13 @@ class ErrorShape(Shape):
     message: str = Field(description="its text")
 
 
-class StatusShape(Shape):
-    """The status of a run, as `RunStatus.to_json()`."""
+class ListedRunShape(Shape):
+    """A run of the list."""
 
     run_id: str = Field(description="the id of the run")
+    label: str | None = Field(description="the label of the run")
+    tags: list[str] = Field(description="the tags of the run")
+    hosts: str = Field(description="the host of the targets, with `, ...` if there are several; for a plugin, its key")
     state: str = Field(description="a `RunState`; after the end, the outcome")
     has_ended: bool = Field(description="whether the outcome is decided")
     done: int = Field(description="the tasks that succeeded")
@@ -87,14 +90,27 @@ class StatusShape(Shape):
     ended: str | None = Field(description="when the run ended")
     unknown_statuses: list[str] = Field(description="status words of the API that this version does not know")
     reasons: list[ReasonShape] = Field(description="the reasons of failed tasks, the most frequent first")
-    waiting_for: WaitShape | None = Field(description="why the run waits")
     error: ErrorShape | None = Field(description="the error of a failed run")
+
+
+class StatusShape(ListedRunShape):
+    """The status of a run, as `RunStatus.to_json()`."""
+
+    waiting_for: WaitShape | None = Field(description="why the run waits")
 
 
 class StatusesShape(Shape):
     """The statuses of runs, in the order of the call."""
 
     runs: list[StatusShape] = Field(description="the runs")
+
+
+class RunListShape(Shape):
+    """A part of the list of runs."""
+
+    runs: list[ListedRunShape] = Field(description="the runs, the newest first")
+    newer: list[str] = Field(description="the ids of runs that a newer version wrote, and this version cannot read")
+    cursor: str | None = Field(description="the cursor of the next runs; null if no run follows")
 
 
 class TaskShape(Shape):
@@ -130,6 +146,14 @@ class CancelShape(Shape):
     run_id: str = Field(description="the id of the run")
     canceling: bool = Field(description="whether the run will be stopped; false if it has ended already")
     state: str = Field(description="the state of the run")
+
+
+class RetryShape(Shape):
+    """The child of a run."""
+
+    run_id: str = Field(description="the id of the child")
+    parent: str | None = Field(description="the run before it in the lineage; null if the child was live already")
+    targets: int = Field(description="the targets that are bought again; 0 if the child was live already")
 
 
 class RefetchShape(Shape):

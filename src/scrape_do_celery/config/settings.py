@@ -194,6 +194,13 @@ class Settings(BaseSettings):
         ge=1,
         description="Jobs that may run at Scrape.do at a time. Other parts wait in the store, in order.",
     )
+    targets_per_job: int = Field(
+        # The API takes no more: `MAX_TARGETS_PER_JOB` of the models.
+        default=1_000,
+        ge=1,
+        le=1_000,
+        description="Targets of one job at most. A larger run has several jobs. Set it where runs are started.",
+    )
     credentials: Annotated[
         SecretStr | None, BeforeValidator(secrets.credentials_text), AfterValidator(secrets.check_credentials)
     ] = Field(

@@ -40,7 +40,15 @@ METRICS: Final[tuple[MetricDefinition, ...]] = (
     _define_gauge(
         "oldest_run_seconds", "Time since the acceptance of the oldest run in a state.", "state", source="count"
     ),
-    _define_gauge("live_runs_age_seconds", "Age of the last count, which `runs` and `oldest_run_seconds` show."),
+    _define_gauge(
+        "labeled_runs",
+        "Live runs by label: the 50 labels with the most runs, and the rest as `(other)`.",
+        "label",
+        source="count",
+    ),
+    _define_gauge(
+        "live_runs_age_seconds", "Age of the last count, which `runs`, `oldest_run_seconds` and `labeled_runs` show."
+    ),
     _define_counter("runs_accepted_total", "Accepted runs."),
     _define_counter("runs_ended_total", "Ended runs.", "outcome"),
     _define_counter("schedule_ticks_total", "Ticks of schedules, by the decision about them.", "decision"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from scrape_do_celery.metrics.account import OUTCOMES as ACCOUNT_OUTCOMES
 from scrape_do_celery.metrics.definitions import EXPIRY_WINDOWS
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from scrape_do_celery.metrics.account import AccountStatus
     from scrape_do_celery.store.commands.stats import LiveRunCount, StoreStats
 
+#: Tags, hosts and labels that are served, at most. The rest of each is `(other)`.
+MAX_NAMES: Final = 50
+OTHER: Final = "(other)"
 #: Mapping: metric -> label values -> value.
 Samples: TypeAlias = "dict[str, dict[tuple[str, ...], float]]"
 
@@ -90,7 +93,17 @@ def add_live_runs(found: Samples, now: float, live_runs: LiveRunCount, age: floa
     for state in LIVE:
         runs[state,] = float(live_runs.runs.get(state, 0))
         since[state,] = _seconds_late(live_runs.since.get(state), now)
+    found["scrape_do_labeled_runs"] = keep_largest(live_runs.labels)
     found["scrape_do_live_runs_age_seconds"] = {(): age}
+
+
+def keep_largest(amounts: Mapping[str, float]) -> dict[tuple[str, ...], float]:
+    """Return the largest amounts by name, and the sum of the others as `(other)`. Zeros are left out."""
+    ranked = sorted(((amount, name) for name, amount in amounts.items() if amount), reverse=True)
+    found: dict[tuple[str, ...], float] = {(name,): amount for amount, name in ranked[:MAX_NAMES]}
+    if rest := sum(amount for amount, _ in ranked[MAX_NAMES:]):
+        found[OTHER,] = found.get((OTHER,), 0.0) + rest
+    return found
 
 
 def account_samples(status: AccountStatus, account: str) -> Samples:

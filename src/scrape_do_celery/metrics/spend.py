@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from scrape_do_celery.metrics.samples import keep_largest
 from scrape_do_celery.rules.budgets import STOPPED, BudgetUse, to_credits
 from scrape_do_celery.runs.spend import name_day
 from scrape_do_celery.store.commands.budgets import ReadBudgets, ReadHostSpend, ReadSpend
@@ -15,10 +16,8 @@ if TYPE_CHECKING:
     from scrape_do_celery.metrics.samples import Samples
     from scrape_do_celery.store import Store
 
-#: Budgets, stopped scopes, and tags and hosts that are served, at most. The rest of tags and hosts is `(other)`.
+#: Budgets and stopped scopes that are served, at most.
 _BUDGETS: Final = 100
-_NAMES: Final = 50
-OTHER: Final = "(other)"
 
 
 def read_spend_samples(store: Store, now: float) -> Samples:
@@ -56,9 +55,5 @@ def _budget_samples(uses: list[BudgetUse]) -> Samples:
 
 
 def _largest_samples(amounts: Mapping[str, int]) -> dict[tuple[str, ...], float]:
-    """Return the largest amounts in credits, and the sum of the others. Zeros are left out."""
-    ranked = sorted(((mc, name) for name, mc in amounts.items() if mc), reverse=True)
-    found: dict[tuple[str, ...], float] = {(name,): to_credits(mc) for mc, name in ranked[:_NAMES]}
-    if rest := sum(mc for mc, _ in ranked[_NAMES:]):
-        found[OTHER,] = found.get((OTHER,), 0.0) + to_credits(rest)
-    return found
+    """Return the largest amounts in credits."""
+    return {name: to_credits(int(mc)) for name, mc in keep_largest(amounts).items()}

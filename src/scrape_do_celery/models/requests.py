@@ -43,7 +43,10 @@ MAX_TARGETS_PER_JOB = 1000
 #: Bounds of numbers. The vendor says that times have bounds; all figures are from the peer SDK.
 _BOUNDS = {"timeout": (5_000, 120_000), "retry_timeout": (5_000, 55_000), "session_id": (0, 1_000_000)}
 #: The names of the options of a run, which no request has. A test compares them with `RunOptions`.
-RUN_OPTION_NAMES: Final = ("raise_on_task_failure", "max_wait", "early", "dedupe", "max_credits", "tags")
+RUN_OPTION_NAMES: Final = (
+    *("raise_on_task_failure", "max_wait", "early", "dedupe", "max_credits", "tags", "label"),
+    *("fairness_key", "fairness_weight", "priority"),
+)
 #: The arguments of `enqueue` beside the options.
 ENQUEUE_ARGUMENTS: Final = ("idempotency_key", "run_id", "on_success", "on_failure", "settings", "dry_run")
 _WITHOUT_BODY = (None, "GET", "HEAD")

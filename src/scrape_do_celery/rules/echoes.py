@@ -7,7 +7,7 @@ for one answer and never get the other one. So a match counts only if no other s
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 from scrape_do_celery.models import parse_answer
@@ -31,8 +31,8 @@ def read_echo(page: bytes | None) -> dict[str, str] | None:
     return {name: _loose_form(value) for name, value in echo.items()}
 
 
-def prove_answered(sets: Sequence[Mapping[str, Any]], echoes: Iterable[dict[str, str] | None]) -> set[int] | None:
-    """Return the indexes of the sets that have an answer; None if the echoes of the answers do not prove them.
+def match_answers(sets: Sequence[Mapping[str, Any]], echoes: Iterable[dict[str, str] | None]) -> list[int] | None:
+    """Return the index of each answer's set, by the echoes of the answers; None if they do not prove all of them.
 
     An answer belongs to a set if it repeats at least one of its parameters, and contradicts each other set: it repeats
     one of that set's parameters with another value. A set that only lacks the parameters may still be the right one,
@@ -41,18 +41,17 @@ def prove_answered(sets: Sequence[Mapping[str, Any]], echoes: Iterable[dict[str,
     equal_sets: dict[str, list[int]] = defaultdict(list)
     for index, one in enumerate(sets):
         equal_sets[json.dumps(one, sort_keys=True)].append(index)
-    first_sets = [indexes[0] for indexes in equal_sets.values()]
+    # The first of equal sets stands for all of them. Each answer takes the next one.
+    free = {indexes[0]: indexes for indexes in equal_sets.values()}
+    first_sets = list(free)
     holders = _index_values(sets, first_sets)
-    answers: Counter[int] = Counter()
+    found: list[int] = []
     for echo in echoes:
         match = _find_only_match(holders, first_sets, echo or {})
-        if match is None:
+        if match is None or not free[match]:
             return None
-        answers[match] += 1
-    equal_to = {indexes[0]: indexes for indexes in equal_sets.values()}
-    if any(count > len(equal_to[first]) for first, count in answers.items()):
-        return None
-    return {index for first, count in answers.items() for index in equal_to[first][:count]}
+        found.append(free[match].pop(0))
+    return found
 
 
 def _index_values(sets: Sequence[Mapping[str, Any]], indexes: list[int]) -> dict[str, dict[str, set[int]]]:

@@ -104,7 +104,9 @@ OUTCOMES: Final = tuple(OUTCOME_RULES)
 SKIPPED: Final = "skipped"
 
 #: States of live parts. A run has the state of its part that comes last in this order.
-_SHOWN = (PartState.QUEUED, PartState.FETCHING, PartState.RUNNING, PartState.SUBMITTING, PartState.RECONCILING)
+LIVE_ORDER: Final = (
+    *(PartState.QUEUED, PartState.FETCHING, PartState.RUNNING, PartState.SUBMITTING, PartState.RECONCILING),
+)
 
 
 def skips_unsent(outcome: str) -> bool:
@@ -168,4 +170,4 @@ def run_state(outcome: str | None, parts: Iterable[str]) -> RunState:
     if outcome:
         return RunState(outcome)
     live = [PartState(p) for p in parts if p != PartState.DONE]
-    return RunState(max(live, key=_SHOWN.index).value) if live else RunState.FETCHING
+    return RunState(max(live, key=LIVE_ORDER.index).value) if live else RunState.FETCHING

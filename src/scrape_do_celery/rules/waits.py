@@ -66,7 +66,8 @@ class WaitingFor:
     since: datetime | None = None
     #: until when, if the end of the wait is known
     until: datetime | None = None
-    #: the number of parts before this one that wait for a job slot; only for `in_line`
+    #: the number of parts before this one that wait for a job slot; only for `in_line`. With a fairness key,
+    #: only parts of the key count: nobody knows which parts of other keys come first
     ahead: int | None = None
 
     def __str__(self) -> str:
@@ -127,6 +128,8 @@ class PartFacts:
     #: parts before this one that wait for a job slot, and since when the part waits
     ahead: int | None = None
     in_line_since: float | None = None
+    #: whether these parts are only those of its fairness key
+    has_fairness_key: bool = False
 
 
 def kind_of_trouble(error: ScrapeDoError) -> WaitKind:
@@ -175,7 +178,8 @@ def _waits_of(part: PartFacts, store: StoreFacts | None) -> Iterator[WaitingFor]
     if part.budget is not None and part.state is PartState.QUEUED:
         yield _over_budget(part.budget)
     if part.ahead is not None:
-        text = f"{part.ahead:,} parts wait before it for a job slot (SCRAPE_DO_MAX_ACTIVE_JOBS)"
+        which = " of its fairness key" if part.has_fairness_key else ""
+        text = f"{part.ahead:,} parts{which} wait before it for a job slot (SCRAPE_DO_MAX_ACTIVE_JOBS)"
         yield WaitingFor(WaitKind.IN_LINE, text, _time(part.in_line_since), ahead=part.ahead)
     if part.is_locked and part.state is PartState.QUEUED:
         yield WaitingFor(WaitKind.SAME_TARGETS, "another run buys the same targets now")

@@ -10,6 +10,8 @@ from scrape_do_celery.runs.context import BATCH, AppContext, StepMessage, batche
 from scrape_do_celery.runs.enqueue import enqueue, enqueue_many
 from scrape_do_celery.runs.exports import ExportReport
 from scrape_do_celery.runs.handle import Progress, RunHandle
+from scrape_do_celery.runs.listing import RunPage, alist_runs, list_runs
+from scrape_do_celery.runs.merging import MergedEntry, MergedResult
 from scrape_do_celery.runs.plans import Estimate, RunPlan, estimate, plan_runs
 from scrape_do_celery.runs.retry import retry_failed
 from scrape_do_celery.runs.schedule_control import ScheduleStart, pause_schedule, resume_schedule, run_schedule
@@ -25,8 +27,11 @@ __all__ = [
     "Budget",
     "Estimate",
     "ExportReport",
+    "MergedEntry",
+    "MergedResult",
     "Progress",
     "RunHandle",
+    "RunPage",
     "RunPlan",
     "RunStatus",
     "Schedule",
@@ -38,6 +43,7 @@ __all__ = [
     "aenqueue",
     "aenqueue_many",
     "aestimate",
+    "alist_runs",
     "batched",
     "enqueue",
     "enqueue_many",
@@ -45,6 +51,7 @@ __all__ = [
     "estimate",
     "is_own_app",
     "list_budgets",
+    "list_runs",
     "list_schedules",
     "make_app",
     "pause_schedule",
@@ -61,3 +68,7 @@ __all__ = [
     "start_runs",
     "stop_buying",
 ]
+
+#: The short names of `list_runs` and `alist_runs`, for `runs.list(...)`.
+list = list_runs  # noqa: A001 (a star import takes the names of `__all__` only)
+alist = alist_runs

@@ -185,15 +185,15 @@ async def aestimate(
         ValueError: as from `estimate`.
         StoreUnavailableError: as from `estimate`.
     """
-    return await call_in_thread(_lend_app(partial(estimate, targets, settings=settings, **options)))
+    return await call_in_thread(lend_app(partial(estimate, targets, settings=settings, **options)))
 
 
 async def _plan(make_call: Callable[[], StartCall]) -> list[RunPlan]:
     """Plan a call in a thread that sees the caller's Celery app."""
-    return await call_in_thread(_lend_app(lambda: make_call().plan()))
+    return await call_in_thread(lend_app(lambda: make_call().plan()))
 
 
-def _lend_app(function: Callable[[], T]) -> Callable[[], T]:
+def lend_app(function: Callable[[], T]) -> Callable[[], T]:
     """Return a function that sees the Celery app of this thread, and whose warnings name the caller's line."""
     return partial(_call_with_app, find_user_app(), CallerLine.find(), function)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from scrape_do_celery.runs.threads import call_in_thread
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.models import TaskDetails
     from scrape_do_celery.runs.status import RunStatus
+
+T = TypeVar("T")
 
 #: Tasks that are read at a time, at most.
 _CHUNK: Final = 25
@@ -92,21 +94,27 @@ class AsyncRunMethods:
         Raises:
             ScrapeDoError: the errors of `iter_tasks`.
         """
-        tasks, has_more = self.iter_tasks(partial=partial), True
-        while has_more:
-            chunk, error = await call_in_thread(lambda: _read_chunk(tasks))
-            for task in chunk:
-                yield task
-            if error is not None:
-                raise error
-            has_more = len(chunk) == _CHUNK
+        async for task in aiter_in_threads(self.iter_tasks(partial=partial)):
+            yield task
 
 
-def _read_chunk(tasks: Iterator[TaskDetails]) -> tuple[list[TaskDetails], Exception | None]:
-    """Return the next tasks, and the error that ended them. Tasks before an error must not be lost."""
-    chunk: list[TaskDetails] = []
+async def aiter_in_threads(values: Iterator[T]) -> AsyncIterator[T]:
+    """Yield the values of an iterator that waits for the store. The event loop is never blocked."""
+    has_more = True
+    while has_more:
+        chunk, error = await call_in_thread(lambda: _read_chunk(values))
+        for value in chunk:
+            yield value
+        if error is not None:
+            raise error
+        has_more = len(chunk) == _CHUNK
+
+
+def _read_chunk(values: Iterator[T]) -> tuple[list[T], Exception | None]:
+    """Return the next values, and the error that ended them. Values before an error must not be lost."""
+    chunk: list[T] = []
     try:
-        chunk.extend(islice(tasks, _CHUNK))
-    except Exception as error:  # noqa: BLE001 (the caller raises the error after the tasks)
+        chunk.extend(islice(values, _CHUNK))
+    except Exception as error:  # noqa: BLE001 (the caller raises the error after the values)
         return chunk, error
     return chunk, None

@@ -79,7 +79,7 @@ def write_run(
         IdempotencyConflictError: the key or id belongs to a run with another request.
         RunNotFoundError: the run of this id has ended and was forgotten.
     """
-    store = app_context.store
+    store, spec = app_context.store, spec.split_by(app_context.settings.targets_per_job)
     created = store.run(CreateRun(run_id, spec, key=key, trace=tracing.current(), **options))
     if created.result == CreateResult.RESERVED:
         # As after `enqueue`, the run waits under its own id. The caller adds its own waiter later.

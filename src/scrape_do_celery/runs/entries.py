@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from scrape_do_celery.models import MAX_TARGETS_PER_JOB, TaskDetails
 from scrape_do_celery.rules.ordering import OwnUrls
 from scrape_do_celery.runs import results
 from scrape_do_celery.store.commands.parts import ReadPartInputs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from scrape_do_celery.models import JobDetails
+    from scrape_do_celery.models import JobDetails, TaskDetails
     from scrape_do_celery.runs.results import PartReader
     from scrape_do_celery.store import RunRecord, Store
     from scrape_do_celery.store.inputs import RunInputs
@@ -37,7 +36,7 @@ class _Entry(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _PlacedPart:
+class PlacedPart:
     """A part whose tasks are given to its targets."""
 
     reader: PartReader
@@ -47,7 +46,7 @@ class _PlacedPart:
     own_urls: OwnUrls | None
 
     @classmethod
-    def place(cls, reader: PartReader, own: Mapping[int, str]) -> _PlacedPart:
+    def place(cls, reader: PartReader, own: Mapping[int, str]) -> PlacedPart:
         """Give the tasks to the targets by the job's summary; if that proves nothing, also by the tasks' own URLs."""
         positions, proven = reader.decide_order({})
         if not proven:
@@ -55,7 +54,7 @@ class _PlacedPart:
         return cls(reader, positions, OwnUrls(reader.targets) if proven and reader.targets is not None else None)
 
     @classmethod
-    def place_by_summary(cls, reader: PartReader, store: Store) -> _PlacedPart:
+    def place_by_summary(cls, reader: PartReader, store: Store) -> PlacedPart:
         """Give the tasks to the targets. If the summary proves nothing, read the pages once more for their own URLs."""
         placed = cls.place(reader, {})
         if placed.own_urls is not None or reader.targets is None:
@@ -82,7 +81,7 @@ def iter_entries(store: Store, record: RunRecord) -> Iterator[TaskDetails]:
     Raises:
         ResultExpiredError: tasks were stored, and have expired; or a record of the run is lost.
     """
-    placed: dict[int, _PlacedPart] = {}
+    placed: dict[int, PlacedPart] = {}
     for number, reader, inputs in _iter_parts(store, record, results.whole_jobs_by_part(store, record)):
         if inputs is None:
             if reader is not None:
@@ -91,8 +90,8 @@ def iter_entries(store: Store, record: RunRecord) -> Iterator[TaskDetails]:
         if not inputs.is_deduped:
             placed.clear()
         if reader is not None:
-            placed[number] = _PlacedPart.place_by_summary(reader, store)
-        yield from _iter_part_entries(store, number, inputs, placed)
+            placed[number] = PlacedPart.place_by_summary(reader, store)
+        yield from _iter_part_entries(store, _list_entries(number, inputs, placed, record.part_size), number, placed)
 
 
 def read_entries(store: Store, record: RunRecord) -> RunEntries:
@@ -102,7 +101,7 @@ def read_entries(store: Store, record: RunRecord) -> RunEntries:
         ResultExpiredError: tasks were stored, and have expired; or a record of the run is lost.
     """
     found = RunEntries([], results.whole_jobs_by_part(store, record), is_proven=True)
-    placed: dict[int, _PlacedPart] = {}
+    placed: dict[int, PlacedPart] = {}
     stored: dict[tuple[int, int], TaskDetails] = {}
     for number, reader, inputs in _iter_parts(store, record, found.jobs):
         proven = True
@@ -113,9 +112,9 @@ def read_entries(store: Store, record: RunRecord) -> RunEntries:
             of_part = dict(reader.read_stored(store, range(len(reader.named))))
             stored.update({(number, at): task for at, task in of_part.items()})
             own = {at: task.url for at, task in of_part.items() if not task.gone}
-            placed[number], (_, proven) = _PlacedPart.place(reader, own), reader.decide_order(own)
+            placed[number], (_, proven) = PlacedPart.place(reader, own), reader.decide_order(own)
         if inputs is not None:
-            found.tasks.extend(_make_tasks(_list_entries(number, inputs, placed), stored, placed))
+            found.tasks.extend(_make_tasks(_list_entries(number, inputs, placed, record.part_size), stored, placed))
         found = found._replace(is_proven=found.is_proven and proven)
     return found
 
@@ -138,18 +137,18 @@ def _iter_parts(
         yield number, None if job is None else results.make_reader(record, number, job, spec), inputs
 
 
-def _list_entries(number: int, inputs: RunInputs, placed: Mapping[int, _PlacedPart]) -> list[_Entry]:
+def _list_entries(number: int, inputs: RunInputs, placed: Mapping[int, PlacedPart], part_size: int) -> list[_Entry]:
     """Return the entries of a part's inputs whose targets have a task, in input order.
 
-    Tasks beyond the targets follow. Such tasks are possible only if nothing proves the order.
+    `part_size` is that of the run. Tasks beyond the targets follow: they are possible only if nothing proves the order.
     """
     own, sources = placed.get(number), inputs.sources
     count = len(own.reader.targets or own.positions) if own is not None else 0
     if sources is None:
-        sources = tuple(range(number * MAX_TARGETS_PER_JOB, number * MAX_TARGETS_PER_JOB + count))
+        sources = tuple(range(number * part_size, number * part_size + count))
     entries: list[_Entry] = []
     for at, source in enumerate(sources):
-        part, index = divmod(source, MAX_TARGETS_PER_JOB)
+        part, index = divmod(source, part_size)
         positions = placed[part].positions if part in placed else []
         if index < len(positions):
             entries.append(_Entry(part, positions[index], index, inputs.metas[at] if inputs.metas else None))
@@ -158,9 +157,9 @@ def _list_entries(number: int, inputs: RunInputs, placed: Mapping[int, _PlacedPa
 
 
 def _iter_part_entries(
-    store: Store, number: int, inputs: RunInputs, placed: Mapping[int, _PlacedPart]
+    store: Store, listed: Iterable[_Entry], number: int, placed: Mapping[int, PlacedPart]
 ) -> Iterator[TaskDetails]:
-    entries, found = iter(_list_entries(number, inputs, placed)), set[int]()
+    entries, found = iter(listed), set[int]()
     stored: dict[tuple[int, int], TaskDetails] = {}
     while chunk := list(islice(entries, _CHUNK)):
         # A target that many inputs share is often read already.
@@ -174,7 +173,7 @@ def _iter_part_entries(
 def _read_contents(
     store: Store,
     chunk: Sequence[_Entry],
-    placed: Mapping[int, _PlacedPart],
+    placed: Mapping[int, PlacedPart],
     known: Mapping[tuple[int, int], TaskDetails],
 ) -> dict[tuple[int, int], TaskDetails]:
     """Return the stored tasks of the entries, by part and position."""
@@ -188,7 +187,7 @@ def _read_contents(
 
 
 def _make_tasks(
-    entries: Sequence[_Entry], stored: Mapping[tuple[int, int], TaskDetails], placed: Mapping[int, _PlacedPart]
+    entries: Sequence[_Entry], stored: Mapping[tuple[int, int], TaskDetails], placed: Mapping[int, PlacedPart]
 ) -> Iterator[TaskDetails]:
     for entry in entries:
         task = stored.get((entry.part, entry.position))

@@ -18,6 +18,7 @@ from scrape_do_celery.runs.async_handle import AsyncRunMethods
 from scrape_do_celery.runs.context import AppContext
 from scrape_do_celery.runs.entries import iter_entries, read_entries
 from scrape_do_celery.runs.exports import ExportMethods
+from scrape_do_celery.runs.lineage import LineageMethods
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.runs.waiting import WaitLimit
 from scrape_do_celery.store import CANCEL, RunRecord, RunState
@@ -66,7 +67,7 @@ class Progress(NamedTuple):
     total: int
 
 
-class RunHandle(AsyncRunMethods, ExportMethods):
+class RunHandle(AsyncRunMethods, ExportMethods, LineageMethods):
     """A handle of a run, by the run's id. Any process may hold a handle.
 
     Args:

@@ -61,6 +61,8 @@ class NewRun:
     free: bool = False
     #: whether the caller has named the id, as for a call that is repeated
     has_given_id: bool = False
+    #: the run whose child this one is
+    parent: str | None = None
 
     def delivery_to(self, app_context: AppContext, waiter: str) -> str:
         """Return the message that will deliver the outcome to a waiter; empty if a plain message delivers it."""
@@ -71,7 +73,13 @@ class NewRun:
         """Return the command that creates the run."""
         delivery = self.delivery_to(app_context, self.run_id)
         return CreateRun(
-            self.run_id, self.spec, key=self.key, signature=delivery, trace=self.trace, asks_budget=asks_budget
+            self.run_id,
+            self.spec,
+            key=self.key,
+            signature=delivery,
+            trace=self.trace,
+            asks_budget=asks_budget,
+            parent=self.parent,
         )
 
     @property
@@ -92,9 +100,9 @@ def create_runs(
 ) -> tuple[list[Created], list[str]]:
     """Write the runs and publish their submit steps. Return the results in input order, and the ids of live runs.
 
-    If the key or id of a run belongs to another request, nothing is published for the run. Unless `asks_budget`, the
-    prices were compared with budgets before, or nobody would see an error. If a budget is set after
-    some runs are written, the workers compare the others.
+    If the key or id of a run belongs to another request, or its parent is lost, nothing is published for the run.
+    Unless `asks_budget`, the prices were compared with budgets before, or nobody would see an error. If a budget is set
+    after some runs are written, the workers compare the others.
 
     Raises:
         BudgetExceededError: a run is larger than its `max_credits` or than a whole budget. Nothing was written.
@@ -141,7 +149,7 @@ def _create_batches(
         parts = {
             created.run_id: len(new_run.spec.parts())
             for created, new_run in zip(created_runs, batch, strict=True)
-            if not is_conflict(created, new_run.spec)
+            if not _is_refused(created, new_run)
         }
         app_context.publish_all([_submit_message(run_id, count) for run_id, count in parts.items()])
         results += created_runs
@@ -156,7 +164,7 @@ def _write_records(app_context: AppContext, batch: Sequence[NewRun], *, asks_bud
     existing = [
         index
         for index, (created, new_run) in enumerate(zip(results, batch, strict=True))
-        if not created.new and not is_conflict(created, new_run.spec)
+        if not created.new and not _is_refused(created, new_run)
     ]
     if existing:
         try:
@@ -206,6 +214,10 @@ def _send_commands(app_context: AppContext, batch: Sequence[NewRun], *, asks_bud
     if any(created.result is CreateResult.UNCHECKED for created in results):
         raise _UncheckedPriceError(_has_new(results))
     return results
+
+
+def _is_refused(created: Created, new_run: NewRun) -> bool:
+    return created.result is CreateResult.NO_PARENT or is_conflict(created, new_run.spec)
 
 
 def _has_new(results: Sequence[Created]) -> bool:

@@ -15,7 +15,7 @@ from scrape_do_celery.store import RunSpec
 from scrape_do_celery.store.commands.prices import ReadAccountFigures, ReadPrices, ReadTaskSeconds
 from scrape_do_celery.store.commands.stats import ReadAccounts
 from scrape_do_celery.store.inputs import count_repeated
-from scrape_do_celery.store.options import inputs_of
+from scrape_do_celery.store.request_inputs import inputs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -65,7 +65,7 @@ class RunPlan:
     bought: int
     #: the targets that equal an earlier one; `dedupe=True` saves their cost
     duplicates: int
-    #: the jobs of the run, each with 1,000 tasks at most
+    #: the jobs of the run, each with `SCRAPE_DO_TARGETS_PER_JOB` tasks at most
     jobs: int
     #: the cost in credits
     estimate: Estimate
@@ -118,7 +118,7 @@ def plan_runs(app_context: AppContext, specs: Sequence[RunSpec]) -> list[RunPlan
         StoreUnavailableError: the store did not answer in time.
     """
     store = app_context.store
-    runs = [PricedRun.of(store, "", spec) for spec in specs]
+    runs = [PricedRun.of(store, "", spec.split_by(app_context.settings.targets_per_job)) for spec in specs]
     with app_context.limited_call():
         account, learned = read_learned(app_context, runs)
         seconds = _read_seconds_each(app_context, account) if account else None

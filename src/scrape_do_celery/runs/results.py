@@ -10,7 +10,7 @@ from scrape_do_celery.rules.ordering import decide_order
 from scrape_do_celery.store.commands.contents import ReadContents
 from scrape_do_celery.store.commands.parts import ReadJob, ReadPartSpec
 from scrape_do_celery.store.commands.runs import ReadRun
-from scrape_do_celery.store.options import targets_of
+from scrape_do_celery.store.request_inputs import targets_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence, Sized
@@ -109,8 +109,12 @@ class PartReader:
             ResultExpiredError: fewer tasks were found than were stored.
         """
         if len(found) < self.record.stored_ok + self.record.stored_failed:
-            run_id = self.part_id.run_id
-            raise _expired_error(run_id, f"the contents of run {run_id}", "they expired (SCRAPE_DO_RESULT_TTL), or ")
+            raise self.expired_error()
+
+    def expired_error(self) -> ResultExpiredError:
+        """Return the error for tasks that were stored, and are gone."""
+        run_id = self.part_id.run_id
+        return _expired_error(run_id, f"the contents of run {run_id}", "they expired (SCRAPE_DO_RESULT_TTL), or ")
 
 
 def run_not_found_error(store: Store, run_id: str) -> RunNotFoundError:

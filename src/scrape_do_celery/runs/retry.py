@@ -1,65 +1,116 @@
-"""Start a run for the targets of an ended run that have no page."""
+"""Start the child of a run: a run for the inputs of a lineage that have no page."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Unpack
 
-from scrape_do_celery.errors import ResultNotReadyError, RunError
+from scrape_do_celery.errors import RunError
 from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.rules.outcomes import may_have_bought
 from scrape_do_celery.runs import results
 from scrape_do_celery.runs.context import AppContext
+from scrape_do_celery.runs.handle import RunHandle
 from scrape_do_celery.runs.idempotency import check_run_id
+from scrape_do_celery.runs.lineage import live_run_error, read_lineage, read_record
 from scrape_do_celery.runs.plugin_answers import answered_indexes
 from scrape_do_celery.runs.start_calls import start_run
-from scrape_do_celery.store.commands.runs import ReadRun, ReadSpec
-from scrape_do_celery.store.options import wire_inputs_of
+from scrape_do_celery.store.commands.runs import ReadSpec
+from scrape_do_celery.store.request_inputs import wire_inputs_of
 
 if TYPE_CHECKING:
     from scrape_do_celery.config import Settings
     from scrape_do_celery.models import JobCreationRequest
-    from scrape_do_celery.runs.handle import RunHandle
     from scrape_do_celery.store import RunRecord, RunSpec, Store
+    from scrape_do_celery.store.options import RunOptions
+
+
+@dataclass(frozen=True, slots=True)
+class ChildDraft:
+    """A child that is not written yet. `parent` is the newest run of the lineage."""
+
+    parent: str
+    #: what the child buys; None if the newest run is live: that run is the child
+    spec: RunSpec | None
+
+    def start(self, *, settings: Settings | None = None) -> RunHandle:
+        """Start the child, unless the parent has one by now. Return the handle of the child."""
+        if self.spec is None:
+            return RunHandle(self.parent, settings=settings)
+        key = f"retry of {self.parent}"
+        return start_run(self.spec, idempotency_key=key, parent=self.parent, settings=settings)
 
 
 @without_locals
-def retry_failed(run_id: str, *, trust_order: bool = False, settings: Settings | None = None) -> RunHandle:
-    """Start a run for the targets of an ended run that have no page, with the same options and the same `meta`.
+def retry_failed(
+    run_id: str, *, trust_order: bool = False, settings: Settings | None = None, **options: Unpack[RunOptions]
+) -> RunHandle:
+    """Start a run for the inputs that have no page, with the same options and the same `meta`.
 
-    With `dedupe`, each of these targets is bought once, and the new run has an entry for each of their inputs. A second
-    call for the same run returns the same new run. Tasks of a plugin show no URL. So a run of a plugin is retried only
-    if the answers show to which parameter set each belongs: if all or none succeeded, or if each answer repeats its
-    parameters, as those of `google/search` do.
+    The new run is the child of the run. A run, its child, the child of that child, and so on, are a lineage. Each of
+    their ids means the whole lineage: the child buys what no run of the lineage has a page for. While a child is live,
+    each call returns this child. After its end, the next call starts the next one. `RunHandle.merged` gives the pages
+    of all runs.
+
+    With `dedupe`, each target is bought once, and the child has an entry for each of its inputs. Tasks of a plugin show
+    no URL. So a run of a plugin is retried only if the answers show to which parameter set each belongs: if all or none
+    succeeded, or if each answer repeats its parameters, as those of `google/search` do.
 
     Args:
-        run_id: the run that has ended.
+        run_id: a run that has ended, or any earlier run of its lineage.
         trust_order: for a run of a plugin, take the order of the job's tasks as that of the parameter sets. The API
             does not document it. If the order is another, you pay twice for some answers and never get others.
         settings: settings of this call. None takes those of the framework or of the environment.
+        **options: options of the child (`RunOptions`) in place of those of the run. If the child exists already, its
+            own options stand.
 
     Returns:
-        A handle of the new run.
+        A handle of the child.
 
     Raises:
+        ValueError: an option is wrong, or there is no such option.
         ResultNotReadyError: the run has not ended.
-        RunError: every target has its page; or a purchase is in doubt and could be paid again; or the tasks do not show
+        RunError: every input has its page; or a purchase is in doubt and could be paid again; or the tasks do not show
             which target or parameter set they belong to.
         RunNotFoundError: the store has no record of the run (any more).
         ResultExpiredError: the pages of the run have expired.
+        BudgetExceededError: the child is larger than its own limit or than a whole budget. Nothing was written.
+        StoreUnavailableError: Redis did not answer. If you repeat the call, no page is bought twice.
     """
-    check_run_id(run_id)
-    app_context = AppContext.for_app(settings=settings)
-    store = app_context.store
-    record = store.run(ReadRun(run_id))
-    spec = store.run(ReadSpec(run_id, record.part_count)) if record else None
-    if record is None or spec is None:
-        raise results.run_not_found_error(store, run_id)
-    if record.outcome is None:
-        raise ResultNotReadyError(
-            f"run {run_id} is {record.state} and has not ended; wait longer, or try again later; if the state does not "
-            "change, run `scrape-do doctor`",
-            run_id,
-        )
+    draft = draft_child(run_id, trust_order=trust_order, settings=settings, **options)
+    return draft.start(settings=settings)
+
+
+@without_locals
+def draft_child(
+    run_id: str, *, trust_order: bool = False, settings: Settings | None = None, **options: Unpack[RunOptions]
+) -> ChildDraft:
+    """Return the child that `retry_failed` would start. Nothing is written.
+
+    Raises:
+        ScrapeDoError: the errors of `retry_failed`.
+    """
+    store = AppContext.for_app(settings=settings).store
+    # Each run buys what the runs before it lack. So the newest run alone shows what the lineage lacks.
+    newest = read_record(store, read_lineage(store, check_run_id(run_id))[-1])
+    if newest.outcome is None:
+        if newest.run_id == run_id:
+            raise live_run_error(newest)
+        return ChildDraft(newest.run_id, None)
+    spec = store.run(ReadSpec(newest.run_id, newest.part_count))
+    if spec is None:
+        raise results.run_not_found_error(store, newest.run_id)
+    missing = _find_missing_safely(store, newest, spec, trust_order=trust_order)
+    return ChildDraft(newest.run_id, spec.select_targets(missing, **options))
+
+
+def _find_missing_safely(store: Store, record: RunRecord, spec: RunSpec, *, trust_order: bool) -> list[int]:
+    """Return the indexes of the targets of an ended run that may be bought again.
+
+    Raises:
+        RunError: nothing is missing, or nothing may be bought again.
+    """
+    run_id = record.run_id
     if any(may_have_bought(part.outcome, purchases=part.purchases, job_id=part.job_id) for part in record.parts):
         raise RunError(
             f"run {run_id} may have bought a job that was not found; check the error's `.candidates` and the account's "
@@ -73,7 +124,7 @@ def retry_failed(run_id: str, *, trust_order: bool = False, settings: Settings |
             "`scrape-do refetch`",
             run_id,
         )
-    return start_run(spec.select_targets(missing), idempotency_key=f"retry of {run_id}", settings=settings)
+    return missing
 
 
 def find_missing(store: Store, record: RunRecord, spec: RunSpec, *, trust_order: bool = False) -> list[int]:

@@ -125,7 +125,8 @@ def run_schedule(name: str, *, idempotency_key: str | None = None, settings: Set
         rule=write_rule(context, entry.rule),
         command_id=key,
     )
-    return _read_decision(create_tick_run(context, tick, read_tick_spec(context, entry.request), entry.canvas))
+    spec = read_tick_spec(context, tick.name, entry.request)
+    return _read_decision(create_tick_run(context, tick, spec, entry.canvas))
 
 
 def _find_entry(context: AppContext, name: str) -> BeatEntry:

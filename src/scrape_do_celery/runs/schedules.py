@@ -61,7 +61,8 @@ def scheduled_run(  # noqa: PLR0913 (one argument for each option of a schedule)
     an hour: a warning names the number of runs.
 
     Args:
-        name: the name of the schedule, not blank. Entries with one name are one schedule.
+        name: the name of the schedule, not blank. Entries with one name are one schedule. The name is the label of its
+            runs, if `options` has none and the name can be a label.
         schedule: a crontab, or an interval of at least 1 second as a timedelta or in seconds.
         targets: absolute http or https URLs, or `Target` objects. None if `options` has a `plugin`. Beat stores its
             entries, and brokers carry them: they hold the `meta` of a target as plainly as its URL.

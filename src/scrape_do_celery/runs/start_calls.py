@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from scrape_do_celery.errors import RunNotFoundError, StoreUnavailableError
+from scrape_do_celery.errors import ResultExpiredError, RunNotFoundError, StoreUnavailableError
 from scrape_do_celery.local_variables import without_locals
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.models.requests import ENQUEUE_ARGUMENTS
@@ -53,7 +53,9 @@ class StartCall:
     """
 
     def __init__(self, app_context: AppContext, new_runs: Sequence[NewRun]) -> None:
-        self._app_context, self._new_runs = app_context, new_runs
+        self._app_context = app_context
+        split = app_context.settings.targets_per_job
+        self._new_runs = [replace(new_run, spec=new_run.spec.split_by(split)) for new_run in new_runs]
         self._own_ids = [new_run.run_id for new_run in new_runs]
         self._run_ids: list[str] = []
         self._statuses: list[RunStatus] = []
@@ -211,10 +213,12 @@ def start_run(
     *,
     idempotency_key: str | None = None,
     run_id: str | None = None,
+    parent: str | None = None,
     settings: Settings | None = None,
 ) -> RunHandle:
-    """Start the run of a checked spec, as `enqueue` does."""
-    return start_runs([spec], [idempotency_key], [run_id], settings=settings)[0]
+    """Start the run of a checked spec, as `enqueue` does. `parent` is the run whose child it is."""
+    new_run = replace(_make_run(spec, check_key(idempotency_key), {}, run_id), parent=parent)
+    return StartCall(AppContext.for_app(settings=settings), [new_run]).carry_out()[0]
 
 
 @without_locals
@@ -244,10 +248,16 @@ def _check_created(app_context: AppContext, created: Created, new_run: NewRun) -
     """
     if created.result == CreateResult.FORGOTTEN:
         raise RunNotFoundError(f"run {created.run_id} has ended and was forgotten", created.run_id)
+    if created.result == CreateResult.NO_PARENT:
+        raise _lost_parent_error(created.run_id)
     if is_conflict(created, new_run.spec):
         is_own_id = created.run_id == new_run.run_id
         raise conflict_error(app_context.store, created.run_id, new_run.spec, is_own_id=is_own_id)
     return created.run_id
+
+
+def _lost_parent_error(run_id: str) -> ResultExpiredError:
+    return ResultExpiredError(f"run {run_id} was forgotten, or its pages have expired: nothing was bought", run_id)
 
 
 def _reserve_run_id(app_context: AppContext, new_run: NewRun) -> NewRun:
@@ -298,7 +308,13 @@ def _create_committed_runs(app_context: AppContext, new_runs: Sequence[NewRun]) 
         statuses = read_statuses(app_context, started)
     announce_runs(app_context, statuses)
     for created, new_run in zip(results, new_runs, strict=True):
-        if is_conflict(created, new_run.spec):
+        if created.result == CreateResult.NO_PARENT:
+            log.error(
+                "a transaction was committed too late, and the child of a run was not created: %s",
+                _lost_parent_error(created.run_id),
+                extra=log_fields("commit_too_late", run_id=new_run.run_id),
+            )
+        elif is_conflict(created, new_run.spec):
             log.error(
                 "a transaction was committed too late, and its run was not created: %s",
                 conflict_error(store, created.run_id, new_run.spec, is_own_id=new_run.key is None),

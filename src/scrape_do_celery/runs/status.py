@@ -49,6 +49,13 @@ class RunStatus:
     reasons: tuple[FailureReason, ...] = ()
     #: why the live run waits; None if nothing holds it back
     waiting_for: WaitingFor | None = None
+    #: the label of the run
+    label: str | None = None
+    #: the tags of the run
+    tags: tuple[str, ...] = ()
+    #: the host of the targets, such as `shop.example`, or `shop.example, ...` if there are several; for a plugin, its
+    #: key; empty if the store is encrypted
+    hosts: str = ""
 
     @classmethod
     def read(cls, store: Store, run_id: str, account: str, token_id: str = "") -> RunStatus | None:
@@ -75,6 +82,9 @@ class RunStatus:
             unknown_statuses=tuple(dict.fromkeys(word for part in parts for word in part.unknown_statuses))[:MAX_WORDS],
             reasons=reasons_from_json((record.result or {}).get("reasons")),
             waiting_for=waiting_for or _find_refused_value(record),
+            label=record.label,
+            tags=record.tags,
+            hosts=record.hosts,
         )
 
     @property
@@ -104,6 +114,9 @@ class RunStatus:
         """Return the status as JSON values, for a page that shows progress or for an event."""
         return {
             "run_id": self.run_id,
+            "label": self.label,
+            "tags": list(self.tags),
+            "hosts": self.hosts,
             "state": self.state.value,
             "has_ended": self.has_ended,
             **{name: getattr(self, name) for name in ("done", "failed", "gone", "total", "credits")},

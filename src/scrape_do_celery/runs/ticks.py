@@ -12,6 +12,7 @@ from scrape_do_celery.runs.canvas import delivery_signature
 from scrape_do_celery.runs.new_runs import publish_submit
 from scrape_do_celery.store import RunSpec
 from scrape_do_celery.store.commands.creation import CreateResult, CreateRun
+from scrape_do_celery.store.option_checks import is_label
 from scrape_do_celery.store.options import RUN_OPTIONS
 
 if TYPE_CHECKING:
@@ -22,17 +23,19 @@ if TYPE_CHECKING:
 _CHECK_DELAY: Final = 60.0
 
 
-def read_tick_spec(app_context: AppContext, request: dict[str, Any]) -> RunSpec:
-    """Return the spec of a schedule's request, with its credentials.
+def read_tick_spec(app_context: AppContext, name: str, request: dict[str, Any]) -> RunSpec:
+    """Return the spec of a schedule's request, with its credentials. The schedule's name is its label if none is given.
 
     Raises:
         ValueError: the request is wrong, or its credentials are unknown here.
     """
     options = dict(request)
     fields = with_credentials(app_context.settings.credentials, options.pop("credentials", None), options)
-    run = {name: fields.pop(name) for name in RUN_OPTIONS if name in fields}
+    run = {option: fields.pop(option) for option in RUN_OPTIONS if option in fields}
+    if is_label(name):
+        run.setdefault("label", name)
     # A warning has no reader here. The declaration of the schedule has given the warning.
-    return RunSpec.from_fields(fields, run, SAID)
+    return RunSpec.from_fields(fields, run, SAID).split_by(app_context.settings.targets_per_job)
 
 
 def create_tick_run(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import EncryptionKeyError, NewerRecordError, PoisonedRunError
 from scrape_do_celery.local_variables import clear_locals
-from scrape_do_celery.log_fields import get_logger, log_fields
+from scrape_do_celery.log_fields import about_run, get_logger, log_fields
 from scrape_do_celery.models import JobFailedError, TaskFailedError
 from scrape_do_celery.models.reasons import FailureReason, reasons_to_json
 from scrape_do_celery.outside_text import redact_answer
@@ -77,7 +77,8 @@ async def decide_run(context: WorkerContext, run_id: str) -> RunRecord | None:
         return None
     if record.outcome is not None:
         return record
-    with tracing.work(record.trace, routing.Step.AGGREGATE.span, run_id=run_id):
+    span = routing.Step.AGGREGATE.span
+    with about_run(record.names), tracing.work(record.trace, span, run_id=run_id, **record.names):
         attempt = await store.run(CountDecisionAttempt(run_id))
         try:
             outcome, fields = await _compose_outcome(context, record, attempt)

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import NewerRecordError, RefusedValueError, RunNotFoundError
 from scrape_do_celery.errors.base import describe_error
-from scrape_do_celery.log_fields import get_logger, log_fields
+from scrape_do_celery.log_fields import about_run, get_logger, log_fields
 from scrape_do_celery.redaction import message_reprs
 from scrape_do_celery.runs.canvas import is_followed
 from scrape_do_celery.runs.stand_in_producers import DeliveryProducer
@@ -62,7 +62,7 @@ def deliver_record(app_context: AppContext, record: RunRecord, *, redelivery: bo
         if delivered and not (is_followed(stored, delivered) and not store.run(WasClaimed(run_id, mark))):
             store.run(AcknowledgeDelivery(run_id, waiter, app_context.retention))
             continue
-        with tracing.inside(record.trace):
+        with about_run(record.names), tracing.inside(record.trace):
             is_published = _publish_outcome(app_context, record, waiter, stored)
         if delivered and is_published:
             store.run(ClaimOnce(run_id, mark, app_context.retention.record))
@@ -129,7 +129,7 @@ def return_outcome(app_context: AppContext, run_id: str, waiter: str) -> dict[st
     if record.outcome is None or waiter not in record.waiters:
         # The message came too early, or a second time. A delivered outcome must not reach the callbacks again.
         raise Ignore
-    with tracing.work(record.trace, routing.Step.DELIVER.span, run_id=run_id):
+    with tracing.work(record.trace, routing.Step.DELIVER.span, run_id=run_id, **record.names):
         if record.error is not None:
             raise record.error
         return record.result

@@ -52,7 +52,7 @@ from scrape_do_celery.store import Claim, PartState, RunState
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands.contents import CountDone, ReadContents, ReadStoredPositions
 from scrape_do_celery.store.commands.parts import ReadJob, UpdatePart, UpdateResult
-from scrape_do_celery.store.options import targets_of
+from scrape_do_celery.store.request_inputs import targets_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

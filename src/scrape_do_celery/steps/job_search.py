@@ -30,7 +30,7 @@ from scrape_do_celery.store.commands.ownership import (
     ScanUnresolvedParts,
 )
 from scrape_do_celery.store.commands.parts import ReadPartSpec
-from scrape_do_celery.store.options import targets_of
+from scrape_do_celery.store.request_inputs import targets_of
 from scrape_do_celery.store.sentinels import demotion_delay
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from scrape_do_celery.steps.job_list import JobListReader, names_its_targets
 from scrape_do_celery.store.commands.arguments import START
 from scrape_do_celery.store.commands.ownership import ReadJobOwnership, ScanUnresolvedParts
 from scrape_do_celery.store.commands.parts import ReadPartSpec
-from scrape_do_celery.store.options import targets_of
+from scrape_do_celery.store.request_inputs import targets_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ from scrape_do_celery.rules.targets import distinct_targets
 from scrape_do_celery.steps.leases import LeaseLostError
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands.parts import UpdatePart, UpdateResult
-from scrape_do_celery.store.options import targets_of
+from scrape_do_celery.store.request_inputs import targets_of
 
 if TYPE_CHECKING:
     from scrape_do_celery.models import JobDetails

@@ -15,7 +15,7 @@ from scrape_do_celery import routing, tracing
 from scrape_do_celery.errors import EncryptionKeyError, RefusedValueError
 from scrape_do_celery.errors.base import describe_error
 from scrape_do_celery.local_variables import clear_locals
-from scrape_do_celery.log_fields import get_logger, in_step, log_fields
+from scrape_do_celery.log_fields import about_run, get_logger, in_step, log_fields
 from scrape_do_celery.rules.waits import WaitKind
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.breaker import try_account
@@ -165,13 +165,18 @@ async def _work_on_part(
         return None
     context.rate_limiter.counters.step_latency(definition.step, claim.late)
     work = _run_claimed(definition.handler, context, claim)
-    try:
-        with tracing.work(claim.trace, definition.step.span, run_id=part_id.run_id, part=part_id.part):
-            return await with_lease(context.store, claim, _lease_seconds(context, definition), work)
-    except Exception:
-        # The step failed, but the process lives. The next claim must not wait until the process works on nothing else.
-        context.isolation.note_failure(str(part_id), token)
-        raise
+    with about_run(claim.names):
+        try:
+            with tracing.work(
+                claim.trace, definition.step.span, run_id=part_id.run_id, part=part_id.part, **claim.names
+            ):
+                return await with_lease(context.store, claim, _lease_seconds(context, definition), work)
+        except Exception as error:  # noqa: BLE001 (a step may fail in any way)
+            # The step failed, but the process lives. The next claim must not wait until the process works on nothing
+            # else.
+            context.isolation.note_failure(str(part_id), token)
+            _log_failure(part_id, error)
+            return None
 
 
 def _lease_seconds(context: WorkerContext, definition: StepDefinition) -> float:

@@ -53,7 +53,7 @@ def start_scheduled_run(
         ValueError: the request or a name is wrong, or its credentials are unknown here.
     """
     try:
-        spec = read_tick_spec(app_context, request)
+        spec = read_tick_spec(app_context, tick.name, request)
         made = create_tick_run(app_context, tick, spec, canvas)
     except ValueError as error:
         # Celery logs the error of such a step as information, below its usual level.

@@ -48,7 +48,7 @@ from scrape_do_celery.store.commands.purchases import (
     WriteIntent,
     digest_claim,
 )
-from scrape_do_celery.store.options import targets_of
+from scrape_do_celery.store.request_inputs import targets_of
 
 if TYPE_CHECKING:
     from scrape_do_celery.client.endpoints import Endpoint

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.errors import ScrapeDoError, SubmitInDoubtError
+from scrape_do_celery.redaction import name_hosts
 from scrape_do_celery.rules.polling import RETENTION
 from scrape_do_celery.rules.prices import PricedTasks
 from scrape_do_celery.rules.reconciliation import date_intent
@@ -17,7 +18,7 @@ from scrape_do_celery.store.records import PartRecord, RunRecord, pairs
 from scrape_do_celery.store.stored_specs import decrypt_run_options, decrypt_spec, decrypt_targets
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from scrape_do_celery.store.keys import PartId
     from scrape_do_celery.store.options import RunOptions, RunSpec
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 _HOUR = 3600.0
 _PLAIN = Keys()
 #: The fields of a run beside its request that a claim has, in the order of the reply of `claim_part.lua`.
-CLAIMED_RUN_FIELDS = ("stop_reason", "skip_unsent", "max_wait", "trace")
+CLAIMED_RUN_FIELDS = ("stop_reason", "skip_unsent", "max_wait", "trace", "label", "summary")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,8 @@ class Claim:
     skip_unsent: bool = False
     max_wait: float | None = None
     trace: str = ""
+    label: str | None = None
+    request_summary: Mapping[str, Any] = field(default_factory=dict)
     #: the watched clock at the claim: no step of the server's clock is in it
     watched: float = 0.0
 
@@ -70,6 +73,12 @@ class Claim:
             watched=float(watched),
             **RunRecord.read_values(found)[0],
         )
+
+    @property
+    def names(self) -> dict[str, str | int | None]:
+        """What log records and spans say of the part beside its id. The targets are those of the part."""
+        hosts = name_hosts(self.request_summary)
+        return {"label": self.label, "hosts": hosts or None, "targets": self.part.total}
 
     @property
     def is_unresolved(self) -> bool:

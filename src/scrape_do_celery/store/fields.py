@@ -254,6 +254,7 @@ OTHER_PART_FIELDS: Final = (
     _other("locks", "str", "digests whose target locks the part holds"),
     _other("slot", "str", "account of the job slot that the part holds"),
     _other("slot_queue", "str", "account for whose job slot the part waits"),
+    _other("slot_price", "int", "thousandths of a credit that its fairness key pays, until the job slot is used"),
     _other(
         "held_by",
         "str",

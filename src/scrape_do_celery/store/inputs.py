@@ -1,6 +1,7 @@
 """The inputs of a run as its caller gave them: the data of each input, and which target it shares with others.
 
-A run without such data and without duplicates has no inputs of this kind, and its record has no field for them.
+A run without such data and without duplicates has no inputs of this kind, and its record has no field for them. The
+inputs of a child also have their positions in the first run of the lineage.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from scrape_do_celery.models import MAX_TARGETS_PER_JOB
 from scrape_do_celery.outside_text import REDACTED
 from scrape_do_celery.store.codec import pack_bytes, unpack
 
@@ -29,6 +29,8 @@ class RunInputs:
     metas: tuple[str | None, ...] | None = None
     #: whether equal targets are bought once
     is_deduped: bool = False
+    #: for each input of a child its index among the inputs of the first run of the lineage; None if the run is no child
+    positions: tuple[int, ...] | None = None
 
     def __repr__(self) -> str:
         shown = [f"{len(self.sources)} inputs"] if self.sources is not None else []
@@ -61,33 +63,38 @@ class RunInputs:
     def is_whole(self, targets: int, count: int | None = None) -> bool:
         """Return whether each input of a request has its data here; with `count`, also whether these are all inputs."""
         size = self.count(targets)
-        return (self.metas is None or len(self.metas) == size) and count in {None, size}
+        lengths = {len(one) for one in (self.metas, self.positions) if one is not None}
+        return lengths <= {size} and count in {None, size}
 
-    def select(self, indexes: Iterable[int], count: int) -> tuple[list[int], tuple[str | None, ...] | None]:
-        """Return the target of each input that has one of the targets `indexes`, and the `meta` of these inputs.
+    def select(self, indexes: Iterable[int], count: int) -> tuple[list[int], Self]:
+        """Return the target of each input that has one of the targets `indexes`, and the inputs of the child.
 
         `count` is the number of targets.
         """
         wanted = set(indexes)
         kept = [(n, source) for n, source in enumerate(self.sources or range(count)) if source in wanted]
         metas = tuple(self.metas[n] for n, _ in kept) if self.metas is not None else ()
-        return [source for _, source in kept], metas if any(one is not None for one in metas) else None
+        given = metas if any(one is not None for one in metas) else None
+        positions = tuple(n if self.positions is None else self.positions[n] for n, _ in kept)
+        return [source for _, source in kept], type(self)(metas=given, positions=positions)
 
-    def packed(self, count: int) -> list[bytes]:
+    def packed(self, count: int, part_size: int) -> list[bytes]:
         """Pack the inputs for the record, in one field for each part. `count` is the number of targets.
 
         The field of a part ends before the first input of the next part's first target. So a reader that goes from
         part to part has read the targets of all earlier inputs.
         """
-        return [pack_bytes(self._make_json(start, stop).encode()) for start, stop in self._part_bounds(count)]
+        return [
+            pack_bytes(self._make_json(start, stop).encode()) for start, stop in self._part_bounds(count, part_size)
+        ]
 
-    def _part_bounds(self, count: int) -> Iterator[tuple[int, int]]:
-        starts = list(range(0, count, MAX_TARGETS_PER_JOB))
+    def _part_bounds(self, count: int, part_size: int) -> Iterator[tuple[int, int]]:
+        starts = list(range(0, count, part_size))
         if self.sources is not None:
             starts, following = [], 0
             for position, source in enumerate(self.sources):
                 if source == following:
-                    starts += [position] if source % MAX_TARGETS_PER_JOB == 0 else []
+                    starts += [position] if source % part_size == 0 else []
                     following += 1
         yield from zip(starts, [*starts[1:], count if self.sources is None else len(self.sources)], strict=True)
 
@@ -96,6 +103,8 @@ class RunInputs:
         fields = ['"dedupe":true'] if self.is_deduped else []
         if self.sources is not None:
             fields.append(f'"of":[{",".join(map(str, self.sources[start:stop]))}]')
+        if self.positions is not None:
+            fields.append(f'"at":[{",".join(map(str, self.positions[start:stop]))}]')
         if self.metas is not None:
             fields.append(f'"meta":[{",".join(one or "null" for one in self.metas[start:stop])}]')
         return f"{{{','.join(fields)}}}"
@@ -106,10 +115,12 @@ class RunInputs:
         found: list[Mapping[str, Any]] = [unpack(field) for field in fields]
         sources = [one["of"] for one in found if "of" in one]
         metas = [one["meta"] for one in found if "meta" in one]
+        positions = [one["at"] for one in found if "at" in one]
         return cls(
             sources=tuple(index for part in sources for index in part) if sources else None,
             metas=tuple(_meta_text(one) for part in metas for one in part) if metas else None,
             is_deduped=any(one.get("dedupe") for one in found),
+            positions=tuple(index for part in positions for index in part) if positions else None,
         )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from scrape_do_celery.store import retention
 from scrape_do_celery.store.encryption import ValuePlace
+from scrape_do_celery.store.index_keys import IndexKeys
 from scrape_do_celery.store.key_declarations import holds
 from scrape_do_celery.store.names import find_hash_tag, join_names, join_tick
 from scrape_do_celery.store.retention import Expiry
@@ -24,7 +25,7 @@ RUN_ENTRY = "run"
 
 
 @dataclass(frozen=True, slots=True)
-class Keys(SpendKeys):
+class Keys(SpendKeys, IndexKeys):
     """The names of keys under one prefix, and the encryptor of private values."""
 
     prefix: str = "scrape_do"
@@ -176,8 +177,29 @@ class Keys(SpendKeys):
 
     @holds("zset", Expiry.NEVER)
     def slot_waiters(self, account: str) -> str:
-        """Return the key of the parts that wait for a job slot -> since when."""
+        """Return the key of the parts that wait for a job slot -> since when, after their priority; with a key last."""
         return f"{self.prefix}:slot_waiters:{account}"
+
+    @holds("zset", Expiry.NEVER)
+    def slot_line(self, account: str, fairness_key: str) -> str:
+        """Return the key of the parts of a fairness key that wait for a job slot -> since when, after the priority."""
+        return f"{self.prefix}:slot_line:{account}:{fairness_key}"
+
+    @holds("zset", Expiry.NEVER)
+    def slot_turns(self, account: str) -> str:
+        """Return the key of the fairness keys that wait for job slots or hold some -> turn, in milli-credits."""
+        return f"{self.prefix}:slot_turns:{account}"
+
+    @holds("string", Expiry.NEVER)
+    def new_turn(self, account: str) -> str:
+        """Return the key of the turn that a new fairness key of an account gets."""
+        return f"{self.prefix}:new_turn:{account}"
+
+    @property
+    @holds("string", retention.FAIRNESS_USED_TTL)
+    def fairness_used(self) -> str:
+        """The key of the time at which the last run with a priority or a fairness key was written."""
+        return f"{self.prefix}:fairness_used"
 
     @holds("string", Expiry.NEVER)
     def slot_limit(self, account: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import floor
 from typing import TYPE_CHECKING, Any, Final, Self, Unpack, cast
@@ -16,11 +16,21 @@ from scrape_do_celery.config.budget_limits import MC_PER_CREDIT, check_credits, 
 from scrape_do_celery.models import MAX_TARGETS_PER_JOB, JobCreationRequest, RequestFields
 from scrape_do_celery.models.sendable import KEPT, as_list
 from scrape_do_celery.models.targets import split_targets
+from scrape_do_celery.name_hints import suggest_name
+from scrape_do_celery.outside_text import show_key
 from scrape_do_celery.redaction import request_fields, request_summary
 from scrape_do_celery.rules.budgets import account_scope, tag_scope
 from scrape_do_celery.store.codec import pack, unpack
 from scrape_do_celery.store.inputs import RunInputs
-from scrape_do_celery.store.option_checks import check_flag, check_seconds
+from scrape_do_celery.store.option_checks import (
+    check_fairness_key,
+    check_flag,
+    check_label,
+    check_priority,
+    check_seconds,
+    check_weight,
+)
+from scrape_do_celery.store.request_inputs import inputs_of, wire_inputs_of, with_inputs, with_items, without_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -52,10 +62,23 @@ class RunOptions(TypedDict, total=False):
     #: up to 8 words, such as `shop:7`, each of 64 bytes at most: budgets and reports are kept for each tag. Tags are
     #: never encrypted.
     tags: Sequence[str]
+    #: a name for people, such as `prices`, of 64 bytes at most: monitors, logs and the ledger show the label, and runs
+    #: are found by it. Many runs may share a label. Labels are never encrypted.
+    label: str | None
+    #: a word of up to 64 bytes, such as `customer:7`: if jobs wait for a slot, keys take turns, by the credits of their
+    #: jobs. Runs with None, the default, share one key. Keys are never encrypted.
+    fairness_key: str | None
+    #: the share of the key while other keys wait, from 0.001 to 1000; 1 by default. With 2, the jobs of the run count
+    #: half for their key. All runs of a key should have the same weight.
+    fairness_weight: float
+    #: the rank of the run among the waiting runs of its key, from -9 to 9; 0 by default, and higher numbers go first
+    priority: int
 
 
 #: The names of the run options.
 RUN_OPTIONS: Final = tuple(RunOptions.__annotations__)
+#: The options that a record does not keep among the packed options.
+_KEPT_APART: Final = ("dedupe", "label")
 
 
 class EnqueueOptions(RunOptions, RequestFields, total=False, closed=True):
@@ -76,8 +99,15 @@ class RunSpec:
     dedupe: bool = False
     max_credits: float | None = None
     tags: Sequence[str] = ()
+    label: str | None = None
+    fairness_key: str | None = None
+    fairness_weight: float = 1.0
+    priority: int = 0
     #: the inputs of the caller, if they have data or share targets
     inputs: RunInputs | None = None
+    #: the targets of each part but the last; None for as many as a job may have. Two specs that differ only in it are
+    #: the same request.
+    part_size: int | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         # Equal values of other types are the same request: 60 and 60.0, False and 0.
@@ -90,6 +120,10 @@ class RunSpec:
         object.__setattr__(self, "max_wait", check_seconds("max_wait", self.max_wait))
         object.__setattr__(self, "max_credits", check_credits("max_credits", self.max_credits))
         object.__setattr__(self, "tags", check_tags(self.tags))
+        object.__setattr__(self, "label", check_label(self.label))
+        object.__setattr__(self, "fairness_key", check_fairness_key(self.fairness_key))
+        object.__setattr__(self, "fairness_weight", check_weight(self.fairness_weight, self.fairness_key))
+        object.__setattr__(self, "priority", check_priority(self.priority))
 
     def _dedupe_inputs(self) -> None:
         inputs = self.inputs or RunInputs()
@@ -98,7 +132,7 @@ class RunSpec:
         items, inputs = inputs.dedupe(inputs_of(self.request))
         object.__setattr__(self, "inputs", inputs)
         if inputs.sources is not None:
-            object.__setattr__(self, "request", _with_items(self.request, items))
+            object.__setattr__(self, "request", with_items(self.request, items))
 
     @classmethod
     def from_arguments(
@@ -153,6 +187,13 @@ class RunSpec:
         """The thousandths of a credit that the run may cost, rounded down; None without a limit."""
         return None if self.max_credits is None else floor(self.max_credits * MC_PER_CREDIT)
 
+    @property
+    def share(self) -> str:
+        """Priority, weight and fairness key, as scripts read them; empty if the run sets none of them."""
+        if self.fairness_key is None and not self.priority:
+            return ""
+        return f"{self.priority} {self.fairness_weight!r} {self.fairness_key or ''}"
+
     def budget_scopes(self, account: str) -> frozenset[str]:
         """Return the scopes of the budgets that the run falls under, if `account` buys its jobs."""
         return frozenset({account_scope(account), *map(tag_scope, self.tags)})
@@ -184,7 +225,7 @@ class RunSpec:
         """Return the request with the targets of all inputs."""
         if self.inputs is None or self.inputs.sources is None:
             return self.request
-        return _with_items(self.request, self.inputs.expand(inputs_of(self.request)))
+        return with_items(self.request, self.inputs.expand(inputs_of(self.request)))
 
     def _meta_identity(self) -> Any:
         identity = self.inputs.identity if self.inputs else []
@@ -201,19 +242,34 @@ class RunSpec:
         pairs = zip(targets, metas, strict=True)
         return {"targets": [url if one is None else {"url": url, "meta": json.loads(one)} for url, one in pairs]}
 
-    def select_targets(self, indexes: Sequence[int]) -> Self:
-        """Return the spec of another run with the same options, for the inputs of some targets of the request."""
-        items, inputs = inputs_of(self.request), None
-        if self.inputs is not None:
-            indexes, metas = self.inputs.select(indexes, len(items))
-            inputs = None if metas is None else RunInputs(metas=metas)
+    def select_targets(self, indexes: Sequence[int], **options: Unpack[RunOptions]) -> Self:
+        """Return the spec of a child, for the inputs of some targets. `options` replace those of the run.
+
+        Raises:
+            ValueError: an option is wrong, or there is no such option.
+        """
+        if unknown := [name for name in options if name not in RUN_OPTIONS]:
+            hints = [f"no option {show_key(name)}{suggest_name(name, RUN_OPTIONS)}" for name in unknown]
+            raise ValueError("; ".join(hints))
+        items = inputs_of(self.request)
+        sources, inputs = (self.inputs or RunInputs()).select(indexes, len(items))
         # The record of an older version may hold what is refused now. The targets were checked when they came.
-        request = _with_items(self.request, [items[index] for index in indexes])
-        return type(self)(request, inputs=inputs, **self.run_options)
+        request = with_items(self.request, [items[source] for source in sources])
+        merged: RunOptions = {**self.run_options, **options}
+        return type(self)(request, inputs=inputs, **merged)
 
     def parts(self) -> list[JobCreationRequest]:
         """Return the requests of the parts, in input order."""
-        return self.request.split(MAX_TARGETS_PER_JOB)
+        return self.request.split(self.targets_per_part)
+
+    @property
+    def targets_per_part(self) -> int:
+        """The targets of each part but the last."""
+        return self.part_size or MAX_TARGETS_PER_JOB
+
+    def split_by(self, part_size: int) -> Self:
+        """Return the spec with this number of targets in each part but the last."""
+        return replace(self, part_size=part_size)
 
     def request_summary(self, *, hosts: bool = True) -> dict[str, Any]:
         """Return the public summary of the spec."""
@@ -222,13 +278,14 @@ class RunSpec:
     def packed(self) -> tuple[bytes, list[bytes]]:
         """Pack the spec for the record: one field for the options, and one field for the targets of each part."""
         options = {
-            "request": _without_inputs(self.request.to_record()),
+            "request": without_inputs(self.request.to_record()),
             # Options without effect are left out, because a hundred thousand runs may wait in the store.
-            # `dedupe` is in the field of the inputs: scripts compare the options of requests, which it does not change.
+            # `dedupe` and `label` are in fields of their own: scripts compare the options of requests, which these two
+            # do not change.
             **{
                 name: value
                 for name, value in self.run_options.items()
-                if value is not None and value is not False and value != () and name != "dedupe"
+                if name not in _KEPT_APART and value not in (None, False, (), getattr(RunSpec, name))
             },
         }
         return pack(options), [pack(wire_inputs_of(part)) for part in self.parts()]
@@ -240,16 +297,21 @@ class RunSpec:
 
     def packed_inputs(self) -> list[bytes]:
         """Pack the inputs for the record, in one field for each part; no field if the request says all."""
-        return [] if self.inputs is None else self.inputs.packed(self.request.size)
+        return [] if self.inputs is None else self.inputs.packed(self.request.size, self.targets_per_part)
 
     @classmethod
-    def unpacked(cls, spec: bytes, parts: Sequence[bytes], given: Sequence[bytes] = ()) -> RunSpec:
+    def unpacked(
+        cls, spec: bytes, parts: Sequence[bytes], given: Sequence[bytes] = (), label: str | None = None
+    ) -> RunSpec:
         """Unpack the spec of a record, with the targets of the given parts, and with their inputs if it has them."""
         data, found = unpack(spec), RunInputs.unpacked(given) if given else None
-        inputs = [one for part in parts for one in unpack(part)]
-        request = JobCreationRequest.model_validate(_with_inputs(data["request"], inputs), context=KEPT)
+        targets = [unpack(part) for part in parts]
+        inputs = [one for part in targets for one in part]
+        request = JobCreationRequest.model_validate(with_inputs(data["request"], inputs), context=KEPT)
         options = {"early": False, **select_run_options(data), "dedupe": found is not None and found.is_deduped}
-        return cls(request, inputs=found, **options)
+        options["label"] = label
+        # The process that wrote the run has split it by its own setting. One part does not tell the size.
+        return cls(request, inputs=found, part_size=len(targets[0]) if len(targets) > 1 else None, **options)
 
 
 def refuse_second_targets(options: Iterable[str]) -> None:
@@ -260,45 +322,6 @@ def refuse_second_targets(options: Iterable[str]) -> None:
     """
     for name in {"targets", "Targets"}.intersection(options):
         raise ValueError(f"{name}: the first argument of the call has the targets already; leave {name} out")
-
-
-def inputs_of(request: JobCreationRequest) -> list[Any]:
-    """Return the targets of a request, or the parameter sets of its plugin."""
-    return list(request.targets or ()) if request.plugin is None else list(request.plugin.params)
-
-
-def wire_inputs_of(request: JobCreationRequest) -> list[Any]:
-    """Return the targets of a request, or the parameter sets of its plugin, as the API and the record get them."""
-    return list(request.targets or ()) if request.plugin is None else request.plugin.wire_sets()
-
-
-def _with_items(request: JobCreationRequest, items: Sequence[Any]) -> JobCreationRequest:
-    """Return the request with some of its own targets or parameter sets, which were checked before."""
-    if request.plugin is None:
-        return request.model_copy(update={"targets": list(items)})
-    return request.model_copy(update={"plugin": request.plugin.model_copy(update={"params": list(items)})})
-
-
-def targets_of(request: JobCreationRequest) -> list[str]:
-    """Return the targets of a request; for a plugin, a text for each parameter set, which is only a fingerprint."""
-    return describe_inputs(wire_inputs_of(request))
-
-
-def describe_inputs(inputs: Sequence[Any]) -> list[str]:
-    """Return the targets as they are, and a text for each parameter set."""
-    return [one if isinstance(one, str) else json.dumps(one, sort_keys=True) for one in inputs]
-
-
-def _without_inputs(wire: dict[str, Any]) -> dict[str, Any]:
-    if "Plugin" in wire:
-        return {**wire, "Plugin": {**wire["Plugin"], "Params": []}}
-    return {name: value for name, value in wire.items() if name != "Targets"}
-
-
-def _with_inputs(wire: dict[str, Any], inputs: list[Any]) -> dict[str, Any]:
-    if "Plugin" in wire:
-        return {**wire, "Plugin": {**wire["Plugin"], "Params": inputs}}
-    return {**wire, "Targets": inputs}
 
 
 def select_run_options(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.errors import RefusedValueError
+from scrape_do_celery.models import MAX_TARGETS_PER_JOB
+from scrape_do_celery.redaction import name_hosts
 from scrape_do_celery.rules.fetch import Notes, notes_from_json
 from scrape_do_celery.rules.lifecycle import JobMemory
 from scrape_do_celery.rules.outcomes import RunState, run_state
@@ -234,6 +236,8 @@ class RunRecord(Record):
     max_wait: float | None = stored("max_wait", decimal, "seconds until the run is stopped")
     expires_in: float | None = stored("expires_in", decimal, "seconds after which a draft is dropped")
     after: str | None = stored("after", text, "run whose end this draft waits for")
+    parent: str | None = stored("parent", text, "run whose child this run is")
+    child: str | None = stored("child", text, "run that buys what this run lacks")
     waiters: Mapping[str, str] = stored_many(
         "waiter:<id>", text, "signature of the delivery to a Celery id that waits", encrypted=True
     )
@@ -242,6 +246,11 @@ class RunRecord(Record):
     )
     key_names: tuple[str, ...] = stored("key", words, "names of the keys of its encrypted values", default=_NO_TEXTS)
     tags: tuple[str, ...] = stored("tags", words, "tags of the run, which are never encrypted", default=_NO_TEXTS)
+    label: str | None = stored("label", text, "label of the run, which is never encrypted")
+    share: str = stored("fair", text, "priority, weight and fairness key, if the run sets one of them", default="")
+    part_size: int = stored(
+        "part_size", number, "targets of each part but the last, if not 1,000", default=MAX_TARGETS_PER_JOB
+    )
     trace: str = stored("trace", text, "trace context that the run's spans belong to", default="")
 
     @classmethod
@@ -263,6 +272,11 @@ class RunRecord(Record):
         return cls(run_id=run_id, parts=parts, unreadable=why, **values)
 
     @property
+    def has_fairness_key(self) -> bool:
+        """Whether the run has a fairness key of its own."""
+        return bool(self.share.rpartition(" ")[2])
+
+    @property
     def lacks_key(self) -> bool:
         """Whether this process lacks a key of the record. Such a process must neither decide nor announce the run."""
         return self.unreadable is not None and not isinstance(self.unreadable, RefusedValueError)
@@ -280,6 +294,16 @@ class RunRecord(Record):
     def summary(self) -> dict[str, Any]:
         """The summary that monitors show: the number of targets, the host and the options, nothing private."""
         return {"targets": sum(part.total for part in self.parts), **self.request_summary}
+
+    @property
+    def hosts(self) -> str:
+        """The host of the targets, as `name_hosts` words it."""
+        return name_hosts(self.request_summary)
+
+    @property
+    def names(self) -> dict[str, str | int | None]:
+        """What log records and spans say of the run beside its id."""
+        return {"label": self.label, "hosts": self.hosts or None, "targets": self.summary["targets"]}
 
     @property
     def state(self) -> RunState:

@@ -68,6 +68,12 @@ TARGET_WAIT_TTL: Final = _DAY
 #: Life of the rejected purchases of an account, after the last purchase was added.
 REJECTED_TTL: Final = _DAY
 
+#: Seconds, or a tenth of `record_ttl` if that is less, by which a run leaves the index before its record expires. The
+#: dispatcher, each new run and each list remove such runs, in pieces.
+INDEX_MARGIN: Final = HOUR
+#: Runs that a new run removes from the index at most. More than one, so that the index shrinks without a dispatcher.
+INDEX_PRUNES: Final = 10
+
 #: Distinct costs of one learned price, and the samples from which on the old ones count half.
 LEARNED_COSTS: Final = 8
 LEARNED_SAMPLES: Final = 200
@@ -77,6 +83,14 @@ LEARNED_TRUST: Final = prices.TRUSTED_SAMPLES
 LEARNED_FACTOR: Final = prices.LARGEST_FACTOR
 #: Learned prices of one account.
 LEARNED_PRICES: Final = 1000
+
+#: Distance of two priorities in the order of the parts that wait for a job slot: more than any time since the epoch.
+PRIORITY_SPAN: Final = 10**10
+#: Place from which parts with a fairness key stand in the list of all waiters. Parts without a key stand below,
+#: with any priority.
+KEYED_FROM: Final = 100 * PRIORITY_SPAN
+#: Life of the note that a run has set a priority or a fairness key, after the last such run.
+FAIRNESS_USED_TTL: Final = 7 * _DAY
 
 #: Seconds of a day. The ledger has one key for each day.
 SECONDS_PER_DAY: Final = _DAY
@@ -119,6 +133,7 @@ class Expiry(StrEnum):
     OWNER = f"`record_ttl` after delivery, at least {describe_life(MARK_TTL)}"
     CALLBACK = "`record_ttl` after the callback began"
     BREAKER = f"`auth_grace` and {BREAKER_TTL} s after the last try"
+    INDEX = "with the last run in it; of live runs, never"
     TIME = "at the time that it holds, or shortly after"
 
 

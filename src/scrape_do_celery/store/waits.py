@@ -34,6 +34,7 @@ def read_wait(record: RunRecord, reply: Sequence[Any], token_id: str) -> Waiting
             has_other_token=bool(token_id and refused) and refused.decode() != token_id,
             ahead=None if ahead == b"" else int(ahead),
             in_line_since=_seconds(in_line_since),
+            has_fairness_key=record.has_fairness_key,
         )
         for number, refused_since, fails_at, refused, ahead, in_line_since in parts
     ]

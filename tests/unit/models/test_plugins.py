@@ -31,7 +31,7 @@ from scrape_do_celery.models import (
 from scrape_do_celery.models.plugins.plugin import PLUGINS
 from scrape_do_celery.store import RunSpec
 from scrape_do_celery.store.codec import pack, unpack
-from scrape_do_celery.store.options import targets_of
+from scrape_do_celery.store.request_inputs import targets_of
 from tests.support.peer_plugins import KEYS, PEERS, peer_params, wire_example
 
 

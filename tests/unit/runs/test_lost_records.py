@@ -16,7 +16,6 @@ from scrape_do_celery.store.commands.runs import RecordOutcome
 from scrape_do_celery.store.options import RunSpec
 
 A, B = "https://a.example/", "https://b.example/"
-ONE_TARGET_A_PART = ("store.options", "store.inputs", "runs.entries")
 
 
 @pytest.fixture(autouse=True)
@@ -27,8 +26,7 @@ def _own_app(step_harness, monkeypatch):
 @pytest.fixture
 def end_run(step_harness, make, monkeypatch):
     """Return a function that makes an ended run of two parts, each with one target and its page."""
-    for module in ONE_TARGET_A_PART:
-        monkeypatch.setattr(f"scrape_do_celery.{module}.MAX_TARGETS_PER_JOB", 1)
+    monkeypatch.setattr("scrape_do_celery.store.options.MAX_TARGETS_PER_JOB", 1)
 
     def end(inputs, **options):
         step_harness.run(CreateRun("r", RunSpec.from_arguments(inputs, **options)))

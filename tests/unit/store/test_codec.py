@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from scrape_do_celery.models import JobCreationRequest, PluginRequest, RenderOptions, TaskDetails
 from scrape_do_celery.store import RunSpec
 from scrape_do_celery.store.codec import PLAIN, ZSTD, pack, pack_bytes, pack_task, unpack, unpack_bytes, unpack_task
-from scrape_do_celery.store.options import RUN_OPTIONS, inputs_of, targets_of
+from scrape_do_celery.store.options import RUN_OPTIONS
+from scrape_do_celery.store.request_inputs import inputs_of, targets_of
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 broken = st.sampled_from(["QUJD\nREVG", "QUI", "QUJD=", "=", " QUJD", "QR==", "☂", "QUJD\r\n"])
@@ -165,13 +166,13 @@ def test_digest_of_a_plain_request_never_changes():
 class LaterSpec(RunSpec):
     """A spec of a later version, with one more run option."""
 
-    priority: int | None = None
+    patience: int | None = None
 
 
 class LaterRequest(JobCreationRequest):
     """A request of a later version, with one more field."""
 
-    priority: int | None = None
+    patience: int | None = None
 
 
 @given(
@@ -190,10 +191,10 @@ def test_new_option_that_is_unset_leaves_digests_equal(size, fields, options):
     fields["targets"] = [f"https://a.example/{n}" for n in range(size)]
     digest = RunSpec(JobCreationRequest(**fields), **options).digest
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("scrape_do_celery.store.options.RUN_OPTIONS", (*RUN_OPTIONS, "priority"))
+        patch.setattr("scrape_do_celery.store.options.RUN_OPTIONS", (*RUN_OPTIONS, "patience"))
         assert LaterSpec(LaterRequest(**fields), **options).digest == digest
-        assert LaterSpec(LaterRequest(**fields), **options, priority=1).digest != digest
-        assert LaterSpec(LaterRequest(**fields, priority=1), **options).digest != digest
+        assert LaterSpec(LaterRequest(**fields), **options, patience=1).digest != digest
+        assert LaterSpec(LaterRequest(**fields, patience=1), **options).digest != digest
 
 
 @pytest.mark.parametrize("max_wait", [0, -1, -0.5])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scrape_do_celery import RefusedValueError, ResultExpiredError, Target
 from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.store import Keys, PartId, Retention, RunSpec
-from scrape_do_celery.store.codec import unpack
+from scrape_do_celery.store.codec import pack, unpack
 from scrape_do_celery.store.commands.creation import CreateRun
 from scrape_do_celery.store.commands.parts import ReadPartInputs, ReadPartSpec
 from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, ForgetRun, ReadRun, ReadSpec, RecordOutcome
@@ -145,13 +145,12 @@ def test_parts_end_before_the_first_target_of_the_next(store):
 def test_record_gives_back_each_input(names, data, dedupe, size):
     meta = st.none() | st.integers() | st.dictionaries(st.text(max_size=3), st.text(max_size=5), max_size=2)
     inputs = [Target(f"https://{name}.example/", data.draw(meta)) for name in names]
-    with pytest.MonkeyPatch.context() as patch:
-        for module in ("options", "inputs"):
-            patch.setattr(f"scrape_do_celery.store.{module}.MAX_TARGETS_PER_JOB", size)
-        spec = make(*inputs, dedupe=dedupe)
-        options, targets = spec.packed()
-        packed = spec.packed_inputs()
-        again = RunSpec.unpacked(options, targets, packed)
+    spec = make(*inputs, dedupe=dedupe).split_by(size)
+    options, targets = spec.packed()
+    packed = spec.packed_inputs()
+    again = RunSpec.unpacked(options, targets, packed)
+    # A reader of the record splits the run as its writer did.
+    assert again.packed() == (options, targets)
     assert (again, again.digest) == (spec, spec.digest)
     given_targets = spec.given_inputs()["targets"]
     assert make(*given_targets, dedupe=dedupe) == spec
@@ -162,8 +161,27 @@ def test_record_gives_back_each_input(names, data, dedupe, size):
 def test_inputs_of_chosen_targets():
     spec = make(Target(A, 1), Target(B, 2), Target(A, 3), C, dedupe=True, max_wait=9)
     again = spec.select_targets([0, 2])
-    assert again == make(Target(A, 1), Target(A, 3), C, dedupe=True, max_wait=9)
-    assert make(A, B).select_targets([1]) == make(B)
+    assert again.digest == make(Target(A, 1), Target(A, 3), C, dedupe=True, max_wait=9).digest
+    assert make(A, B).select_targets([1]).digest == make(B).digest
+    assert make(A, B).select_targets([1], max_wait=9).digest == make(B, max_wait=9).digest
+
+
+@pytest.mark.parametrize("dedupe", [False, True])
+def test_positions_of_a_child_are_those_in_the_first_run(make_store, dedupe):
+    spec = make(A, B, Target(A, 3), C, B, dedupe=dedupe)
+    child = spec.select_targets([1, 2] if dedupe else [1, 3, 4])
+    assert child.inputs.positions == (1, 3, 4)
+    assert stored_spec(make_store(Keys("p")), child) == child
+    assert child.select_targets([1]).inputs.positions == (3,)
+    assert child.select_targets([0], dedupe=True).inputs.positions == ((1, 4) if dedupe else (1,))
+
+
+def test_lost_positions_are_noticed(make_store):
+    store = make_store(Keys("p"))
+    stored_spec(store, make(A, B, C).select_targets([0, 2]))
+    store.redis.hset(store.keys.run("r"), "targets:0:inputs", pack({"at": [0]}))
+    with pytest.raises(ResultExpiredError, match="lost or damaged"):
+        store.run(ReadSpec("r", 1))
 
 
 def test_meta_is_encrypted_for_its_field(make_store):
@@ -227,14 +245,14 @@ def test_lost_field_is_told(store, read, lost):
 def test_data_of_another_number_of_inputs_is_told(store, read, changed):
     store.run(CreateRun("r", make(Target(A, 1), Target(B, 2))))
     size = 3 if changed.metas == ("1", "2", "3") else 2 if changed.sources else 1
-    store.redis.hset(store.keys.run("r"), "targets:0:inputs", changed.packed(size)[0])
+    store.redis.hset(store.keys.run("r"), "targets:0:inputs", changed.packed(size, 1000)[0])
     with pytest.raises(ResultExpiredError, match="lost or damaged"):
         store.run(read)
 
 
 def test_inputs_that_are_missing_in_the_whole_run_are_told(store):
     store.run(CreateRun("r", make(A, B, A, dedupe=True)))
-    store.redis.hset(store.keys.run("r"), "targets:0:inputs", RunInputs((0, 1), None, True).packed(2)[0])
+    store.redis.hset(store.keys.run("r"), "targets:0:inputs", RunInputs((0, 1), None, True).packed(2, 1000)[0])
     with pytest.raises(ResultExpiredError, match="lost or damaged"):
         store.run(ReadSpec("r", 1))
 

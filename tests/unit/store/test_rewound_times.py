@@ -17,6 +17,7 @@ from scrape_do_celery.store.declared_keys import declared_keys
 from scrape_do_celery.store.fields import OTHER_PART_FIELDS, OTHER_RUN_FIELDS, declared_fields
 
 HOUR = 3600.0
+ORDERS_RUNS = "orders the list of runs by the time that their records have"
 BY_THE_WATCHED_CLOCK = "runs by the watched clock, which takes no part in the step"
 SHOWN = "is only shown to readers"
 #: What becomes of each field of a record that is a number with a fraction. A test below shows each `rewound` one.
@@ -47,6 +48,7 @@ KEYS = {
     "changed": "rewound",
     "content_expiry": "rewound",
     "slot_waiters": "rewound",
+    "slot_line": "rewound",
     "rejected": "rewound",
     "breaker": "rewound",
     "quota": "rewound",
@@ -58,18 +60,23 @@ KEYS = {
     "target_waiters": "orders the parts that wait for one lock; each of them also tries by itself",
     "slots": "is counted, not read",
     "ledger": "dates purchases",
+    "runs": ORDERS_RUNS,
+    "runs_with_label": ORDERS_RUNS,
+    "runs_with_tag": ORDERS_RUNS,
+    "runs_expiry": "goes by the clock of the server, as the TTL of the record does",
     "epoch": "names the epoch; a purchase goes by the watched clock",
     "schedules": "dates the last ticks; an entry that is too late is kept for longer",
     "schedule_record": "dates the last tick",
     "schedule_pauses": "dates pauses",
     "encryption_keys": "lets `doctor` name an old key for longer",
+    "fairness_used": "dates the last use of an option for `doctor`",
     "stored": "counts bytes by the hour for the metrics",
 }
 #: Keys whose values hold no time.
 TIMELESS = {
     *("job", "contents", "provisional", "accounts", "schedule", "tick", "idempotency", "reservation", "owner"),
     *("target_lock", "slot_limit", "unowned", "order", "once", "message_tick", "namespace_owner", "rights_check"),
-    *("totals", "budgets", "spend", "host_spend", "budget_waiters"),
+    *("slot_turns", "new_turn", "totals", "budgets", "spend", "host_spend", "budget_waiters"),
     # After a step back of the clock, an hour has the older reading.
     "balance",
     # A day that is too late only keeps a learned price of some host for longer than others.

@@ -26,6 +26,7 @@ from scrape_do_celery.store.commands.creation import (
 )
 from scrape_do_celery.store.commands.dispatch import ClaimDue, ClaimNamespace, RewindTimes
 from scrape_do_celery.store.commands.limits import AllocateRequests, CloseBreaker, OpenBreaker, PauseAPI
+from scrape_do_celery.store.commands.listing import ListRuns, RunPosition
 from scrape_do_celery.store.commands.ownership import (
     NoteUnowned,
     ReadJobOwnership,
@@ -56,6 +57,7 @@ from scrape_do_celery.store.commands.runs import (
     ClaimOnce,
     CountDecisionAttempt,
     ForgetRun,
+    ReadLineage,
     ReadRun,
     ReadRunWait,
     RecordOutcome,
@@ -80,7 +82,7 @@ DECLARED = {
 #: The names of the keys that a method of `Keys` makes, by the name of the method.
 KEYS = {one.name: re.compile(re.sub(r"<[^>]+>", "[^:]*", f"p{one.pattern[1:]}")) for one in declared_keys()}
 #: Bytes of all scripts together. The server keeps scripts for good.
-MAX_BYTES = 210_000
+MAX_BYTES = 280_000
 
 _HEADER = re.compile(r"\A--\[\[ (?P<summary>.+?)\n\]\]\n", re.DOTALL)
 _KEY = re.compile(r"(\w+(?:\.\.\.)?)\s+(hash|zset|set|string|list|any)\b")
@@ -251,6 +253,7 @@ def make_sample_commands():
         FinishPart(claim, "succeeded"),
         ForgetRun(run),
         HoldContent(part, 0, page),
+        ListRuns(10, state="live", label="b", tag="c", since=1.0, before=2.0, position=RunPosition("1.5", run)),
         MarkStillRunning(account, "queuing", [part], intervals),
         MoveSomeToDue(account, "token"),
         NoteAccountFigures(account, AccountFigures(5, 100.0, 1.0)),
@@ -261,6 +264,7 @@ def make_sample_commands():
         PauseSchedule("s", is_paused=True),
         PlanPolling(account, 30.0),
         ReadBudgets(),
+        ReadLineage(run),
         ReadJobOwnership(account, "j", digests.coarse[0]),
         ReadRun(run),
         ReadRunWait(run, "a"),

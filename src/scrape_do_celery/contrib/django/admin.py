@@ -10,12 +10,13 @@ from django.core.exceptions import PermissionDenied
 from django.http import StreamingHttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import path, reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 
 from scrape_do_celery.contrib.django import conf
 from scrape_do_celery.contrib.django.budget_page import download_spend, show_budgets
-from scrape_do_celery.contrib.django.live_waits import refresh_waits
+from scrape_do_celery.contrib.django.live_waits import read_lineage, refresh_waits
 from scrape_do_celery.contrib.django.models import ScrapeRun
+from scrape_do_celery.contrib.django.name_filters import LabelFilter, TagFilter
 from scrape_do_celery.contrib.django.schedule_page import show_schedules
 from scrape_do_celery.errors import ScrapeDoError
 from scrape_do_celery.export.rows import json_line, number_rows
@@ -47,6 +48,8 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     list_display = (
         "run_id",
+        "label",
+        "hosts",
         "state",
         "waits",
         "progress",
@@ -57,11 +60,11 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         "ended",
         "pages",
     )
-    list_filter = ("state", "error_type", "created")
-    search_fields = ("run_id", "error", "jobs")
+    list_filter = ("state", LabelFilter, TagFilter, "error_type", "created")
+    search_fields = ("run_id", "label", "tags", "error", "jobs")
     date_hierarchy = "created"
     actions = ("cancel", "retry", "download", "download_table")
-    exclude = ("waiting_for", "reasons")
+    exclude = ("waiting_for", "reasons", "tags")
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:  # noqa: ARG002
         """Return the list that reads from the store why its live runs wait."""
@@ -79,6 +82,11 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Return why a live run waits."""
         return run.waiting_for["text"] if run.waiting_for else ""
 
+    @admin.display(description="tags")
+    def tag_list(self, run: ScrapeRun) -> str:
+        """Return the tags with commas between."""
+        return ", ".join(run.tags or ())
+
     @admin.display(description="tasks")
     def progress(self, run: ScrapeRun) -> str:
         """Return the number of ended tasks and of all tasks."""
@@ -94,6 +102,12 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def cost(self, run: ScrapeRun) -> str:
         """Return the credits in digits."""
         return format_figure(run.credits)
+
+    @admin.display(description="run and its children")
+    def lineage(self, run: ScrapeRun) -> str:
+        """Return links to the runs of the lineage, from the first run to the newest child."""
+        links = [(reverse("admin:scrape_do_scraperun_change", args=[one]), one) for one in read_lineage(run.run_id)]
+        return format_html_join(", ", '<a href="{}">{}</a>', links)
 
     @admin.display(description="pages")
     def pages(self, run: ScrapeRun) -> str:
@@ -137,7 +151,7 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.action(description="Enqueue the targets without a page again", permissions=["change"])
     def retry(self, request: HttpRequest, runs: QuerySet[ScrapeRun]) -> None:
-        """Enqueue the targets without a page of each run as a new run. If repeated, the new run stays the same."""
+        """Enqueue the targets without a page of each lineage as a new run. If such a run is live, start no other."""
         self._act_on_each(request, runs, "Runs enqueued again", lambda run: bool(retry_failed(run.run_id)))
 
     @admin.action(description="Download pages (JSON, one task per line)", permissions=["view"])
@@ -157,8 +171,8 @@ class ScrapeRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:  # noqa: ARG002
         """Return all fields, because users must not write to the mirror."""
         fields = [field.name for field in ScrapeRun._meta.fields]  # noqa: SLF001 (Django's documented way)
-        shown = {"waiting_for": "waits", "reasons": "failures"}
-        return [shown.get(name, name) for name in fields]
+        shown = {"waiting_for": "waits", "reasons": "failures", "tags": "tag_list"}
+        return [*(shown.get(name, name) for name in fields), "lineage"]
 
     def _act_on_each(
         self, request: HttpRequest, runs: Iterable[ScrapeRun], done: str, act: Callable[[ScrapeRun], bool]

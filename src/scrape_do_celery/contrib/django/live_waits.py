@@ -1,12 +1,12 @@
-"""Read from the store why the live runs on a page of the admin wait."""
+"""Read from the store what a page of the admin shows of runs and their rows do not have."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from scrape_do_celery.errors import NewerRecordError, StoreUnavailableError
+from scrape_do_celery.errors import NewerRecordError, RunNotFoundError, StoreUnavailableError
 from scrape_do_celery.log_fields import get_logger, log_fields
-from scrape_do_celery.runs import AppContext
+from scrape_do_celery.runs import AppContext, RunHandle
 from scrape_do_celery.store.commands.runs import ReadRunWait
 from scrape_do_celery.store.deadlines import limited_time
 from scrape_do_celery.store.versions import UnlessNewer
@@ -20,6 +20,15 @@ log = get_logger(__name__)
 
 #: Seconds for the store's answer. A page without it shows the reasons of the last announcements.
 _TIME: Final = 2.0
+
+
+def read_lineage(run_id: str) -> tuple[str, ...]:
+    """Return the ids of the runs of a lineage; none if the store has no such run (any more), or does not answer."""
+    try:
+        with limited_time(_TIME):
+            return RunHandle(run_id).lineage
+    except (RunNotFoundError, StoreUnavailableError):
+        return ()
 
 
 def refresh_waits(rows: Iterable[ScrapeRun]) -> None:

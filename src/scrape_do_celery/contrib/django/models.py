@@ -20,6 +20,10 @@ class ScrapeRun(models.Model):
 
     run_id: models.CharField[str, str] = models.CharField(primary_key=True, max_length=255)
     state: models.CharField[str, str] = models.CharField(max_length=16, db_index=True)
+    label: models.CharField[str, str] = models.CharField(max_length=64, blank=True, db_default="", db_index=True)
+    tags = models.JSONField(null=True, blank=True, editable=False)
+    #: as `RunStatus.hosts` has them
+    hosts: models.CharField[str, str] = models.CharField(max_length=300, blank=True, db_default="")
     done: models.PositiveIntegerField[int, int] = models.PositiveIntegerField(default=0)
     failed: models.PositiveIntegerField[int, int] = models.PositiveIntegerField(default=0)
     gone: models.PositiveIntegerField[int, int] = models.PositiveIntegerField(default=0)
@@ -55,6 +59,9 @@ def fields_of(status: RunStatus) -> dict[str, Any]:
     return {
         "state": status.state.value,
         **{name: getattr(status, name) for name in ("done", "failed", "gone", "total", "credits", "created", "ended")},
+        "label": status.label or "",
+        "tags": list(status.tags),
+        "hosts": status.hosts,
         "jobs": list(status.jobs),
         "waiting_for": None if status.waiting_for is None else status.waiting_for.to_json(),
         "reasons": reasons_to_json(status.reasons),

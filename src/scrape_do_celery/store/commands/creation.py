@@ -8,6 +8,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from scrape_do_celery.models import MAX_TARGETS_PER_JOB
 from scrape_do_celery.models.urls import strict_digest
 from scrape_do_celery.rules.outcomes import outcome_of_stop
 from scrape_do_celery.rules.states import CANCEL
@@ -16,7 +17,8 @@ from scrape_do_celery.store.commands.arguments import flatten_fields
 from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
 from scrape_do_celery.store.encryption import encryption_key_name
 from scrape_do_celery.store.inputs import INPUT_COUNT, inputs_field
-from scrape_do_celery.store.options import RunSpec, targets_of
+from scrape_do_celery.store.options import RunSpec
+from scrape_do_celery.store.request_inputs import targets_of
 from scrape_do_celery.store.retention import MARK_TTL
 from scrape_do_celery.store.versions import refuse_newer_reply, version_fields
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.store.command import Value
     from scrape_do_celery.store.keys import Keys
+    from scrape_do_celery.store.options import RunSpec
 
 
 class CreateResult(StrEnum):
@@ -35,6 +38,7 @@ class CreateResult(StrEnum):
     RESERVED = "reserved"  #: nothing was written: the run of the key must have the id that was reserved
     FORGOTTEN = "forgotten"  #: nothing was written: the run of this id has ended and was freed
     WAITING = "waiting"  #: a draft was written, which waits for the end of the run of an earlier tick
+    NO_PARENT = "no_parent"  #: nothing was written: the parent is gone or live, or has lost contents
     UNCHECKED = "unchecked"  #: nothing was written: the price must be compared with budgets first
     TICK_SKIPPED = "tick_skipped"  #: nothing was written: the run of an earlier tick is still live
     TICK_PAUSED = "tick_paused"  #: nothing was written: the schedule is paused
@@ -120,6 +124,7 @@ class CreateRun(Command[Created]):
     seconds, the dispatcher does, unless `expires` seconds have passed by then. The run of a `tick` is a draft only if
     it waits for another run. `waiter` is the first Celery id that waits for the outcome; by default it is `run_id`.
     `trace` is the context that the run's spans belong to. `asks_budget` tells whether the price must be compared first.
+    If `parent` has a child already, that run is found, whatever its request.
     """
 
     run_id: str
@@ -133,6 +138,7 @@ class CreateRun(Command[Created]):
     trace: str = ""
     tick: ScheduleTick | None = None
     asks_budget: BudgetQuestion = BudgetQuestion.NEVER
+    parent: str | None = None
     script = "create_run"
 
     def encode(self, keys: Keys) -> Encoded:
@@ -146,7 +152,7 @@ class CreateRun(Command[Created]):
                 *(keys.encrypt_text(run_key, f"waiter:{waiter}", self.signature), draft_until),
                 *(tick.if_running if tick else "", outcome_of_stop(CANCEL)),
                 *((tick.tick, tick.name, tick.rule) if tick else ("", "", "")),
-                *("1" if tick and tick.command_id else "", self.asks_budget.value, len(parts)),
+                *("1" if tick and tick.command_id else "", self.asks_budget.value, self.parent or "", len(parts)),
                 *(one for part in parts for one in (part.size, strict_digest(targets_of(part)))),
                 *flatten_fields(self._make_fields(keys, run_key)),
             ],
@@ -173,21 +179,21 @@ class CreateRun(Command[Created]):
         if keys.key_names:
             # The same options look different each time they are encrypted. Their digest shows that they are equal.
             fields |= {"key": keys.key_names[0], "options_digest": hashlib.sha256(options).hexdigest()[:32]}
-        if spec.input_count is not None:
-            fields[INPUT_COUNT] = spec.input_count
-        if spec.early:
-            fields["early"] = 1
-        if self.expires is not None:
-            fields["expires_in"] = self.expires
-        if self.trace:
-            fields["trace"] = self.trace
-        if spec.tags:
-            fields["tags"] = " ".join(spec.tags)
-        if spec.max_mc is not None:
-            fields["max_mc"] = spec.max_mc
-        if shown := spec.request_summary(hosts=not keys.key_names):
-            fields["summary"] = json.dumps(shown, separators=(",", ":"))
-        return fields
+        is_split = len(targets) > 1 and spec.targets_per_part != MAX_TARGETS_PER_JOB
+        shown = spec.request_summary(hosts=not keys.key_names)
+        optional: dict[str, Value | None] = {
+            INPUT_COUNT: spec.input_count,
+            "early": 1 if spec.early else None,
+            "expires_in": self.expires,
+            "trace": self.trace or None,
+            "label": spec.label,
+            "tags": " ".join(spec.tags) or None,
+            "fair": spec.share or None,
+            "part_size": spec.targets_per_part if is_split else None,
+            "max_mc": spec.max_mc,
+            "summary": json.dumps(shown, separators=(",", ":")) if shown else None,
+        }
+        return fields | {name: value for name, value in optional.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)

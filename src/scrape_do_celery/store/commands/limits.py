@@ -103,3 +103,14 @@ class CloseBreaker(Command[bool]):
 
     def decode(self, keys: Keys, reply: Any) -> bool:
         return bool(reply)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFairnessUse(Command[bool]):
+    """Tell whether a run has set a priority or a fairness key in the last days."""
+
+    def encode(self, keys: Keys) -> Encoded:
+        return Encoded(("EXISTS", keys.fairness_used))
+
+    def decode(self, keys: Keys, reply: Any) -> bool:
+        return bool(reply)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from scrape_do_celery.rules.prices import encode_groups
 from scrape_do_celery.rules.targets import PartDigests
 from scrape_do_celery.store.command import Command, Encoded
 from scrape_do_celery.store.keys import PartId
-from scrape_do_celery.store.options import targets_of
+from scrape_do_celery.store.request_inputs import targets_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,12 +89,16 @@ class Purchase:
     credits: float
     outcome: str | None
     tags: tuple[str, ...] = ()
+    label: str | None = None
+    hosts: str = ""
 
     @classmethod
     def parse(cls, field: str, line: str) -> Purchase:
         """Parse the line that `write_ledger` of lib/ledger.lua wrote."""
         part_id, _, sequence = field.rpartition(":")
         at, status, targets, estimated_credits, job_id, cost, outcome, *more = line.split(" ")
+        # A line of an older version ends earlier.
+        tags, label, hosts = [*more, "", "", ""][:3]
         return cls(
             PartId.parse(part_id),
             int(sequence),
@@ -103,7 +109,9 @@ class Purchase:
             job_id or None,
             float(cost),
             outcome or None,
-            tuple(more[0].split(",")) if more else (),
+            tuple(filter(None, tags.split(","))),
+            unquote(label) or None,
+            json.loads(f'"{unquote(hosts)}"'),
         )
 
 

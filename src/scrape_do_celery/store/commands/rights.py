@@ -19,7 +19,8 @@ CALLS: Final = (
     "HRANDFIELD KEY 1 WITHVALUES",
     *("DEL KEY", "ZADD KEY 1 a 2 b", "ZCARD KEY", "ZCOUNT KEY -inf +inf", "ZRANGE KEY 0 -1", "ZSCORE KEY a"),
     *("ZRANGEBYSCORE KEY -inf +inf", "ZSCAN KEY 0", "ZREM KEY a", "ZPOPMIN KEY", "ZREMRANGEBYRANK KEY 0 -1"),
-    *("ZREMRANGEBYSCORE KEY -inf +inf", "DEL KEY", "SADD KEY a", "SMEMBERS KEY", "DEL KEY", "TIME"),
+    *("ZREVRANGEBYSCORE KEY +inf -inf", "ZREMRANGEBYSCORE KEY -inf +inf", "TTL KEY"),
+    *("DEL KEY", "SADD KEY a", "SMEMBERS KEY", "DEL KEY", "TIME"),
 )
 #: The words of a refusal that ends only if the user gets other rights: Redis from 7.0, Valkey, Redis 6.2.
 _NO_RIGHT: Final = re.compile(r"NOPERM|ACL failure|The user executing the script")

@@ -80,6 +80,20 @@ def _encode_read(keys: Keys, run_id: str, with_waits: str, account: str) -> Enco
 
 
 @dataclass(frozen=True, slots=True)
+class ReadLineage(Command[list[str]]):
+    """Read the ids of the runs of a lineage, from the first run to the newest child; none if the run does not exist."""
+
+    run_id: str
+    script = "read_lineage"
+
+    def encode(self, keys: Keys) -> Encoded:
+        return Encoded((self.run_id, keys.prefix), [keys.run(self.run_id)])
+
+    def decode(self, keys: Keys, reply: Any) -> list[str]:
+        return [run_id.decode() for run_id in reply]
+
+
+@dataclass(frozen=True, slots=True)
 class ReadOutcome(Command[tuple[bool, str | None]]):
     """Read whether a run exists, and its outcome; None if it is live."""
 
@@ -111,7 +125,7 @@ class ReadSpec(Command[RunSpec | None]):
 
     def _field_names(self) -> list[str]:
         parts = range(self.parts)
-        return ["spec", *(f"targets:{n}" for n in parts), *map(inputs_field, parts), INPUT_COUNT]
+        return ["spec", *(f"targets:{n}" for n in parts), *map(inputs_field, parts), INPUT_COUNT, "label"]
 
 
 @dataclass(frozen=True, slots=True)

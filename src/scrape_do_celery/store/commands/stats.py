@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,8 @@ LATENCY_BUCKETS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300)
 #: Entries of a page of live runs. Redis may return up to twice this number, and is busy for less than a millisecond.
 _SLICE = 100
 _HOUR = 3600
-#: Length of the rows of `count_live_runs.lua` that count the runs in a state. Other rows name one part.
-_BY_STATE = 3
+#: Lengths of the rows of `count_live_runs.lua`: the runs in a state, the runs with a label, one part of a run.
+_BY_STATE, _BY_LABEL, _OF_PART = 3, 2, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,10 @@ class LiveRunCount:
     runs: dict[str, int] = field(default_factory=dict)
     #: by state, when the first run in the state was accepted, by the store's clock
     since: dict[str, float] = field(default_factory=dict)
+    #: by label; runs without a label are not counted
+    labels: Counter[str] = field(default_factory=Counter)
     _multi_part: dict[str, list[str]] = field(default_factory=dict)
+    _labels: dict[str, str] = field(default_factory=dict)
 
     def add(self, part: LiveRunPage) -> None:
         """Add the counts of a page."""
@@ -75,8 +79,10 @@ class LiveRunCount:
             self.runs[state] = self.runs.get(state, 0) + runs
             if first is not None:
                 self.since[state] = min(first, self.since.get(state, first))
-        for run_id, state in part.multi_part:
+        self.labels.update(dict(part.labels))
+        for run_id, state, label in part.multi_part:
             self._multi_part.setdefault(run_id, []).append(state)
+            self._labels[run_id] = label
 
     def close(self) -> LiveRunCount:
         """Count the runs of several parts, after the last page. Return this object.
@@ -86,7 +92,9 @@ class LiveRunCount:
         for states in self._multi_part.values():
             state = run_state(None, states)
             self.runs[state] = self.runs.get(state, 0) + 1
+        self.labels.update(filter(None, self._labels.values()))
         self._multi_part.clear()
+        self._labels.clear()
         return self
 
 
@@ -96,8 +104,9 @@ class LiveRunPage:
 
     cursor: str
     states: tuple[tuple[str, int, float | None], ...]
-    #: run id and state of each live part of runs that have several parts
-    multi_part: tuple[tuple[str, str], ...]
+    labels: tuple[tuple[str, int], ...]
+    #: run id, state and label of each live part of runs that have several parts; the label may be empty
+    multi_part: tuple[tuple[str, str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +150,8 @@ class CountLiveRuns(Command[LiveRunPage]):
         return LiveRunPage(
             _text(reply[0]),
             tuple((row[0], int(row[1]), _moment(row[2])) for row in rows if len(row) == _BY_STATE),
-            tuple((row[0], row[1]) for row in rows if len(row) != _BY_STATE),
+            tuple((row[0], int(row[1])) for row in rows if len(row) == _BY_LABEL),
+            tuple((row[0], row[1], row[2]) for row in rows if len(row) == _OF_PART),
         )
 
 

@@ -15,6 +15,7 @@
 --- @include lib/due
 --- @include lib/encryption
 --- @include lib/guards
+--- @include lib/index
 --- @include lib/memory
 --- @include lib/records
 --- @include lib/runs
@@ -55,6 +56,7 @@ if waiter ~= '' and redis.call('HEXISTS', run_key, 'delivered:' .. waiter) == 0 
     if run.outcome then
       -- The keys of an ended run may expire soon. The delivery to this waiter sets the TTLs again.
       redis.call('PERSIST', run_key)
+      keep_in_index(prefix, run_id, read_index_fields(run_key))
       if has_key(run.idempotency_key, run_id) then keep_guard(prefix, run.idempotency_key) end
       redis.call('HSET', run_key, 'dispatches', 0)
       redis.call('HDEL', run_key, 'dispatched_at')

@@ -1,4 +1,4 @@
---[[ Note that a waiter has the outcome under its Celery id. After the last waiter, let the run expire.
+--[[ Note that a waiter has the outcome under its Celery id. After the last waiter, let the lineage expire.
 
   KEYS  run  hash  the record of the run
         due  zset  part or run -> due time of its next step
@@ -8,7 +8,7 @@
 ]]
 --- @include lib/clock
 --- @include lib/guards
---- @include lib/keys
+--- @include lib/lineage
 --- @include lib/records
 --- @include lib/runs
 local run_key, due_key = KEYS[1], KEYS[2]
@@ -20,24 +20,16 @@ if redis.call('HDEL', run_key, 'waiter:' .. waiter) == 1 then
   redis.call('HSET', run_key, 'delivered:' .. waiter, 1)
   redis.call('HINCRBY', run_key, 'waiting', -1)
 end
+local t = now()
 local waiting = tonumber(redis.call('HGET', run_key, 'waiting'))
 if waiting <= 0 and run.outcome and run.forget then
-  delete_run(due_key, run_key, prefix, run_id, run.parts, run.idempotency_key)
+  local neighbor = delete_run(due_key, run_key, prefix, run_id, run.parts, run.idempotency_key)
+  if neighbor then expire_lineage(prefix, neighbor, contents_ttl, record_ttl, t) end
 elseif waiting <= 0 and run.outcome then
   redis.call('ZREM', due_key, run_id .. ':run')
-  redis.call('EXPIRE', run_key, record_ttl)
   if has_key(run.idempotency_key, run_id) then
-    expire_guard(prefix, run.idempotency_key, idempotency_ttl, now())
+    expire_guard(prefix, run.idempotency_key, idempotency_ttl, t)
   end
-  for n = 0, tonumber(run.parts) - 1 do
-    local part_key, part_id = make_part_key(prefix, run_id, n), run_id .. ':' .. n
-    local job_id = redis.call('HGET', part_key, 'job')
-    if job_id then
-      redis.call('EXPIRE', make_key(prefix, 'owner', string.lower(job_id)), math.max(record_ttl, MARK_TTL))
-    end
-    redis.call('EXPIRE', part_key, record_ttl)
-    redis.call('EXPIRE', make_key(prefix, 'job', part_id), record_ttl)
-    redis.call('EXPIRE', make_key(prefix, 'contents', part_id), contents_ttl)
-  end
+  expire_lineage(prefix, run_id, contents_ttl, record_ttl, t)
 end
 return waiting

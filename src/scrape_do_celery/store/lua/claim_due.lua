@@ -21,6 +21,7 @@
   parts left is past its deadline.
 ]]
 --- @include lib/clock
+--- @include lib/index
 --- @include lib/keys
 --- @include lib/memory
 --- @include lib/records
@@ -56,6 +57,9 @@ for _, key in ipairs(expired) do
   redis.call('DEL', key)
   redis.call('ZREM', expiring_key, key)
 end
+
+prune_index(prefix, limit, t)
+check_undelivered_run(prefix, t)
 
 -- Return the redispatch interval. In a backlog, step messages lie in the queue for longer than the shortest
 -- interval, and publishing them again would only make the queue longer. So the interval doubles while the

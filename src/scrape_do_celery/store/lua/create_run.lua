@@ -1,4 +1,4 @@
---[[ Create a run with its parts, all or nothing, unless its id, its idempotency key or its tick has a run.
+--[[ Create a run with its parts, all or nothing, unless its id, idempotency key, tick or parent has a run.
 
   KEYS  run          hash    the record of the run
         due          zset    part or run -> when it needs a step
@@ -19,14 +19,16 @@
         schedule_name, rule (of the schedule of the tick; "" without a tick),
         by_hand ("1" if a command starts the run beside the ticks, so that a pause does not matter),
         asks_budget ("" to write the run; "1" to write it unless there are budgets; "always" not to write it),
+        parent (the run whose child this one is; "" for none),
         part_count,
         rest... (total and fingerprint of each part; then name and value of each field of the record)
 
   Returns {'created', id}, {'exists', '<run> <digest>'} or {'forgotten', id};
   {'unchecked', id} if `asks_budget` keeps the run from being written;
   {'reserved', id} if the idempotency key is reserved for another id;
-  for a tick also {'waiting', id}, {'tick_paused', ''}, {'tick_skipped', the live run or ''}, or
-  {'newer', version, id} if the live run has a record of a newer version.
+  {'no_parent', the parent} if the parent is gone or live, or has lost contents;
+  {'newer', version, id} if the parent, or the live run before a tick, has a record of a newer version;
+  for a tick also {'waiting', id}, {'tick_paused', ''} or {'tick_skipped', the live run or ''}.
 ]]
 --- @include lib/changes
 --- @include lib/clock
@@ -35,7 +37,9 @@
 --- @include lib/encryption
 --- @include lib/epoch
 --- @include lib/guards
+--- @include lib/index
 --- @include lib/keys
+--- @include lib/lineage
 --- @include lib/records
 --- @include lib/schedules
 --- @include lib/stop
@@ -45,15 +49,23 @@ local run_key, due_key, idempotency_key, reservation_key, tick_key, schedule_key
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 -- Unpack a part of ARGV only: `unpack` fails on thousands of values, and a large run has four for each part.
 local run_id, prefix, digest, redispatch_after, max_wait, owner, waiter, signature, start_delay,
-  if_running, unsent_outcome, tick, schedule_name, rule, by_hand, asks_budget,
-  part_count = unpack(ARGV, 1, 17)
-local rest = 18
+  if_running, unsent_outcome, tick, schedule_name, rule, by_hand, asks_budget, parent,
+  part_count = unpack(ARGV, 1, 18)
+local rest = 19
 -- A user with rights to the keys of one prefix may not name an empty key, so `run` stands in for both keys.
 local has_idempotency_key = idempotency_key ~= run_key
 
 -- If the waiter has the same signature, the reply to this request was lost and the caller sent it again.
 if not tick_key and signature ~= '' and redis.call('HGET', run_key, 'waiter:' .. waiter) == signature then
   return {'created', run_id}
+end
+local parent_key = parent ~= '' and make_key(prefix, 'run', parent)
+if parent_key then
+  local newer = newer_version(parent_key)
+  if newer then return {'newer', newer, parent} end
+  -- A run has one child, whatever its request: a second one would buy the same targets.
+  local child = redis.call('HGET', parent_key, 'child')
+  if child then return {'exists', child .. ' ' .. digest} end
 end
 if has_idempotency_key then
   local held = redis.call('GET', idempotency_key)
@@ -68,6 +80,9 @@ if redis.call('HEXISTS', run_key, 'forgotten') == 1 then return {'forgotten', ru
 if redis.call('EXISTS', run_key) == 1 then
   return {'exists', run_id .. ' ' .. redis.call('HGET', run_key, 'digest')}
 end
+
+-- The caller has read the pages of the parent, and the new run buys what they lack.
+if parent_key and not is_whole(prefix, parent) then return {'no_parent', parent} end
 
 -- The caller compares the price with the limits, and then asks no more.
 local has_budget = asks_budget == '1' and redis.call('EXISTS', make_key(prefix, 'budgets')) == 1
@@ -136,6 +151,11 @@ while rest < #ARGV do
   redis.call('HSET', run_key, ARGV[rest], ARGV[rest + 1])
   rest = rest + 2
 end
+if redis.call('HEXISTS', run_key, 'fair') == 1 then
+  redis.call('SET', make_key(prefix, 'fairness_used'), format_time(t), 'EX', FAIRNESS_USED_TTL)
+end
+add_to_index(prefix, 'live', run_id, read_index_fields(run_key))
+prune_index(prefix, INDEX_PRUNES, t)
 note_encryption_key(prefix, run_key, redis.call('HGET', run_key, 'key') or '', t)
 if has_idempotency_key then
   redis.call('SET', idempotency_key, owner)
@@ -148,6 +168,11 @@ if tick_key then
   decide_tick(owner, is_draft and 'queued' or 'started')
   redis.call('SET', schedule_key, run_id)
   redis.call('HSET', run_key, 'schedule', schedule_key, 'tick', tick)
+end
+if parent_key then
+  keep_lineage(prefix, parent, t)
+  redis.call('HSET', run_key, 'parent', parent)
+  redis.call('HSET', parent_key, 'child', run_id)
 end
 if max_wait ~= '' then redis.call('HSET', run_key, 'max_wait', max_wait) end
 if is_draft then

@@ -50,5 +50,7 @@ elseif tonumber(run.waiting) > 0 then
   redis.call('HSET', run_key, 'forget', 1)
   return 'freed'
 end
-delete_run(due_key, run_key, prefix, run_id, run.parts, run.idempotency_key)
+local neighbor = delete_run(due_key, run_key, prefix, run_id, run.parts, run.idempotency_key)
+-- A delivery without a waiter lets the rest of the lineage expire.
+if is_abandoned and neighbor then redis.call('ZADD', due_key, format_time(t), neighbor .. ':run') end
 return 'freed'

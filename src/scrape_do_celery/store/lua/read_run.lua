@@ -10,12 +10,14 @@
   the last element for a live run is {now, watched clock, seconds since the start of the server or '', '1'
   if a worker serves the store, end of the pause or '', used memory, limit of memory, policy, {n, since when
   the token of the part's account is refused or '', when its runs fail or '', fingerprint of that token or
-  '', parts before it that wait for a slot or '', since when it waits or ''} ...}, with an entry for each live
+  '', parts of its fairness key
+  before it that wait for a slot or '', since when it waits or ''} ...}, with an entry for each live
   part.
 ]]
 --- @include lib/clock
 --- @include lib/keys
 --- @include lib/records
+--- @include lib/turns
 --- @include lib/watched
 local run_key, namespace_owner_key, pause_key = KEYS[1], KEYS[2], KEYS[3]
 local run_id, prefix, with_waits, account = unpack(ARGV)
@@ -52,6 +54,7 @@ local waits = {
   tostring(redis.call('EXISTS', namespace_owner_key)), redis.call('GET', pause_key) or '',
   read_info('memory', 'used_memory', 'maxmemory', 'maxmemory_policy'),
 }
+local fairness_key = read_share(prefix, run_id .. ':0')
 for n = 0, part_count - 1 do
   local part = read_fields(make_part_key(prefix, run_id, n), 'state', 'account', 'held_by', 'slot_queue')
   if part.state and part.state ~= 'done' then
@@ -63,8 +66,16 @@ for n = 0, part_count - 1 do
     local ahead, since = '', ''
     if part.slot_queue then
       local line_key = make_key(prefix, 'slot_waiters', part.slot_queue)
-      since = redis.call('ZSCORE', line_key, run_id .. ':' .. n) or ''
-      if since ~= '' then ahead = redis.call('ZCOUNT', line_key, '-inf', '(' .. since) end
+      local place = redis.call('ZSCORE', line_key, run_id .. ':' .. n)
+      if place and fairness_key ~= '' then
+        -- Of other keys, nobody knows which parts come before it.
+        line_key = make_key(prefix, 'slot_line', part.slot_queue, fairness_key)
+        place = redis.call('ZSCORE', line_key, run_id .. ':' .. n)
+      end
+      if place then
+        since = format_time(place % PRIORITY_SPAN)
+        ahead = redis.call('ZCOUNT', line_key, '-inf', '(' .. place)
+      end
     end
     waits[#waits + 1] = {n, breaker.since or '', fails_at, breaker.token or '', ahead, since}
   end

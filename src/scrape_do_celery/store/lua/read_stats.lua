@@ -26,6 +26,17 @@ local prefix, account = unpack(ARGV, 1, 2)
 
 local t = now()
 local function first_time(key) return redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2] or '' end
+-- Return the start of the longest wait. Waiters stand by priority, then by time; those with a key stand last.
+local function first_wait(key)
+  local first, next_place = nil, '-inf'
+  while true do
+    local place = redis.call('ZRANGEBYSCORE', key, next_place, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+    if not place then return first and format_time(first) or '' end
+    local since = place % PRIORITY_SPAN
+    first = math.min(first or since, since)
+    next_place = format_time(place - since + PRIORITY_SPAN)
+  end
+end
 local expiring = {first_time(content_expiry_key)}
 for i = 3, #ARGV do
   expiring[#expiring + 1] = redis.call('ZCOUNT', content_expiry_key, '-inf', format_time(t + ARGV[i]))
@@ -58,7 +69,7 @@ for _, name in ipairs(accounts) do
       first_time(poll_set_key),
       redis.call('ZCARD', make_key(prefix, 'slots', name)),
       redis.call('ZCARD', slot_waiters_key),
-      first_time(slot_waiters_key),
+      first_wait(slot_waiters_key),
       redis.call('HGET', make_key(prefix, 'breaker', name), 'since') or '',
     }
   end

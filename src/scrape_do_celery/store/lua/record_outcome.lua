@@ -13,6 +13,7 @@
 --- @include lib/clock
 --- @include lib/counters
 --- @include lib/encryption
+--- @include lib/index
 --- @include lib/memory
 --- @include lib/records
 --- @include lib/schedules
@@ -31,6 +32,7 @@ for i = first_field, #ARGV - 1, 2 do redis.call('HSET', run_key, ARGV[i], ARGV[i
 note_encryption_key(prefix, run_key, key_name, t)
 redis.call('HSET', run_key, 'ended', format_time(t), 'dispatches', 0, 'dispatched_at', format_time(t))
 redis.call('ZADD', due_key, format_time(t + redispatch_after), run_id .. ':run')
+move_in_index(prefix, 'live', 'delivering', run_id, read_index_fields(run_key))
 count(prefix, 'ended:' .. outcome, 1)
 mark_changed(prefix, run_id, t, 0)
 start_next_scheduled(prefix, due_key, run_key, run_id, t)

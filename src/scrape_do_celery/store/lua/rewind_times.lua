@@ -31,7 +31,8 @@ local t, accounts = now(), redis.call('SMEMBERS', accounts_key)
 
 -- Return whether a time was certainly written before the step.
 local function is_before_step(at)
-  at = tonumber(at)
+  -- Places of waiters have the time behind their priority.
+  at = at % PRIORITY_SPAN
   return at > t or at < tonumber(clock.stepped or 0)
 end
 
@@ -83,6 +84,9 @@ for _, account in ipairs(accounts) do
   end)
   rewind_scores(make_key(prefix, 'rejected', account))
   rewind_scores(make_key(prefix, 'slot_waiters', account), nil, true)
+  for _, key in ipairs(redis.call('ZRANGE', make_key(prefix, 'slot_turns', account), 0, -1)) do
+    rewind_scores(make_key(prefix, 'slot_line', account, key), nil, true)
+  end
   redis.call('HDEL', make_key(prefix, 'list_poll', account), 'until', 'ended')
   local breaker_key = make_key(prefix, 'breaker', account)
   if redis.call('EXISTS', breaker_key) == 1 then redis.call('HSET', breaker_key, 'next', format_time(t)) end

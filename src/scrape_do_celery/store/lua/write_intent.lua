@@ -105,8 +105,9 @@ end -- target lock: end
 if max_jobs ~= '' then
   if maybe_sent then
     -- The job may have been bought already, so it is searched for, however many others run.
-    grant_slot(prefix, part_key, part_id, account, t)
-  elseif not acquire_slot(prefix, due_key, part_key, part_id, account, tonumber(max_jobs), t) then
+    force_slot(prefix, part_key, part_id, account, amount, t)
+  elseif not acquire_slot(prefix, due_key, part_key, part_id, account, tonumber(max_jobs),
+    amount, t) then
     -- Release the part here. If the step did it later, the part's turn might come in between, and be
     -- forgotten.
     redis.call('HDEL', part_key, 'lease', 'token', 'attempts')

@@ -2,6 +2,19 @@
 --- @include lib/keys
 --- @include lib/records
 
+-- Return a text as a word of a line.
+local function make_word(text)
+  return (string.gsub(text, '[ %%]', {[' '] = '%20', ['%'] = '%25'}))
+end
+
+-- Return what the line of a purchase tells of its run: tags, label and hosts. The hosts are as the JSON of
+-- the summary writes them: a quote in another value of the summary has a backslash before it.
+local function describe_run(run_key)
+  local run = read_fields(run_key, 'tags', 'label', 'summary')
+  return string.gsub(run.tags or '', ' ', ','), make_word(run.label or ''),
+    make_word(string.match(run.summary or '', '"host":"([^"]*)"') or '')
+end
+
 -- Write the present purchase of a part into the ledger, from its record. A void purchase is struck out.
 local function write_ledger(prefix, part_key, part_id)
   local part = read_fields(part_key,
@@ -22,8 +35,7 @@ local function write_ledger(prefix, part_key, part_id)
     local line = {part.intent, part.purchase_status, part.total, estimate, part.job or '',
       part.credits or '0', part.outcome or ''}
     local run_id = string.match(part_id, '^(.*):')
-    local tags = redis.call('HGET', make_key(prefix, 'run', run_id), 'tags')
-    if tags then line[#line + 1] = string.gsub(tags, ' ', ',') end
+    line[8], line[9], line[10] = describe_run(make_key(prefix, 'run', run_id))
     redis.call('HSET', key, field, table.concat(line, ' '))
     redis.call('EXPIRE', key, LEDGER_TTL)
   end

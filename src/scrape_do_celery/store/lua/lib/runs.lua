@@ -1,7 +1,9 @@
 -- Runs: their options, their keys, their deletion.
 --- @include lib/clock
 --- @include lib/guards
+--- @include lib/index
 --- @include lib/keys
+--- @include lib/lineage
 --- @include lib/records
 
 -- Return a text that tells the options of a run from those of others: a digest if the options are encrypted.
@@ -16,7 +18,9 @@ local function has_key(idempotency_key, run_id)
 end
 
 -- Delete an ended run. A mark stays for `MARK_TTL` seconds: a message that comes again must not buy again.
+-- Return another run of its lineage, or nil.
 local function delete_run(due_key, run_key, prefix, run_id, part_count, idempotency_key)
+  local neighbor = leave_lineage(prefix, run_key)
   for n = 0, tonumber(part_count) - 1 do
     local part_key, part_id = make_part_key(prefix, run_id, n), run_id .. ':' .. n
     local job_id = redis.call('HGET', part_key, 'job')
@@ -25,6 +29,7 @@ local function delete_run(due_key, run_key, prefix, run_id, part_count, idempote
       make_key(prefix, 'provisional', part_id))
   end
   if has_key(idempotency_key, run_id) then redis.call('DEL', idempotency_key) end
+  drop_from_index(prefix, run_id, read_index_fields(run_key))
   redis.call('ZREM', due_key, run_id .. ':run')
   redis.call('ZREM', make_key(prefix, 'changed'), run_id)
   -- A message may come again under the id of the run or of a waiter. Each of these ids gets a mark.
@@ -41,4 +46,5 @@ local function delete_run(due_key, run_key, prefix, run_id, part_count, idempote
       expire_guard(prefix, mark_key, MARK_TTL, now())
     end
   end
+  return neighbor
 end
