@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import errno
 import json
+import re
 import subprocess
 import sys
 import time
@@ -441,6 +442,17 @@ def test_a_terminal_gets_a_drawn_table(monkeypatch, capsys):
     drawn = capsys.readouterr().out
     assert "│" in drawn
     assert "[red]x[/red]" in drawn
+
+
+def test_table_loses_no_text_on_a_narrow_terminal(monkeypatch, capsys):
+    monkeypatch.setattr(output.sys.stdout, "isatty", lambda: True, raising=False)
+    run_id, url = "c4103523-fcb8-5481-a531-dc6d4e310ee1", f"https://a.example/{'x' * 40}"
+    for columns in (40, 60, 80, 100, 140):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        output.print_rich_table(("run", "hosts", "created"), [(run_id, "h" * 30, "2026-11-30T09:00:00Z")])
+        assert {run_id, "h" * 30, "2026-11-30T09:00:00Z"} <= set(re.split(r"[ \n│]+", capsys.readouterr().out)), columns
+        output.print_rich_table(("URL", "meta"), [(url, "m" * 30)])
+        assert url in re.sub(r"[\s│]|m{30}", "", capsys.readouterr().out), columns
 
 
 def test_settings_warning_is_one_line_without_a_traceback():

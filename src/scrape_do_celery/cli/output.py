@@ -6,7 +6,7 @@ import os
 import sys
 from datetime import UTC
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 TASK_COLUMNS = ("URL", "status", "target", "bytes", "cost")
 NONE = "-"
+#: Columns of a terminal to which the first column of a table may be folded. An id has this length, so ids stay whole.
+_FOLDED: Final = 36
 
 
 def printable(text: str) -> str:
@@ -75,11 +77,22 @@ def task_row(task: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def print_rich_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 2) -> None:
-    """Print a table with the first `left` columns left-aligned: with rich if installed and if stdout is a terminal."""
-    if sys.stdout.isatty() and find_spec("rich"):
+    """Print a table with the first `left` columns left-aligned: with rich if stdout is a terminal with room for it."""
+    rows = [[printable(text) for text in row] for row in rows]
+    if sys.stdout.isatty() and find_spec("rich") and _fits(header, rows):
         _print_with_rich(header, rows, left)
     else:
         print_table(header, rows, left=left)
+
+
+def _fits(header: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Return whether the terminal has room for the table: rich folds the first column, and cuts others."""
+    from rich.cells import cell_len
+    from rich.console import Console
+
+    first, *others = (max(cell_len(row[n]) for row in (header, *rows)) for n in range(len(header)))
+    frame = 3 * len(header) + 1
+    return min(first, _FOLDED) + sum(others) + frame <= Console().width
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 2) -> None:
@@ -103,7 +116,7 @@ def _print_with_rich(header: Sequence[str], rows: Sequence[Sequence[str]], left:
     for n, name in enumerate(header):
         made.add_column(name, justify="left" if n < left else "right", overflow="fold", no_wrap=n > 0)
     for row in rows:
-        made.add_row(*(Text(printable(text)) for text in row))
+        made.add_row(*map(Text, row))
     Console().print(made)
 
 
