@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 
 HERE: Final = Path(__file__).parent
 PAGE: Final = HERE.parent / "tutorial" / "first-run.md"
-COLUMNS: Final = 96
+COLUMNS: Final = 124
+#: The size of a character in a picture that has room.
+CHARACTER: Final = 7.4
 #: More lines than a picture has, so that no line leaves the screen.
 LINES: Final = 100
 #: The port that the page names. A play uses a free port with the same number of digits in its place.
@@ -75,7 +77,7 @@ def _theme(background: str, foreground: str, colors: str) -> TerminalTheme:
 THEMES: Final = {"light": _theme("f6f8fa", "1f2328", _LIGHT), "dark": _theme("161b22", "e6edf3", _DARK)}
 #: As rich's own form, but without fonts of another host.
 SVG: Final = """\
-<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg" role="img">
+<svg width="WIDTH" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg" role="img">
 <style>
 text {{ font: {char_height}px ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; }}
 {styles}
@@ -238,7 +240,7 @@ class Play:
         """Remember what a reader of the page copies: the URL of Redis, and the id of the last run."""
         if found := re.search(r"export SCRAPE_DO_REDIS_URL=(\S+)", shown):
             self._redis_url = found[1]
-        if found := re.findall(r"(?m)(?:^run +|scrape-do watch )(\S+)\r", shown):
+        if found := re.findall(r"(?m)(?:^run +|scrape-do watch |^(?=[0-9a-f-]{36}\r))(\S+)\r", shown):
             self._run_id = found[-1]
 
 
@@ -277,10 +279,13 @@ class StableValues:
 
 def draw(name: str, recorded: bytes, theme: str) -> str:
     """Return the picture of a recording as SVG."""
-    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, legacy_windows=False)
-    for line in _read_screen(recorded):
+    lines = _read_screen(recorded)
+    width = max(line.cell_len for line in lines)
+    console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True, legacy_windows=False)
+    for line in lines:
         console.print(line, soft_wrap=True)
-    made = console.export_svg(theme=THEMES[theme], code_format=SVG, unique_id=f"terminal-{name}", title="")
+    form = SVG.replace("WIDTH", str(round(width * CHARACTER)))
+    made = console.export_svg(theme=THEMES[theme], code_format=form, unique_id=f"terminal-{name}", title="")
     return "\n".join(line.rstrip() for line in made.splitlines()) + "\n"
 
 
