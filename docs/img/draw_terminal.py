@@ -231,7 +231,7 @@ class Play:
         return self._terminals[-1]
 
     def _fill_in(self, line: str) -> str:
-        """Return the line with values in place of those that the page leaves out."""
+        """Return the line with the values of this play."""
         if line == "scrape-do sandbox":
             return f"{line} --port {self._port}"
         return line.replace(PORT, self._port).replace("redis://...", self._redis_url).replace("RUN_ID", self._run_id)

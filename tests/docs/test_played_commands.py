@@ -100,7 +100,7 @@ class Reader:
         return done.returncode
 
     def _fill_in(self, text):
-        """Return the command with values in place of those that the page leaves out."""
+        """Return the command with the values of this play."""
         for name, option in PORTS.items():
             if name in text:
                 line, *_ = text.split("    #")
@@ -152,7 +152,7 @@ def environment(pipeline):
 
 
 def play(reader, commands):
-    """Type commands, and return those that end or print otherwise than their pages say."""
+    """Type commands. Return a text for each wrong exit code and for each line that is missing."""
     wrong = []
     for one in commands:
         # A container and a pod carry the same command out.
