@@ -297,6 +297,7 @@ class RunRecord(Record):
         """Whether the run has ended, and its export has not."""
         return self.outcome is not None and self.export is not None and not self.export.has_ended
 
+    @property
     def is_in_doubt(self) -> bool:
         """Whether an ended part may have bought a job that no search found."""
         return any(may_have_bought(one.outcome, purchases=one.purchases, job_id=one.job_id) for one in self.parts)
