@@ -38,16 +38,24 @@ class Elsewhere(NamedTuple):
 ELSEWHERE = [
     Elsewhere(r"make demo.*", "a test plays the target", "tests/acceptance/test_make_demo.py", '"demo"'),
     Elsewhere(
-        r"make (test|coverage|docs|imports|li\S+|lowest|test-all|types)", "CI itself", ".ci/run", "make test-all"
+        r"make (test|coverage|docs|imports|li\S+|lowest|matrix|dist|test-all|types)",
+        "CI itself",
+        ".ci/run",
+        "make test-all",
     ),
     Elsewhere(r"make faults.*|.*tests\.faults .*", "takes an hour", "tests/faults/test_lab.py", "trials"),
     Elsewhere(r"make budgets.*|.*tests\.budgets .*", "takes long", "tests/budgets/test_soak.py", "soak"),
     Elsewhere(r"make wire|.*tests\.wire .*", "takes half an hour", "tests/wire/test_mutations.py", "a_share_of_all"),
     Elsewhere(r"make bench.*|.*-m benchmarks.*", "takes long", "tests/acceptance/test_benchmark.py", "--tiny"),
-    Elsewhere(r"make dist", "builds with packages of its own", "tests/support/wheel_env.py", "BUILT_WHEEL"),
-    Elsewhere(r"make (matrix|newest)", "needs other Pythons", "tests/docs/test_package.py", "find_python"),
+    Elsewhere(r"make newest", "needs other Pythons", "tests/docs/test_package.py", "find_python"),
     Elsewhere(r".*python -m (pytest|unittest).*", "CI itself", "Makefile", "-m pytest"),
     Elsewhere(r".*python (-m tests/?\.docs|tests/docs|docs/img)\S+.*", "tests compare the files", "Makefile", "tests:"),
+    Elsewhere(
+        r"python tests/support/catalogs\.py",
+        "a test compares the files",
+        "tests/unit/test_django_translations.py",
+        "catalogs",
+    ),
     Elsewhere(r"pip install .*", "needs an index; tests check the extras", "tests/docs/test_package.py", "extras_that"),
     Elsewhere(r"apt install .*", "needs root", "tests/support/debian_packages.py", "lua-check"),
     Elsewhere(r"python3 -m venv \.venv|\. \.venv/bin/activate", "Python's own", "Makefile", "-m venv"),
