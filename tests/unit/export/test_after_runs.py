@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import sys
-import threading
-import time
 import traceback
 from datetime import UTC, datetime
 
@@ -16,7 +14,15 @@ from pydantic import SecretStr
 
 from scrape_do_celery import retry_failed, routing, run_schedule, scheduled_run
 from scrape_do_celery.cli import main
-from scrape_do_celery.errors import ConfigurationError, EncryptionKeyError, NewerRecordError, ResultExpiredError
+from scrape_do_celery.config import Settings
+from scrape_do_celery.config.secrets import read_storage
+from scrape_do_celery.errors import (
+    ConfigurationError,
+    EncryptionKeyError,
+    NewerRecordError,
+    ResultExpiredError,
+    RunNotFoundError,
+)
 from scrape_do_celery.export import extras
 from scrape_do_celery.export.options import make_safe_name
 from scrape_do_celery.models.sendable import canonical_json
@@ -54,11 +60,15 @@ def ended(make_run, target, step_harness):
     return step_harness
 
 
-def export(step_harness, run_id="r", **options):
+def run_export_step(step_harness, run_id="r", **options):
     async def handler(context, _):
         await export_runs(context, [run_id])
 
     step_harness.run_step(handler, None, **options)
+
+
+def export(step_harness, run_id="r", **options):
+    run_export_step(step_harness, run_id, **options)
     return step_harness.read_run(run_id)
 
 
@@ -306,35 +316,6 @@ def test_a_claim_that_is_lost_before_the_first_byte_writes_nothing(ended, target
     assert not ended.run(UpdateExport("r", "dead", ExportState.DONE)), "an old token writes nothing"
 
 
-def test_a_lost_lease_ends_the_writing_at_the_next_row(ended, target, monkeypatch):
-    """Let the lease go while rows are written: the thread of the step must not write on beside another step."""
-    ended.settings = ended.settings.model_copy(update={"lease_seconds": 0.05})
-    began, lost = threading.Event(), threading.Event()
-    check = step._Attempt._check_claim
-
-    def wait(attempt):
-        began.set()
-        assert lost.wait(10)
-        until = time.monotonic() + 10
-        while not attempt.is_lost and time.monotonic() < until:
-            time.sleep(0.005)
-        check(attempt)
-
-    monkeypatch.setattr(step._Attempt, "_check_claim", wait)
-
-    def steal():
-        began.wait(10)
-        ended.redis.hset(ended.keys.run("r"), "export_token", "other")
-        ended.redis.hset(ended.keys.run("r"), "export_until", f"{time.time() + 1000:.4f}")
-        lost.set()
-
-    thief = threading.Thread(target=steal)
-    thief.start()
-    export(ended)
-    thief.join()
-    assert not target.exists()
-
-
 def test_forgotten_run_is_exported_first(ended, target):
     ended.run(ForgetRun("r"))
     assert ended.read_run() is not None
@@ -342,6 +323,30 @@ def test_forgotten_run_is_exported_first(ended, target):
     assert len(rows_in(target)) == 3
     assert ended.read_run() is None
     export(ended)
+
+
+def test_a_run_that_is_freed_meanwhile_is_let_go(ended, target, monkeypatch, caplog):
+    def free(*_, **__):
+        ended.redis.delete(ended.keys.run("r"))
+        raise RunNotFoundError("gone", "r")
+
+    monkeypatch.setattr(step, "export_ended_run", free)
+    run_export_step(ended)
+    assert not target.exists()
+    assert [one for one in caplog.records if one.levelno > logging.INFO] == []
+
+
+def test_a_run_without_its_spec_is_let_go(ended, target):
+    ended.redis.hdel(ended.keys.run("r"), "spec")
+    assert export(ended).export is ExportState.WAITING
+    assert not target.exists()
+
+
+def test_a_worker_without_the_key_leaves_the_run_to_others(ended, target, caplog):
+    ended.redis.hset(ended.keys.run("r"), "key", "0123456789abcdef")
+    assert export(ended).export is ExportState.WAITING
+    assert "export_attempts" not in ended.run_fields()
+    assert [one.event for one in caplog.records if one.levelno == logging.ERROR] == ["encryption_key_missing"]
 
 
 def test_newer_record_is_left_alone(ended, target, caplog):
@@ -396,6 +401,14 @@ def test_run_beside_the_ticks_has_a_time_of_its_own(step_harness, tmp_path, end_
     record = export(step_harness, made.run_id)
     created = f"{datetime.fromtimestamp(record.created, UTC):%Y%m%dT%H%M%SZ}"
     assert [path.name for path in tmp_path.iterdir()] == [f"{created}.csv"]
+
+
+@pytest.mark.parametrize("text", ["no JSON", '["s3"]', '{"s3": "hunter2"}'])
+def test_wrong_options_of_a_storage_are_refused_without_their_values(clean_environment, text):
+    with pytest.raises(ConfigurationError, match="SCRAPE_DO_EXPORT_STORAGE: should be JSON") as caught:
+        Settings(export_storage=text)
+    assert "hunter2" not in str(caught.value)
+    assert read_storage(Settings(export_storage={"S3": {"key": "k"}}).export_storage) == {"s3": {"key": "k"}}
 
 
 def test_a_tick_without_the_package_makes_no_run(step_harness, monkeypatch, caplog):
