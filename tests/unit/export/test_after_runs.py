@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
+import time
 import traceback
 from datetime import UTC, datetime
 
@@ -314,6 +316,35 @@ def test_a_claim_that_is_lost_before_the_first_byte_writes_nothing(ended, target
     assert not target.exists()
     assert "export_interrupted" in [one.event for one in caplog.records]
     assert not ended.run(UpdateExport("r", "dead", ExportState.DONE)), "an old token writes nothing"
+
+
+def test_a_lost_lease_ends_the_writing_at_the_next_row(ended, target, monkeypatch):
+    """Let the lease go while rows are written: the thread of the step must not write on beside another step."""
+    ended.settings = ended.settings.model_copy(update={"lease_seconds": 0.5})
+    began, lost = threading.Event(), threading.Event()
+    check = step._Attempt._check_claim
+
+    def wait(attempt):
+        began.set()
+        assert lost.wait(10)
+        until = time.monotonic() + 10
+        while not attempt.is_lost and time.monotonic() < until:
+            time.sleep(0.005)
+        check(attempt)
+
+    monkeypatch.setattr(step._Attempt, "_check_claim", wait)
+
+    def steal():
+        began.wait(10)
+        ended.redis.hset(ended.keys.run("r"), "export_token", "other")
+        ended.redis.hset(ended.keys.run("r"), "export_until", f"{time.time() + 1000:.4f}")
+        lost.set()
+
+    thief = threading.Thread(target=steal)
+    thief.start()
+    export(ended)
+    thief.join()
+    assert not target.exists()
 
 
 def test_forgotten_run_is_exported_first(ended, target):

@@ -38,7 +38,6 @@ FIELDS = {
     "run.stop_requested_at": "makes `forget` of a run without its key wait for longer; nothing is lost",
     "run.export_time": "names the tick in the destination of an export, and starts nothing",
     "run.dispatched_at": "counts only if it is in the past",
-    "run.export_time": "names files",
 }
 #: What becomes of the times in each other key.
 KEYS = {
