@@ -106,7 +106,7 @@ class Reader:
                 line, *_ = text.split("    #")
                 text = f"{line}{option.format(port=self.port)}"
         sandbox = self.environment["SCRAPE_DO_API_URL"].rpartition(":")[2]
-        text = text.replace("8787", sandbox).replace("9808", self.port)
+        text = text.replace("8787", sandbox).replace("9808", self.port).replace("'/data/", f"'{self.folder}/")
         text = re.sub(r"redis://(\.\.\.|localhost:6379/0)", self.environment["SCRAPE_DO_REDIS_URL"], text)
         return re.sub(r"\bRUN_ID\b(?<!\$RUN_ID)|3f1c\.\.\.", self.run_id, text)
 
