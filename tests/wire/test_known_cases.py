@@ -75,7 +75,7 @@ def test_targets_that_the_server_writes_alike_have_no_meta(environment, monkeypa
     """If the order is not proven, a `meta` by position stands beside another page. The lab must see that."""
     account = Account(environment.now, write_url=lambda url: "https://fass.example/" if "/fa" in url else url)
     if is_trusting:
-        monkeypatch.setattr("scrape_do_celery.runs.entries._PlacedPart.is_proven", lambda *_: True)
+        monkeypatch.setattr("scrape_do_celery.runs.entries.PlacedPart.is_proven", lambda *_: True)
     targets = ["https://faß.example/", "https://fass.example/"]
     observed = run_scenario(environment, SCENARIOS["plain"], targets=targets, account=account)
     assert (observed.state, observed.verified) == ("succeeded", False)

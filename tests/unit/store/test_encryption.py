@@ -59,7 +59,11 @@ def test_a_missing_key_is_named_with_what_to_do():
 
 @pytest.mark.parametrize(
     "spoil",
-    [lambda value: value[:-1], lambda value: value[:20] + b"?" + value[21:], lambda value: value[:17]],
+    [
+        lambda value: value[:-1],
+        lambda value: value[:20] + bytes([value[20] ^ 1]) + value[21:],
+        lambda value: value[:17],
+    ],
     ids=["cut", "changed", "emptied"],
 )
 def test_a_value_that_was_changed_is_refused(spoil):

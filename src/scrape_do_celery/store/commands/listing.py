@@ -104,15 +104,12 @@ class ListRuns(Command[ListedRuns]):
 
     def decode(self, keys: Keys, reply: Any) -> ListedRuns:
         at, run_id, *rows = reply
-        records, newer = [], []
-        for row in rows:
-            found = _read_record(keys, row)
-            if isinstance(found, NewerRecordError):
-                newer.append(found.run_id)
-            elif found is not None:
-                records.append(found)
-        position = RunPosition(at.decode(), run_id.decode()) if run_id else None
-        return ListedRuns(tuple(records), tuple(newer), position)
+        found = [_read_record(keys, row) for row in rows]
+        return ListedRuns(
+            records=tuple(one for one in found if isinstance(one, RunRecord)),
+            newer=tuple(one.run_id for one in found if isinstance(one, NewerRecordError)),
+            position=RunPosition(at.decode(), run_id.decode()) if run_id else None,
+        )
 
 
 def _read_record(keys: Keys, row: Sequence[Any]) -> RunRecord | NewerRecordError | None:
