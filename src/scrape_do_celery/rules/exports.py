@@ -20,7 +20,7 @@ class ExportState(StrEnum):
     """The state of the export that follows a run."""
 
     WAITING = "waiting"  #: no file was begun
-    WRITING = "writing"  #: an attempt has begun a file, so a file of this name is the export's own
+    WRITING = "writing"  #: an attempt has begun a file, so a file of this name may be the export's own
     DONE = "done"  #: the files are whole
     EMPTY = "empty"  #: the run has no entry, and no file was written
     FAILED = "failed"  #: no attempt follows

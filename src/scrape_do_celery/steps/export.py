@@ -160,14 +160,15 @@ class _Attempt:
     is_lost: bool = False
 
     def write_files(self, options: ExportOptions) -> UpdateExport:
-        """Write the files. A file that an earlier attempt has begun is the export's own, and is replaced."""
-        handle, is_begun = RunHandle(self.record.run_id, app_context=self.app_context), self._is_begun
+        """Write the files. A file that an earlier attempt has begun is the export's own if it has the same bytes."""
+        handle = RunHandle(self.record.run_id, app_context=self.app_context)
         request = ExportRequest(
             format=options.get("format"),
-            overwrite=options.get("overwrite", False) or is_begun,
+            overwrite=options.get("overwrite", False),
             rows_per_shard=options.get("rows_per_shard"),
             content=options.get("content", True),
             carry_on=True,
+            is_begun=self._is_begun,
             begin=self._note_begin,
             check=self._check_claim,
         )
