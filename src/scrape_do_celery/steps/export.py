@@ -20,7 +20,13 @@ from scrape_do_celery.local_variables import clear_locals
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.outside_text import redact_url
 from scrape_do_celery.redaction import redact_values
-from scrape_do_celery.rules.exports import ExportState, classify_fault, decide_retry_delay
+from scrape_do_celery.rules.exports import (
+    MAX_ATTEMPTS,
+    ExportInterruptedError,
+    ExportState,
+    classify_fault,
+    decide_retry_delay,
+)
 from scrape_do_celery.runs.exports import ExportRequest, export_ended_run
 from scrape_do_celery.runs.handle import RunHandle
 from scrape_do_celery.steps.leases import LeaseLostError, while_renewed
@@ -95,6 +101,9 @@ async def _make_attempt(context: WorkerContext, attempt: _Attempt) -> UpdateExpo
     record = attempt.record
     if not any(part.has_contents for part in record.parts):
         return attempt.update(ExportState.EMPTY)
+    if attempt.claim.attempts > MAX_ATTEMPTS:
+        # A failed attempt is counted at its end. A worker that dies counts none, and the next one may die as well.
+        return _judge_failure(attempt, ExportInterruptedError("workers died in the attempts, or lost the store"))
     try:
         return await call_in_caller(attempt.write_files, await _read_options(context, record))
     except asyncio.CancelledError:

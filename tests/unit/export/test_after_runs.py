@@ -155,6 +155,20 @@ def test_a_file_that_a_dead_attempt_has_written_is_known(make_run, step_harness,
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [written]
 
 
+@pytest.mark.parametrize(("deaths", "state"), [(MAX_ATTEMPTS - 1, "done"), (MAX_ATTEMPTS, "failed")])
+def test_an_export_that_kills_its_workers_ends(ended, target, caplog, deaths, state):
+    """Let workers die in the export, as without memory. Else it would kill a worker in each lease, for ever."""
+    for number in range(deaths):
+        assert ended.run(ClaimExport("r", f"dead {number}", LEASE))
+        ended.clock.forward(LEASE + 1)
+    record = export(ended)
+    assert (record.export, target.exists(), ended.due_parts()) == (state, state == "done", {})
+    if state == "failed":
+        assert record.export_report["fault"] == "interrupted"
+        assert "export_failed" in [one.event for one in caplog.records]
+        assert ended.ttls()[ended.keys.contents(PartId("r", 0))] is not None
+
+
 def test_two_runs_with_one_destination_lose_no_page(make_run, step_harness, target, monkeypatch):
     """Let the second run export between the first note and the first row of the first run."""
     for run_id in ("r", "s"):
