@@ -211,6 +211,7 @@ def _describe_export(status: RunStatus, form: ExportFormat, request: ExportReque
     """Return the manifest of an export that has no shard yet."""
     return Manifest(
         run_id=status.run_id,
+        created=status.created.isoformat(),
         format=form.name,
         rows_per_shard=request.rows_per_shard or ROWS_PER_SHARD,
         with_content=request.content,

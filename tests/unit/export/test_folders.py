@@ -146,6 +146,20 @@ def test_finished_shards_are_kept_and_broken_ones_written_again(many_pages, tmp_
     assert len(rows_of(tmp_path)) == 7
 
 
+def test_an_export_of_an_earlier_run_with_the_same_id_is_another_one(step_harness, make_run, tmp_path, clock):
+    """Callers may choose ids, and may use an id again after its record has expired."""
+    folder = tmp_path / "out"
+    make_run([{"content": "old"}]).export(folder, format="jsonl", rows_per_shard=10)
+    step_harness.redis.flushall()
+    clock.forward(60)
+    handle = make_run([{"content": "new"}])
+    with pytest.raises(FileExistsError, match="holds another export"):
+        handle.export(folder, format="jsonl", rows_per_shard=10)
+    assert [row["content"] for row in rows_of(folder)] == ["old"]
+    handle.export(folder, format="jsonl", rows_per_shard=10, overwrite=True)
+    assert [row["content"] for row in rows_of(folder)] == ["new"]
+
+
 def test_of_two_exports_that_begin_in_a_folder_at_once_one_goes_on(make_run, tmp_path, monkeypatch):
     first, second = (make_run([{"content": f"page of {run_id}"}], run_id=run_id) for run_id in ("r", "s"))
     folder, find, others = tmp_path / "out", exporter._find_shards, iter([second])
@@ -298,5 +312,5 @@ SHARDS = st.lists(st.builds(Shard, TEXTS, *([st.integers(0, 10**9)] * 3), TEXTS)
 @settings(max_examples=30)
 @given(TEXTS, st.booleans(), st.integers(1, 10**6), st.floats(0, 1e9), SHARDS)
 def test_a_manifest_survives_its_file(text, flag, number, credits_, shards):
-    made = Manifest(text, "csv", number, flag, not flag, "failed", credits_, tuple(shards))
+    made = Manifest(text, text, "csv", number, flag, not flag, "failed", credits_, tuple(shards))
     assert Manifest.from_bytes(made.to_bytes()) == made
