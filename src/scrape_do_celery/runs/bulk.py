@@ -163,6 +163,8 @@ class BulkCall:
 
     def _act(self, draft: RunDraft) -> SkipReason | None:
         if self._wanted is not None and draft.run_id not in self._wanted:
+            # The error of a refused run says more.
+            draft.estimate()
             return SkipReason.UNCOUNTED
         if self.dry_run:
             self._estimate += draft.estimate()

@@ -38,12 +38,13 @@ def scrape_do(step_harness, monkeypatch):
 def ended(start_run, step_harness, make):
     """Return a function that makes an ended run, whose second target has no page. Without `end`, it has no outcome."""
 
-    def make_ended(outcome="succeeded", *, end=True, **options):
+    def make_ended(outcome="succeeded", *, end=True, missing=1, **options):
         run_id = start_run(make.urls(2), **{"tags": ["shop:7"], **options}).run_id
         step_harness.make_running(run_id, state=PartState.FETCHING)
         claim, job_id = step_harness.claim_part(run_id), f"job-{run_id}-0"
         step_harness.run(UpdatePart(claim, {}, job=make.job("success", job_id=job_id)))
-        step_harness.store_content(run_id, position=0, job=job_id)
+        first = {"status": "error", "content": None} if missing == 2 else {}
+        step_harness.store_content(run_id, position=0, job=job_id, **first)
         step_harness.store_content(run_id, position=1, job=job_id, status="error", content=None)
         step_harness.run(FinishPart(claim, outcome))
         if end:
@@ -134,6 +135,15 @@ def test_failed_runs_set_the_exit_code(scrape_do, ended, step_harness):
     # The plan has found that the budget refuses the only run.
     assert (answer.exit_code, json.loads(answer.stdout)["failed"][0]["reason"]) == (1, "BudgetExceededError")
     assert step_harness.run_ids() == {run_id}
+
+
+def test_run_that_the_count_has_refused_is_still_told_beside_others(scrape_do, ended, start_run, step_harness):
+    ended()
+    large = ended(missing=2)
+    answer = scrape_do("retry", "--tag", "shop:7", "--max-credits", 1, "--yes", "--json")
+    report = json.loads(answer.stdout)
+    assert (answer.exit_code, report["runs"], report["skipped"]) == (1, 1, [])
+    assert [(one["reason"], one["run_ids"]) for one in report["failed"]] == [("BudgetExceededError", [large])]
 
 
 def test_no_run_is_no_question(scrape_do):
