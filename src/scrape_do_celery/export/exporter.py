@@ -122,8 +122,7 @@ def write_file(  # noqa: PLR0913 (the file, its content and how it is written)
 ) -> Shard:
     """Write all rows into one file. Call `begin` before, if the name is free.
 
-    With `is_begun`, an earlier attempt may have written the file, and have died before it could say so. Then a file of
-    the same bytes may have the name.
+    With `is_begun`, an earlier attempt may have written the file. Then a file of the same bytes is replaced.
 
     Raises:
         FileExistsError: the sink has an entry of this name, and `overwrite` is not set.

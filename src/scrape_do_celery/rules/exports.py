@@ -42,7 +42,7 @@ class ExportFault(StrEnum):
     EXPIRED = "expired"  #: pages have expired
     KEY = "key"  #: the worker lacks an encryption key
     PACKAGE = "package"  #: the worker lacks a package
-    INTERRUPTED = "interrupted"  #: no attempt came to its end, as if the pages need more memory than workers have
+    INTERRUPTED = "interrupted"  #: no attempt came to its end, because workers died
     DESTINATION = "destination"  #: the destination cannot be written
 
 

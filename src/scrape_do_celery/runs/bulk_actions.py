@@ -114,7 +114,7 @@ class CancelAction:
 
 
 class ForgetAction:
-    """Delete runs that have ended, that have no purchase in doubt, and that no export and no live child need."""
+    """Delete ended runs without a purchase in doubt, without an export under way, and without a live child."""
 
     name: ClassVar[str] = "forget_runs"
     default_state: ClassVar[str | None] = None
