@@ -71,8 +71,8 @@ def publish(self, step, names, **options):
 
 
 @contextmanager
-def create(self, name):
-    with _create(self, name) as file:
+def create(self, name, **options):
+    with _create(self, name, **options) as file:
         yield file
         reach(f"in {name}")
     reach(f"after {name}")

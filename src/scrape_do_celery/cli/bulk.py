@@ -48,6 +48,8 @@ class _Work:
         report = self.call.report
         if self.call.dry_run:
             return "Interrupted. Nothing was changed."
+        if self.choice.count_left(report) == 0:
+            return f"Interrupted after {report.runs:,} runs. None is left."
         return (
             f"Interrupted after {report.runs:,} runs. To carry on with the others:\n"
             f"{self.program} {self.choice.words_to_carry_on(report)}"
@@ -77,7 +79,8 @@ def act_on_runs(
     """
     choice.check_answer(words.verb)
     program = f"{ctx.command_path} {words.arguments}".strip()
-    plan = _make_work(choice, make_action(), program, dry_run=True).carry_out(0, "counted")
+    count = _make_work(choice, make_action(), program)
+    plan = count.carry_out(0, "counted")
     if choice.dry_run:
         _print_report(plan, f"to {words.verb}", as_json=as_json)
         return
@@ -87,23 +90,23 @@ def act_on_runs(
         question = f"{words.verb.capitalize()} {_count_runs(plan)}?"
         if not choice.yes and not click.confirm(question, err=True):
             ctx.abort()
-        report = _make_work(choice, make_action(), program, plan=plan).carry_out(plan.found, words.done)
+        report = _make_work(choice, make_action(), program, count=count.call).carry_out(plan.found, words.done)
     _print_report(report, words.done, as_json=as_json)
     if report.failed:
         ctx.exit(ExitCode.FAILURE)
 
 
-def _make_work(
-    choice: RunChoice, action: BulkAction, program: str, *, dry_run: bool = False, plan: BulkReport | None = None
-) -> _Work:
+def _make_work(choice: RunChoice, action: BulkAction, program: str, *, count: BulkCall | None = None) -> _Work:
+    """Return the work that counts the runs; with `count`, the work that acts on the counted runs."""
     call = BulkCall(
         action,
-        # The runs of the plan are meant, and none that began while its user read it.
-        choice.filters if plan is None else {**choice.filters, "until": plan.until},
+        # The counted runs are meant, and none that began or ended while their user read the question.
+        choice.filters if count is None else {**choice.filters, "until": count.report.until},
         everything=choice.everything,
-        dry_run=dry_run,
+        dry_run=count is None,
         limit=choice.limit,
         cursor=choice.cursor,
+        counted=None if count is None else count.counted,
     )
     return _Work(call, program, choice)
 

@@ -95,9 +95,13 @@ class RunChoice:
         if not (self.yes or self.dry_run or has_terminal()):
             raise click.UsageError(f"if stdin is not a terminal, {name} needs --yes")
 
+    def count_left(self, report: BulkReport) -> int | None:
+        """Return how many runs of the limit follow after a report; None without a limit."""
+        return None if self.limit is None else self.limit - report.found
+
     def words_to_carry_on(self, report: BulkReport) -> str:
         """Return the arguments of the command that carries on after a report."""
-        left = None if self.limit is None else max(1, self.limit - report.found)
+        left = self.count_left(report)
         words: dict[str, Any] = {**self.filters, "until": report.until, "cursor": report.cursor, "limit": left}
         given = ["--all"] if self.everything else []
         given += [f"--{name}={_show(value)}" for name, value in words.items() if value is not None]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from scrape_do_celery.errors import ResultExpiredError
 from scrape_do_celery.export.file_names import MANIFEST, UNFINISHED, is_beyond, is_temporary, shard_name
 from scrape_do_celery.export.manifest import Manifest, Shard
 from scrape_do_celery.export.page_files import are_pages_whole, find_digest
 from scrape_do_celery.export.rows import number_rows
+from scrape_do_celery.export.sinks import exists_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +27,10 @@ OpenWriter: TypeAlias = "Callable[[OutputFile], RowWriter]"
 #: Rows of a shard, by default.
 ROWS_PER_SHARD: Final = 1_000
 _ADVICE: Final = "choose another folder, or overwrite the files of exports in it (overwrite=True, --overwrite)"
+
+
+def do_nothing() -> None:
+    """Do nothing, as the default of a call that an export makes on its way."""
 
 
 class DigestFile:
@@ -62,10 +67,36 @@ class FolderPlan:
     overwrite: bool
     #: whether an export of the same run goes on, also if it may be replaced
     carry_on: bool = True
+    #: called before the folder is changed. Its error ends the export: another attempt may have finished it meanwhile
+    check: Callable[[], None] = do_nothing
+
+    def write_manifest(self, name: str, manifest: Manifest, *, replace: bool = True) -> None:
+        """Write a manifest."""
+        self.check()
+        with self.sink.create(name, replace=replace) as file:
+            file.write(manifest.to_bytes())
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        self.check()
+        self.sink.remove(name)
+
+    def remove_beyond(self, kept: Manifest) -> None:
+        """Remove the files of an export that are not part of the kept shards. Files of others stay."""
+        for name in self.sink.names():
+            if is_beyond(name, shards=len(kept.shards), rows=kept.rows):
+                self.remove(name)
 
 
-def _begin_nothing() -> None:
-    """Do nothing before the first byte is written."""
+class _Start(NamedTuple):
+    """The state of a folder from which an export goes on."""
+
+    #: the manifest of the shards that are kept
+    kept: Manifest
+    #: whether they are a whole export
+    is_finished: bool = False
+    #: whether the folder is empty
+    is_new: bool = False
 
 
 def write_rows(file: OutputFile, name: str, rows: Iterable[ExportRow], open_writer: OpenWriter) -> Shard:
@@ -86,20 +117,24 @@ def write_file(  # noqa: PLR0913 (the file, its content and how it is written)
     open_writer: OpenWriter,
     *,
     overwrite: bool,
-    begin: Callable[[], None] = _begin_nothing,
+    is_begun: bool = False,
+    begin: Callable[[], None] = do_nothing,
 ) -> Shard:
     """Write all rows into one file. Call `begin` before, if the name is free.
+
+    With `is_begun`, an earlier attempt may have written the file. Then a file of the same bytes is replaced.
 
     Raises:
         FileExistsError: the sink has an entry of this name, and `overwrite` is not set.
     """
-    if not overwrite and sink.exists(name):
-        raise FileExistsError(
-            f"{name} exists already in {sink.label}: choose another name, or overwrite it (overwrite=True, --overwrite)"
-        )
+    has_file = not overwrite and sink.exists(name)
+    if has_file and not is_begun:
+        raise exists_error(sink, name)
     begin()
-    with sink.create(name) as file:
+    with sink.create(name, replace=overwrite or has_file) as file:
         written = write_rows(file, name, rows, open_writer)
+        if has_file and find_digest(sink, name) != written.sha256:
+            raise exists_error(sink, name)
     sink.sync()
     return written
 
@@ -112,15 +147,17 @@ def write_folder(plan: FolderPlan, tasks: Iterable[TaskDetails]) -> Manifest:
         ResultExpiredError: pages have expired. The shards of this call may lack pages, and are removed.
     """
     sink = plan.sink
-    kept, is_finished = _keep_shards(plan)
-    if is_finished:
+    start = _keep_shards(plan)
+    kept = start.kept
+    if start.is_finished:
         # A process that dies after its last write leaves this file.
-        sink.remove(UNFINISHED)
+        plan.remove(UNFINISHED)
         return kept
-    _write_manifest(sink, UNFINISHED, kept)
+    # Of two exports that have found the folder empty, one gets it.
+    plan.write_manifest(UNFINISHED, kept, replace=not start.is_new)
     # Without its manifest, nobody takes the folder for a finished export while files of the folder change.
-    sink.remove(MANIFEST)
-    _remove_beyond(sink, kept)
+    plan.remove(MANIFEST)
+    plan.remove_beyond(kept)
     found, rows = kept, number_rows(kept.run_id, islice(tasks, kept.rows, None), kept.rows + 1)
     try:
         for some in _split(rows, plan.empty.rows_per_shard):
@@ -128,24 +165,18 @@ def write_folder(plan: FolderPlan, tasks: Iterable[TaskDetails]) -> Manifest:
             with sink.create(name) as file:
                 shard = write_rows(file, name, some, plan.open_writer)
             found = found.add(shard)
-            _write_manifest(sink, UNFINISHED, found)
+            plan.write_manifest(UNFINISHED, found)
     except ResultExpiredError:
-        _remove_beyond(sink, kept)
+        plan.remove_beyond(kept)
         if kept.shards:
-            _write_manifest(sink, UNFINISHED, kept)
+            plan.write_manifest(UNFINISHED, kept)
         else:
-            sink.remove(UNFINISHED)
+            plan.remove(UNFINISHED)
         raise
-    _write_manifest(sink, MANIFEST, found)
-    sink.remove(UNFINISHED)
+    plan.write_manifest(MANIFEST, found)
+    plan.remove(UNFINISHED)
     sink.sync()
     return found
-
-
-def _write_manifest(sink: Sink, name: str, manifest: Manifest) -> None:
-    """Write a manifest."""
-    with sink.create(name) as file:
-        file.write(manifest.to_bytes())
 
 
 def _split(rows: Iterator[ExportRow], size: int) -> Iterator[Iterator[ExportRow]]:
@@ -154,8 +185,8 @@ def _split(rows: Iterator[ExportRow], size: int) -> Iterator[Iterator[ExportRow]
         yield chain([first], islice(rows, size - 1))
 
 
-def _keep_shards(plan: FolderPlan) -> tuple[Manifest, bool]:
-    """Return the manifest of the shards that are kept, and whether they are a whole export.
+def _keep_shards(plan: FolderPlan) -> _Start:
+    """Return the shards that are kept.
 
     Raises:
         FileExistsError: the folder holds other files, and the caller does not overwrite them.
@@ -166,10 +197,10 @@ def _keep_shards(plan: FolderPlan) -> tuple[Manifest, bool]:
         except FileExistsError:
             if not plan.overwrite:
                 raise
-    return plan.empty, False
+    return _Start(plan.empty)
 
 
-def _find_shards(plan: FolderPlan) -> tuple[Manifest, bool]:
+def _find_shards(plan: FolderPlan) -> _Start:
     sink = plan.sink
     for name in (MANIFEST, UNFINISHED):
         if sink.exists(name):
@@ -177,10 +208,10 @@ def _find_shards(plan: FolderPlan) -> tuple[Manifest, bool]:
             if fault := before.describe_difference(plan.empty):
                 raise FileExistsError(f"{sink.label} holds another export ({fault}): {_ADVICE}")
             kept = before.keep(_count_whole(plan, before.shards))
-            return kept, name == MANIFEST and kept == before
+            return _Start(kept, is_finished=name == MANIFEST and kept == before)
     if any(not is_temporary(name) for name in sink.names()):
         raise FileExistsError(f"{sink.label} is not empty: {_ADVICE}")
-    return plan.empty, False
+    return _Start(plan.empty, is_new=True)
 
 
 def _read_manifest(sink: Sink, name: str) -> Manifest:
@@ -203,10 +234,3 @@ def _count_whole(plan: FolderPlan, shards: Iterable[Shard]) -> int:
             break
         count += 1
     return count
-
-
-def _remove_beyond(sink: Sink, kept: Manifest) -> None:
-    """Remove the files of an export that are not part of the kept shards. Files of others stay."""
-    for name in sink.names():
-        if is_beyond(name, shards=len(kept.shards), rows=kept.rows):
-            sink.remove(name)

@@ -26,6 +26,8 @@ class Manifest:
     """The description of an export: equal fields before `credits` mean that one export can carry on another."""
 
     run_id: str
+    #: when the run was written: a caller may use the id of an expired run again
+    created: str
     format: str
     rows_per_shard: int
     with_content: bool
@@ -62,7 +64,7 @@ class Manifest:
 
     def describe_difference(self, other: Self) -> str:
         """Return why an export with this manifest cannot be carried on as `other`; empty if it can."""
-        for name in ("run_id", "format", "rows_per_shard", "with_content"):
+        for name in ("run_id", "created", "format", "rows_per_shard", "with_content"):
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
                 return f"its {name} is {mine}, not {theirs}"

@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 
 from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.export.extras import load_extra
-from scrape_do_celery.export.sinks import make_temporary_name
+from scrape_do_celery.export.sinks import exists_error, make_temporary_name
 from scrape_do_celery.outside_text import redact_url
 
 if TYPE_CHECKING:
@@ -44,14 +44,17 @@ class RemoteSink:
         return self._label
 
     @contextmanager
-    def create(self, name: str) -> Iterator[IO[bytes]]:
-        """Yield a file, which gets its name when all its bytes are written."""
+    def create(self, name: str, *, replace: bool = True) -> Iterator[IO[bytes]]:
+        """Yield a file, which gets its name when all its bytes are written.
+
+        Most services cannot refuse a name that is taken. So without `replace`, the sink looks at the name again before.
+        """
         self._files.makedirs(self._folder, exist_ok=True)
         temporary = self._path(make_temporary_name(name))
         try:
             with self._files.open(temporary, "wb") as file:
                 yield file
-            self._files.mv(temporary, self._path(name))
+            self._move(temporary, name, replace=replace)
         except BaseException:
             # The first error tells more than that of a server which is away now.
             with suppress(Exception):
@@ -64,9 +67,17 @@ class RemoteSink:
         return file
 
     def exists(self, name: str) -> bool:
-        """Return whether the folder has a file of this name."""
+        """Return whether the folder has a file of this name.
+
+        Raises:
+            OSError: the service did not tell. `exists` of fsspec would answer that no such file is there.
+        """
         self._files.invalidate_cache()
-        return bool(self._files.exists(self._path(name)))
+        try:
+            self._files.info(self._path(name))
+        except FileNotFoundError:
+            return False
+        return True
 
     def names(self) -> list[str]:
         """Return the names in the folder."""
@@ -86,6 +97,17 @@ class RemoteSink:
 
     def sync(self) -> None:
         """Do nothing, because a service keeps what it has confirmed."""
+
+    def _move(self, source: str, name: str, *, replace: bool) -> None:
+        """Give a file its name. The move that fsspec has for all file systems takes a path for a pattern, as `a[b]`."""
+        if not replace and self.exists(name):
+            raise exists_error(self, name)
+        target = self._path(name)
+        if type(self._files).mv is not load_extra("fsspec", "fsspec").AbstractFileSystem.mv:
+            self._files.mv(source, target)
+            return
+        self._files.cp_file(source, target)
+        self._files.rm_file(source)
 
     def _path(self, name: str) -> str:
         return f"{self._folder}/{name}"

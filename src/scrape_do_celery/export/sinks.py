@@ -26,8 +26,14 @@ class Sink(Protocol):
         """The name of the folder in messages."""
         ...
 
-    def create(self, name: str) -> AbstractContextManager[IO[bytes]]:
-        """Return a file to write. It gets its name, in place of another file, after a block without error."""
+    def create(self, name: str, *, replace: bool = True) -> AbstractContextManager[IO[bytes]]:
+        """Return a file to write. It gets its name after a block without error.
+
+        With `replace`, it takes the place of another file.
+
+        Raises:
+            FileExistsError: another file has the name by then, and `replace` is not set.
+        """
         ...
 
     def open(self, name: str) -> IO[bytes]:
@@ -67,7 +73,7 @@ class LocalSink:
         return str(self._folder)
 
     @contextmanager
-    def create(self, name: str) -> Iterator[IO[bytes]]:
+    def create(self, name: str, *, replace: bool = True) -> Iterator[IO[bytes]]:
         """Yield a file, which gets its name when it is on the disk. A link of this name is replaced, not followed."""
         self._folder.mkdir(parents=True, exist_ok=True)
         temporary = self._folder / make_temporary_name(name)
@@ -77,10 +83,28 @@ class LocalSink:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(self._folder / name)
+            if replace or not self._link(temporary, name):
+                temporary.replace(self._folder / name)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+    def _link(self, temporary: Path, name: str) -> bool:
+        """Give a file its name if the name is free. Return False if the disk has no links, and the name is free.
+
+        A link fails if the name is taken; a move would replace the file of another writer.
+
+        Raises:
+            FileExistsError: the name is taken.
+        """
+        try:
+            os.link(temporary, self._folder / name)
+        except OSError:
+            if self.exists(name):
+                raise exists_error(self, name) from None
+            return False
+        temporary.unlink()
+        return True
 
     def open(self, name: str) -> IO[bytes]:
         """Return a file to read."""
@@ -109,6 +133,13 @@ class LocalSink:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+
+
+def exists_error(sink: Sink, name: str) -> FileExistsError:
+    """Return the error for a file that must not be replaced."""
+    return FileExistsError(
+        f"{name} exists already in {sink.label}: choose another name, or overwrite it (overwrite=True, --overwrite)"
+    )
 
 
 def make_temporary_name(name: str) -> str:

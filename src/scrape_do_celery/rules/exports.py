@@ -20,7 +20,7 @@ class ExportState(StrEnum):
     """The state of the export that follows a run."""
 
     WAITING = "waiting"  #: no file was begun
-    WRITING = "writing"  #: an attempt has begun a file, so a file of this name is the export's own
+    WRITING = "writing"  #: an attempt has begun a file, so a file of this name may be the export's own
     DONE = "done"  #: the files are whole
     EMPTY = "empty"  #: the run has no entry, and no file was written
     FAILED = "failed"  #: no attempt follows
@@ -31,6 +31,10 @@ class ExportState(StrEnum):
         return self not in {ExportState.WAITING, ExportState.WRITING}
 
 
+class ExportInterruptedError(Exception):
+    """No attempt of an export came to its end."""
+
+
 class ExportFault(StrEnum):
     """The kind of the error of an attempt."""
 
@@ -38,11 +42,12 @@ class ExportFault(StrEnum):
     EXPIRED = "expired"  #: pages have expired
     KEY = "key"  #: the worker lacks an encryption key
     PACKAGE = "package"  #: the worker lacks a package
+    INTERRUPTED = "interrupted"  #: no attempt came to its end, because workers died
     DESTINATION = "destination"  #: the destination cannot be written
 
 
 #: The faults that no further attempt removes.
-_LASTING: Final = {ExportFault.EXISTS, ExportFault.EXPIRED}
+_LASTING: Final = {ExportFault.EXISTS, ExportFault.EXPIRED, ExportFault.INTERRUPTED}
 
 
 def classify_fault(error: Exception) -> ExportFault:
@@ -51,6 +56,8 @@ def classify_fault(error: Exception) -> ExportFault:
         return ExportFault.EXISTS
     if isinstance(error, ResultExpiredError):
         return ExportFault.EXPIRED
+    if isinstance(error, ExportInterruptedError):
+        return ExportFault.INTERRUPTED
     if isinstance(error, EncryptionKeyError):
         return ExportFault.KEY
     return ExportFault.PACKAGE if isinstance(error, ConfigurationError) else ExportFault.DESTINATION

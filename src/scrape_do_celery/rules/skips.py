@@ -26,6 +26,8 @@ class SkipReason(StrEnum):
     IN_DOUBT = "in_doubt", "a job may have been bought, and was not found: read the ledger first"
     COMPLETE = "complete", "each target has an answer"
     RETRIED = "retried", "another run of its lineage is live, began after this call, or is retried by this call"
+    EXPORTING = "exporting", "its export has not ended"
+    UNCOUNTED = "uncounted", "the count that was confirmed did not include it: the run has changed since"
     NEWER = "newer", "a newer version wrote the record: upgrade this process"
     UNKNOWN = "unknown", "the store has no record of the run any more"
 
@@ -59,8 +61,19 @@ def find_retry_skip(
     return SkipReason.LIVE if is_live else None
 
 
-def find_forget_skip(*, is_live: bool, is_in_doubt: bool) -> SkipReason | None:
-    """Return why a run is not forgotten; None if it may be. The record of a purchase in doubt is its only trace."""
-    if is_live:
-        return SkipReason.LIVE
-    return SkipReason.IN_DOUBT if is_in_doubt else None
+def find_forget_skip(*, is_live: bool, is_in_doubt: bool, awaits_export: bool, is_retried: bool) -> SkipReason | None:
+    """Return why a run is not forgotten; None if it may be. The record of a purchase in doubt is its only trace.
+
+    Args:
+        is_live: whether the run has not ended.
+        is_in_doubt: whether the run may have bought a job that was not found.
+        awaits_export: whether its export goes on. If the export failed, the pages would be lost.
+        is_retried: whether a run of its lineage is live. Without this run, nobody can merge the pages of both.
+    """
+    found = {
+        SkipReason.LIVE: is_live,
+        SkipReason.IN_DOUBT: is_in_doubt,
+        SkipReason.EXPORTING: awaits_export,
+        SkipReason.RETRIED: is_retried,
+    }
+    return next((reason for reason, holds in found.items() if holds), None)

@@ -17,17 +17,17 @@ from scrape_do_celery.rules.skips import SkipReason, fix_until
 from scrape_do_celery.runs.bulk_actions import NO_COST
 from scrape_do_celery.runs.bulk_reports import BulkReport, GrowingGroups
 from scrape_do_celery.runs.context import AppContext
-from scrape_do_celery.runs.listing import list_runs, read_time
+from scrape_do_celery.runs.listing import cursor_behind, list_runs, read_time
 from scrape_do_celery.store.commands.stats import ReadClock
 from scrape_do_celery.store.option_checks import check_flag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from scrape_do_celery.rules.outcomes import RunState
     from scrape_do_celery.runs.bulk_actions import BulkAction, RunDraft
 
-#: Runs that are read at a time. If a call is carried on from its cursor, it looks at no more runs than these again.
+#: Runs that are read at a time.
 _PAGE: Final = 100
 #: The filters of which a call needs one. `until` is none of them: who repeats a call with its `until` may forget a tag.
 _NARROWING: Final = ("state", "tag", "label", "since")
@@ -53,6 +53,7 @@ class BulkCall:
         dry_run: whether nothing is written.
         limit: the number of runs to look at. None for all.
         cursor: the cursor of an earlier report.
+        counted: the ids of the runs to act on, as a dry run has counted them. None for all that the filters find.
 
     Raises:
         ValueError: no filter is given, or `everything` and a filter; or an argument is wrong.
@@ -68,12 +69,16 @@ class BulkCall:
         dry_run: bool = False,
         limit: int | None = None,
         cursor: str | None = None,
+        counted: Collection[str] | None = None,
     ) -> None:
         _check_consent(action.name, filters, everything=check_flag("everything", everything))
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
             raise ValueError("limit must be a whole number of runs from 1 on, or None")
         self._action, self._limit, self._cursor = action, limit, cursor
         self.dry_run = check_flag("dry_run", dry_run)
+        self._wanted = counted
+        #: the ids of the runs that a dry run would change
+        self.counted: set[str] = set()
         until = read_time("until", filters.get("until"))
         self._until = fix_until(AppContext.for_app(settings=action.settings).store.run(ReadClock()), until)
         self._filters: dict[str, Any] = {
@@ -88,7 +93,7 @@ class BulkCall:
 
     @property
     def report(self) -> BulkReport:
-        """What was done by now. Its cursor stands before the page of the last run: that page may be repeated."""
+        """What was done by now. Its cursor stands behind the last run that the call has looked at."""
         return BulkReport(
             runs=self._runs,
             tasks=self._tasks,
@@ -114,6 +119,7 @@ class BulkCall:
                 self._skip(run_id, SkipReason.NEWER)
             for status in page.runs:
                 self._handle(status.run_id)
+                self._cursor = cursor_behind(status)
                 yield self.report
             self._cursor = page.cursor
             if page.cursor is None:
@@ -133,6 +139,8 @@ class BulkCall:
         except StoreUnavailableError as error:
             found = self.report
             advice = f"until=datetime.fromisoformat({found.until.isoformat()!r}), cursor={found.cursor!r}"
+            if self._limit is not None:
+                advice += f", limit={self._limit - found.found}"
             text = f"{error}; {found.runs:,} runs are done: to carry on, repeat the call with {advice}"
             raise StoreUnavailableError(text, error.reason, error.run_ids, error.may_be_written) from error
         return self.report
@@ -154,8 +162,13 @@ class BulkCall:
             self._skip(run_id, skip)
 
     def _act(self, draft: RunDraft) -> SkipReason | None:
+        if self._wanted is not None and draft.run_id not in self._wanted:
+            # The error of a refused run says more.
+            draft.estimate()
+            return SkipReason.UNCOUNTED
         if self.dry_run:
             self._estimate += draft.estimate()
+            self.counted.add(draft.run_id)
         elif skip := draft.carry_out():
             return skip
         self._runs += 1

@@ -114,7 +114,7 @@ class CancelAction:
 
 
 class ForgetAction:
-    """Delete runs that have ended, and that have no purchase in doubt."""
+    """Delete ended runs without a purchase in doubt, without an export under way, and without a live child."""
 
     name: ClassVar[str] = "forget_runs"
     default_state: ClassVar[str | None] = None
@@ -126,7 +126,12 @@ class ForgetAction:
         """Return the deletion of an ended run, with the number of its pages."""
         store = AppContext.for_app(settings=self.settings).store
         record = read_record(store, run_id)
-        skip = find_forget_skip(is_live=record.outcome is None, is_in_doubt=record.is_in_doubt)
+        skip = find_forget_skip(
+            is_live=record.outcome is None,
+            is_in_doubt=record.is_in_doubt,
+            awaits_export=record.awaits_export,
+            is_retried=record.child is not None and read_newest(store, run_id).outcome is None,
+        )
         return skip or _Deletion(run_id, self.settings, pages=count_pages(store, record))
 
 

@@ -119,7 +119,8 @@ def forget_runs(  # noqa: PLR0913 (one argument for each filter)
 ) -> BulkReport:
     """Delete all ended runs with some properties and their pages, as `RunHandle.forget` does.
 
-    Live runs, runs with a purchase in doubt, and records of a newer version are left alone.
+    Live runs, runs with a purchase in doubt, and records of a newer version are left alone. The same holds for runs
+    whose export has not ended, and for runs of a lineage with a live run.
 
     Args:
         state: as in `list_runs`.

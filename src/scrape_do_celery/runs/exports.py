@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from scrape_do_celery.config.secrets import read_storage
 from scrape_do_celery.export.destinations import is_url, open_sink, split_destination
-from scrape_do_celery.export.exporter import ROWS_PER_SHARD, FolderPlan, write_file, write_folder, write_rows
+from scrape_do_celery.export.exporter import (
+    ROWS_PER_SHARD,
+    FolderPlan,
+    do_nothing,
+    write_file,
+    write_folder,
+    write_rows,
+)
 from scrape_do_celery.export.formats import find_format
 from scrape_do_celery.export.manifest import Manifest
 from scrape_do_celery.export.rows import number_rows
@@ -33,10 +40,6 @@ if TYPE_CHECKING:
 Destination: TypeAlias = "str | os.PathLike[str] | OutputFile"
 
 
-def _do_nothing() -> None:
-    pass
-
-
 @dataclass(frozen=True, slots=True)
 class ExportRequest:
     """What an export writes, and what it asks on its way."""
@@ -48,10 +51,12 @@ class ExportRequest:
     content: bool = True
     #: whether an export of the same run goes on, also if it may be replaced
     carry_on: bool = False
+    #: whether an earlier attempt may have written the file
+    is_begun: bool = False
     #: called before the first byte of a file is written, if its name is free
-    begin: Callable[[], None] = _do_nothing
-    #: called before each row. Its error ends the export
-    check: Callable[[], None] = _do_nothing
+    begin: Callable[[], None] = do_nothing
+    #: called before each row, and before a folder is changed. Its error ends the export
+    check: Callable[[], None] = do_nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,13 +152,14 @@ class ExportMethods:
             sink = self._open_sink(destination)
             empty = _describe_export(status, form, request)
             open_writer = _bind(form, replace(options, sink=sink))
-            plan = FolderPlan(sink, form, open_writer, empty, request.overwrite, request.carry_on)
+            plan = FolderPlan(sink, form, open_writer, empty, request.overwrite, request.carry_on, request.check)
             done = write_folder(plan, tasks)
         else:
             folder, name = split_destination(destination)
             bound = _bind(form, options)
             sink = self._open_sink(folder)
-            done = write_file(sink, name, rows, bound, overwrite=request.overwrite, begin=request.begin)
+            some = {"overwrite": request.overwrite, "is_begun": request.is_begun}
+            done = write_file(sink, name, rows, bound, **some, begin=request.begin)
         return ExportReport(status.run_id, _show(destination), form.name, done.rows, done.succeeded, done.size)
 
     def _open_sink(self, folder: str) -> Sink:
@@ -205,6 +211,7 @@ def _describe_export(status: RunStatus, form: ExportFormat, request: ExportReque
     """Return the manifest of an export that has no shard yet."""
     return Manifest(
         run_id=status.run_id,
+        created=status.created.isoformat(),
         format=form.name,
         rows_per_shard=request.rows_per_shard or ROWS_PER_SHARD,
         with_content=request.content,

@@ -126,6 +126,12 @@ async def alist_runs(  # noqa: PLR0913 (as `list_runs`)
     return await call_in_thread(lend_app(partial(list_runs, **filters, limit=limit, cursor=cursor, settings=settings)))
 
 
+def cursor_behind(status: RunStatus) -> str:
+    """Return the cursor of a page that begins behind a run."""
+    # The index has the time that the record has, which is rounded as Lua writes times.
+    return str(RunPosition(f"{status.created.timestamp():.4f}", status.run_id))
+
+
 def _check_state(state: Any) -> str | None:
     if state is None or state in STATE_WORDS:
         return None if state is None else str(state)

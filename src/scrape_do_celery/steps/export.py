@@ -20,7 +20,13 @@ from scrape_do_celery.local_variables import clear_locals
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.outside_text import redact_url
 from scrape_do_celery.redaction import redact_values
-from scrape_do_celery.rules.exports import ExportState, classify_fault, decide_retry_delay
+from scrape_do_celery.rules.exports import (
+    MAX_ATTEMPTS,
+    ExportInterruptedError,
+    ExportState,
+    classify_fault,
+    decide_retry_delay,
+)
 from scrape_do_celery.runs.exports import ExportRequest, export_ended_run
 from scrape_do_celery.runs.handle import RunHandle
 from scrape_do_celery.steps.leases import LeaseLostError, while_renewed
@@ -95,6 +101,9 @@ async def _make_attempt(context: WorkerContext, attempt: _Attempt) -> UpdateExpo
     record = attempt.record
     if not any(part.has_contents for part in record.parts):
         return attempt.update(ExportState.EMPTY)
+    if attempt.claim.attempts > MAX_ATTEMPTS:
+        # A failed attempt is counted at its end. A worker that dies counts none, and the next one may die as well.
+        return _judge_failure(attempt, ExportInterruptedError("workers died in the attempts, or lost the store"))
     try:
         return await call_in_caller(attempt.write_files, await _read_options(context, record))
     except asyncio.CancelledError:
@@ -160,14 +169,15 @@ class _Attempt:
     is_lost: bool = False
 
     def write_files(self, options: ExportOptions) -> UpdateExport:
-        """Write the files. A file that an earlier attempt has begun is the export's own, and is replaced."""
-        handle, is_begun = RunHandle(self.record.run_id, app_context=self.app_context), self._is_begun
+        """Write the files. A file that an earlier attempt has begun is the export's own if it has the same bytes."""
+        handle = RunHandle(self.record.run_id, app_context=self.app_context)
         request = ExportRequest(
             format=options.get("format"),
-            overwrite=options.get("overwrite", False) or is_begun,
+            overwrite=options.get("overwrite", False),
             rows_per_shard=options.get("rows_per_shard"),
             content=options.get("content", True),
             carry_on=True,
+            is_begun=self._is_begun,
             begin=self._note_begin,
             check=self._check_claim,
         )

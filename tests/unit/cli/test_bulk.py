@@ -36,18 +36,20 @@ def scrape_do(step_harness, monkeypatch):
 
 @pytest.fixture
 def ended(start_run, step_harness, make):
-    """Return a function that makes an ended run, whose second target has no page."""
+    """Return a function that makes an ended run, whose second target has no page. Without `end`, it has no outcome."""
 
-    def make_ended(outcome="succeeded", **options):
+    def make_ended(outcome="succeeded", *, end=True, missing=1, **options):
         run_id = start_run(make.urls(2), **{"tags": ["shop:7"], **options}).run_id
         step_harness.make_running(run_id, state=PartState.FETCHING)
         claim, job_id = step_harness.claim_part(run_id), f"job-{run_id}-0"
         step_harness.run(UpdatePart(claim, {}, job=make.job("success", job_id=job_id)))
-        step_harness.store_content(run_id, position=0, job=job_id)
+        first = {"status": "error", "content": None} if missing == 2 else {}
+        step_harness.store_content(run_id, position=0, job=job_id, **first)
         step_harness.store_content(run_id, position=1, job=job_id, status="error", content=None)
         step_harness.run(FinishPart(claim, outcome))
-        step_harness.run(RecordOutcome(run_id, outcome, {}))
-        step_harness.run(AcknowledgeDelivery(run_id, run_id, step_harness.app_context.retention))
+        if end:
+            step_harness.run(RecordOutcome(run_id, outcome, {}))
+            step_harness.run(AcknowledgeDelivery(run_id, run_id, step_harness.app_context.retention))
         return run_id
 
     return make_ended
@@ -135,6 +137,15 @@ def test_failed_runs_set_the_exit_code(scrape_do, ended, step_harness):
     assert step_harness.run_ids() == {run_id}
 
 
+def test_run_that_the_count_has_refused_is_still_told_beside_others(scrape_do, ended, start_run, step_harness):
+    ended()
+    large = ended(missing=2)
+    answer = scrape_do("retry", "--tag", "shop:7", "--max-credits", 1, "--yes", "--json")
+    report = json.loads(answer.stdout)
+    assert (answer.exit_code, report["runs"], report["skipped"]) == (1, 1, [])
+    assert [(one["reason"], one["run_ids"]) for one in report["failed"]] == [("BudgetExceededError", [large])]
+
+
 def test_no_run_is_no_question(scrape_do):
     answer = scrape_do("forget", "--tag", "nobody", answer="")
     assert (answer.exit_code, facts(answer.stdout)["forgotten"]) == (0, "0 runs")
@@ -186,9 +197,63 @@ def test_interruption_tells_how_to_carry_on(scrape_do, ended, step_harness, monk
     assert words[3] == "--label=prices of shop 7"
     again = scrape_do(*words[1:], "--yes", "--json")
     report = json.loads(again.stdout)
-    # The page of the interruption is looked at again, and its first run has its child.
-    assert (report["runs"], {one["reason"]: one["count"] for one in report["skipped"]}) == (2, {"retried": 1})
+    assert (report["runs"], report["skipped"]) == (2, [])
     assert [len(RunHandle(run_id).lineage) for run_id in runs] == [2] * 5
+
+
+def test_limit_is_carried_on_after_an_interruption(scrape_do, ended, monkeypatch):
+    """The command that carries on must reach all runs of the limit, also if those before stay in the list."""
+    runs = [ended() for _ in range(5)][::-1]
+    real = bulk.BulkCall._act
+
+    def act(call, draft):
+        if not call.dry_run and draft.run_id == runs[2]:
+            raise KeyboardInterrupt
+        return real(call, draft)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bulk.BulkCall, "_act", act)
+        stopped = scrape_do("retry", "--tag", "shop:7", "--limit", 4, "--yes")
+    (line,) = (line for line in stopped.stderr.splitlines() if line.startswith("scrape-do retry"))
+    assert scrape_do(*shlex.split(line)[1:], "--yes").exit_code == 0
+    assert [len(RunHandle(run_id).lineage) for run_id in runs] == [2, 2, 2, 2, 1]
+
+
+def test_interruption_after_the_last_run_of_a_limit_asks_for_nothing_more(scrape_do, ended, monkeypatch):
+    for _ in range(2):
+        ended()
+    real = bulk.BulkCall.iter_reports
+
+    def iter_reports(call):
+        yield from real(call)
+        if not call.dry_run:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(bulk.BulkCall, "iter_reports", iter_reports)
+    stopped = scrape_do("retry", "--tag", "shop:7", "--limit", 1, "--yes")
+    assert (stopped.exit_code, stopped.stderr.splitlines()[-1]) == (130, "Interrupted after 1 runs. None is left.")
+
+
+@pytest.mark.parametrize("command", ["forget", "retry"])
+def test_run_that_ends_after_the_count_is_left_alone(scrape_do, ended, step_harness, monkeypatch, command):
+    """The count said that the live run is left alone. Its pages, and its cost, were part of no answer."""
+    counted = ended()
+    live = ended(end=False)
+    act = cli_bulk._Work.carry_out
+
+    def carry_out(work, *args):
+        report = act(work, *args)
+        if work.call.dry_run:
+            step_harness.run(RecordOutcome(live, "succeeded", {}))
+        return report
+
+    monkeypatch.setattr(cli_bulk._Work, "carry_out", carry_out)
+    report = json.loads(scrape_do(command, "--tag", "shop:7", "--yes", "--json").stdout)
+    assert report["runs"] == 1
+    assert [(one["reason"], one["run_ids"]) for one in report["skipped"]] == [("uncounted", [live])]
+    assert live in step_harness.run_ids()
+    assert RunHandle(live).lineage == (live,)
+    assert counted not in step_harness.run_ids() or len(RunHandle(counted).lineage) == 2
 
 
 def test_interruption_of_the_count_leaves_nothing_behind(scrape_do, ended, monkeypatch):

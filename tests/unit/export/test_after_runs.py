@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import traceback
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -25,11 +26,12 @@ from scrape_do_celery.errors import (
     ResultExpiredError,
     RunNotFoundError,
 )
-from scrape_do_celery.export import extras
+from scrape_do_celery.export import exporter, extras
 from scrape_do_celery.export.options import make_safe_name
 from scrape_do_celery.models.sendable import canonical_json
 from scrape_do_celery.rules.exports import MAX_ATTEMPTS, ExportFault, ExportState, classify_fault, decide_retry_delay
 from scrape_do_celery.runs import RunHandle
+from scrape_do_celery.runs.exports import ExportRequest
 from scrape_do_celery.runs.ticks import create_tick_run, read_tick_spec
 from scrape_do_celery.steps import export as step
 from scrape_do_celery.steps.deliver import deliver_run
@@ -139,13 +141,83 @@ def test_export_is_never_made_twice_at_once(ended, target):
     assert ended.run(ClaimExport("r", "other", LEASE)) is None
 
 
-def test_a_file_that_a_dead_attempt_has_begun_is_replaced(ended, target):
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet", "warc.gz"])
+def test_a_file_that_a_dead_attempt_has_written_is_known(make_run, step_harness, tmp_path, suffix):
+    """Let an attempt die between the name of its file and the note in the record."""
+    target = tmp_path / f"pages.{suffix}"
+    make_run(PAGES, export=str(target))
+    RunHandle("r", app_context=step_harness.app_context).export(target)
+    written = target.read_bytes()
+    step_harness.run(ClaimExport("r", "dead", LEASE))
+    assert step_harness.run(UpdateExport("r", "dead", ExportState.WRITING))
+    step_harness.clock.forward(LEASE + 1)
+    assert export(step_harness).export is ExportState.DONE
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [written]
+
+
+@pytest.mark.parametrize(("deaths", "state"), [(MAX_ATTEMPTS - 1, "done"), (MAX_ATTEMPTS, "failed")])
+def test_an_export_that_kills_its_workers_ends(ended, target, caplog, deaths, state):
+    """Let workers die in the export, as without memory. Else it would kill a worker in each lease, for ever."""
+    for number in range(deaths):
+        assert ended.run(ClaimExport("r", f"dead {number}", LEASE))
+        ended.clock.forward(LEASE + 1)
+    record = export(ended)
+    assert (record.export, target.exists(), ended.due_parts()) == (state, state == "done", {})
+    if state == "failed":
+        assert record.export_report["fault"] == "interrupted"
+        assert "export_failed" in [one.event for one in caplog.records]
+        assert ended.ttls()[ended.keys.contents(PartId("r", 0))] is not None
+
+
+def test_two_runs_with_one_destination_lose_no_page(make_run, step_harness, target, monkeypatch):
+    """Let the second run export between the first note and the first row of the first run."""
+    for run_id in ("r", "s"):
+        make_run([{"content": f"page of {run_id}"}], run_id=run_id, export=str(target))
+    write, runs = step.export_ended_run, iter(["s"])
+
+    def write_between(handle, to, request):
+        def check():
+            for run_id in runs:
+                write(RunHandle(run_id, app_context=step_harness.app_context), to, ExportRequest())
+
+        return write(handle, to, replace(request, check=check))
+
+    monkeypatch.setattr(step, "export_ended_run", write_between)
+    record = export(step_harness)
+    assert (record.export, record.export_report["fault"]) == (ExportState.FAILED, "exists")
+    assert [row["content"] for row in rows_in(target)] == ["page of s"]
+
+
+def test_a_foreign_file_stays_after_the_death_of_an_attempt(ended, target):
     ended.run(ClaimExport("r", "dead", LEASE))
     assert ended.run(UpdateExport("r", "dead", ExportState.WRITING))
-    target.write_text("of the dead attempt")
+    target.write_text("mine")
     ended.clock.forward(LEASE + 1)
-    assert export(ended).export is ExportState.DONE
-    assert len(rows_in(target)) == 3
+    record = export(ended)
+    assert (record.export, record.export_report["fault"]) == (ExportState.FAILED, "exists")
+    assert target.read_text() == "mine"
+
+
+def test_an_attempt_that_was_away_leaves_a_finished_folder_alone(make_run, step_harness, tmp_path, monkeypatch):
+    """Let the file system hold an attempt before its first row, until another worker has finished the export."""
+    make_run(PAGES, export={"to": f"{tmp_path}/x/", "format": "jsonl"})
+    find, away, found = exporter._keep_shards, iter([1]), {}
+
+    def keep(plan):
+        kept = find(plan)
+        for _ in away:
+            RunHandle("r", app_context=step_harness.app_context).export(f"{tmp_path}/x/", format="jsonl")
+            found.update({path.name: path.read_bytes() for path in (tmp_path / "x").iterdir()})
+            attempts[0].is_lost = True
+        return kept
+
+    attempts = []
+    made = step._Attempt.write_files
+    monkeypatch.setattr(step._Attempt, "write_files", lambda one, options: attempts.append(one) or made(one, options))
+    monkeypatch.setattr(exporter, "_keep_shards", keep)
+    export(step_harness)
+    assert {"manifest.json", "shard-00001.jsonl"} == found.keys()
+    assert {path.name: path.read_bytes() for path in (tmp_path / "x").iterdir()} == found
 
 
 def test_a_step_that_dies_after_its_last_note_leaves_the_rest_to_the_dispatcher(ended, target):
@@ -187,11 +259,13 @@ def test_overwrite_replaces_a_file_and_the_export_of_another_run(make_run, step_
 def test_interrupted_folder_keeps_its_shards(make_run, step_harness, tmp_path, monkeypatch):
     """Let an attempt end after two shards, as a worker that dies; the next attempt writes the third one only."""
     make_run(PAGES, export={"to": f"{tmp_path}/x/", "format": "jsonl", "rows_per_shard": 1, "overwrite": True})
-    checks = iter([None, None, RuntimeError("dies")])
+    deaths = iter([RuntimeError("dies")])
 
     def check(attempt):
-        if (error := next(checks, None)) is not None:
-            raise error
+        noted = tmp_path / "x" / "unfinished.json"
+        if noted.exists() and len(json.loads(noted.read_bytes())["shards"]) == 2:
+            for error in deaths:
+                raise error
 
     monkeypatch.setattr(step._Attempt, "_check_claim", check)
     assert export(step_harness).export is ExportState.WAITING

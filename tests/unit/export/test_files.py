@@ -10,6 +10,7 @@ import stat
 import pytest
 
 from scrape_do_celery import ResultExpiredError, ResultNotReadyError, RunHandle, RunNotFoundError
+from scrape_do_celery.runs.exports import ExportRequest, export_ended_run
 
 
 def lines_of(path):
@@ -38,6 +39,29 @@ def test_another_file_is_replaced_only_on_request(many_pages, tmp_path):
     assert path.read_text() == "mine"
     many_pages.export(path, overwrite=True)
     assert lines_of(path) == 7
+
+
+def test_a_file_that_appears_meanwhile_stays(many_pages, tmp_path, names_in):
+    """Two exports may begin at once with the same name. The second one to end must not take the place of the first."""
+    path = tmp_path / "a.jsonl"
+    request = ExportRequest(check=lambda: path.write_text("mine"))
+    with pytest.raises(FileExistsError, match=r"a\.jsonl exists already"):
+        export_ended_run(many_pages, str(path), request)
+    assert (path.read_text(), names_in(tmp_path)) == ("mine", ["a.jsonl"])
+
+
+def test_a_disk_without_links_gets_the_file(many_pages, tmp_path, monkeypatch, names_in):
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    path = tmp_path / "a.jsonl"
+    many_pages.export(path)
+    assert lines_of(path) == 7
+    path.unlink()
+    with pytest.raises(FileExistsError, match=r"a\.jsonl exists already"):
+        export_ended_run(many_pages, str(path), ExportRequest(check=lambda: path.write_text("mine")))
+    assert (path.read_text(), names_in(tmp_path)) == ("mine", ["a.jsonl"])
 
 
 def test_a_link_is_replaced_and_its_file_stays(many_pages, tmp_path):

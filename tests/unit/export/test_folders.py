@@ -16,6 +16,7 @@ from scrape_do_celery.export import exporter
 from scrape_do_celery.export.manifest import Manifest, Shard
 from scrape_do_celery.export.sinks import LocalSink
 from scrape_do_celery.runs import exports
+from scrape_do_celery.runs.exports import ExportRequest, export_ended_run
 
 FORMATS = ["jsonl", "csv", "files"]
 
@@ -32,8 +33,8 @@ class DyingSink(LocalSink):
         self._lives = lives
 
     @contextmanager
-    def create(self, name):
-        with super().create(name) as file:
+    def create(self, name, **options):
+        with super().create(name, **options) as file:
             self._die_later()
             yield file
             self._die_later()
@@ -143,6 +144,45 @@ def test_finished_shards_are_kept_and_broken_ones_written_again(many_pages, tmp_
     many_pages.export(tmp_path, format="jsonl", rows_per_shard=2)
     assert (tmp_path / "shard-00002.jsonl").stat().st_ino == kept
     assert len(rows_of(tmp_path)) == 7
+
+
+def test_an_export_of_an_earlier_run_with_the_same_id_is_another_one(step_harness, make_run, tmp_path, clock):
+    """Callers may choose ids, and may use an id again after its record has expired."""
+    folder = tmp_path / "out"
+    make_run([{"content": "old"}]).export(folder, format="jsonl", rows_per_shard=10)
+    step_harness.redis.flushall()
+    clock.forward(60)
+    handle = make_run([{"content": "new"}])
+    with pytest.raises(FileExistsError, match="holds another export"):
+        handle.export(folder, format="jsonl", rows_per_shard=10)
+    assert [row["content"] for row in rows_of(folder)] == ["old"]
+    handle.export(folder, format="jsonl", rows_per_shard=10, overwrite=True)
+    assert [row["content"] for row in rows_of(folder)] == ["new"]
+
+
+def test_of_two_exports_that_begin_in_a_folder_at_once_one_goes_on(make_run, tmp_path, monkeypatch):
+    first, second = (make_run([{"content": f"page of {run_id}"}], run_id=run_id) for run_id in ("r", "s"))
+    folder, find, others = tmp_path / "out", exporter._find_shards, iter([second])
+
+    def find_before_another(plan):
+        found = find(plan)
+        for other in others:
+            checked.append(other)
+            with pytest.raises(Interruption):
+                export_ended_run(other, f"{folder}/", ExportRequest("jsonl", carry_on=True, check=die_at_first_row))
+        return found
+
+    def die_at_first_row():
+        if (folder / "unfinished.json").exists():
+            raise Interruption
+
+    checked = []
+    monkeypatch.setattr(exporter, "_find_shards", find_before_another)
+    with pytest.raises(FileExistsError, match=r"unfinished\.json exists already"):
+        first.export(folder, format="jsonl", rows_per_shard=10)
+    assert checked == [second]
+    second.export(f"{folder}/", format="jsonl")
+    assert [row["content"] for row in rows_of(folder)] == ["page of s"]
 
 
 def test_the_next_call_after_a_finished_export_writes_nothing(many_pages, tmp_path, die_after, read_folder):
@@ -272,5 +312,5 @@ SHARDS = st.lists(st.builds(Shard, TEXTS, *([st.integers(0, 10**9)] * 3), TEXTS)
 @settings(max_examples=30)
 @given(TEXTS, st.booleans(), st.integers(1, 10**6), st.floats(0, 1e9), SHARDS)
 def test_a_manifest_survives_its_file(text, flag, number, credits_, shards):
-    made = Manifest(text, "csv", number, flag, not flag, "failed", credits_, tuple(shards))
+    made = Manifest(text, text, "csv", number, flag, not flag, "failed", credits_, tuple(shards))
     assert Manifest.from_bytes(made.to_bytes()) == made

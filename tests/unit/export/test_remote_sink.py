@@ -8,6 +8,7 @@ import pytest
 
 from scrape_do_celery import ConfigurationError, ResultExpiredError
 from scrape_do_celery.export.destinations import split_destination
+from scrape_do_celery.runs.exports import ExportRequest, export_ended_run
 
 fsspec = pytest.importorskip("fsspec")
 
@@ -34,6 +35,40 @@ def test_a_file_at_a_url(many_pages, bucket, tmp_path, scheme):
     with pytest.raises(FileExistsError, match=r"a\.jsonl exists already"):
         many_pages.export(url)
     many_pages.export(url, overwrite=True)
+
+
+def test_a_service_that_cannot_tell_whether_a_file_exists_keeps_it(many_pages, bucket, monkeypatch):
+    """fsspec answers "absent" after any error. A service that is overloaded for a moment must not cost a file."""
+    bucket.pipe("/bucket/a.jsonl", b"mine")
+    info, errors = type(bucket).info, [PermissionError("denied"), OSError("503 slow down")]
+
+    def fail_once(files, path, **options):
+        if errors and path.endswith("a.jsonl"):
+            raise errors.pop()
+        return info(files, path, **options)
+
+    monkeypatch.setattr(type(bucket), "info", fail_once)
+    for fault in (OSError, PermissionError, FileExistsError):
+        with pytest.raises(fault):
+            many_pages.export("memory://bucket/a.jsonl")
+        assert bucket.store["/bucket/a.jsonl"].getvalue() == b"mine"
+
+
+def test_a_file_that_appears_meanwhile_at_a_url_stays(many_pages, bucket):
+    def add(data=b"mine"):
+        bucket.pipe("/bucket/a.jsonl", data)
+
+    request = ExportRequest(check=add)
+    with pytest.raises(FileExistsError, match=r"a\.jsonl exists already"):
+        export_ended_run(many_pages, "memory://bucket/a.jsonl", request)
+    assert names_of(bucket) == ["/bucket/a.jsonl"]
+    assert bucket.cat("/bucket/a.jsonl") == b"mine"
+
+
+@pytest.mark.parametrize("folder", ["a[b]", "what?", "all*"])
+def test_a_folder_with_signs_of_patterns(many_pages, bucket, folder):
+    many_pages.export(f"memory://{folder}/a.jsonl")
+    assert names_of(bucket) == [f"/{folder}/a.jsonl"]
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv", "files"])

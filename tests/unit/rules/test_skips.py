@@ -38,7 +38,16 @@ def test_lineage_that_is_not_retried(facts, reason):
     assert find_retry_skip(**{**FREE, **facts}) is reason
 
 
-def test_run_that_is_not_forgotten():
-    assert find_forget_skip(is_live=False, is_in_doubt=False) is None
-    assert find_forget_skip(is_live=True, is_in_doubt=True) is SkipReason.LIVE
-    assert find_forget_skip(is_live=False, is_in_doubt=True) is SkipReason.IN_DOUBT
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        ({}, None),
+        ({"is_live": True, "is_in_doubt": True}, SkipReason.LIVE),
+        ({"is_in_doubt": True, "awaits_export": True}, SkipReason.IN_DOUBT),
+        ({"awaits_export": True}, SkipReason.EXPORTING),
+        ({"is_retried": True}, SkipReason.RETRIED),
+    ],
+)
+def test_run_that_is_not_forgotten(facts, reason):
+    names = ("is_live", "is_in_doubt", "awaits_export", "is_retried")
+    assert find_forget_skip(**{**dict.fromkeys(names, False), **facts}) is reason

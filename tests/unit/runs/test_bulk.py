@@ -184,6 +184,37 @@ def test_ended_runs_are_forgotten_and_others_are_told(app, start, end, end_in_do
     assert not set(gone) & {status.run_id for status in list_runs().runs}
 
 
+def test_run_that_waits_for_its_export_is_not_forgotten(app, start, end):
+    run_id = end(start(export="/data/{run_id}.jsonl"), True, True)
+    assert app.read_run(run_id).awaits_export
+    for dry_run in (True, False):
+        report = forget_runs(tag="t", dry_run=dry_run)
+        assert (report.runs, reasons(report.skipped)) == (0, {"exporting": 1})
+    assert "forget" not in app.run_fields(run_id)
+
+
+def test_run_with_a_live_child_is_not_forgotten(app, start, end):
+    """Without the first run, nobody can merge the pages of the child with those that it was to complete."""
+    first = end(start(), True, False)
+    child = retry_failed(first).run_id
+    report = forget_runs(tag="t")
+    assert (report.runs, reasons(report.skipped)) == (0, {"live": 1, "retried": 1})
+    end(child, True)
+    assert RunHandle(first).merged().missing == []
+    assert forget_runs(tag="t").runs == 2
+
+
+def test_limit_of_an_interrupted_call_reaches_each_run_once(app, start, end, monkeypatch):
+    """Runs of one moment are told apart by their ids, also between two runs of a page."""
+    runs = [end(start(), True, False) for _ in range(6)][::-1]
+    call = BulkCall(RetryAction(), {"tag": "t"}, limit=4)
+    reports = call.iter_reports()
+    found = [next(reports) for _ in range(3)][-1]
+    rest = retry_runs(tag="t", until=found.until, cursor=found.cursor, limit=4 - found.found)
+    assert (rest.runs, rest.skipped) == (1, ())
+    assert [len(lineage(app, run_id)) for run_id in runs] == [2, 2, 2, 2, 1, 1]
+
+
 def test_pages_that_have_expired_are_not_counted(app, start, end):
     run_id = end(start(), True, True)
     app.redis.delete(app.keys.contents(PartId(run_id, 0)))
@@ -263,10 +294,11 @@ def test_silent_store_tells_how_to_carry_on(app, start, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(bulk_actions.RunHandle, "cancel", fail_at_fourth)
         with pytest.raises(StoreUnavailableError, match="no answer; 3 runs are done: to carry on, repeat") as caught:
-            cancel_runs(tag="t")
+            cancel_runs(tag="t", limit=5)
     assert (caught.value.run_ids, caught.value.may_be_written) == ((runs[3],), True)
+    assert str(caught.value).endswith(", limit=2")
     arguments = eval(f"dict({str(caught.value).partition('with ')[2]})")
-    assert cancel_runs(tag="t", **arguments).runs == 3
+    assert cancel_runs(tag="t", **arguments).runs == 2
     assert all(app.read_run(run_id).stop_reason == "cancel" for run_id in runs)
 
 
