@@ -155,4 +155,5 @@ def test_an_older_worker_leaves_newer_runs_to_newer_workers(this, newer, pipelin
     assert newer.run(pipeline, READ, waits, *more, own.run_id) == [[200]] * 6
     assert pipeline.posts() == 6
     assert pipeline.log.read_text().count("runs wait for a worker of a newer version") == 1
-    assert list(check_record_versions(store)) == []
+    # A result can be read a moment before its delivery is noted.
+    eventually(lambda: not list(check_record_versions(store)), within=30)

@@ -64,6 +64,7 @@ ELSEWHERE = [
     Elsewhere(r"valkey-cli -e", "a part of a command", "docs/how-to/compose.md", "valkey-cli -e del"),
     Elsewhere(r"kubectl .*", "needs a cluster", "tests/docs/test_operation_pages.py", "scrape-do.yaml"),
     Elsewhere(r"celery inspect ping", "needs a cluster", "tests/docs/test_operation_pages.py", "inspect ping"),
+    Elsewhere(r"curl -s .*/health/.*", "a test asks", "tests/integration/test_django_health.py", "health"),
     Elsewhere(r"uvicorn .*", "needs the packages of a user", "tests/acceptance/test_async_apps.py", "uvicorn"),
     Elsewhere(r"manage\.py (check|migrate|test.*)", "Django's own", "tests/acceptance/test_django.py", '"migrate"'),
     Elsewhere(r"manage\.py scrape_do_\w+", "a test calls them", "tests/acceptance/test_django.py", "scrape_do_status"),

@@ -105,6 +105,9 @@ class Reader:
             if name in text:
                 line, *_ = text.split("    #")
                 text = f"{line}{option.format(port=self.port)}"
+        if re.search(r"scrape-do (cancel|retry|forget) (?!.*--(yes|dry-run))", text):
+            # The commands ask, and a test has no terminal.
+            text = f"{text} --yes"
         sandbox = self.environment["SCRAPE_DO_API_URL"].rpartition(":")[2]
         text = text.replace("8787", sandbox).replace("9808", self.port).replace("'/data/", f"'{self.folder}/")
         text = re.sub(r"redis://(\.\.\.|localhost:6379/0)", self.environment["SCRAPE_DO_REDIS_URL"], text)
@@ -162,6 +165,10 @@ def play(reader, commands):
             else one.text
         )
         code, expected = reader.type(text), CODES.get((one.page, one.text), 0)
+        deadline = time.monotonic() + 60
+        while code != expected and "doctor" in one.words and time.monotonic() < deadline:
+            # On a busy machine, workers answer the first question too late.
+            code = reader.type(text)
         if code != expected:
             wrong.append(f"{one.page}: {text}: {code} instead of {expected}\n{reader.shown[-1500:]}")
         shown = {" ".join(line.split()) for line in reader.shown.splitlines()}
