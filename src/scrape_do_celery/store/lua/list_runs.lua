@@ -109,15 +109,18 @@ local function find_newest(sources)
   return found
 end
 
+-- Return the named fields of a record, as names and values in turn, and as a table.
 local function read_pairs(key, names)
-  local values, found = redis.call('HMGET', key, unpack(names)), {}
+  local values, found, record = redis.call('HMGET', key, unpack(names)), {}, {}
   for i, name in ipairs(names) do
-    if values[i] then
+    local value = values[i]
+    record[name] = value
+    if value then
       found[#found + 1] = name
-      found[#found + 1] = values[i]
+      found[#found + 1] = value
     end
   end
-  return found
+  return found, record
 end
 
 local function has_word(words, word) return string.find(' ' .. words .. ' ', ' ' .. word .. ' ', 1, true) end
@@ -148,7 +151,8 @@ while source and #page < limit and reads < max_reads do
   local run_id, score = peek(source)
   source.next = source.next + 2
   local run_key = make_key(prefix, 'run', run_id)
-  local run = read_index_fields(run_key)
+  -- The fields of the index are among those of the page: one command reads them all.
+  local fields, run = read_pairs(run_key, run_fields)
   reads = reads + 1
   if find_index_state(run_key, run) ~= source.state or tonumber(run.created) ~= tonumber(score) then
     wrong[#wrong + 1] = {source.key, source.state, run_id, score, run}
@@ -161,9 +165,9 @@ while source and #page < limit and reads < max_reads do
   end
   last_at, last_id = score, run_id
   if is_wanted then
-    local row = {run_id, read_pairs(run_key, run_fields)}
+    local row = {run_id, fields}
     for n = 0, tonumber(run.parts) - 1 do
-      row[#row + 1] = read_pairs(make_part_key(prefix, run_id, n), part_fields)
+      row[#row + 1] = (read_pairs(make_part_key(prefix, run_id, n), part_fields))
     end
     if tonumber(run.parts) > 1 then reads = reads + tonumber(run.parts) end
     page[#page + 1] = row
