@@ -17,7 +17,6 @@ from scrape_do_celery.errors import ConfigurationError, ResultNotReadyError, Scr
 from scrape_do_celery.rules.lifecycle import settle_task
 from scrape_do_celery.runs import results
 from scrape_do_celery.store.commands.contents import ReadContents, ReadStoredPositions, ReplaceLargeContent
-from scrape_do_celery.store.commands.runs import ReadRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,9 +90,7 @@ def _open_client(settings: Settings, max_bytes: int) -> ScrapeDoAsyncAPIClient:
 
 def _large_tasks(store: Store, run_id: str) -> Iterator[tuple[PartId, int, TaskDetails]]:
     """Yield the tasks of a run whose pages were too large, with their parts and positions."""
-    record = store.run(ReadRun(run_id))
-    if record is None:
-        raise results.run_not_found_error(store, run_id)
+    record = results.read_record(store, run_id)
     if record.outcome is None:
         raise ResultNotReadyError(
             f"run {run_id} is {record.state}; repeat the command after the end of the run", run_id

@@ -14,8 +14,8 @@ from scrape_do_celery.rules.run_filters import LIVE
 from scrape_do_celery.rules.skips import SkipReason, find_forget_skip, find_retry_skip
 from scrape_do_celery.runs.context import AppContext
 from scrape_do_celery.runs.handle import RunHandle
-from scrape_do_celery.runs.lineage import read_record
 from scrape_do_celery.runs.plans import Estimate, plan_runs
+from scrape_do_celery.runs.results import read_record
 from scrape_do_celery.runs.retry import draft_next, read_newest
 from scrape_do_celery.store.commands.contents import CountContents
 

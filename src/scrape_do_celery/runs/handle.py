@@ -22,7 +22,7 @@ from scrape_do_celery.runs.lineage import LineageMethods
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.runs.waiting import WaitLimit
 from scrape_do_celery.store import CANCEL, RunRecord, RunState
-from scrape_do_celery.store.commands.runs import ClaimOnce, ForgetResult, ForgetRun, ReadOutcome, ReadRun
+from scrape_do_celery.store.commands.runs import ClaimOnce, ForgetResult, ForgetRun, ReadOutcome
 from scrape_do_celery.store.deadlines import call_in_time
 
 if TYPE_CHECKING:
@@ -265,11 +265,7 @@ class RunHandle(AsyncRunMethods, ExportMethods, LineageMethods):
             raise StoreUnavailableError(message, "", [self.run_id], True) from error
 
     def _read_record(self) -> RunRecord:
-        store = self._app_context.store
-        record = store.run(ReadRun(self.run_id))
-        if record is None:
-            raise results.run_not_found_error(store, self.run_id)
-        return record
+        return results.read_record(self._app_context.store, self.run_id)
 
     def _has_ended(self) -> bool:
         store = self._app_context.store

@@ -9,7 +9,7 @@ from scrape_do_celery.runs import results
 from scrape_do_celery.runs.async_handle import aiter_in_threads
 from scrape_do_celery.runs.merging import Lineage
 from scrape_do_celery.runs.threads import call_in_thread
-from scrape_do_celery.store.commands.runs import ReadLineage, ReadRun
+from scrape_do_celery.store.commands.runs import ReadLineage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -90,7 +90,7 @@ class LineageMethods:
 
     def _read_merged(self, *, partial: bool) -> Lineage:
         store = self._app_context.store
-        records = [read_record(store, run_id) for run_id in read_lineage(store, self.run_id)]
+        records = [results.read_record(store, run_id) for run_id in read_lineage(store, self.run_id)]
         if records[-1].outcome is None and not partial:
             raise live_run_error(records[-1])
         return Lineage(store, records)
@@ -106,18 +106,6 @@ def read_lineage(store: Store, run_id: str) -> list[str]:
     if not found:
         raise results.run_not_found_error(store, run_id)
     return found
-
-
-def read_record(store: Store, run_id: str) -> RunRecord:
-    """Return the record of a run.
-
-    Raises:
-        RunNotFoundError: the store has no such run (any more).
-    """
-    record = store.run(ReadRun(run_id))
-    if record is None:
-        raise results.run_not_found_error(store, run_id)
-    return record
 
 
 def live_run_error(record: RunRecord) -> ResultNotReadyError:

@@ -126,6 +126,18 @@ def run_not_found_error(store: Store, run_id: str) -> RunNotFoundError:
     )
 
 
+def read_record(store: Store, run_id: str) -> RunRecord:
+    """Return the record of a run.
+
+    Raises:
+        RunNotFoundError: the store has no such run (any more).
+    """
+    record = store.run(ReadRun(run_id))
+    if record is None:
+        raise run_not_found_error(store, run_id)
+    return record
+
+
 def store_text(store: Store) -> str:
     """Return where a store is, for error texts: its URL without a password, and its prefix."""
     return f"(store at {store.where}, prefix {store.keys.prefix})"

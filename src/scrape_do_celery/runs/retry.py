@@ -12,7 +12,7 @@ from scrape_do_celery.runs import results
 from scrape_do_celery.runs.context import AppContext
 from scrape_do_celery.runs.handle import RunHandle
 from scrape_do_celery.runs.idempotency import check_run_id
-from scrape_do_celery.runs.lineage import live_run_error, read_lineage, read_record
+from scrape_do_celery.runs.lineage import live_run_error, read_lineage
 from scrape_do_celery.runs.plugin_answers import answered_indexes
 from scrape_do_celery.runs.start_calls import start_run
 from scrape_do_celery.store.commands.runs import ReadSpec
@@ -109,7 +109,7 @@ def read_newest(store: Store, run_id: str) -> RunRecord:
     Raises:
         RunNotFoundError: the store has no such run (any more).
     """
-    return read_record(store, read_lineage(store, run_id)[-1])
+    return results.read_record(store, read_lineage(store, run_id)[-1])
 
 
 @without_locals

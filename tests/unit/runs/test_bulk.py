@@ -27,9 +27,7 @@ from scrape_do_celery.runs import bulk, bulk_actions
 from scrape_do_celery.runs.bulk import BulkCall
 from scrape_do_celery.runs.bulk_actions import RetryAction
 from scrape_do_celery.runs.hooks import override_hooks
-from scrape_do_celery.store import PartId, PartState
-from scrape_do_celery.store.commands.contents import StoreContent
-from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
+from scrape_do_celery.store import PartId
 from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, ReadLineage, ReadSpec, RecordOutcome
 from scrape_do_celery.store.encryption import Encryptor
 
@@ -52,24 +50,14 @@ def start(make):
 
 
 @pytest.fixture
-def end(app, make):
-    """Return a function that ends a run of one part. `pages` tells for each task whether it has a page."""
+def end(app, end_run):
+    """Return a function that ends and delivers a run of one part, as `end_run` does, and returns its id."""
 
-    def end_run(run_id, *pages, outcome="succeeded"):
-        urls = targets(app, run_id)
-        app.make_running(run_id, state=PartState.FETCHING)
-        claim, job_id = app.claim_part(run_id), f"job-{run_id}-0"
-        app.run(UpdatePart(claim, {}, job=make.job("success", count=len(pages), summary=False, job_id=job_id)))
-        for position, (url, has_page) in enumerate(zip(urls, pages, strict=True)):
-            status = "success" if has_page else "error"
-            page = make.task(position, job=job_id, url=url, status=status, content="<html>" if has_page else None)
-            app.run(StoreContent(PartId(run_id, 0), position, page))
-        app.run(FinishPart(claim, outcome))
-        app.run(RecordOutcome(run_id, outcome, {}))
-        app.run(AcknowledgeDelivery(run_id, run_id, app.app_context.retention))
+    def end(run_id, *pages, outcome="succeeded"):
+        end_run(run_id, *pages, outcome=outcome, retention=app.app_context.retention)
         return run_id
 
-    return end_run
+    return end
 
 
 @pytest.fixture

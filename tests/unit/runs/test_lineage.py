@@ -22,10 +22,8 @@ from scrape_do_celery import (
 )
 from scrape_do_celery.runs.hooks import override_hooks
 from scrape_do_celery.runs.retry import draft_child
-from scrape_do_celery.store import CANCEL, Keys, PartId, PartState, Retention, RunSpec
-from scrape_do_celery.store.commands.contents import StoreContent
+from scrape_do_celery.store import CANCEL, Keys, PartId, Retention, RunSpec
 from scrape_do_celery.store.commands.creation import AcceptRun, CreateRun
-from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
 from scrape_do_celery.store.commands.runs import (
     AcknowledgeDelivery,
     ForgetRun,
@@ -47,25 +45,14 @@ def app(step_harness, monkeypatch):
 
 
 @pytest.fixture
-def end(app, make):
-    """Return a function that ends a run of one part. `pages` tells for each task whether it has a page."""
+def end(app, end_run):
+    """Return a function that ends a run of one part, as `end_run` does, and takes its messages."""
 
-    def end_run(run_id, *pages, outcome="succeeded", deliver=True):
-        targets = app.run(ReadSpec(run_id, 1)).request.targets
-        app.make_running(run_id, state=PartState.FETCHING)
-        claim, job_id = app.claim_part(run_id), f"job-{run_id}-0"
-        app.run(UpdatePart(claim, {}, job=make.job("success", count=len(pages), summary=False, job_id=job_id)))
-        for position, (url, has_page) in enumerate(zip(targets, pages, strict=True)):
-            status = "success" if has_page else "error"
-            page = make.task(position, job=job_id, url=url, status=status, content="<html>" if has_page else None)
-            app.run(StoreContent(PartId(run_id, 0), position, page))
-        app.run(FinishPart(claim, outcome))
-        app.run(RecordOutcome(run_id, outcome, {}))
-        if deliver:
-            app.run(AcknowledgeDelivery(run_id, run_id, RETENTION))
+    def end(run_id, *pages, outcome="succeeded", deliver=True):
+        end_run(run_id, *pages, outcome=outcome, retention=RETENTION if deliver else None)
         app.step_messages()
 
-    return end_run
+    return end
 
 
 @pytest.fixture
