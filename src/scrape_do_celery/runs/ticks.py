@@ -14,6 +14,7 @@ from scrape_do_celery.store import RunSpec
 from scrape_do_celery.store.commands.creation import CreateResult, CreateRun
 from scrape_do_celery.store.option_checks import is_label
 from scrape_do_celery.store.options import RUN_OPTIONS
+from scrape_do_celery.store.run_settings import apply_settings
 
 if TYPE_CHECKING:
     from scrape_do_celery.runs.context import AppContext
@@ -35,7 +36,7 @@ def read_tick_spec(app_context: AppContext, name: str, request: dict[str, Any]) 
     if is_label(name):
         run.setdefault("label", name)
     # A warning has no reader here. The declaration of the schedule has given the warning.
-    return RunSpec.from_fields(fields, run, SAID).split_by(app_context.settings.targets_per_job)
+    return apply_settings(RunSpec.from_fields(fields, run, SAID), app_context.settings)
 
 
 def create_tick_run(
