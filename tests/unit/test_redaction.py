@@ -44,9 +44,7 @@ def test_secret_in_the_url_of_a_webhook_is_redacted():
     url = "https://chat.example/services/B00/abcdefghijklmnopqrst?room=7"
     request = JobCreationRequest(targets=["https://a.example/"], webhook_url=url)
     error = AsyncAPIBadRequestError(f"{url} or /abcdefghijklmnopqrst, see https://chat.example/services/B00")
-    assert (
-        str(redact_error(error, request)) == "https://chat.example/*** or /***, see https://chat.example/***"
-    )
+    assert str(redact_error(error, request)) == "https://chat.example/*** or /***, see https://chat.example/***"
     short = JobCreationRequest(targets=["https://a.example/"], webhook_url="https://a.example/scraped")
     unchanged = AsyncAPIBadRequestError("nothing was scraped at https://a.example/scraped")
     assert redact_error(unchanged, short) is unchanged

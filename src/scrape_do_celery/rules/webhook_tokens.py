@@ -3,8 +3,8 @@
 The webhook of a purchase is `<base URL>/<run>-<part>-<number>-<token>`. The token is an HMAC of the purchase, and so is
 the secret in the header `HEADER`, under another purpose. The two prove different things:
 
-- The URL stands in the API's answers and in access logs of proxies. It proves enough for a hint: fetch this task.
-- The header is only sent to the API and back. It proves enough to believe a body.
+- The URL stands in the API's answers and in access logs of proxies. Such a proof is enough for a hint: fetch this task.
+- The header is only sent to the API and back. Such a proof is enough to believe a body.
 
 A purchase that certainly bought nothing gives its number back, so two `POST`s may have the same webhook. The token
 therefore never proves that a job is the part's own. The store compares JobID and TaskID with the record of the part.

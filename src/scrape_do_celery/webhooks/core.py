@@ -76,7 +76,7 @@ class WebhookDelivery:
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """The rules of one receiver. It may be shared by threads."""
+    """The rules of one receiver. Threads may share it."""
 
     keys: tuple[bytes, ...] = field(repr=False)
     trusts_content: bool = False
@@ -137,7 +137,7 @@ class DeliveryIntake:
         return self._fault is None
 
     def expect(self, content_length: str) -> None:
-        """Note the announced size of the body. It may be a lie, so it can only make the body too large."""
+        """Note the announced size of the body. The size may be a lie, so no more follows than "too large"."""
         digits = content_length.strip()
         if digits.isascii() and digits.isdigit() and (len(digits) > len(str(self._limit)) or int(digits) > self._limit):
             self._drop(HintReason.TOO_LARGE)
@@ -151,7 +151,7 @@ class DeliveryIntake:
             self._keep_chunk(chunk)
 
     def finish(self) -> WebhookDelivery:
-        """Return the delivery. This never raises: a body that nobody can read makes a hint."""
+        """Return the delivery, for any body: an unreadable one makes a hint."""
         if self._fault is None and self._inflater is not None and not self._inflater.is_complete:
             self._drop(HintReason.UNREADABLE)
         task = None if self._fault else self._read_task()
