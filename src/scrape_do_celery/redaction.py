@@ -38,6 +38,8 @@ _SHOWN_IN_ACTIONS: Final = {"Action"} | {
 }
 #: Characters of a value that is redacted, at least. A shorter value is hardly a secret, and occurs in any text.
 _SHORTEST: Final = 6
+#: Characters of a part of a URL that is taken for a secret, at least. Webhooks of chat services end with a secret.
+_LONG_SECRET: Final = 20
 
 
 # Summaries of requests
@@ -129,7 +131,7 @@ def _short_value(value: Any) -> Any:
 
 
 def redact_error(error: E, request: JobCreationRequest, token: str = "") -> E:
-    """Return the error without the token, and without the values of the request's headers, cookies and body."""
+    """Return the error without the token and the private values of the request: webhook, headers, cookies and body."""
     private = _private_spellings(request, token)
     args = tuple(_redact_values(arg, private) for arg in error.args)
     return error if args == error.args else type(error)(*args).with_traceback(error.__traceback__)
@@ -160,6 +162,7 @@ def _private_values(request: JobCreationRequest) -> Iterator[str]:
             # The credentials follow the scheme of an Authorization header.
             yield value.partition(" ")[2]
             cookies += [value] if name.lower() == "cookie" else []
+    yield from _url_values(request.webhook_url or "")
     yield request.body or ""
     yield from _body_values(request.body or "")
     # Nobody knows yet which new fields are secret.
@@ -176,6 +179,13 @@ def _private_values(request: JobCreationRequest) -> Iterator[str]:
         yield from _inner_texts([one.get("extra") if is_known else one for one in request.plugin.params])
     yield from cookies
     yield from (pair.partition("=")[2].strip() for text in cookies for pair in text.split(";"))
+
+
+def _url_values(url: str) -> Iterator[str]:
+    """Return what follows the host in the URL of a webhook, and the end of its path, if they are as long as secrets."""
+    rest = url.partition("://")[2].partition("/")[2]
+    end = rest.partition("?")[0].rpartition("/")[2]
+    yield from (text for text in (rest, end) if len(text) >= _LONG_SECRET)
 
 
 def _body_values(body: str) -> Iterator[str]:

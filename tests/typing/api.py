@@ -32,6 +32,7 @@ def starting_with_options(urls: list[str]) -> None:
     inputs = [s.Target(url, meta={"row": row}) for row, url in enumerate(urls)]
     s.enqueue(inputs, dedupe=True, label="prices", tags=["shop:7"])
     s.enqueue(urls, fairness_key="shop:7", fairness_weight=2, priority=-1)
+    s.enqueue(urls, webhook=True)
     s.enqueue([s.Target(urls[0], {"sku": "A"}), urls[1], {"url": urls[2], "meta": 7}])
     s.enqueue_many([inputs, urls], dedupe=True)
     s.scheduled_run("prices", 60, inputs)

@@ -13,6 +13,7 @@ import fakeredis
 import pytest
 from celery import Celery
 from click.testing import CliRunner
+from pydantic import SecretStr
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 import scrape_do_celery
@@ -128,6 +129,20 @@ def test_enqueue_takes_the_fairness_of_a_run(scrape_do, app_context):
     answer = scrape_do("enqueue", URLS[0], *arguments)
     spec = app_context.store.run(ReadSpec(answer.output.strip(), 1))
     assert (spec.fairness_key, spec.fairness_weight, spec.priority) == ("shop:7", 2.5, -3)
+
+
+@pytest.mark.parametrize(("arguments", "expected"), [((), None), (("--no-webhook",), None), (("--webhook",), True)])
+def test_enqueue_turns_webhooks_on(scrape_do, app_context, monkeypatch, arguments, expected):
+    hooks = {"webhook_base_url": "https://shop.example", "webhook_keys": SecretStr("0123456789abcdef" * 2)}
+    monkeypatch.setattr(app_context, "settings", app_context.settings.model_copy(update=hooks))
+    answer = scrape_do("enqueue", URLS[0], *arguments)
+    assert app_context.store.run(ReadSpec(answer.output.strip(), 1)).webhook is expected
+
+
+def test_webhooks_without_settings_are_a_wrong_option(scrape_do, app_context):
+    answer = scrape_do("enqueue", URLS[0], "--webhook")
+    assert answer.exit_code == 2
+    assert "webhook=True needs SCRAPE_DO_WEBHOOK_BASE_URL and SCRAPE_DO_WEBHOOK_KEYS" in " ".join(answer.output.split())
 
 
 def test_enqueue_reads_files(scrape_do, app_context, tmp_path):

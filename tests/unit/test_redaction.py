@@ -40,6 +40,16 @@ def test_a_cookie_is_known_by_its_value_alone():
     assert str(redact_error(AsyncAPIBadRequestError("cookie-secret, 2"), request)) == "***, 2"
 
 
+def test_secret_in_the_url_of_a_webhook_is_redacted():
+    url = "https://chat.example/services/B00/abcdefghijklmnopqrst?room=7"
+    request = JobCreationRequest(targets=["https://a.example/"], webhook_url=url)
+    error = AsyncAPIBadRequestError(f"{url} or /abcdefghijklmnopqrst, see https://chat.example/services/B00")
+    assert str(redact_error(error, request)) == "https://chat.example/*** or /***, see https://chat.example/***"
+    short = JobCreationRequest(targets=["https://a.example/"], webhook_url="https://a.example/scraped")
+    unchanged = AsyncAPIBadRequestError("nothing was scraped at https://a.example/scraped")
+    assert redact_error(unchanged, short) is unchanged
+
+
 def test_nested_values_are_redacted():
     error = AsyncAPIBadRequestError("x", 400, {"a": ["body-of-it", 5]})
     assert redact_error(error, REQUEST).args[2] == {"a": ["***", 5]}

@@ -79,6 +79,11 @@ _CHECK_INTERVAL = 0.2
 @click.option(
     "--priority", type=int, default=0, help="Go before runs of the same key with a lower number.", show_default=True
 )
+@click.option(
+    "--webhook/--no-webhook",
+    default=None,
+    help="Let Scrape.do call your receiver at the end of each task. Default: SCRAPE_DO_WEBHOOKS.",
+)
 @click.option("--dedupe", is_flag=True, help="Buy equal URLs once. The result has an entry for each URL all the same.")
 @click.option(
     "--export",

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
+from scrape_do_celery.rules.decompression import ENCODINGS, JSON_STARTS, BodyInflater, read_encoding
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -22,11 +24,6 @@ ERROR_BYTES: Final = 1_048_576
 """Bytes that are read of an answer outside 2xx, unless the answer may hold a page. The rest is dropped."""
 
 LARGE: Final = 1_048_576
-_STEP: Final = 65_536
-_GZIP_MAGIC: Final = b"\x1f\x8b"
-_GZIP, _ZLIB, _RAW = 31, 15, -15
-#: First characters of a JSON object or list, after white space and a byte order mark.
-_JSON: Final = (b"{", b"[")
 _BLANK: Final = b" \t\r\n\xef\xbb\xbf"
 _SHOWN: Final = 60
 
@@ -48,8 +45,8 @@ class BodyIntake:
     def __init__(self, status: int, headers: Mapping[str, str], limit: int, error_limit: int = ERROR_BYTES) -> None:
         self._ok = HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
         self._limit = limit if self._ok else min(limit, error_limit)
-        self._encoding = _read_encoding(headers.get("content-encoding", ""))
-        self._inflater = _BodyInflater(self._encoding) if self._encoding in {"gzip", "deflate"} else None
+        self._encoding = read_encoding(headers.get("content-encoding", ""))
+        self._inflater = BodyInflater(self._encoding) if self._encoding in ENCODINGS else None
         self._parts: list[bytes] = []
         self._raw = self._size = 0
         self._full = False
@@ -88,7 +85,7 @@ class BodyIntake:
         body = b"".join(self._parts)
         # Some servers write a charset here, or another word that is no coding. A body that begins as JSON is used
         # in spite of the header.
-        if self._encoding and not self._inflater and body and not body.lstrip(_BLANK).startswith(_JSON):
+        if self._encoding and not self._inflater and body and not body.lstrip(_BLANK).startswith(JSON_STARTS):
             return ReceivedBody(body, f"its encoding {ascii(self._encoding)[:_SHOWN]} cannot be decoded")
         return ReceivedBody(body, self._flaw)
 
@@ -96,16 +93,13 @@ class BodyIntake:
         if not self._inflater:
             yield from self._keep_part(chunk)
             return
-        # Feed slices: zlib copies the rest of its input at each step.
-        for start in range(0, len(chunk), _STEP):
-            try:
-                for part in self._inflater.inflate_piece(chunk[start : start + _STEP]):
-                    yield from self._keep_part(part)
-                    if self._full:
-                        return
-            except zlib.error as error:
-                self._note_flaw(f"is corrupt: {error}")
-                return
+        try:
+            for part in self._inflater.inflate_chunk(chunk):
+                yield from self._keep_part(part)
+                if self._full:
+                    return
+        except zlib.error as error:
+            self._note_flaw(f"is corrupt: {error}")
 
     def _keep_part(self, part: bytes) -> Iterator[None]:
         if self._size <= LARGE < self._size + len(part):
@@ -124,70 +118,3 @@ class BodyIntake:
             raise httpx.DecodingError(flaw)
         # The status of a refusal is valid without its body.
         self._flaw = flaw
-
-
-class _BodyInflater:
-    """A decompressor for gzip, or deflate with or without its header, in steps of at most 64 kB of output."""
-
-    def __init__(self, encoding: str) -> None:
-        self._gzip = encoding == "gzip"
-        self._stream: zlib._Decompress | None = None
-        self._held = b""
-        self._done = self._is_plain = False
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether the stream has ended with its check sum, or has not begun at all."""
-        return self._is_plain or (self._stream.eof if self._stream else not self._held)
-
-    def inflate_piece(self, piece: bytes) -> Iterator[bytes]:
-        """Yield the output that `piece` adds.
-
-        Raises:
-            zlib.error: the stream is corrupt.
-        """
-        piece, self._held = self._held + piece, b""
-        if self._stream is None and len(piece) >= len(_GZIP_MAGIC):
-            # A gateway may decompress a body and leave the header unchanged. Then use the body as it is.
-            self._is_plain = self._is_plain or self._begins_plain(piece)
-        if self._is_plain:
-            yield piece
-            return
-        pending = False
-        while (piece or pending) and not self._done:
-            if self._stream is None or self._stream.eof:
-                # Two bytes show whether a stream begins here, and of which kind.
-                if len(piece) < len(_GZIP_MAGIC):
-                    self._held = piece
-                    return
-                self._stream = self._next_stream(piece)
-                if self._done:
-                    return
-            part = self._stream.decompress(piece, _STEP)
-            # zlib may have read all its input and still hold output.
-            pending = len(part) == _STEP
-            piece = self._stream.unused_data or self._stream.unconsumed_tail
-            yield part
-
-    def _begins_plain(self, piece: bytes) -> bool:
-        """Return whether a body is not compressed. Deflate without a header has no mark, but never begins like JSON."""
-        return not piece.startswith(_GZIP_MAGIC) if self._gzip else piece.startswith(_JSON)
-
-    def _next_stream(self, piece: bytes) -> zlib._Decompress:
-        if self._stream is None:
-            return zlib.decompressobj(_GZIP if self._gzip else _ZLIB if _has_zlib_header(piece) else _RAW)
-        if self._gzip and piece.startswith(_GZIP_MAGIC):
-            return zlib.decompressobj(_GZIP)
-        # The check sum of the stream was right: padding after the stream must not lose the page.
-        self._done = True
-        return self._stream
-
-
-def _has_zlib_header(piece: bytes) -> bool:
-    return piece[0] & 0x0F == zlib.DEFLATED and int.from_bytes(piece[:2], "big") % 31 == 0
-
-
-def _read_encoding(header: str) -> str:
-    """Return the encoding that a header names: several joined by ", ", an empty text for none."""
-    words = [word.strip().lower().removeprefix("x-") for word in header.split(",")]
-    return ", ".join(word for word in words if word not in {"", "identity"})

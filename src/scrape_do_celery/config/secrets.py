@@ -16,6 +16,8 @@ from scrape_do_celery.name_hints import suggest_name
 from scrape_do_celery.outside_text import show_key
 
 _KEY_BYTES: Final = 32
+#: Characters of a key of webhooks, and different ones among them, at least.
+_KEY_LENGTH, _KEY_VARIETY = 32, 8
 _KEY_FORMAT: Final = (
     "should be 32 random bytes in Base64, as `openssl rand -base64 32` prints them; separate several keys by commas"
 )
@@ -144,7 +146,7 @@ def read_storage(value: SecretStr | None) -> dict[str, dict[str, Any]]:
     return {kind.lower(): options for kind, options in given.items()}
 
 
-def encryption_key_text(value: Any) -> Any:
+def keys_text(value: Any) -> Any:
     """Return a list of keys as text, as in an environment variable. Return any other value unchanged."""
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
 
@@ -182,3 +184,28 @@ def _decode_key(text: str) -> bytes | None:
     except (binascii.Error, ValueError):
         return None
     return key if len(key) == _KEY_BYTES else None
+
+
+def check_webhook_keys(value: SecretStr | None) -> SecretStr | None:
+    """Return the text if its keys can sign webhooks; None if the text is blank.
+
+    Raises:
+        ValueError: a key is too short, too plain, or given twice. The message shows no key.
+    """
+    if value is None or not value.get_secret_value().strip():
+        return None
+    text = value.get_secret_value()
+    found = text.replace(",", " ").split()
+    if not text.isascii() or any(len(key) < _KEY_LENGTH or len(set(key)) < _KEY_VARIETY for key in found):
+        raise ValueError(
+            f"should be at least {_KEY_LENGTH} random ASCII characters, as `openssl rand -hex 32` prints them; "
+            "separate several keys by commas"
+        )
+    if len(set(found)) < len(found):
+        raise ValueError("contains a key twice; remove the second one")
+    return value
+
+
+def signing_keys(value: SecretStr | None) -> tuple[bytes, ...]:
+    """Return the keys of `SCRAPE_DO_WEBHOOK_KEYS`, the signing key first; none if it is not set."""
+    return () if value is None else tuple(value.get_secret_value().replace(",", " ").encode().split())

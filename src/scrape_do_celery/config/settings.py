@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from scrape_do_celery.config import secrets, urls
+from scrape_do_celery.config import secrets, urls, webhook_settings
 from scrape_do_celery.config.budget_limits import check_limits
 from scrape_do_celery.config.variables import PREFIX, env_name, suggest_setting, warn_exposed, warn_unknown
 from scrape_do_celery.errors import ConfigurationError
@@ -217,7 +217,7 @@ class Settings(BaseSettings):
         '`{"s3": {"key": "...", "secret": "..."}}`. Workers need them for `export=`.',
     )
     encryption_key: Annotated[
-        SecretStr | None, BeforeValidator(secrets.encryption_key_text), AfterValidator(secrets.check_encryption_key)
+        SecretStr | None, BeforeValidator(secrets.keys_text), AfterValidator(secrets.check_encryption_key)
     ] = Field(
         default=None,
         description="Keys that encrypt requests and pages in the store: each 32 random bytes in Base64, separated by "
@@ -227,6 +227,12 @@ class Settings(BaseSettings):
         default=False,
         description="Accept values that are not encrypted although a key is set. Only while encryption is turned on.",
     )
+    webhook_base_url: webhook_settings.BaseUrl = None
+    webhook_keys: webhook_settings.Keys = None
+    webhooks: webhook_settings.Default = False
+    webhook_trust: webhook_settings.Trust = "hint"
+    webhook_poll_max: webhook_settings.PollMax = 300.0
+    webhook_max_bytes: webhook_settings.MaxBytes = 16_777_216
     budgets: Annotated[str, AfterValidator(check_limits)] = Field(
         default="",
         description="Limits of budgets that a starting worker sets, unless the store has them: `account day 5000, "

@@ -45,7 +45,7 @@ _BOUNDS = {"timeout": (5_000, 120_000), "retry_timeout": (5_000, 55_000), "sessi
 #: The names of the options of a run, which no request has. A test compares them with `RunOptions`.
 RUN_OPTION_NAMES: Final = (
     *("raise_on_task_failure", "max_wait", "early", "dedupe", "max_credits", "tags", "label"),
-    *("fairness_key", "fairness_weight", "priority", "export"),
+    *("fairness_key", "fairness_weight", "priority", "export", "webhook"),
 )
 #: The arguments of `enqueue` beside the options.
 ENQUEUE_ARGUMENTS: Final = ("idempotency_key", "run_id", "on_success", "on_failure", "settings", "dry_run")

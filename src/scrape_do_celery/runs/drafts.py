@@ -16,6 +16,7 @@ from scrape_do_celery.runs.canvas import delivery_signature
 from scrape_do_celery.runs.idempotency import check_key, conflict_error, is_conflict
 from scrape_do_celery.store import RunSpec
 from scrape_do_celery.store.commands.creation import AcceptResult, AcceptRun, CreateResult, CreateRun
+from scrape_do_celery.store.run_settings import apply_settings
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -80,7 +81,7 @@ def write_run(
         IdempotencyConflictError: the key or id belongs to a run with another request.
         RunNotFoundError: the run of this id has ended and was forgotten.
     """
-    store, spec = app_context.store, spec.split_by(app_context.settings.targets_per_job)
+    store, spec = app_context.store, apply_settings(spec, app_context.settings)
     created = store.run(CreateRun(run_id, spec, key=key, trace=tracing.current(), **options))
     if created.result == CreateResult.RESERVED:
         # As after `enqueue`, the run waits under its own id. The caller adds its own waiter later.

@@ -16,6 +16,7 @@ from scrape_do_celery.store.commands.prices import ReadAccountFigures, ReadPrice
 from scrape_do_celery.store.commands.stats import ReadAccounts
 from scrape_do_celery.store.inputs import count_repeated
 from scrape_do_celery.store.request_inputs import inputs_of
+from scrape_do_celery.store.run_settings import apply_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -124,7 +125,7 @@ def plan_runs(app_context: AppContext, specs: Sequence[RunSpec]) -> list[RunPlan
         StoreUnavailableError: the store did not answer in time.
     """
     store = app_context.store
-    runs = [PricedRun.of(store, "", spec.split_by(app_context.settings.targets_per_job)) for spec in specs]
+    runs = [PricedRun.of(store, "", apply_settings(spec, app_context.settings)) for spec in specs]
     with app_context.limited_call():
         account, learned = read_learned(app_context, runs)
         seconds = _read_seconds_each(app_context, account) if account else None

@@ -25,6 +25,7 @@ from scrape_do_celery.runs.store_guard import check_start
 from scrape_do_celery.store import RunSpec
 from scrape_do_celery.store.commands.creation import AcceptRun, CreateResult, FindRun, ReserveKey
 from scrape_do_celery.store.deadlines import shortened_time
+from scrape_do_celery.store.run_settings import apply_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,8 +55,8 @@ class StartCall:
 
     def __init__(self, app_context: AppContext, new_runs: Sequence[NewRun]) -> None:
         self._app_context = app_context
-        split = app_context.settings.targets_per_job
-        self._new_runs = [replace(new_run, spec=new_run.spec.split_by(split)) for new_run in new_runs]
+        settings = app_context.settings
+        self._new_runs = [replace(new_run, spec=apply_settings(new_run.spec, settings)) for new_run in new_runs]
         self._own_ids = [new_run.run_id for new_run in new_runs]
         self._run_ids: list[str] = []
         self._statuses: list[RunStatus] = []

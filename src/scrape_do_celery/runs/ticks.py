@@ -14,6 +14,7 @@ from scrape_do_celery.store import RunSpec
 from scrape_do_celery.store.commands.creation import CreateResult, CreateRun
 from scrape_do_celery.store.option_checks import is_label
 from scrape_do_celery.store.options import RUN_OPTIONS
+from scrape_do_celery.store.run_settings import apply_settings
 
 if TYPE_CHECKING:
     from scrape_do_celery.runs.context import AppContext
@@ -38,7 +39,7 @@ def read_tick_spec(app_context: AppContext, name: str, request: dict[str, Any]) 
     # A warning has no reader here. The declaration of the schedule has given the warning.
     spec = RunSpec.from_fields(fields, run, SAID)
     spec.check_export(is_scheduled=True)
-    return spec.split_by(app_context.settings.targets_per_job)
+    return apply_settings(spec, app_context.settings)
 
 
 def create_tick_run(

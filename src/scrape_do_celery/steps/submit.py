@@ -34,7 +34,7 @@ from scrape_do_celery.steps.finish import CLEAR_FAILURES, finish_part, finish_st
 from scrape_do_celery.steps.leases import LeaseLostError
 from scrape_do_celery.steps.retry import retry_after_error
 from scrape_do_celery.steps.store_health import FULL_STORE_DELAY, is_full
-from scrape_do_celery.steps.unsent import TOO_OLD, end_unsent_part, hold_part_back, mark_request
+from scrape_do_celery.steps.unsent import TOO_OLD, end_unsent_part, hold_part_back, prepare_request
 from scrape_do_celery.store import SKIPPED, Claim, PartState, RunState
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands.parts import UpdatePart, UpdateResult
@@ -79,7 +79,7 @@ class _SendAbortedError(Exception):
 async def submit_part(context: WorkerContext, claim: Claim) -> StepMessage | None:
     """Buy the job of a claimed part, at most once, or hold the part back."""
     try:
-        request, marker = mark_request(context, claim, claim.spec().request)
+        request, marker = prepare_request(context, claim, claim.spec().request)
         # Make the body before the intent: an error after the intent leaves the purchase in doubt.
         purchase = _Purchase(request, endpoints.create_job(request), marker)
     except ValueError as error:

@@ -6,10 +6,14 @@ import uuid
 from typing import TYPE_CHECKING
 
 from scrape_do_celery import routing
+from scrape_do_celery.config.secrets import signing_keys
+from scrape_do_celery.config.webhook_settings import find_missing
+from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.rules.outcomes import outcome_of_stop
 from scrape_do_celery.rules.prices import PriceGroup
 from scrape_do_celery.rules.reconciliation import marker_of, with_marker
 from scrape_do_celery.rules.targets import PartDigests
+from scrape_do_celery.rules.webhook_tokens import PurchaseId, with_webhook
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.finish import default_error, finish_part
 from scrape_do_celery.store import PartState
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
     from scrape_do_celery.models import JobCreationRequest
     from scrape_do_celery.steps.context import WorkerContext
     from scrape_do_celery.store import Claim
+
+log = get_logger(__name__)
 
 #: The advice about a request that this version cannot read.
 TOO_OLD = "this worker may be older than the process that enqueued: upgrade the workers"
@@ -80,9 +86,14 @@ async def hold_part_back(context: WorkerContext, claim: Claim, verdict: IntentVe
     return None
 
 
-def mark_request(context: WorkerContext, claim: Claim, request: JobCreationRequest) -> tuple[JobCreationRequest, str]:
-    """Return the request as it is sent, and its marker. On an account of our own, a request needs no marker."""
-    settings = context.settings
+def prepare_request(
+    context: WorkerContext, claim: Claim, request: JobCreationRequest
+) -> tuple[JobCreationRequest, str]:
+    """Return the request as it is sent, with its webhook, and its marker.
+
+    On an account of our own, a request needs no marker.
+    """
+    settings, request = context.settings, _add_webhook(context, claim, request)
     if not settings.shared_account:
         return request, ""
     marker = marker_of(settings.key_prefix, str(claim.part_id))
@@ -90,9 +101,32 @@ def mark_request(context: WorkerContext, claim: Claim, request: JobCreationReque
     return (request, "") if marked is None else (marked, marker)
 
 
+def _add_webhook(context: WorkerContext, claim: Claim, request: JobCreationRequest) -> JobCreationRequest:
+    """Return the request with the webhook of its purchase, if the run has webhooks.
+
+    Token and secret are made here, right before they are sent, so no record and no message ever has them. The next
+    intent counts the purchase: the fence keeps all other steps from counting one before.
+    """
+    settings, part_id = context.settings, claim.part_id
+    if not claim.has_webhooks:
+        return request
+    if settings.webhook_base_url is None or settings.webhook_keys is None:
+        if context.once.is_first("no_webhook"):
+            missing = find_missing(settings.webhook_base_url, settings.webhook_keys)
+            log.warning(
+                "%s: bought without a webhook, so polls find its end: this worker lacks %s; set both in all workers",
+                part_id,
+                missing,
+                extra=log_fields("no_webhook", part_id),
+            )
+        return request
+    purchase = PurchaseId(part_id.run_id, part_id.part, claim.part.purchases + 1)
+    return with_webhook(request, settings.webhook_base_url, signing_keys(settings.webhook_keys)[0], purchase)
+
+
 def _read_marker(context: WorkerContext, claim: Claim) -> str:
     """Return the marker that a `POST` of the part had. A wrong marker would prove that no job exists."""
     try:
-        return mark_request(context, claim, claim.spec().request)[1]
+        return prepare_request(context, claim, claim.spec().request)[1]
     except ValueError:
         return ""

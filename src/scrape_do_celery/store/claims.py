@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _HOUR = 3600.0
 _PLAIN = Keys()
 #: The fields of a run beside its request that a claim has, in the order of the reply of `claim_part.lua`.
-CLAIMED_RUN_FIELDS = ("stop_reason", "skip_unsent", "max_wait", "trace", "label", "summary")
+CLAIMED_RUN_FIELDS = ("stop_reason", "skip_unsent", "max_wait", "trace", "label", "summary", "webhook")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ class Claim:
     trace: str = ""
     label: str | None = None
     request_summary: Mapping[str, Any] = field(default_factory=dict)
+    has_webhooks: bool = False
     #: the watched clock at the claim: no step of the server's clock is in it
     watched: float = 0.0
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 from datetime import timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from scrape_do_celery.models import JobCreationRequest
 
 #: Bytes of a label, at most. A tag has the same limit.
 MAX_LABEL_BYTES: Final = 64
@@ -113,3 +116,23 @@ def check_priority(value: Any) -> int:
             "numbers go first"
         )
     return value
+
+
+def has_own_webhook(request: JobCreationRequest) -> bool:
+    """Return whether the caller has set a webhook of a request."""
+    return request.webhook_url is not None or request.webhook_headers is not None
+
+
+def check_webhook(value: Any, request: JobCreationRequest) -> bool | None:
+    """Return whether the run has webhooks; None if the settings decide.
+
+    Raises:
+        ValueError: the value is no flag, or the request has a webhook of its own.
+    """
+    if value is None:
+        return None
+    if check_flag("webhook", value) and has_own_webhook(request):
+        raise ValueError(
+            "webhook=True sets webhook_url and webhook_headers itself; leave these two out, or leave webhook out"
+        )
+    return bool(value)

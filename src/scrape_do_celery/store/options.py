@@ -29,6 +29,7 @@ from scrape_do_celery.store.option_checks import (
     check_label,
     check_priority,
     check_seconds,
+    check_webhook,
     check_weight,
 )
 from scrape_do_celery.store.request_inputs import inputs_of, wire_inputs_of, with_inputs, with_items, without_inputs
@@ -77,12 +78,18 @@ class RunOptions(TypedDict, total=False):
     #: where a worker writes the pages when the run has ended: an absolute path or a URL of fsspec such as
     #: `s3://bucket/{schedule}/{time}.jsonl`, or `ExportOptions`. None, the default, writes no files
     export: str | ExportOptions | None
+    #: whether Scrape.do calls your receiver at the end of each task, so that results need no polls; None, the default,
+    #: takes `SCRAPE_DO_WEBHOOKS`. Needs `SCRAPE_DO_WEBHOOK_BASE_URL` and `SCRAPE_DO_WEBHOOK_KEYS`. The same request
+    #: with another value is the same request.
+    webhook: bool | None
 
 
 #: The names of the run options.
 RUN_OPTIONS: Final = tuple(RunOptions.__annotations__)
 #: The options that a record does not keep among the packed options.
-_KEPT_APART: Final = ("dedupe", "label")
+_KEPT_APART: Final = ("dedupe", "label", "webhook")
+#: The options that make no other request: two specs that differ only in them are equal, and have the same digest.
+_WITHOUT_IDENTITY: Final = frozenset({"webhook"})
 
 
 class EnqueueOptions(RunOptions, RequestFields, total=False, closed=True):
@@ -108,6 +115,7 @@ class RunSpec:
     fairness_weight: float = 1.0
     priority: int = 0
     export: str | ExportOptions | None = None
+    webhook: bool | None = field(default=None, compare=False)
     #: the inputs of the caller, if they have data or share targets
     inputs: RunInputs | None = None
     #: the targets of each part but the last; None for as many as a job may have. Two specs that differ only in it are
@@ -130,6 +138,7 @@ class RunSpec:
         object.__setattr__(self, "fairness_weight", check_weight(self.fairness_weight, self.fairness_key))
         object.__setattr__(self, "priority", check_priority(self.priority))
         object.__setattr__(self, "export", read_export(self.export))
+        object.__setattr__(self, "webhook", check_webhook(self.webhook, self.request))
 
     def _dedupe_inputs(self) -> None:
         inputs = self.inputs or RunInputs()
@@ -220,7 +229,8 @@ class RunSpec:
         # Hash only what differs from the defaults. If the digest held every option, each new option of a later version
         # would change all digests, and after an upgrade all idempotency keys would conflict.
         defaults = type(self)(self.request)
-        changed = {name: value for name, value in self.run_options.items() if value != getattr(defaults, name)}
+        options = {name: value for name, value in self.run_options.items() if name not in _WITHOUT_IDENTITY}
+        changed = {name: value for name, value in options.items() if value != getattr(defaults, name)}
         identity = self.inputs.identity if self.inputs else []
         text = json.dumps([self.request.canonical(), changed, *identity], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -229,7 +239,8 @@ class RunSpec:
         """Return the names of the fields in which two specs differ."""
         names = list(self._given_request().differing_fields(other._given_request()))
         names += ["meta"] if self._meta_identity() != other._meta_identity() else []
-        names += [name for name in RUN_OPTIONS if getattr(self, name) != getattr(other, name)]
+        options = [name for name in RUN_OPTIONS if name not in _WITHOUT_IDENTITY]
+        names += [name for name in options if getattr(self, name) != getattr(other, name)]
         return tuple(names)
 
     def _given_request(self) -> JobCreationRequest:
@@ -293,8 +304,7 @@ class RunSpec:
         options = {
             "request": without_inputs(self.request.to_record()),
             # Options without effect are left out, because a hundred thousand runs may wait in the store.
-            # `dedupe` and `label` are in fields of their own: scripts compare the options of requests, which these two
-            # do not change.
+            # Some are in fields of their own: scripts compare the options of requests, which these do not change.
             **{
                 name: value
                 for name, value in self.run_options.items()
@@ -313,18 +323,19 @@ class RunSpec:
         return [] if self.inputs is None else self.inputs.packed(self.request.size, self.targets_per_part)
 
     @classmethod
-    def unpacked(
-        cls, spec: bytes, parts: Sequence[bytes], given: Sequence[bytes] = (), label: str | None = None
-    ) -> RunSpec:
-        """Unpack the spec of a record, with the targets of the given parts, and with their inputs if it has them."""
+    def unpacked(cls, spec: bytes, parts: Sequence[bytes], given: Sequence[bytes] = (), **apart: Any) -> RunSpec:
+        """Unpack the spec of a record, with the targets of the given parts, and with their inputs if it has them.
+
+        `apart` are options that the record keeps in fields of their own.
+        """
         data, found = unpack(spec), RunInputs.unpacked(given) if given else None
         targets = [unpack(part) for part in parts]
         inputs = [one for part in targets for one in part]
         request = JobCreationRequest.model_validate(with_inputs(data["request"], inputs), context=KEPT)
         options = {"early": False, **select_run_options(data), "dedupe": found is not None and found.is_deduped}
-        options["label"] = label
         # The process that wrote the run has split it by its own setting. One part does not tell the size.
-        return cls(request, inputs=found, part_size=len(targets[0]) if len(targets) > 1 else None, **options)
+        part_size = len(targets[0]) if len(targets) > 1 else None
+        return cls(request, inputs=found, part_size=part_size, **{**options, **apart})
 
 
 def refuse_second_targets(options: Iterable[str]) -> None:

@@ -252,6 +252,9 @@ class RunRecord(Record):
     key_names: tuple[str, ...] = stored("key", words, "names of the keys of its encrypted values", default=_NO_TEXTS)
     tags: tuple[str, ...] = stored("tags", words, "tags of the run, which are never encrypted", default=_NO_TEXTS)
     label: str | None = stored("label", text, "label of the run, which is never encrypted")
+    has_webhooks: bool = stored(
+        "webhook", flag, "jobs are bought with webhooks that lead to our receiver", default=False
+    )
     share: str = stored("fair", text, "priority, weight and fairness key, if the run sets one of them", default="")
     part_size: int = stored(
         "part_size", number, "targets of each part but the last, if not 1,000", default=MAX_TARGETS_PER_JOB

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from scrape_do_celery.errors import ResultExpiredError
 from scrape_do_celery.store.codec import unpack
@@ -34,10 +34,10 @@ def decrypt_run_options(keys: Keys, run_id: str, spec: bytes) -> RunOptions:
     return cast("RunOptions", select_run_options(unpack(keys.decrypt(keys.run(run_id), "spec", spec))))
 
 
-def decrypt_spec(keys: Keys, run_id: str, fields: Mapping[str, bytes | None], label: bytes | None = None) -> RunSpec:
+def decrypt_spec(keys: Keys, run_id: str, fields: Mapping[str, bytes | None], **apart: Any) -> RunSpec:
     """Return the spec of a record's fields `spec`, `targets:0`, `targets:1`, ..., `targets:0:inputs`, ...
 
-    Fields that the record does not have are None. `label` is that of the record.
+    Fields that the record does not have are None. `apart` are options that the record keeps in fields of their own.
 
     Raises:
         EncryptionKeyError: If this process cannot decrypt them.
@@ -47,13 +47,15 @@ def decrypt_spec(keys: Keys, run_id: str, fields: Mapping[str, bytes | None], la
     plain = {name: keys.decrypt(key, name, value) for name, value in fields.items() if value is not None}
     inputs = [value for name, value in plain.items() if name.endswith(":inputs")]
     options, *targets = (value for name, value in plain.items() if not name.endswith(":inputs"))
-    return RunSpec.unpacked(options, targets, inputs, None if label is None else label.decode())
+    return RunSpec.unpacked(options, targets, inputs, **apart)
 
 
 def decrypt_whole_spec(
     keys: Keys, run_id: str, fields: Mapping[str, bytes | None], *, of_one_part: bool = False
 ) -> RunSpec:
-    """Return the spec of these fields, of `inputs` and of `label`, with the inputs of the whole run, or of one part.
+    """Return the spec of these fields and of `inputs`, with the inputs of the whole run, or of one part.
+
+    The fields `label` and `webhook` may be missing.
 
     A record without inputs lacks all their fields. If a field is lost, the others would give data to wrong targets.
 
@@ -63,11 +65,12 @@ def decrypt_whole_spec(
         ValueError: If they are not a request that can be sent.
     """
     private = dict(fields)
-    count, label = private.pop(INPUT_COUNT), private.pop("label", None)
+    count, label, webhook = private.pop(INPUT_COUNT), private.pop("label", None), private.pop("webhook", None)
     for name, value in private.items():
         if value is None and (count is not None or not name.endswith(":inputs")):
             raise _lost_field_error(run_id, keys.run(run_id), name)
-    spec = decrypt_spec(keys, run_id, private, label)
+    apart = {"label": label and label.decode(), "webhook": True if webhook else None}
+    spec = decrypt_spec(keys, run_id, private, **apart)
     wanted = None if count is None or of_one_part else int(count)
     if spec.inputs is not None and not spec.inputs.is_whole(spec.request.size, wanted):
         raise _lost_field_error(run_id, keys.run(run_id), "targets:<n>:inputs")

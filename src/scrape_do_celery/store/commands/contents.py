@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.rules.budgets import lacks_cost
 from scrape_do_celery.rules.fetch import lacks_page
+from scrape_do_celery.rules.webhook_tokens import hide_tokens
 from scrape_do_celery.store.codec import pack_task, unpack_task
 from scrape_do_celery.store.command import Command, Encoded
 
@@ -170,7 +171,7 @@ class ReadContents(Command[list["TaskDetails | None"]]):
 
 
 def _make_frame(keys: Keys, part_id: PartId, position: int, task: TaskDetails) -> bytes:
-    return keys.encrypt(keys.contents(part_id), str(position), pack_task(task))
+    return keys.encrypt(keys.contents(part_id), str(position), pack_task(hide_tokens(task)))
 
 
 def _encode_cost(task: TaskDetails) -> Value:

@@ -189,6 +189,7 @@ class CreateRun(Command[Created]):
             "expires_in": self.expires,
             "trace": self.trace or None,
             "label": spec.label,
+            "webhook": 1 if spec.webhook else None,
             "tags": " ".join(spec.tags) or None,
             "fair": spec.share or None,
             "part_size": spec.targets_per_part if is_split else None,

@@ -125,7 +125,7 @@ class ReadSpec(Command[RunSpec | None]):
 
     def _field_names(self) -> list[str]:
         parts = range(self.parts)
-        return ["spec", *(f"targets:{n}" for n in parts), *map(inputs_field, parts), INPUT_COUNT, "label"]
+        return ["spec", *(f"targets:{n}" for n in parts), *map(inputs_field, parts), INPUT_COUNT, "label", "webhook"]
 
 
 @dataclass(frozen=True, slots=True)

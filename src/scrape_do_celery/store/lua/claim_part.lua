@@ -152,5 +152,5 @@ if redis.call('HEXISTS', run_key, 'stop_reason') == 1 then
 end
 -- `Claim.from_reply` reads these by their positions.
 local run = redis.call('HMGET', run_key, 'spec', 'targets:' .. n, 'stop_reason', 'skip_unsent',
-  'max_wait', 'trace', 'label', 'summary')
+  'max_wait', 'trace', 'label', 'summary', 'webhook')
 return {'ok', format_time(t), redis.call('HGETALL', part_key), run, verdict, format_time(least)}
