@@ -8,6 +8,8 @@ INSTALL := -m pip install -qq --disable-pip-version-check
 # Run more tests at once than the machine has cores: most tests wait for other processes.
 JOBS ?= 4
 TESTS := -m pytest -q -n $(JOBS) --dist worksteal
+# Five long tests share two cores, so a wait may run out although nothing is wrong. Only such a test is played twice.
+REPLAY := -rR --reruns 1 --only-rerun '(TimeoutError|ResultNotReadyError|TimeoutExpired): '
 LOWEST := .venv-lowest
 DOCS := .venv-docs
 # Install only the user's packages for the demo: the development environment takes minutes and seven times the space.
@@ -87,7 +89,7 @@ bench: $(READY) ## Compare floor, usual canvas and this package; CASE="A B", FUL
 rest: $(READY) ## Run lint-lua, the long tests, and the tests with a browser or RabbitMQ; installs programs on Debian
 	@$(BIN)/python tests/support/debian_packages.py
 	$(BIN)/python tests/support/lint_lua.py
-	$(BIN)/python -m pytest -q -n 5 --dist worksteal -m 'browser or rabbitmq or long'
+	$(BIN)/python -m pytest -q -n 5 --dist worksteal $(REPLAY) -m 'browser or rabbitmq or long'
 
 newest: $(READY) ## Test the examples with the newest packages; NEWEST=python3.13
 	EXAMPLES_PYTHON=$(or $(NEWEST),python3) $(BIN)/python -m pytest -q -n 2 tests/acceptance/test_django.py tests/acceptance/test_flask.py

@@ -83,7 +83,8 @@ def eventually():
     def wait(look, *, within=60.0):
         deadline = time.monotonic() + within
         while not (found := look()):
-            assert time.monotonic() < deadline, f"not so within {within} s; last seen: {found!r}"
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not so within {within} s; last seen: {found!r}")
             time.sleep(0.02)
         return found
 

@@ -61,8 +61,12 @@ ONE_AT_A_TIME = """
 import json
 from scrape_do_celery import enqueue
 from tasks.tasks import list_late_imports, save_titles, use_asyncio, use_database, use_sync_wrapper
-run = enqueue(["https://a.example/"], on_success=save_titles.s())
+callback = save_titles.s()
+saved = callback.freeze()
+run = enqueue(["https://a.example/"], on_success=callback)
 run.result(timeout=60)
+# The callback of a run begins after its result is there. It is a task of the user like the others below.
+assert saved.get(timeout=60) == 1
 beside = enqueue([f"https://{name}.example/?seconds=600" for name in "ab"])
 found = []
 for _ in range(100):

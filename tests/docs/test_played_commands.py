@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 import scrape_do_celery
+from scrape_do_celery import embedded
 from tests.docs.commands import ROOT, documented_commands
 from tests.docs.test_commands import TUTORIAL, find_elsewhere
 
@@ -143,6 +144,16 @@ class Reader:
             timeout=120,
             check=False,
         )
+
+
+@pytest.fixture
+def server_url(tmp_path):
+    """Return the URL of a server for one test. All pages have one token, and `doctor` refuses stores that share it.
+
+    The apps of pages also share the default queue of Celery.
+    """
+    with embedded.ensure(tmp_path.with_name(f"{tmp_path.name}-store"), tie_to_parent=True) as found:
+        yield found.url
 
 
 @pytest.fixture

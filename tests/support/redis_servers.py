@@ -223,20 +223,25 @@ class RedisCluster(AbstractContextManager["RedisCluster"]):
             self._stack = stack.pop_all()
 
     def _start_node(self, name: str) -> RedisServer:
-        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+        options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"]
+        # A busy machine may delay an election, and by default a replica gives up for good after half a minute.
+        options += ["--cluster-replica-validity-factor", "0"]
         return RedisServer(self._folder / name, self.binary, *options)
 
     def add_replica(self, primary: RedisServer) -> RedisServer:
         """Start a replica of a node, which takes its place if it dies. Wait until both are in sync."""
         replica = self._stack.enter_context(self._start_node("replica"))
         primary_id = _read_text(primary, "CLUSTER MYID")
-        replica.open_client().execute_command("CLUSTER", "MEET", "127.0.0.1", primary.port)
+        for node in self.nodes:
+            replica.open_client().execute_command("CLUSTER", "MEET", "127.0.0.1", node.port)
         wait_until(lambda: primary_id in _read_text(replica, "CLUSTER NODES"), hint="a node of the cluster")
         wait_until(lambda: replica.open_client().execute_command("CLUSTER REPLICATE", primary_id), hint="a replica")
         wait_until(lambda: replica.open_client().info("replication").get("master_link_status") == "up")
-        # Nodes elect no replica that they do not know.
+        # The replica asks the nodes that it knows for votes, and these vote only if they know its primary. If the
+        # primary dies before all know each other, nobody tells them, and there is never an election.
+        members = [*self.nodes, replica]
         wait_until(
-            lambda: all("slave" in _read_text(node, "CLUSTER NODES") for node in self.nodes), hint="a known replica"
+            lambda: all(_knows(node, len(members), f"slave {primary_id}") for node in members), hint="a known replica"
         )
         return replica
 
@@ -279,6 +284,13 @@ class RedisCluster(AbstractContextManager["RedisCluster"]):
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+
+def _knows(node: RedisServer, number: int, role: str) -> bool:
+    """Return whether a node has links to all members of its cluster, and knows that one of them has this role."""
+    facts = _read_text(node, "CLUSTER NODES")
+    links = [line.split()[7] for line in facts.splitlines()]
+    return links == ["connected"] * number and role in facts
 
 
 def _read_text(node: RedisServer, command: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextvars import copy_context
 from functools import cached_property, partial
 from queue import SimpleQueue
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from celery import Celery
 
-#: Seconds for which a caller tries a broker that has just left another caller without an answer.
+#: Seconds for which a caller tries a broker that has just left another caller without an answer. A failure after this
+#: time counts as silence, whatever its error is.
 _PROBE = 1.0
 #: Threads without work that are kept for the next callers.
 _KEPT_THREADS = 4
@@ -99,16 +100,20 @@ class DeadlineProducer:
 
     def _call(self, work: Callable[[Any], Any]) -> Any:
         self._leave_parent()
-        seconds = self._wait_allowed()
+        seconds, began = self._wait_allowed(), time.monotonic()
         answer = self._threads.start(partial(copy_context().run, self._call_now, work))
         try:
-            return answer.result(seconds)
-        except TimeoutError:
-            # A time-out of the socket is an error of the publication, and no deadline of this call.
-            if answer.done():
-                raise
-            self._next_try = time.monotonic() + self._timeout
-            raise OperationalError(f"the broker did not answer within {seconds:g} s") from None
+            return _read_in_time(answer, seconds)
+        except Exception:
+            # On a busy machine, the socket of the thread times out before this deadline. The next callers must not wait
+            # for the same silence.
+            if time.monotonic() - began >= self._probe:
+                self._next_try = time.monotonic() + self._timeout
+            raise
+
+    @property
+    def _probe(self) -> float:
+        return min(_PROBE, self._timeout)
 
     def _wait_allowed(self) -> float:
         """Return the seconds for which this call may wait. While the broker is silent, only one caller tries it."""
@@ -121,7 +126,7 @@ class DeadlineProducer:
                     f"the broker did not answer a moment ago; it is tried again in {self._next_try - now:.1f} s"
                 )
             self._next_try = now + self._timeout
-            return min(_PROBE, self._timeout)
+            return self._probe
 
     def _call_now(self, work: Callable[[Any], Any]) -> Any:
         with self._producers.acquire(block=True, timeout=self._timeout) as producer:
@@ -139,6 +144,14 @@ class DeadlineProducer:
             self._producers.force_close_all()
             self._producers.connections.force_close_all()
         self._threads.close()
+
+
+def _read_in_time(answer: Future[Any], seconds: float) -> Any:
+    # `Future.result` raises the same error at a deadline and for a socket that timed out.
+    wait([answer], seconds)
+    if not answer.done():
+        raise OperationalError(f"the broker did not answer within {seconds:g} s")
+    return answer.result()
 
 
 class _PublishingThreads:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.rules.budgets import BUDGET_CHECK_INTERVAL
 from scrape_do_celery.runs.budgets import read_budget
-from scrape_do_celery.runs.hooks import hooks
 from scrape_do_celery.signals import budget_warning
 from scrape_do_celery.store.commands.budgets import ClaimBudgetCheck, ReadBudgets
+from scrape_do_celery.worker.receivers import call_receivers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,8 +44,4 @@ class BudgetWatch:
             return
         for row in news:
             log.warning("most of a budget is used: %s", row.use, extra=log_fields("budget_warning"))
-        hooks().close_connections()
-        for row in news:
-            # The signal logs the error of a receiver, and calls the others.
-            budget_warning.send(sender=self._app_context.app, budget=read_budget(row))
-        hooks().close_connections()
+        call_receivers(budget_warning, self._app_context.app, [{"budget": read_budget(row)} for row in news])

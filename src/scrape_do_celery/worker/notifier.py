@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from scrape_do_celery.errors import NewerRecordError
 from scrape_do_celery.errors.base import describe_error
 from scrape_do_celery.log_fields import get_logger, log_fields
-from scrape_do_celery.runs.hooks import hooks
 from scrape_do_celery.runs.status import RunStatus
 from scrape_do_celery.runs.timing import PASS_INTERVAL
 from scrape_do_celery.signals import run_changed
@@ -15,6 +14,7 @@ from scrape_do_celery.store.commands.changes import AcknowledgeChangedRuns, Take
 from scrape_do_celery.store.commands.runs import ReadRunWait
 from scrape_do_celery.store.newer_records import UnlessNewer
 from scrape_do_celery.worker.budget_watch import BudgetWatch
+from scrape_do_celery.worker.receivers import call_receivers
 from scrape_do_celery.worker.threads import PassThread
 
 if TYPE_CHECKING:
@@ -67,23 +67,19 @@ class ChangeNotifier(PassThread):
         if not changed.run_ids:
             return False
         account = self._app_context.settings.account_id
-        answers = store.run_all([UnlessNewer(ReadRunWait(run_id, account)) for run_id in changed.run_ids])
-        newer = {answer.run_id for answer in answers if isinstance(answer, NewerRecordError)}
-        known = [answer for answer in answers if answer is not None and not isinstance(answer, NewerRecordError)]
+        read = store.run_all([UnlessNewer(ReadRunWait(run_id, account)) for run_id in changed.run_ids])
+        newer = {answer.run_id for answer in read if isinstance(answer, NewerRecordError)}
+        known = [answer for answer in read if answer is not None and not isinstance(answer, NewerRecordError)]
         found = [(record, RunStatus.from_record(record, wait)) for record, wait in known]
         # A worker with the encryption key, or of the newer version, announces a run that this worker cannot read.
         readable = [(record, status) for record, status in found if not record.lacks_key]
         untold = newer | {record.run_id for record, _ in found if record.lacks_key}
-        hooks().close_connections()
-        untold |= {status.run_id for _, status in readable if not self._signal(status)}
-        hooks().close_connections()
+        values = [{"status": status} for _, status in readable]
+        answers = call_receivers(run_changed, self._app_context.app, values)
+        untold |= {status.run_id for (_, status), is_told in zip(readable, answers, strict=True) if not is_told}
         if self._events is not None:
             self._events.send(readable)
         store.run(
             AcknowledgeChangedRuns(changed.receipt, [run_id for run_id in changed.run_ids if run_id not in untold])
         )
         return len(changed.run_ids) == _BATCH_LIMIT
-
-    def _signal(self, status: RunStatus) -> bool:
-        answers = run_changed.send(sender=self._app_context.app, status=status)
-        return not any(isinstance(answer, Exception) for _, answer in answers)

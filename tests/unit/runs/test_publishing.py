@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
+from concurrent.futures import wait
 from contextvars import ContextVar
 
 import pytest
@@ -11,7 +13,7 @@ from celery import Celery, signals
 from kombu import Producer
 from kombu.exceptions import OperationalError
 
-from scrape_do_celery.runs.publishing import DeadlineProducer
+from scrape_do_celery.runs.publishing import DeadlineProducer, _PublishingThreads
 from scrape_do_celery.runs.stand_in_producers import CallProducer
 
 place = ContextVar("place", default="nowhere")
@@ -101,6 +103,33 @@ def test_the_caller_leaves_a_broker_that_does_not_answer(app, producer, slow, ev
     eventually(lambda: count_messages(app) == 2)
     send(app, producer)
     assert count_messages(app) == 3
+
+
+@pytest.fixture
+def silent_address():
+    """Return an address that accepts connections, and answers nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("url", ["amqp://guest:guest@{}//", "redis://{}/1"])
+def test_a_socket_that_times_out_before_the_caller_counts_as_silence(silent_address, monkeypatch, url):
+    start = _PublishingThreads.start
+
+    def start_and_pause(self, function):
+        """Give the caller no time until its thread has ended, as a busy machine may do."""
+        answer = start(self, function)
+        wait([answer], 20)
+        return answer
+
+    monkeypatch.setattr(_PublishingThreads, "start", start_and_pause)
+    app = Celery("shop", set_as_current=False, broker=url.format(silent_address))
+    producer = DeadlineProducer(app, 0.3)
+    with pytest.raises(OperationalError, match=r"(?i)timed out|timeout"):
+        send(app, producer)
+    with pytest.raises(OperationalError, match="did not answer a moment ago"):
+        send(app, producer)
+    producer.close()
 
 
 def test_an_error_of_the_broker_reaches_the_caller(app, producer, monkeypatch):
