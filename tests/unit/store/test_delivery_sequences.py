@@ -108,7 +108,9 @@ class Webhooks(RuleBasedStateMachine):
             self.claim = None
         elif self.state in {"submitting", "reconciling"}:
             if action == "lose":
-                self.update({}, PartState.RECONCILING)
+                searches = self.state == "reconciling"
+                seen = {"hints_seen": self.claim.part.hints} if searches else {}
+                self.update({}, PartState.RECONCILING, **seen)
             elif action == "bought":
                 self.named = self.first_ids
                 fields = {"job": JOB, "tasks": self.ids(), "purchase_status": "confirmed"}
