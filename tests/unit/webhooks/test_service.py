@@ -175,6 +175,20 @@ def test_server_answers_and_cuts_off_senders_of_slow_heads(part, monkeypatch):
     assert part.stored == {0}
 
 
+def test_server_lets_a_careful_sender_go_on_with_the_body(part):
+    def visit(port):
+        body, secret = part.body(), part.secret[HEADER.replace("-", "_")]
+        head = f"Host: a\r\n{HEADER}: {secret}\r\nExpect: 100-continue\r\nContent-Length: {len(body)}"
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as one:
+            one.sendall(f"POST {part.path} HTTP/1.1\r\n{head}\r\n\r\n".encode())
+            leave = one.recv(100)
+            one.sendall(body)
+            return leave, one.recv(12)
+
+    assert asyncio.run(serve_and(visit)) == (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200")
+    assert part.stored == {0}
+
+
 def test_url_of_the_server_names_its_address():
     assert server._spell_url("127.0.0.1", 80) == "http://127.0.0.1:80/"
     assert server._spell_url("::1", 80, 0, 0) == "http://[::1]:80/"
