@@ -24,7 +24,8 @@
 --- @include lib/records
 --- @include lib/spend
 local contents_key, part_key, provisional_key, deliveries_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local position, frame, counter, credits, is_gone, lacks_page, prefix, run_id, price_key, is_answer = unpack(ARGV)
+local position, frame, counter, credits, is_gone, lacks_page, prefix, run_id, price_key,
+  is_answer = unpack(ARGV)
 
 local part = read_fields(part_key, 'state', 'account')
 if not part.state or part.state == 'done' then return {'gone', 0} end

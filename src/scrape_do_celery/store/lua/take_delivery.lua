@@ -1,5 +1,5 @@
---[[ Take a delivery by the webhook of a purchase: store its page, note that its task must be fetched, or note its
-  ids while the part does not know its job.
+--[[ Take a delivery by the webhook of a purchase: store its page, note that its task must be fetched, or note
+  its ids while the part does not know its job.
 
   KEYS  part        hash  the record of the part
         run         hash  the record of its run
@@ -10,13 +10,16 @@
         nonce (of the command: a command that is sent twice gets the same answer),
         known_job (of the part, as the caller has read it; "" for none),
         tasks_size (bytes of the field `tasks`, as the caller has read it),
-        task_count (number of tasks in that field), job_id, task_id (in the body; "" if it is unreadable),
-        is_proven ("1" if the header was right), position (of the task; "" if no answer has named the task,
-        "none" if the job certainly has no such task), frame (of the page; "" for a hint),
+        task_count (number of tasks in that field),
+        job_id, task_id (in the body; "" if it is unreadable),
+        is_proven ("1" if the header was right),
+        position (of the task; "" if no answer has named the task, "none" if the job has no such task),
+        frame (of the page; "" for a hint),
         credits ("" if the API charged the task and did not report its cost), price_key (or ""),
-        key_names (of the encryption keys of the caller), safety_after (seconds until the next safety poll), prefix
+        key_names (of the encryption keys of the caller), safety_after (seconds until the next safety poll),
+        prefix
 
-  Returns {result, state, bytes}: `state` is that of the part if the caller has to publish its next step, or "".
+  Returns {result, state, bytes}: `state` is that of the part if the caller has to publish its next step.
   Results: "stored", "hinted", "noted", "known" (nothing new), "other" (not the purchase, job or task of the
   part), "ended", "gone", "full" (too many notes), or "stale" (what the caller has read does not hold).
 ]]
@@ -31,11 +34,13 @@
 --- @include lib/records
 --- @include lib/spend
 --- @include lib/watched
-local part_key, run_key, due_key, contents_key, deliveries_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local part_key, run_key, due_key, contents_key, deliveries_key =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local part_id, purchase, nonce, known_job, tasks_size, task_count, job_id, task_id, is_proven, position,
   frame, credits, price_key, key_names, safety_after, prefix = unpack(ARGV)
 
-local part = read_fields(part_key, 'state', 'account', 'purchases', 'job', 'tasks', 'total', 'lease', 'due_at',
+local part = read_fields(part_key,
+  'state', 'account', 'purchases', 'job', 'tasks', 'total', 'lease', 'due_at',
   'hints', 'hints_seen', 'webhook', 'cancel_sent_at', 'api_failures', 'looked_at', 'job_hint', 'hint_retry')
 local t = now()
 local must_publish = false
@@ -65,8 +70,8 @@ end
 local is_held = tonumber(part.lease or 0) > (read_watched(prefix, t))
 local is_demanded = (part.hints or '0') ~= (part.hints_seen or '0')
 
--- Make the part due at a time, unless it is due earlier. A part whose last call failed keeps its delay. A part
--- that an earlier delivery has woken has its step message already.
+-- Make the part due at a time, unless it is due earlier. A part whose last call failed keeps its delay. A
+-- part that an earlier delivery has woken has its step message already.
 local function wake_part(at)
   local is_later = tonumber(part.due_at or 0) > at
   if is_held or part.api_failures or (is_demanded and not is_later) then return end
@@ -93,8 +98,8 @@ local function repeat_answer(entry, result, size)
   return {result, has_step and part.state or '', size}
 end
 
--- Return whether a delivery says no more than an entry. A right header says more: anybody who knows the URL may
--- have sent the other delivery.
+-- Return whether a delivery says no more than an entry. A right header says more: anybody who knows the URL
+-- may have sent the other delivery.
 local function is_known(entry)
   return entry and (is_proven == '0' or string.match(entry, '^%S+ 1 '))
 end
@@ -118,8 +123,8 @@ local function take_note()
   return answer('noted')
 end
 
--- Demand a poll of the job, at most one in each interval. After a step back of the clock, the time of the last
--- demand says nothing.
+-- Demand a poll of the job, at most one in each interval. After a step back of the clock, the time of the
+-- last demand says nothing.
 local function demand_job()
   local repeated = repeat_answer(part.job_hint, 'hinted', 0)
   if repeated then return repeated end
