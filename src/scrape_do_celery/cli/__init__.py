@@ -24,6 +24,7 @@ from scrape_do_celery.cli.run import run_targets, watch_run
 from scrape_do_celery.cli.runs import cancel_run, enqueue_run, print_result, print_status
 from scrape_do_celery.cli.sandbox import sandbox
 from scrape_do_celery.cli.schedules import manage_schedules
+from scrape_do_celery.cli.webhook import serve_webhooks
 from scrape_do_celery.cli.webhook_trust import manage_trust
 from scrape_do_celery.cli.worker import start_worker
 
@@ -77,6 +78,7 @@ for _command in (
     manage_trust,
     start_worker,
     serve_metrics,
+    serve_webhooks,
     sandbox,
     run_redis,
 ):
