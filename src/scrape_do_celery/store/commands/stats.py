@@ -169,6 +169,19 @@ class ReadAccounts(Command[list[str]]):
 
 
 @dataclass(frozen=True, slots=True)
+class ReadTotals(Command[list[float]]):
+    """Read the totals of counters, by their names in the store."""
+
+    names: Sequence[str]
+
+    def encode(self, keys: Keys) -> Encoded:
+        return Encoded(("HMGET", keys.totals, *self.names))
+
+    def decode(self, keys: Keys, reply: Any) -> list[float]:
+        return [float(total or 0) for total in reply]
+
+
+@dataclass(frozen=True, slots=True)
 class ReadClock(Command[float]):
     """Read the store's clock, in seconds since the epoch."""
 
