@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
 #: Ends of names that only a private network knows.
 _PRIVATE_ENDS: Final = (".local", ".localdomain", ".internal", ".intranet", ".lan", ".home.arpa", ".svc", ".test")
-_RESULTS: Final = [f"webhooks:{one}" for one in DeliveryResult if one is not DeliveryResult.STALE]
-_SILENT: Final = "webhook_parts:silent"
+#: A probe of `doctor` counts as `gone`.
+_GONE, _SILENT = "webhooks:gone", "webhook_parts:silent"
+_OF_RUNS: Final = [
+    f"webhooks:{one}" for one in DeliveryResult if one not in {DeliveryResult.STALE, DeliveryResult.GONE}
+]
 
 
 def check_webhook_settings(settings: Settings) -> Iterator[Finding]:
@@ -70,13 +73,19 @@ def check_deliveries(store: Store, settings: Settings) -> Iterator[Finding]:
     Raises:
         RedisError: the store did not answer.
     """
-    *taken, silent = store.run(ReadTotals([*_RESULTS, _SILENT]))
-    if not sum(taken) and (settings.webhooks or silent):
-        ended = f"; {silent:,.0f} job(s) with webhooks ended without one" if silent else ""
+    *of_runs, gone, silent = store.run(ReadTotals([*_OF_RUNS, _GONE, _SILENT]))
+    if silent and not any(of_runs):
         yield Finding(
             WARNING,
-            f"no receiver has taken a delivery into this store yet{ended}: runs with webhooks then end by safety "
-            "polls; run `scrape-do doctor --webhook`",
+            f"{silent:,.0f} job(s) with webhooks have ended, and no delivery of any job has come, so that runs end by "
+            "safety polls: run `scrape-do doctor --webhook`; if it finds nothing, a firewall lets this machine "
+            "pass, and not Scrape.do",
+        )
+    elif settings.webhooks and not any([*of_runs, gone]):
+        yield Finding(
+            WARNING,
+            "SCRAPE_DO_WEBHOOKS is true, and no receiver has taken a delivery into this store yet: run `scrape-do "
+            "doctor --webhook`",
         )
     for account, trust in read_trusts(store).items():
         if trust.off_since is not None:

@@ -1,4 +1,4 @@
-"""What stands between Scrape.do and a receiver of webhooks: proxies and sites that change, refuse or take calls."""
+"""Proxies and sites between Scrape.do and a receiver of webhooks: they change, refuse or take calls."""
 
 from __future__ import annotations
 
