@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import socket
 import time
 import uuid
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 from scrape_do_celery.config.secrets import signing_keys
 from scrape_do_celery.config.urls import is_loopback
 from scrape_do_celery.config.webhook_settings import find_missing
+from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.findings import OK, WARNING, WRONG, Finding
 from scrape_do_celery.rules.webhook_answers import WebhookAnswer, explain_answer
 from scrape_do_celery.rules.webhook_tokens import HEADER, PurchaseId, hide_token, make_secret, make_url
@@ -37,7 +39,6 @@ LARGE: Final = 3_000_000
 _READ: Final = 4_096
 _TASK_ID: Final = "doctor"
 _KEYS: Final = "SCRAPE_DO_WEBHOOK_KEYS"
-_FORGED_KEY: Final = b"a key that nobody has"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +70,24 @@ def check_receiver(store: Store, settings: Settings) -> Iterator[Finding]:
     if missing := find_missing(settings.webhook_base_url, settings.webhook_keys):
         yield Finding(WRONG, f"--webhook needs {missing}: take the values of the processes that start runs")
         return
-    base_url, keys = str(settings.webhook_base_url), signing_keys(settings.webhook_keys)
-    with _open_client(settings) as client:
-        sender = ProbeSender(store, client, base_url)
-        first = sender.deliver(keys[0])
-        yield from _judge_first(first, settings, store)
-        if first.taken is None:
-            return
-        for number, key in enumerate(keys[1:], start=2):
-            yield from _judge_key(number, sender.deliver(key))
-        size = min(LARGE, settings.webhook_max_bytes)
-        yield _judge_large(sender.deliver(keys[0], size), size)
-        yield _judge_forged(sender.deliver(_FORGED_KEY))
+    try:
+        with _open_client(settings) as client:
+            yield from _deliver_probes(ProbeSender(store, client, str(settings.webhook_base_url)), settings)
+    except ConfigurationError as error:
+        yield Finding(WRONG, str(error))
+
+
+def _deliver_probes(sender: ProbeSender, settings: Settings) -> Iterator[Finding]:
+    keys = signing_keys(settings.webhook_keys)
+    first = sender.deliver(keys[0])
+    yield from _judge_first(first, settings, sender.store)
+    if first.taken is None:
+        return
+    for number, key in enumerate(keys[1:], start=2):
+        yield from _judge_key(number, sender.deliver(key))
+    size = min(LARGE, settings.webhook_max_bytes)
+    yield _judge_large(sender.deliver(keys[0], size), size)
+    yield _judge_forged(sender.deliver(secrets.token_bytes(32)))
 
 
 @contextmanager

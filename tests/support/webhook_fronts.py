@@ -47,7 +47,8 @@ class Front(ServerThread):
         adds: headers that the proxy sets.
         limit: bytes of the largest body; a larger one is answered with 413 before it is read, as by nginx.
         cut: bytes of a body that are passed on.
-        answer: status, headers and text with which the proxy answers by itself, or a function of the request.
+        answer: status, headers and text with which the proxy answers by itself. A function of the request may also
+            return None to pass the request on, or raise `ConnectionError` to close the connection.
         resets: bytes of a body after which the proxy resets the connection.
         hides: status and text that the proxy answers in place of the receiver, after the receiver has answered.
     """
@@ -89,10 +90,15 @@ class _FrontHandler(BaseHTTPRequestHandler):
                     pass
             return
         body = self.rfile.read(size)
-        if self.answer is not None:
-            self._send(*(self.answer(self) if callable(self.answer) else self.answer))
+        try:
+            answer = self.answer(self) if callable(self.answer) else self.answer
+        except ConnectionError:
+            self.close_connection = True
             return
-        self._pass_on(body)
+        if answer is None:
+            self._pass_on(body)
+        else:
+            self._send(*answer)
 
     def _pass_on(self, body):
         kept = {name: value for name, value in self.headers.items() if name.lower() not in self.drops}

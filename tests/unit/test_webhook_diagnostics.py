@@ -6,11 +6,13 @@ import pytest
 
 from scrape_do_celery import webhook_diagnostics
 from scrape_do_celery.config import Settings
+from scrape_do_celery.rules.webhook_tokens import read_purchase
 from scrape_do_celery.runs import make_app
-from scrape_do_celery.store import Store
+from scrape_do_celery.store import PartId, Store
+from scrape_do_celery.store.commands.deliveries import TakeDelivery
 from scrape_do_celery.webhooks.wsgi import WebhookApp
 from tests.support.redis_servers import RedisServer, find_free_port
-from tests.support.tcp_proxies import TcpProxy, TlsProxy
+from tests.support.tcp_proxies import ConnectProxy, TcpProxy, TlsProxy
 from tests.support.webhook_fronts import Front, serve_wsgi
 
 KEYS = tuple(word * 4 for word in ("0123abcd", "4567efgh", "89ijklmn"))
@@ -97,12 +99,12 @@ def test_smaller_limit_of_the_settings_bounds_the_large_body(open_receiver, chec
     assert found[2] == ("ok", "a body of 70,000 bytes arrives whole")
 
 
-@pytest.mark.parametrize("text", [LOGIN, "ok"])
+@pytest.mark.parametrize("text", [LOGIN, LOGIN * 10_000, "ok"])
 def test_site_that_answers_200_to_everything_is_no_receiver(check, text):
     with Front(answer=(200, {}, text)) as front:
         told = only_wrong(check(front.port))
     assert "did not reach the store: " in told
-    assert ("login page" in told) is (text == LOGIN)
+    assert ("login page" in told) is (text != "ok")
 
 
 @pytest.mark.parametrize(
@@ -190,11 +192,51 @@ def test_answer_that_does_not_come_back_is_found(open_receiver, check):
     assert "answered with 504 instead of 403" in found[4][1]
 
 
+def test_receiver_that_takes_forged_deliveries_is_found(open_receiver, check, make_settings):
+    store = Store.open(make_settings(1).redis_url, "scrape_do")
+
+    def take_forged(call):
+        """Answer as a receiver that checks nothing. Real deliveries reach the real receiver."""
+        if read_purchase(call.path, [KEYS[0].encode()]):
+            return None
+        run_id = call.path.rpartition("/")[2][:36]
+        store.run(TakeDelivery(PartId(run_id, 0), 1, None, "doctor", "doctor"))
+        return 200, {}, "ok"
+
+    with Front(open_receiver(), answer=take_forged) as front:
+        found = check(front.port)
+    store.close()
+    assert levels(found) == ["ok", "ok", "ok", "wrong"]
+    assert "a forged delivery reached the store" in found[-1][1]
+
+
+def test_forged_delivery_without_an_answer_is_told(open_receiver, check):
+    def drop_forged(call):
+        if read_purchase(call.path, [KEYS[0].encode()]) is None:
+            raise ConnectionError
+
+    with Front(open_receiver(), answer=drop_forged) as front:
+        found = check(front.port)
+    assert levels(found) == ["ok", "ok", "ok", "warning"]
+    assert "a forged delivery got no answer: " in found[-1][1]
+
+
 def test_certificate_of_a_private_authority_is_found(open_receiver, check, tmp_path):
     with TlsProxy(open_receiver(), tmp_path) as proxy:
         assert "the certificate is not one that a public authority" in only_wrong(check(proxy.port, scheme="https"))
         # A test of one's own on this machine may trust it.
         assert levels(check(proxy.port, scheme="https", ca_file=str(proxy.ca_file))) == ["ok"] * 4
+
+
+def test_unreadable_authorities_are_told(check):
+    assert "SCRAPE_DO_CA_FILE: /nowhere/ca.pem cannot be read" in only_wrong(check(1, ca_file="/nowhere/ca.pem"))
+
+
+def test_probes_of_a_public_receiver_take_the_proxy_of_the_settings(open_receiver, check):
+    with ConnectProxy() as proxy:
+        found = check(open_receiver(), host="shop.example", proxy=f"http://127.0.0.1:{proxy.port}")
+    assert levels(found) == ["ok"] * 4, found
+    assert len(proxy.requests) == 3
 
 
 def test_connection_that_fails_is_explained(check, make_settings, monkeypatch):
