@@ -260,7 +260,7 @@ def _judge_large(one: ProbeResult, size: int) -> Finding:
     elif one.answer is None:
         reason = f"{one.fault}. If smaller bodies arrive, a proxy limits them (client_max_body_size of nginx)"
     else:
-        reason = f"{explain_answer(one.answer, one.url)}; Scrape.do sends such deliveries again in vain"
+        reason = f"{explain_answer(one.answer, one.url)}; Scrape.do sends such deliveries again, with the same result"
     verb = "arrives, and its answer does not come back" if one.is_whole else "does not arrive whole"
     return Finding(WRONG, f"{begin} {verb}: {reason}")
 
