@@ -42,6 +42,7 @@ SAID = {
 CODES = {
     ("docs/how-to/workers.md", "scrape-do doctor"): 1,  # the proxy of the page does not exist
     ("docs/how-to/encryption.md", "scrape-do doctor"): 1,  # the page shows a line that begins with "wrong"
+    ("docs/metrics.md", "scrape-do doctor --webhook"): 1,  # this store has no receiver
     ("docs/architecture.md", "scrape-do orphans --cancel"): 2,  # the command asks, and a test has no terminal
 }
 #: Outputs that show the data of a shop, or a state that another test makes.

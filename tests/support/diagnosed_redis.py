@@ -36,8 +36,10 @@ class DiagnosedRedis:
     def zrange(self, key, start, end):
         return []
 
-    def execute_command(self, name, *_):
-        return {"ZRANGE": self.encryption_keys, "EXISTS": 0}[name]
+    def execute_command(self, name, *arguments):
+        return {"ZRANGE": self.encryption_keys, "EXISTS": 0, "HMGET": [None] * (len(arguments) - 1), "SMEMBERS": []}[
+            name
+        ]
 
     def get_encoder(self):
         return fakeredis.FakeRedis().get_encoder()

@@ -612,6 +612,19 @@ def test_doctor_ends_with_1_where_something_is_wrong(scrape_do, healthy):
     assert "wrong    SCRAPE_DO_REDIS_URL names a Redis Cluster" in answer.output
 
 
+def test_doctor_checks_webhooks(scrape_do, app_context, healthy):
+    values = {"webhook_base_url": "http://localhost:1/hooks", "webhooks": True}
+    app_context.settings = app_context.settings.model_copy(update=values)
+    answer = scrape_do("doctor", "--json")
+    assert answer.exit_code == 0
+    told = [one["text"] for one in json.loads(answer.output)["findings"] if one["level"] == "warning"]
+    assert [text for text in told if "Scrape.do cannot reach localhost" in text]
+    assert [text for text in told if "no receiver has taken a delivery" in text]
+    answer = scrape_do("doctor", "--webhook")
+    assert answer.exit_code == 1
+    assert "wrong    --webhook needs SCRAPE_DO_WEBHOOK_KEYS" in answer.output
+
+
 def test_doctor_warns_of_a_paused_schedule(scrape_do, app_context, healthy, monkeypatch):
     server = fakeredis.FakeRedis(server=fakeredis.FakeServer())
     monkeypatch.setattr(healthy, "eval", server.eval)

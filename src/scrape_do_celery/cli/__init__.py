@@ -25,6 +25,7 @@ from scrape_do_celery.cli.runs import cancel_run, enqueue_run, print_result, pri
 from scrape_do_celery.cli.sandbox import sandbox
 from scrape_do_celery.cli.schedules import manage_schedules
 from scrape_do_celery.cli.webhook import serve_webhooks
+from scrape_do_celery.cli.webhook_trust import manage_trust
 from scrape_do_celery.cli.worker import start_worker
 
 
@@ -74,6 +75,7 @@ for _command in (
     print_ledger,
     audit_spend,
     run_doctor,
+    manage_trust,
     start_worker,
     serve_metrics,
     serve_webhooks,

@@ -27,6 +27,8 @@ from scrape_do_celery.runs import AppContext
 from scrape_do_celery.schedule_checks import check_schedules
 from scrape_do_celery.server_checks import check_plain_values, check_shared_account
 from scrape_do_celery.store.token_refusals import read_refusal
+from scrape_do_celery.webhook_checks import check_deliveries, check_webhook_settings
+from scrape_do_celery.webhook_diagnostics import check_receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,15 +41,21 @@ _COLOURS = {OK: "green", WARNING: "yellow", WRONG: "red"}
 
 @click.command("doctor")
 @click.option("--strict", is_flag=True, help="Exit with 1 also after warnings.")
+@click.option(
+    "--webhook", is_flag=True, help="Deliver to your receiver of webhooks through SCRAPE_DO_WEBHOOK_BASE_URL."
+)
 @json_option(DoctorShape)
 @click.pass_context
-def run_doctor(ctx: click.Context, strict: bool, as_json: bool) -> None:
+def run_doctor(ctx: click.Context, strict: bool, webhook: bool, as_json: bool) -> None:
     """Check settings, store, API, broker and workers.
 
     The exit code is 1 if something is wrong. Secrets are masked.
+
+    With --webhook, the command calls the receiver as Scrape.do does: with a signed, a large and a forged delivery for
+    runs that do not exist. It proves that the receiver has written them to the store of this process.
     """
     found: list[Finding] = []
-    for finding in _run_checks():
+    for finding in _run_checks(calls_receiver=webhook):
         found.append(finding)
         if not as_json:
             level = click.style(finding.level.ljust(7), fg=_COLOURS.get(finding.level))
@@ -59,7 +67,7 @@ def run_doctor(ctx: click.Context, strict: bool, as_json: bool) -> None:
         ctx.exit(ExitCode.FAILURE)
 
 
-def _run_checks() -> Iterator[Finding]:
+def _run_checks(*, calls_receiver: bool) -> Iterator[Finding]:
     try:
         with warnings.catch_warnings():
             # The checks below report the same warnings.
@@ -72,6 +80,7 @@ def _run_checks() -> Iterator[Finding]:
     yield from diagnostics.check_variables(os.environ)
     yield from _list_settings(settings)
     yield from diagnostics.check_token(settings)
+    yield from check_webhook_settings(settings)
     of_store = list(diagnostics.check_store(app_context.store, settings.known_account))
     yield from of_store
     refusal: TokenRefusal | None = None
@@ -86,6 +95,9 @@ def _run_checks() -> Iterator[Finding]:
         yield from check_budgets(app_context.store, settings)
         yield from check_fairness(app_context.store, settings)
         yield from check_schedules(app_context.store)
+        yield from check_deliveries(app_context.store, settings)
+        if calls_receiver:
+            yield from check_receiver(app_context.store, settings)
     yield from check_api(settings, refusal)
     told = {env_name("redis_url")} if WRONG in {finding.level for finding in of_store} else set[str]()
     yield from diagnostics.check_broker(app_context.app, told)

@@ -226,3 +226,26 @@ class ExportShape(Shape):
     rows: int = Field(description="the rows")
     failed: int = Field(description="the rows of tasks that failed")
     bytes: int = Field(description="the bytes that were written")
+
+
+class TrustShape(Shape):
+    """The trust in delivered pages of an account."""
+
+    account: str = Field(description="the id of the account")
+    trusted: bool = Field(description="whether delivered pages are believed")
+    off_since: str | None = Field(description="since when they are not")
+    pages: int = Field(description="the pages that were delivered and stored since the trust began")
+    reason: str | None = Field(description="why they are not believed")
+
+
+class TrustsShape(Shape):
+    """The trust in delivered pages of all accounts."""
+
+    accounts: list[TrustShape] = Field(description="the accounts of the store")
+
+
+class TrustChangeShape(Shape):
+    """An account whose delivered pages are believed."""
+
+    account: str = Field(description="the id of the account")
+    changed: bool = Field(description="whether they were not believed before")

@@ -110,6 +110,17 @@ METRICS: Final[tuple[MetricDefinition, ...]] = (
     _define_gauge(
         "breaker_open_seconds", "Time since the API refused the token; 0 if the API accepts the token.", "account"
     ),
+    _define_counter("webhook_deliveries_total", "Deliveries of webhooks, by their result.", "result"),
+    _define_counter(
+        "webhook_parts_total",
+        "Ended parts whose job had a webhook: `called`, or `silent` if no delivery came.",
+        "result",
+    ),
+    _define_gauge(
+        "webhook_trust",
+        "1 if delivered pages are believed where SCRAPE_DO_WEBHOOK_TRUST is `content`; 0 after a page that differed.",
+        "account",
+    ),
     _define_gauge("budget_limit", "Limit of a budget, in credits.", "scope", "period"),
     _define_gauge("budget_spent", "Credits that count as spent in the present period.", "scope", "period"),
     _define_gauge("budget_reserved", "Credits that purchases under way have reserved.", "scope", "period"),

@@ -9,6 +9,7 @@ from scrape_do_celery.metrics.definitions import EXPIRY_WINDOWS
 from scrape_do_celery.rules.exports import ExportState
 from scrape_do_celery.rules.schedules import TickDecision
 from scrape_do_celery.store import OUTCOMES
+from scrape_do_celery.store.commands.deliveries import DeliveryResult
 from scrape_do_celery.store.commands.stats import LIVE
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def _samples_by_account(stats: StoreStats) -> Samples:
         "jobs_waiting_for_slot": {(a.account,): a.waiting_for_slot for a in accounts},
         "slot_wait_seconds": {(a.account,): _seconds_late(a.first_waiting_since, now) for a in accounts},
         "breaker_open_seconds": {(a.account,): _seconds_late(a.refused_since, now) for a in accounts},
+        "webhook_trust": {(a.account,): float(a.distrusted_since is None) for a in accounts},
     }
 
 
@@ -67,6 +69,7 @@ def _counter_samples(totals: Mapping[str, float]) -> Samples:
     names |= {"unknown_status": "unknown_statuses_total", "unreadable": "unreadable_answers_total"}
     names |= {"defaults": "defaulted_fields_total", "dropped": "dropped_entries_total"}
     names |= {"surplus_ids": "surplus_task_ids_total", "ticks": "schedule_ticks_total", "exports": "exports_total"}
+    names |= {"webhooks": "webhook_deliveries_total", "webhook_parts": "webhook_parts_total"}
     found: Samples = {
         "runs_accepted_total": {(): totals.get("accepted", 0.0)},
         "credits_spent_total": {(): totals.get("credits", 0.0)},
@@ -74,6 +77,8 @@ def _counter_samples(totals: Mapping[str, float]) -> Samples:
         "runs_ended_total": {(outcome.value,): 0.0 for outcome in OUTCOMES},
         "schedule_ticks_total": {(decision.value,): 0.0 for decision in TickDecision},
         "exports_total": {(state.value,): 0.0 for state in ExportState if state.has_ended},
+        "webhook_deliveries_total": {(one.value,): 0.0 for one in DeliveryResult if one is not DeliveryResult.STALE},
+        "webhook_parts_total": {("called",): 0.0, ("silent",): 0.0},
         # The store's `failed` also counts gone tasks.
         "tasks_total": {("success",): 0.0, ("failed",): 0.0 - totals.get("tasks:gone", 0.0), ("gone",): 0.0},
     }

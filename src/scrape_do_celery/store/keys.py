@@ -17,6 +17,7 @@ from scrape_do_celery.store.key_declarations import holds
 from scrape_do_celery.store.names import find_hash_tag, join_names, join_tick
 from scrape_do_celery.store.retention import Expiry
 from scrape_do_celery.store.spend_keys import SpendKeys
+from scrape_do_celery.store.webhook_keys import WebhookKeys
 
 if TYPE_CHECKING:
     from scrape_do_celery.store.encryption import Encryptor
@@ -25,7 +26,7 @@ RUN_ENTRY = "run"
 
 
 @dataclass(frozen=True, slots=True)
-class Keys(SpendKeys, IndexKeys):
+class Keys(SpendKeys, IndexKeys, WebhookKeys):
     """The names of keys under one prefix, and the encryptor of private values."""
 
     prefix: str = "scrape_do"
@@ -68,19 +69,6 @@ class Keys(SpendKeys, IndexKeys):
     def provisional(self, part_id: PartId) -> str:
         """Return the key of the held pages of unfinished tasks of a part: task position -> frame; and their credits."""
         return f"{self.prefix}:provisional:{part_id}"
-
-    @holds("hash", retention.HELD_PAGES_TTL)
-    def deliveries(self, part_id: PartId) -> str:
-        """Return the key of the deliveries of a live part that a step has not treated: hints, delivered pages, notes.
-
-        Task position -> `hint`, `page` or `check` and its costs; `note <job> <task>` -> whether the header was right.
-        """
-        return f"{self.prefix}:deliveries:{part_id}"
-
-    @holds("hash", Expiry.NEVER)
-    def webhook_trust(self, account: str) -> str:
-        """Return the key of the trust in delivered pages of an account: their number, and since when and why not."""
-        return f"{self.prefix}:webhook_trust:{account}"
 
     @property
     @holds("zset", Expiry.NEVER)

@@ -24,7 +24,9 @@ from scrape_do_celery.metrics.definitions import METRICS
 from scrape_do_celery.metrics.live_runs import LiveRunCounter
 from scrape_do_celery.models import UserInformation
 from scrape_do_celery.runs import AppContext
+from scrape_do_celery.store import PartId
 from scrape_do_celery.store.commands import stats
+from scrape_do_celery.store.commands.deliveries import DistrustWebhooks, ReadDeliveryTarget, TakeDelivery
 from scrape_do_celery.store.commands.limits import AllocateRequests, PauseAPI
 from scrape_do_celery.store.commands.runs import RecordOutcome
 
@@ -133,6 +135,31 @@ def test_figures_of_the_store(collector, step_harness, make):
     assert (of(found, "api_requests_wanted"), of(found, "api_requests_granted")) == (3, 2)
     assert 20 < of(found, "api_pause_seconds") <= 30
     assert of(found, "breaker_open_seconds", account=mine) == 0
+
+
+def test_deliveries_of_webhooks_are_counted(collector, step_harness, make):
+    mine = step_harness.settings.account_id
+    assert of(scrape(collector), "webhook_trust", account=mine) == 1
+    step_harness.run(TakeDelivery(PartId("nobody", 0), 1, None))
+    for run_id, is_called in (("called", True), ("silent", False), ("plain", False)):
+        step_harness.create_run(run_id)
+        step_harness.make_running(run_id, state="fetching")
+        if run_id != "plain":
+            step_harness.redis.hset(step_harness.keys.part(PartId(run_id, 0)), "webhook", 1)
+        if is_called:
+            target = step_harness.run(ReadDeliveryTarget(PartId(run_id, 0)))
+            page = make.task(0)
+            ids = (target.job_id, target.task_ids[0])
+            taken = step_harness.run(TakeDelivery(PartId(run_id, 0), target.purchases, target, *ids, page=page))
+            assert taken.result == "stored"
+            step_harness.redis.hdel(step_harness.keys.part(PartId(run_id, 0)), "hints")
+        step_harness.finish_part(run_id)
+    step_harness.run(DistrustWebhooks(mine, "a page differed"))
+    found = scrape(collector)
+    assert (of(found, "webhook_deliveries_total", result="gone"), of(found, "webhook_trust", account=mine)) == (1, 0)
+    assert of(found, "webhook_deliveries_total", result="stored") == 1
+    assert of(found, "webhook_deliveries_total", result="hinted") == 0
+    assert of(found, "webhook_parts_total", result="called") == of(found, "webhook_parts_total", result="silent") == 1
 
 
 def test_late_parts_and_expiring_contents_are_counted(collector, step_harness):

@@ -28,7 +28,7 @@ _BY_STATE, _BY_LABEL, _OF_PART = 3, 2, 4
 
 @dataclass(frozen=True, slots=True)
 class AccountStats:
-    """Figures of an account. Times are by the store's clock; None if nothing polls, waits, or is refused."""
+    """Figures of an account. Times are by the store's clock; None if nothing polls, waits, is refused, or differed."""
 
     account: str
     polled_by_list: int
@@ -37,6 +37,8 @@ class AccountStats:
     waiting_for_slot: int
     first_waiting_since: float | None
     refused_since: float | None
+    #: since when pages that webhooks deliver are not believed
+    distrusted_since: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,19 @@ class ReadAccounts(Command[list[str]]):
 
 
 @dataclass(frozen=True, slots=True)
+class ReadTotals(Command[list[float]]):
+    """Read the totals of counters, by their names in the store."""
+
+    names: Sequence[str]
+
+    def encode(self, keys: Keys) -> Encoded:
+        return Encoded(("HMGET", keys.totals, *self.names))
+
+    def decode(self, keys: Keys, reply: Any) -> list[float]:
+        return [float(total or 0) for total in reply]
+
+
+@dataclass(frozen=True, slots=True)
 class ReadClock(Command[float]):
     """Read the store's clock, in seconds since the epoch."""
 
@@ -217,15 +232,14 @@ def _unexpired_bytes(stored: Sequence[bytes], now: float) -> int:
 
 
 def _parse_account(row: Sequence[str]) -> AccountStats:
-    account, polled_by_list, next_poll_at, active, waiting_for_slot, first_waiting_since, refused_since = row
+    account, polled_by_list, next_poll_at, active, waiting_for_slot, *times = row
     return AccountStats(
         account,
         int(polled_by_list),
         _moment(next_poll_at),
         int(active),
         int(waiting_for_slot),
-        _moment(first_waiting_since),
-        _moment(refused_since),
+        *map(_moment, times),
     )
 
 

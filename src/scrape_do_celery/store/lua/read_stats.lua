@@ -15,7 +15,8 @@
   {when the first unfetched page expires or '', parts that expire within each of the seconds ...},
   quotas that stand, {counter, total ...}, {hour, bytes ...},
   {account, parts in its poll set, when the first is due or '', slots taken, parts that wait for a slot,
-  start of the longest wait or '', time of the refusal of the token or ''} ...}.
+  start of the longest wait or '', time of the refusal of the token or '',
+  since when its delivered pages are not believed or ''} ...}.
 ]]
 --- @include lib/clock
 --- @include lib/keys
@@ -71,6 +72,7 @@ for _, name in ipairs(accounts) do
       redis.call('ZCARD', slot_waiters_key),
       first_wait(slot_waiters_key),
       redis.call('HGET', make_key(prefix, 'breaker', name), 'since') or '',
+      redis.call('HGET', make_key(prefix, 'webhook_trust', name), 'off') or '',
     }
   end
 end

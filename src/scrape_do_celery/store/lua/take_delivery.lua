@@ -51,6 +51,15 @@ local function answer(result, size)
   return {result, must_publish and part.state or '', size or 0}
 end
 
+-- Note how the probe of `doctor` came. No other delivery has the id of a probe.
+local function note_probe()
+  local run_id = string.match(part_id, '^(.*):')
+  local probe_key = make_key(prefix, 'webhook_probe', run_id)
+  if redis.call('EXISTS', probe_key) == 0 then return end
+  redis.call('SET', probe_key, is_proven .. ' ' .. task_id, 'KEEPTTL')
+end
+
+if not part.state then note_probe() end
 if not part.state or newer_version(run_key) then return answer('gone') end
 if part.state == 'done' then return answer('ended') end
 if (part.purchases or '0') ~= purchase then return answer('other') end

@@ -17,6 +17,14 @@ local function count_unless_zero(prefix, name, amount)
   if amount ~= 0 then count(prefix, name, amount) end
 end
 
+-- Count an ended part whose job had a webhook: as "called", or as "silent" if no delivery came.
+local function count_webhook(prefix, part_key, deliveries_key)
+  local part = read_fields(part_key, 'webhook', 'job', 'hints')
+  if not (part.webhook and part.job) then return end
+  local is_called = part.hints or redis.call('EXISTS', deliveries_key) == 1
+  count(prefix, 'webhook_parts:' .. (is_called and 'called' or 'silent'), 1)
+end
+
 -- Hold back the parts of a run that were not sent. A step handles each of them at once, unless another step
 -- has it.
 local function skip_unsent_parts(prefix, run_key, due_key, run_id, t)
@@ -38,7 +46,9 @@ end
 local function finish_part(prefix, part_key, run_key, due_key, part_id, t, ending)
   local run_id = string.match(part_id, '^(.*):')
   store_all_held(prefix, part_key, part_id)
-  redis.call('DEL', make_key(prefix, 'deliveries', part_id))
+  local deliveries_key = make_key(prefix, 'deliveries', part_id)
+  count_webhook(prefix, part_key, deliveries_key)
+  redis.call('DEL', deliveries_key)
   redis.call('HDEL', part_key, 'hints', 'hints_seen', 'job_hint', 'hint_retry', 'looked_at', 'safety')
   local part = read_fields(part_key, 'state', 'credits', 'stored_ok', 'stored_failed', 'gone')
   redis.call('HSET', part_key, 'state', 'done', 'outcome', ending.outcome, 'lease', 0, 'token', '')
