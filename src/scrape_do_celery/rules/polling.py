@@ -26,6 +26,8 @@ MAX_TASK_FETCHES: Final = 5
 """Fetches of a task that stays non-terminal after its job has ended, at most."""
 ACCOUNT_INTERVAL: Final = 600
 """Seconds for which the figures of an account are not read again."""
+FIRST_SAFETY_POLL: Final = 60.0
+"""Seconds from the purchase of a job with a webhook, or from its last delivery, to the first safety poll."""
 
 _JITTER: Final = 0.5
 _ROUNDING: Final = 0.001
@@ -119,3 +121,13 @@ def delay_before_last(polls: int, limit: int, interval: float) -> float:
     up has been paid.
     """
     return max(interval, NOT_FOUND_GRACE) if polls == limit - 1 else interval
+
+
+def safety_delay(polls: int, longest: float) -> float:
+    """Return the seconds to the next safety poll of a job with a webhook, after `polls` of them without a delivery.
+
+    Each delivery may be lost, so the job is polled although nothing told that a task has ended. `longest` is the
+    setting `SCRAPE_DO_WEBHOOK_POLL_MAX`. Without jitter, the waits of a job add up to a time that can be stated.
+    """
+    first = min(FIRST_SAFETY_POLL, longest)
+    return delay(polls, initial=first, maximum=longest, jitter=0.0, random=_random.random)

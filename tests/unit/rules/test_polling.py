@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from scrape_do_celery.errors import JobTimeoutError
 from scrape_do_celery.models import JobDetails
-from scrape_do_celery.rules.polling import NOT_FOUND_GRACE, PollingStrategy, job_not_found
+from scrape_do_celery.rules.polling import NOT_FOUND_GRACE, PollingStrategy, job_not_found, safety_delay
 
 JOB = JobDetails(job_id="j1", status="rotating")
 
@@ -106,3 +106,22 @@ def test_is_frozen():
 )
 def test_job_not_found(age, count, meaning):
     assert job_not_found(age, count) == meaning
+
+
+@pytest.mark.parametrize(
+    ("longest", "times"),
+    [
+        (300, [60, 180, 420, 720, 1020]),
+        (60, [60, 120, 180, 240, 300]),
+        (5, [5, 10, 15, 20, 25]),
+        (90, [60, 150, 240, 330, 420]),
+    ],
+)
+def test_safety_polls_come_ever_later_up_to_the_limit(longest, times):
+    waits = [safety_delay(polls, longest) for polls in range(5)]
+    assert [sum(waits[: n + 1]) for n in range(5)] == times
+
+
+@given(st.integers(0, 10**6), st.floats(1, 1e6))
+def test_no_safety_poll_comes_later_than_the_limit(polls, longest):
+    assert 0 < safety_delay(polls, longest) <= longest
