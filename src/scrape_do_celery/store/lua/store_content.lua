@@ -3,13 +3,16 @@
   KEYS  contents     hash  position -> frame
         part         hash  the record of the part
         provisional  hash  position -> frame of a page that is held back
+        deliveries   hash  position or note -> what was delivered
   ARGV  position, frame, counter ("stored_ok" or "stored_failed"),
         credits ("" if the API charged the task and did not report its cost),
         is_gone ("1" or "0"), lacks_page ("1" if the task has no page), prefix, run_id,
-        price_key (the name of its learned price, or "")
+        price_key (the name of its learned price, or ""),
+        is_answer ("1" if the task replaces a delivered page)
 
   Returns a result and the number of stored bytes:
   {"stored", bytes}.
+  {"replaced", bytes}: as "stored", in place of a delivered page.
   {"known", 0}: the content was there.
   {"gone", 0}: the run is gone, or the part has ended.
 ]]
@@ -20,12 +23,22 @@
 --- @include lib/prices
 --- @include lib/records
 --- @include lib/spend
-local contents_key, part_key, provisional_key = KEYS[1], KEYS[2], KEYS[3]
-local position, frame, counter, credits, is_gone, lacks_page, prefix, run_id, price_key = unpack(ARGV)
+local contents_key, part_key, provisional_key, deliveries_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local position, frame, counter, credits, is_gone, lacks_page, prefix, run_id, price_key, is_answer = unpack(ARGV)
 
 local part = read_fields(part_key, 'state', 'account')
 if not part.state or part.state == 'done' then return {'gone', 0} end
 if is_gone == '1' then allow_when_full(part_key) end
+-- From now on, the task is no business of deliveries any more: an answer of the API stands.
+local was_delivered = false
+local delivered = redis.call('HGET', deliveries_key, position)
+if delivered then
+  was_delivered = string.match(delivered, '^%S+') ~= 'hint'
+  if was_delivered and is_answer == '1' then
+    remove_delivered(prefix, contents_key, part_key, position, delivered)
+  end
+  redis.call('HDEL', deliveries_key, position)
+end
 -- A page that an earlier answer held is paid for: it replaces a task without a page.
 local has_held, held_credits
 if lacks_page == '1' then
@@ -44,4 +57,4 @@ redis.call('HSET', part_key, 'attempts', 0)
 local t = now()
 learn_price(prefix, part.account, price_key, to_mc(credits or ''), t)
 mark_changed(prefix, run_id, t, CHANGE_DELAY)
-return {'stored', #frame}
+return {was_delivered and 'replaced' or 'stored', #frame}
