@@ -21,6 +21,7 @@ from scrape_do_celery.store.fields import (
     Record,
     decimal,
     error_message,
+    first_number,
     flag,
     json_texts,
     number,
@@ -173,7 +174,10 @@ class PartRecord(Record):
         "hints_seen", number, "value of `hints` that the last step of deliveries had read", default=0
     )
     job_hint: int = stored(
-        "job_hint", number, "value of `hints` when a delivery last demanded a poll of the job", default=0
+        "job_hint",
+        first_number,
+        "value of `hints` when a delivery last demanded a poll of the job; nonce of that command",
+        default=0,
     )
     safety_polls: int = stored("safety", number, "safety polls since the last delivery", default=0)
     notes: Notes = stored(

@@ -209,16 +209,11 @@ class Deliveries:
     @classmethod
     def parse(cls, fields: Mapping[bytes, bytes]) -> Deliveries:
         """Parse the fields that `take_delivery.lua` wrote."""
-        found: dict[str, set[int]] = {"hint": set(), "check": set(), "page": set()}
-        notes = []
-        for name, value in fields.items():
-            kind, _, _ = value.decode().partition(" ")
-            word, *ids = name.decode().split(" ")
-            if ids:
-                notes.append(DeliveryNote(*ids, is_proven=kind == "1"))
-            else:
-                found[kind].add(int(word))
-        hints, checks, pages = map(frozenset, found.values())
+        entries = [(name.decode().split(" "), value.decode().split(" ")) for name, value in fields.items()]
+        hints, checks, pages = (
+            frozenset(int(name[0]) for name, value in entries if value[0] == kind) for kind in ("hint", "check", "page")
+        )
+        notes = (DeliveryNote(name[1], name[2], value[1] == "1") for name, value in entries if value[0] == "note")
         return cls(hints, checks, pages, tuple(notes))
 
 

@@ -4,8 +4,8 @@
         run   hash  the record of its run
   ARGV  n (number of the part)
 
-  Returns the values of the fields that `ReadDeliveryTarget.decode` names, or an empty list if there is no such
-  part or a newer version wrote the record.
+  Returns the values of the fields that `ReadDeliveryTarget.decode` names, or an empty list if there is no
+  such part or a newer version wrote the record.
 ]]
 --- @include lib/records
 local part_key, run_key = KEYS[1], KEYS[2]

@@ -24,20 +24,17 @@
 --- @include lib/records
 --- @include lib/spend
 local contents_key, part_key, provisional_key, deliveries_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local position, frame, counter, credits, is_gone, lacks_page, prefix, run_id, price_key, is_answer = unpack(ARGV)
+local position, frame, counter, credits, is_gone, lacks_page, prefix, run_id, price_key,
+  is_answer = unpack(ARGV)
 
 local part = read_fields(part_key, 'state', 'account')
 if not part.state or part.state == 'done' then return {'gone', 0} end
 if is_gone == '1' then allow_when_full(part_key) end
--- From now on, the task is no business of deliveries any more: an answer of the API stands.
-local was_delivered = false
-local delivered = redis.call('HGET', deliveries_key, position)
-if delivered then
-  was_delivered = string.match(delivered, '^%S+') ~= 'hint'
-  if was_delivered and is_answer == '1' then
-    remove_delivered(prefix, contents_key, part_key, position, delivered)
-  end
-  redis.call('HDEL', deliveries_key, position)
+-- An answer of the API replaces a delivered page. Without an answer, the page counts as fetched from now on.
+local entry = redis.call('HGET', deliveries_key, position)
+local was_delivered = entry and not string.match(entry, '^hint ')
+if was_delivered and is_answer == '1' then
+  remove_delivered(prefix, contents_key, part_key, position, entry)
 end
 -- A page that an earlier answer held is paid for: it replaces a task without a page.
 local has_held, held_credits
@@ -47,11 +44,16 @@ end
 if has_held then
   credits = held_credits
 else
-  if redis.call('HSETNX', contents_key, position, frame) == 0 then return {'known', 0} end
+  if redis.call('HSETNX', contents_key, position, frame) == 0 then
+    if entry then redis.call('HDEL', deliveries_key, position) end
+    return {'known', 0}
+  end
   redis.call('HINCRBY', part_key, counter, 1)
   add_credits(prefix, part_key, credits, price_key)
   if is_gone == '1' then redis.call('HINCRBY', part_key, 'gone', 1) end
 end
+-- Not before: a full store would not refuse a page after a first write that needs no memory.
+if entry then redis.call('HDEL', deliveries_key, position) end
 -- A page is progress: a step that dies after it does not poison the run.
 redis.call('HSET', part_key, 'attempts', 0)
 local t = now()

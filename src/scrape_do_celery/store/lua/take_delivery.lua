@@ -1,5 +1,5 @@
---[[ Take a delivery by the webhook of a purchase: store its page, note that its task must be fetched, or note its
-  ids while the part does not know its job.
+--[[ Take a delivery by the webhook of a purchase: store its page, note that its task must be fetched, or note
+  its ids while the part does not know its job.
 
   KEYS  part        hash  the record of the part
         run         hash  the record of its run
@@ -10,13 +10,16 @@
         nonce (of the command: a command that is sent twice gets the same answer),
         known_job (of the part, as the caller has read it; "" for none),
         tasks_size (bytes of the field `tasks`, as the caller has read it),
-        task_count (number of tasks in that field), job_id, task_id (in the body; "" if it is unreadable),
-        is_proven ("1" if the header was right), position (of the task; "" if no answer has named the task,
-        "none" if the job certainly has no such task), frame (of the page; "" for a hint),
+        task_count (number of tasks in that field),
+        job_id, task_id (in the body; "" if it is unreadable),
+        is_proven ("1" if the header was right),
+        position (of the task; "" if no answer has named the task, "none" if the job has no such task),
+        frame (of the page; "" for a hint),
         credits ("" if the API charged the task and did not report its cost), price_key (or ""),
-        key_names (of the encryption keys of the caller), safety_after (seconds until the next safety poll), prefix
+        key_names (of the encryption keys of the caller), safety_after (seconds until the next safety poll),
+        prefix
 
-  Returns {result, state, bytes}: `state` is that of the part if the caller has to publish its next step, or "".
+  Returns {result, state, bytes}: `state` is that of the part if the caller has to publish its next step.
   Results: "stored", "hinted", "noted", "known" (nothing new), "other" (not the purchase, job or task of the
   part), "ended", "gone", "full" (too many notes), or "stale" (what the caller has read does not hold).
 ]]
@@ -31,12 +34,14 @@
 --- @include lib/records
 --- @include lib/spend
 --- @include lib/watched
-local part_key, run_key, due_key, contents_key, deliveries_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local part_key, run_key, due_key, contents_key, deliveries_key =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local part_id, purchase, nonce, known_job, tasks_size, task_count, job_id, task_id, is_proven, position,
   frame, credits, price_key, key_names, safety_after, prefix = unpack(ARGV)
 
-local part = read_fields(part_key, 'state', 'account', 'purchases', 'job', 'tasks', 'total', 'lease', 'due_at',
-  'hints', 'hints_seen', 'webhook', 'cancel_sent_at', 'api_failures', 'looked_at')
+local part = read_fields(part_key,
+  'state', 'account', 'purchases', 'job', 'tasks', 'total', 'lease', 'due_at',
+  'hints', 'hints_seen', 'webhook', 'cancel_sent_at', 'api_failures', 'looked_at', 'job_hint', 'hint_retry')
 local t = now()
 local must_publish = false
 
@@ -56,8 +61,8 @@ end
 local is_held = tonumber(part.lease or 0) > (read_watched(prefix, t))
 local is_demanded = (part.hints or '0') ~= (part.hints_seen or '0')
 
--- Make the part due at a time, unless it is due earlier. A part whose last call failed keeps its delay. A part that
--- an earlier delivery has woken has its step message already.
+-- Make the part due at a time, unless it is due earlier. A part whose last call failed keeps its delay. A
+-- part that an earlier delivery has woken has its step message already.
 local function wake_part(at)
   local is_later = tonumber(part.due_at or 0) > at
   if is_held or part.api_failures or (is_demanded and not is_later) then return end
@@ -76,26 +81,31 @@ local function write_entry(field, value)
   redis.call('EXPIRE', deliveries_key, HELD_PAGES_TTL)
 end
 
--- Return the result of a command that was sent before. The entry of a delivery ends with its nonce.
-local function repeat_answer(entry)
-  local kind = string.match(entry or '', '^(%S+) .*' .. nonce .. '$')
-  if not kind then return end
-  must_publish = not is_held and kind ~= 'page' and part.state ~= 'submitting'
-  if kind == 'hint' then return {'hinted', part.state, 0} end
-  if kind == '0' or kind == '1' then return {'noted', must_publish and part.state or '', 0} end
-  return {'stored', must_publish and part.state or '', #frame}
+-- Return the result of a command that was sent before, and nil for another command. An entry ends with the
+-- nonce of its command. The lost reply may have named a step, so the caller publishes it now.
+local function repeat_answer(entry, result, size)
+  if string.match(entry or '', '%S*$') ~= nonce then return end
+  local has_step = is_demanded and not is_held and part.state ~= 'submitting'
+  return {result, has_step and part.state or '', size}
 end
 
--- Note the ids of a delivery. A note whose header was right replaces another one.
+-- Return whether a delivery says no more than an entry. A right header says more: anybody who knows the URL
+-- may have sent the other delivery.
+local function is_known(entry)
+  return entry and (is_proven == '0' or string.match(entry, '^%S+ 1 '))
+end
+
+-- Note the ids of a delivery. Notes with a right header have their own room.
 local function take_note()
   if job_id == '' or task_id == '' then return answer('known') end
   local field = table.concat({'note', job_id, task_id}, ' ')
   local entry = redis.call('HGET', deliveries_key, field)
-  local repeated = repeat_answer(entry)
+  local repeated = repeat_answer(entry, 'noted', 0)
   if repeated then return repeated end
-  if entry and (is_proven == '0' or string.sub(entry, 1, 1) == '1') then return answer('known') end
-  if not entry and redis.call('HLEN', deliveries_key) >= tonumber(part.total) then return answer('full') end
-  write_entry(field, is_proven .. ' ' .. nonce)
+  if is_known(entry) then return answer('known') end
+  local room = part.total * (is_proven == '1' and 2 or 1)
+  if not entry and redis.call('HLEN', deliveries_key) >= room then return answer('full') end
+  write_entry(field, table.concat({'note', is_proven, nonce}, ' '))
   if part.state == 'submitting' then
     redis.call('HINCRBY', part_key, 'hints', 1)
   else
@@ -104,21 +114,23 @@ local function take_note()
   return answer('noted')
 end
 
--- Demand a poll of the job, at most one in each interval. After a step back of the clock, the time of the last
--- demand says nothing.
+-- Demand a poll of the job, at most one in each interval. After a step back of the clock, the time of the
+-- last demand says nothing.
 local function demand_job()
+  local repeated = repeat_answer(part.job_hint, 'hinted', 0)
+  if repeated then return repeated end
   local looked_at = tonumber(part.looked_at or 0)
   if looked_at > t + JOB_LOOK_INTERVAL then looked_at = 0 end
   if looked_at > t then return answer('known') end
   local at = math.max(t, looked_at + JOB_LOOK_INTERVAL)
   redis.call('HSET', part_key, 'looked_at', format_time(at))
-  redis.call('HSET', part_key, 'job_hint', demand_step(at))
+  redis.call('HSET', part_key, 'job_hint', demand_step(at) .. ' ' .. nonce)
   redis.call('HDEL', part_key, 'safety')
   return answer('hinted')
 end
 
 local function take_hint()
-  write_entry(position, 'hint ' .. nonce)
+  write_entry(position, table.concat({'hint', is_proven, nonce}, ' '))
   demand_step(t)
   redis.call('HDEL', part_key, 'safety')
   return answer('hinted')
@@ -144,13 +156,15 @@ local function take_page(trust_key)
   elseif kind == 'check' or redis.call('HLEN', contents_key) >= tonumber(task_count) then
     demand_step(t)
   else
-    local is_urgent = is_demanded or part.api_failures or part.cancel_sent_at
+    -- The next step is only a safety poll, which comes later the more is delivered.
+    local is_urgent = is_demanded or part.hint_retry or part.api_failures or part.cancel_sent_at
       or redis.call('HEXISTS', run_key, 'stop_reason') == 1
     if part.webhook and not is_held and not is_urgent then
       make_due(due_key, part_key, part_id, t + safety_after, 0)
     end
   end
-  learn_price(prefix, part.account, price_key, to_mc(credits), t)
+  -- The cost of a page to check is learned from the API's own answer.
+  if kind == 'page' then learn_price(prefix, part.account, price_key, to_mc(credits), t) end
   note_encryption_key(prefix, run_key, string.match(key_names, '^%S*'), t)
   mark_changed(prefix, string.match(part_id, '^(.*):'), t, CHANGE_DELAY)
   return answer('stored', #frame)
@@ -164,10 +178,12 @@ if position == '' then
   return demand_job()
 end
 local entry = redis.call('HGET', deliveries_key, position)
-local repeated = repeat_answer(entry)
+local is_hint = string.match(entry or '', '^hint ')
+local repeated = repeat_answer(entry, is_hint and 'hinted' or 'stored', is_hint and 0 or #frame)
 if repeated then return repeated end
 if redis.call('HEXISTS', contents_key, position) == 1 then return answer('known') end
 local trust_key = make_key(prefix, 'webhook_trust', part.account or '')
-if frame ~= '' and is_readable() and redis.call('HEXISTS', trust_key, 'off') == 0 then return take_page(trust_key) end
-if entry or part.state == 'fetching' then return answer('known') end
+local is_trusted = redis.call('HEXISTS', trust_key, 'off') == 0
+if frame ~= '' and is_trusted and is_readable() then return take_page(trust_key) end
+if part.state == 'fetching' or is_known(entry) then return answer('known') end
 return take_hint()

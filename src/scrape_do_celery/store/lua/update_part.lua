@@ -124,14 +124,14 @@ if hints_seen ~= '' then
   is_hinted = (hooks.hints or '0') ~= hints_seen
   -- The step that is told so publishes the next one.
   if is_hinted then wait, publish_within = 0, HINT_PUBLISH end
-elseif not keeps_state and part.state == 'running' and hooks.hints then
-  -- Deliveries came while the `POST` was under way.
+elseif is_unresolved(before.state) and not keeps_state and hooks.hints and not part.api_failures then
+  -- Deliveries came while the `POST` was under way, or during the search for its job.
   wait, publish_within = 0, 0
 end
 local account, unlisted = unpack(redis.call('HMGET', part_key, 'account', 'unlisted'))
--- The job list does not show tasks, so a step polls a run whose tasks are fetched early or delivered, and a job
--- whose status word is unknown (`unlisted`). Nor does the list tell a job that must be stopped from any
--- other.
+-- The job list does not show tasks, so a step polls a run whose tasks are fetched early or delivered. The
+-- same holds for a job whose status word is unknown (`unlisted`). Nor does the list tell a job that must be
+-- stopped from any other.
 local is_listed = account and not unlisted and not run.early and not run.stop_reason and not hooks.webhook
 if is_listed and wait > 0 and part.state == 'running' and not part.cancel_sent_at then
   poll_by_list(prefix, account, due_key, part_key, part_id, t + wait)

@@ -12,12 +12,12 @@ local function add_credits(prefix, part_key, credits, price_key)
   end
 end
 
--- Remove a delivered page, and take back what `take_delivery` has counted for it. `entry` is its entry among the
--- deliveries.
+-- Remove a delivered page, and take back what `take_delivery` has counted for it. `entry` is its entry among
+-- the deliveries. A full store refuses the first write.
 local function remove_delivered(prefix, contents_key, part_key, position, entry)
   local credits, price_key = string.match(entry, '^%S+ (%S+) (%S*) ')
-  redis.call('HDEL', contents_key, position)
   redis.call('HINCRBY', part_key, 'stored_ok', -1)
+  redis.call('HDEL', contents_key, position)
   if credits == '-' then
     redis.call('HINCRBY', part_key, 'unpriced', -1)
   elseif credits ~= '0' then
