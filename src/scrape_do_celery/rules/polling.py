@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random as _random
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
@@ -131,3 +132,39 @@ def safety_delay(polls: int, longest: float) -> float:
     """
     first = min(FIRST_SAFETY_POLL, longest)
     return delay(polls, initial=first, maximum=longest, jitter=0.0, random=_random.random)
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFacts:
+    """The facts after a step has served the deliveries of a part whose job runs."""
+
+    #: whether a delivery demanded the step; otherwise, a planned time has come
+    is_hinted: bool
+    #: whether a delivery demanded a poll of the job
+    wants_job: bool = False
+    #: whether each task that an answer named is stored
+    has_all: bool = False
+    #: whether a task that must be fetched is not stored: the task goes on, or the API did not answer
+    is_waiting: bool = False
+
+    @property
+    def must_poll(self) -> bool:
+        """Whether the job must be polled now. While hints arrive, each task costs one request and the job none."""
+        return self.wants_job or self.has_all or not self.is_hinted
+
+    @property
+    def polls_soon(self) -> bool:
+        """Whether the next step comes after an ordinary interval, because an end is near."""
+        return self.has_all or self.is_waiting
+
+
+def count_waits(facts: DeliveryFacts, polls: int, safety_polls: int) -> tuple[int, int]:
+    """Return the ordinary intervals in a row, and the safety polls since the last delivery, after a step.
+
+    `polls` and `safety_polls` are those before the step. A step at the end of an ordinary interval is no safety poll:
+    the wait for the next one begins anew.
+    """
+    if facts.polls_soon:
+        return polls + 1, safety_polls
+    is_safety_poll = not (facts.is_hinted or polls)
+    return 0, safety_polls + is_safety_poll
