@@ -18,6 +18,7 @@ from scrape_do_celery.rules.polling import RETENTION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Self
 
     from scrape_do_celery.models import JobCreationRequest, JobDetails
 
@@ -87,6 +88,11 @@ class SearchEvidence:
     alike: int = 1
     refused: bool = False
     outlived: bool = False
+
+    @classmethod
+    def of_one_job(cls, *, purchases: int, marker: bool, ambiguity: str, alike: int, refused: bool) -> Self:
+        """Return the evidence for a single job that was read without a listing. It never proves an absence."""
+        return cls(0.0, 0.0, False, None, purchases, 0.0, 0.0, marker, ambiguity, alike, refused)
 
     @property
     def retention_passed(self) -> bool:

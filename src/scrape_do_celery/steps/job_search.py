@@ -49,8 +49,10 @@ class SearchResult:
     evidence: SearchEvidence
 
 
-async def search_for_job(context: WorkerContext, claim: Claim) -> SearchResult | None:
+async def search_for_job(context: WorkerContext, claim: Claim, *, is_bought: bool = False) -> SearchResult | None:
     """Search the whole job list once. Return None if the store's clock could not be read in time.
+
+    With `is_bought`, a delivery has proven that the job exists, so that no list can prove its absence.
 
     Raises:
         ScrapeDoError: If a call of the API failed.
@@ -64,7 +66,7 @@ async def search_for_job(context: WorkerContext, claim: Claim) -> SearchResult |
     back_to = read_back_to(claim.first_intent(0.0), job_list.api_clock_offset(store_clock_offset, tolerance), tolerance)
     listing = await job_list.read_listing(claimed, back_to)
     api_clock_offset = job_list.api_clock_offset(store_clock_offset, tolerance)
-    sightings = await _read_unowned_jobs(context, claim, listing)
+    sightings = await select_unowned_jobs(context, claim, list(listing.jobs.values()))
     unowned = [job for job, _ in sightings]
 
     def order_of(job: JobDetails) -> StartOrder:
@@ -72,6 +74,7 @@ async def search_for_job(context: WorkerContext, claim: Claim) -> SearchResult |
 
     listed = {job.job_id.lower(): order_of(job) for job in unowned}
     reader = CandidateReader(context, claim, order_of)
+    reader.complete = not is_bought
     found = await reader.read_candidates(unowned)
     found.sort(key=lambda candidate: _start_order(candidate[0]))
     candidates = []
@@ -94,7 +97,7 @@ async def _gather_evidence(  # noqa: PLR0913, PLR0917 (one argument for each sou
     sighted: int,
 ) -> SearchEvidence:
     part, settings = claim.part, context.settings
-    ambiguity, alike = await _find_ambiguity(context, claim, candidates, reader, sighted) if candidates else ("", 1)
+    ambiguity, alike = await find_ambiguity(context, claim, candidates, reader, sighted) if candidates else ("", 1)
     return SearchEvidence(
         # A `POST` may begin long after its intent. So its begin is also estimated as its end minus its deadline.
         intent=max(claim.watched - claim.age, (part.in_doubt_since or 0.0) - settings.submit_deadline),
@@ -114,13 +117,14 @@ async def _gather_evidence(  # noqa: PLR0913, PLR0917 (one argument for each sou
     )
 
 
-async def _read_unowned_jobs(context: WorkerContext, claim: Claim, listing: JobListing) -> list[tuple[JobDetails, int]]:
+async def select_unowned_jobs(
+    context: WorkerContext, claim: Claim, jobs: Sequence[JobDetails]
+) -> list[tuple[JobDetails, int]]:
     """Select the jobs that no other part owns and that nothing proves to be older than the intent.
 
     Return each job with the position of its first sighting in the order of all intents. Owner keys live longer than the
     API keeps a job, so they name each job that any run has bought.
     """
-    jobs = list(listing.jobs.values())
     if not jobs:
         return []
     store = context.store
@@ -133,7 +137,7 @@ async def _read_unowned_jobs(context: WorkerContext, claim: Claim, listing: JobL
     return [(job, position) for job, position in zip(free, seen, strict=True) if position >= claim.part.first_order]
 
 
-async def _find_ambiguity(
+async def find_ambiguity(
     context: WorkerContext, claim: Claim, candidates: Sequence[Candidate], reader: CandidateReader, sighted: int
 ) -> tuple[str, int]:
     """Return why an equal job may not be the part's own, and the number of purchases that may have bought such a job.

@@ -265,3 +265,14 @@ def test_a_request_without_a_webhook_takes_the_fallback():
     request = JobCreationRequest(targets=["https://a.example"])
     assert with_marker(request, "m", None) is None
     assert carries(with_marker(request, "m", "https://h.example").webhook_url, "m")
+
+
+@given(CANDIDATES, st.integers(1, 3), st.booleans(), st.sampled_from(["", "others buy here"]), st.integers(1, 3))
+def test_single_job_without_a_list_proves_no_absence(candidates, purchases, marker, ambiguity, alike):
+    for refused in (False, True):
+        evidence = SearchEvidence.of_one_job(
+            purchases=purchases, marker=marker, ambiguity=ambiguity, alike=alike, refused=refused
+        )
+        resolution, job_id = decide(candidates[:1], evidence)
+        assert resolution in {Resolution.ADOPT, Resolution.SEARCH_LATER}
+        assert resolution is not Resolution.ADOPT or job_id == candidates[0].job_id
