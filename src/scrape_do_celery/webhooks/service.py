@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from scrape_do_celery.errors import ConfigurationError, StoreUnavailableError
 from scrape_do_celery.log_fields import get_logger, log_fields
+from scrape_do_celery.rules.polling import safety_delay
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.store import PartId
 from scrape_do_celery.store.commands.deliveries import DeliveryResult, TakeDelivery
@@ -33,8 +34,6 @@ _STORE_TIME: Final = 3.0
 #: Seconds for which deliveries are put off at once after the store has failed. Otherwise, they would queue for the
 #: threads that wait for a store that hangs.
 _AWAY_FOR: Final = 1.0
-#: Seconds from the last delivery to the first safety poll.
-_SAFETY_AFTER: Final = 60.0
 #: Deliveries that an async face hands to threads at the same time. A store that hangs blocks no more threads.
 _THREADS: Final = 8
 #: Bodies of the largest size that an async face holds at the same time. Further bodies are dropped.
@@ -70,7 +69,7 @@ class WebhookService:
         self._memory = StoreMemory(app_context.store)
         self._time = min(_STORE_TIME, settings.store_timeout)
         self._away_until = 0.0
-        self._safety_after = min(_SAFETY_AFTER, settings.webhook_poll_max)
+        self._safety_after = safety_delay(0, settings.webhook_poll_max)
         #: the room of async faces
         self.room = BodyRoom(_BODIES * settings.webhook_max_bytes)
 
