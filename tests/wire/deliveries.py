@@ -107,6 +107,24 @@ _SENDINGS: dict[str, Callable[[MutableResponse], None]] = {
 }
 
 
+#: Scenarios with webhooks, and the fields whose mutations matter in them; all fields if None.
+_PLACES: dict[str, tuple[str, ...] | None] = {
+    "webhook hint": ("TaskID", "JobID", "Status", "URL", "Content", "EndTime"),
+    "webhook calibrated": None,
+    "webhook lost": ("TaskID", "JobID", "Status", "URL", "WebhookURL"),
+}
+
+
+def all_delivery_mutations() -> list[Mutation]:
+    """Return each mutation of deliveries in each scenario once, in a fixed order."""
+    return [
+        mutation
+        for scenario, fields in _PLACES.items()
+        for mutation in delivery_mutations(scenario)
+        if fields is None or mutation.field in {*fields, "sending"}
+    ]
+
+
 def delivery_mutations(scenario: str) -> Iterator[Mutation]:
     """Return each mutation of deliveries once."""
     for name, sort in FIELDS["task"].items():

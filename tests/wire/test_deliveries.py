@@ -1,4 +1,4 @@
-"""Test mutated deliveries against the core of receivers: no exception, and no page but the right one or a valid lie."""
+"""Test mutated deliveries: against the core of receivers, and in whole runs. `make wire WEBHOOKS=1` plays all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ import pytest
 
 from scrape_do_celery.rules.webhook_tokens import HEADER, PurchaseId, make_secret, make_url
 from scrape_do_celery.webhooks.core import Answer, HintReason, Receiver
-from tests.wire.deliveries import KIND, delivery_mutations, list_chunks, list_headers, make_delivery
+from tests.wire.deliveries import (
+    KIND,
+    all_delivery_mutations,
+    delivery_mutations,
+    list_chunks,
+    list_headers,
+    make_delivery,
+)
+from tests.wire.harness import generate_cases, run_case
+from tests.wire.report import violations
+from tests.wire.scenarios import SCENARIOS
 from tests.wire.server import Account, page_of
 
 KEY = b"0123456789abcdef" * 2
@@ -96,3 +106,31 @@ def test_delivery_that_proves_too_little_is_a_hint(delivery, name):
 )
 def test_frame_of_a_delivery_does_not_matter(delivery, what):
     assert receive(mutated(delivery, f"core/{KIND}/HTTP frame/{what}/ever")).page.content == page_of(TARGET)
+
+
+# Whole runs
+
+
+def play(environment, share):
+    cases = generate_cases(seed=1, count=200, share=share, webhooks=True)
+    results = [run_case(environment, case) for case in cases]
+    broken = [result for result in results if result.violations]
+    assert not broken, violations(broken)
+    return results
+
+
+def test_mutations_of_deliveries_fit_their_scenarios():
+    found = all_delivery_mutations()
+    assert len({one.name for one in found}) == len(found) >= 2_000
+    assert {one.scenario for one in found} <= {name for name, one in SCENARIOS.items() if one.webhooks}
+
+
+def test_a_share_of_all_deliveries_breaks_no_rule(environment):
+    results = play(environment, (3, 300))
+    assert all(result.touched for result in results)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_a_larger_share_of_all_deliveries_breaks_no_rule(environment):
+    play(environment, (1, 30))
