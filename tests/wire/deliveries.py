@@ -110,6 +110,7 @@ _SENDINGS: dict[str, Callable[[MutableResponse], None]] = {
 #: Scenarios with webhooks, and the fields whose mutations matter in them; all fields if None.
 _PLACES: dict[str, tuple[str, ...] | None] = {
     "webhook hint": ("TaskID", "JobID", "Status", "URL", "Content", "EndTime"),
+    "webhook content": None,
     "webhook calibrated": None,
     "webhook lost": ("TaskID", "JobID", "Status", "URL", "WebhookURL"),
 }
