@@ -24,8 +24,8 @@ def main() -> int:
     if options.quiet:
         parallel.end_with_parent()
     if options.discover:
-        leads, _, problems = discover_points.discover()
-        sys.stdout.write(discover_points.catalogue_source(leads))
+        leads, _, problems = discover_points.discover(webhooks=options.webhooks)
+        sys.stdout.write(discover_points.catalogue_source(leads, options.webhooks))
         sys.stderr.write("\n".join(problems))
         return 0
     report = (

@@ -56,7 +56,8 @@ class Session:
     report: Report = field(default_factory=Report)
 
     def __post_init__(self) -> None:
-        self._generator = TrialGenerator(self.seed, self.only)
+        self._generator = TrialGenerator(self.seed, self.only, self.webhooks)
+        self.report.webhooks = self.webhooks
 
     def run_all(self, wanted: int) -> None:
         """Play `wanted` trials: most with the usual worker pool, the others with pools that show special faults."""

@@ -12,8 +12,11 @@ from scrape_do_celery.webhooks.core import FORBIDDEN, Answer, Receiver
 from scrape_do_sandbox.faults import FaultRule
 from tests.faults.forger import KINDS, Forger
 from tests.faults.generator import TrialGenerator
+from tests.faults.points import POINTS
 from tests.faults.receivers import KEY, TRUSTS
+from tests.faults.scenarios import SCENARIOS
 from tests.faults.sessions import Session
+from tests.faults.webhook_points import WEBHOOK_POINTS, list_points
 from tests.faults.webhooks import FORGED, add_webhooks
 
 KEYS = (KEY.encode(),)
@@ -40,12 +43,31 @@ def test_faults_of_deliveries_are_rules_of_the_sandbox(trust):
     assert ("webhook_other_content" in actions) is (trust == "hint")
 
 
-def test_trials_that_aim_at_list_polls_and_early_pages_have_no_webhooks():
-    generator = TrialGenerator("webhooks")
-    for trial in generator.generate(400, "kill"):
+def test_trials_have_webhooks_if_their_points_need_them_and_none_if_their_points_need_other_polls():
+    generator = TrialGenerator("webhooks", webhooks="content")
+    have = []
+    for trial in generator.generate(500, "kill"):
         add_webhooks(trial, "content")
-        needs = any("poll_job_list" in plan.point for plan in trial.planned_faults) or trial.scenario == "early"
-        assert all(("webhook" in run.options) is not needs for run in trial.runs)
+        points = {plan.point for plan in trial.planned_faults}
+        have.append(all(run.options.get("webhook") for run in trial.runs))
+        assert have[-1] or not any(run.options.get("webhook") for run in trial.runs)
+        if points & set(WEBHOOK_POINTS):
+            assert have[-1]
+        elif trial.scenario == "early" or any("poll_job_list" in point for point in points):
+            assert not have[-1]
+    assert {True, False} == set(have)
+
+
+def test_points_of_webhooks_are_aimed_at_in_such_a_lab_only():
+    def aims(webhooks):
+        trials = TrialGenerator("webhooks", webhooks=webhooks).generate(800, "kill")
+        return {plan.point for trial in trials for plan in trial.planned_faults}
+
+    assert aims("content") >= set(WEBHOOK_POINTS)
+    assert not aims("") & set(WEBHOOK_POINTS)
+    assert set(WEBHOOK_POINTS.values()) <= set(SCENARIOS)
+    assert not set(WEBHOOK_POINTS) & set(POINTS)
+    assert set(list_points("hint")) < set(list_points("content"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
