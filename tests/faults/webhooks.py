@@ -37,8 +37,7 @@ _LIES: tuple[dict[str, Any], ...] = (
     {"action": "webhook_trim", "size": 20},
     {"action": "nulls"},
 )
-#: The shares of the trials with a fault of their deliveries, and of those that are delivered before their `POST` is
-#: answered.
+#: The share of trials whose deliveries have a fault, and the share whose `POST` is answered after a delivery.
 _FAULTY_SHARE, _EARLY_SHARE = 0.6, 0.2
 #: The share of trials without webhooks. Several of their runs must be in flight for a poll by the list.
 _PLAIN_SHARE = 0.3
