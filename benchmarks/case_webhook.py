@@ -6,7 +6,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from benchmarks import webhook_faces, webhook_ways
-from benchmarks.receivers import PATH, find_port
+from benchmarks.receivers import PATH, find_ports
 from benchmarks.report import Outcome
 
 if TYPE_CHECKING:
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 def play(bench: Bench) -> Outcome:
     """Measure each receiver alone; then measure runs with each use of webhooks, and without."""
+    (port,) = find_ports(1)
     settings = {
-        "webhook_base_url": f"http://127.0.0.1:{find_port()}{PATH}",
+        "webhook_base_url": f"http://127.0.0.1:{port}{PATH}",
         "webhook_keys": secrets.token_hex(32),
         "webhook_trust": "content",
     }

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -37,14 +37,15 @@ FACES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 )
 
 
-def find_port() -> int:
-    """Return a port of this machine that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+def find_ports(number: int) -> list[int]:
+    """Return different ports of this machine that are free now."""
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)]
+        return [int(listener.getsockname()[1]) for listener in listeners]
 
 
 class Receiver(AbstractContextManager["Receiver"]):
-    """A receiver that answers while the context lasts."""
+    """A receiver that runs while the context lasts. It answers after `until_ready`."""
 
     def __init__(self, face: str, port: int, environment: Mapping[str, str], folder: Path) -> None:
         self._face, self.port, self._environment, self._folder = face, port, environment, folder
@@ -62,15 +63,21 @@ class Receiver(AbstractContextManager["Receiver"]):
                 stderr=log,
                 start_new_session=True,
             )
-        try:
-            measure.until(self._answers, _READY, f"the receiver {self._face} answers")
-        except BaseException:
-            self._stop()
-            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop()
+        self._process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_STOP)
+        # Kill the whole session, because children of a dead main process must not remain.
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def until_ready(self) -> Self:
+        """Wait until the server answers."""
+        measure.until(self._answers, _READY, f"the receiver {self._face} answers")
+        return self
 
     @property
     def pid(self) -> int:
@@ -85,12 +92,3 @@ class Receiver(AbstractContextManager["Receiver"]):
             connection.request("POST", f"{PATH}/nobody")
             return connection.getresponse().status == _FORBIDDEN
         return False
-
-    def _stop(self) -> None:
-        self._process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_STOP)
-        # Kill the whole session, because children of a dead main process must not remain.
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()

@@ -1,14 +1,18 @@
-"""Measure each receiver of webhooks: deliveries per second, and per second of its CPU."""
+"""Measure each receiver of webhooks: deliveries per second, and per second of its CPU.
+
+No worker runs. So the cost of a step message, which a hint publishes if the part waits, is in the first hint only.
+"""
 
 from __future__ import annotations
 
 import uuid
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from benchmarks.deliverer import Load, send_loads
 from benchmarks.pages import urls
-from benchmarks.receivers import FACES, Receiver
+from benchmarks.receivers import FACES, Receiver, find_ports
 from benchmarks.report import Row
 from scrape_do_celery.rules.webhook_tokens import HEADER, PurchaseId, make_secret, make_url
 from scrape_do_celery.store import Claim, PartId, PartState, RunSpec
@@ -34,17 +38,23 @@ _KINDS: Final = ("content", "hint")
 
 def measure_faces(bench: Bench, ours: Ours) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the name of each face with the figures of each kind and size."""
-    port = urlsplit(ours.values["webhook_base_url"]).port or 0
     numbers = dict(zip(_PAGES, (bench.sizes.hook_pages, bench.sizes.hook_large_pages), strict=True))
     cases = [(kind, name) for kind in _KINDS for name in _PAGES]
-    for face in FACES:
-        with Receiver(face, port, ours.environment, bench.new_folder()) as receiver:
+    with ExitStack() as stack:
+        # All receivers start at once, and those without deliveries sleep.
+        receivers = {
+            face: stack.enter_context(Receiver(face, port, ours.environment, bench.new_folder()))
+            for face, port in zip(FACES, find_ports(len(FACES)), strict=True)
+        }
+        for receiver in receivers.values():
+            receiver.until_ready()
+        for face, receiver in receivers.items():
             loads = [_make_load(ours, receiver, numbers[name], name, kind) for kind, name in cases]
             found = send_loads(loads)
-        for (kind, _), load in zip(cases, loads, strict=True):
-            _check(ours, load, kind)
-        ours.server.client.flushdb()
-        yield face, {f"{kind}, {name}": figures for (kind, name), figures in zip(cases, found, strict=True)}
+            for (kind, _), load in zip(cases, loads, strict=True):
+                _check(ours, load, kind)
+            ours.server.client.flushdb()
+            yield face, {f"{kind}, {name}": figures for (kind, name), figures in zip(cases, found, strict=True)}
 
 
 def list_rows(found: dict[str, dict[str, Any]]) -> list[Row]:
