@@ -83,6 +83,8 @@ class SandboxApp:
             return self.options.create_status, created_body(other)
         job = account.create_job(spec, rules)
         entry.job_id, entry.options = job.id, spec.show_fields()
+        if "WebhookURL" in spec.options:
+            entry.details = {"webhook_url": spec.options["WebhookURL"], "task_ids": [task.id for task in job.tasks]}
         self.request_log.counts["jobs_created"] += 1
         self.request_log.counts["tasks_created"] += len(job.tasks)
         self.execution.plan_job(job, account)
