@@ -15,6 +15,7 @@ from scrape_do_celery.store import PartId, PartState, Retention, RunSpec, Store
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands.contents import StoreContent
 from scrape_do_celery.store.commands.creation import AcceptRun, CreateRun
+from scrape_do_celery.store.commands.deliveries import DistrustWebhooks, ReadDeliveryTarget, TakeDelivery
 from scrape_do_celery.store.commands.dispatch import ClaimDue, ClaimNamespace
 from scrape_do_celery.store.commands.limits import AllocateRequests, OpenBreaker, PauseAPI
 from scrape_do_celery.store.commands.ownership import ReadUnresolvedPurchases, ScanUnresolvedParts
@@ -90,6 +91,40 @@ def test_pages_and_new_runs_are_refused(store):
         store.run_all([CreateRun("another", spec())])
     gone = page.model_copy(update={"gone": True, "status": "error", "content": None})
     assert store.run(StoreContent(PART_ID, 0, gone)).result == "stored"
+
+
+def test_delivery_is_refused_whole_and_the_end_of_trust_is_noted(store):
+    store.client.config_set("maxmemory", 0)
+    store.client.hset(store.keys.part(PART_ID), "purchases", 1)
+    store.client.config_set("maxmemory", 1)
+    target = store.run(ReadDeliveryTarget(PART_ID))
+    page = TaskDetails(task_id="t", job_id="j", status="success", content="x")
+    before = store.client.hgetall(store.keys.part(PART_ID))
+    for command in (
+        TakeDelivery(PART_ID, 1, target, "j", "t", page=page),
+        TakeDelivery(PART_ID, 1, target, "j", "t"),
+        TakeDelivery(PART_ID, 1, target),
+    ):
+        with pytest.raises(StoreUnavailableError, match="OOM"):
+            store.run(command)
+    assert store.run(TakeDelivery(PART_ID, 2, target, "j", "t")).result == "other"
+    assert store.client.hgetall(store.keys.part(PART_ID)) == before
+    assert not store.client.exists(store.keys.contents(PART_ID), store.keys.deliveries(PART_ID))
+    assert store.run(DistrustWebhooks(ACCOUNT, "why")) is True
+
+
+def test_fetched_page_with_a_hint_or_a_delivered_page_is_refused_whole(store):
+    page = TaskDetails(task_id="t", job_id="j", status="success", content="x")
+    for entry in ("hint 0 x", "check 0 shop.example x"):
+        store.client.config_set("maxmemory", 0)
+        store.client.hset(store.keys.deliveries(PART_ID), "0", entry)
+        if entry.startswith("check"):
+            store.client.hset(store.keys.contents(PART_ID), "0", "delivered")
+        store.client.config_set("maxmemory", 1)
+        before = {key: store.client.dump(key) for key in store.client.scan_iter("p:*:r:0")}
+        with pytest.raises(StoreUnavailableError, match="OOM"):
+            store.run(StoreContent(PART_ID, 0, page))
+        assert {key: store.client.dump(key) for key in store.client.scan_iter("p:*:r:0")} == before
 
 
 def test_a_run_can_be_canceled_and_ended_and_freed(store):

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery.errors import ScrapeDoError, SubmitInDoubtError
+from scrape_do_celery.errors import SubmitInDoubtError
 from scrape_do_celery.redaction import name_hosts
 from scrape_do_celery.rules.polling import RETENTION
-from scrape_do_celery.rules.prices import PricedTasks
 from scrape_do_celery.rules.reconciliation import date_intent
 from scrape_do_celery.rules.states import PartState
-from scrape_do_celery.store.codec import unpack
 from scrape_do_celery.store.keys import Keys
 from scrape_do_celery.store.records import PartRecord, RunRecord, pairs
-from scrape_do_celery.store.stored_specs import decrypt_run_options, decrypt_spec, decrypt_targets
+from scrape_do_celery.store.stored_specs import decrypt_run_options, decrypt_spec, decrypt_targets, read_price_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -142,6 +139,16 @@ class Claim:
         return self.part.stop_seen_at is not None and self.watched - self.part.stop_seen_at > grace
 
     @property
+    def is_hinted(self) -> bool:
+        """Whether a delivery has demanded a step since the last step of deliveries."""
+        return self.part.hints != self.part.hints_seen
+
+    @property
+    def wants_job(self) -> bool:
+        """Whether a delivery has demanded a poll of the job since the last step of deliveries."""
+        return self.part.job_hint > self.part.hints_seen
+
+    @property
     def run_options(self) -> RunOptions:
         """The options of the run that have an effect, without the cost of reading its targets.
 
@@ -162,12 +169,7 @@ class Claim:
 
     def price_key(self, url: str) -> str:
         """Return the name under which the store learns the cost of the part's task with this URL; empty for no name."""
-        try:
-            found = _read_priced_tasks(self.keys, self.part_id, self.spec_field, self.targets_field)
-        except (ScrapeDoError, ValueError):
-            # The page of a request that nobody can read is stored all the same.
-            return ""
-        return "" if found is None else found.price_key(url, self.keys.mask)
+        return read_price_key(self.keys, self.part_id, self.spec_field, self.targets_field, url)
 
     def trouble_fields(self, kind: str) -> dict[str, str]:
         """Return the fields that note a failed call: its kind, and since when calls fail for this kind of reason."""
@@ -183,13 +185,3 @@ class Claim:
             EncryptionKeyError: If this process cannot decrypt them.
         """
         return decrypt_targets(self.keys, self.part_id.run_id, f"targets:{self.part_id.part}", self.targets_field)
-
-
-# A step asks for each page of a part, and a part may have a thousand.
-@lru_cache(maxsize=64)
-def _read_priced_tasks(keys: Keys, part_id: PartId, spec: bytes, targets: bytes) -> PricedTasks | None:
-    """Return what the tasks of a part have in common, from the fields of its run."""
-    key = keys.run(part_id.run_id)
-    wire = unpack(keys.decrypt(key, "spec", spec))["request"]
-    sets = unpack(keys.decrypt(key, f"targets:{part_id.part}", targets)) if "Plugin" in wire else ()
-    return PricedTasks.from_record(wire, sets)

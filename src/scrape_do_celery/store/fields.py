@@ -181,6 +181,11 @@ def number(raw: bytes) -> int:
     return int(raw)
 
 
+def first_number(raw: bytes) -> int:
+    """Read the whole number before further words."""
+    return int(raw.split(b" ")[0])
+
+
 def decimal(raw: bytes) -> float:
     """Read a number with a fraction: a time or a duration in seconds, or an amount of credits."""
     return float(raw)
@@ -246,6 +251,8 @@ OTHER_PART_FIELDS: Final = (
     _other("price", "int", "thousandths of a credit that the last purchase has reserved, on the day of its intent"),
     _other("estimate", "int", "estimated credits of the last purchase, in parts of older versions"),
     _other("unpriced", "int", "stored tasks whose cost the API did not report"),
+    _other("looked_at", "float", "latest time at which deliveries demand a poll of the job"),
+    _other("hint_retry", "int", "the part is due to fetch hinted tasks again, so a delivered page does not delay that"),
     _other("nonce", "str", "nonce of the last intent"),
     _other("checked_epoch", "str", "store epoch of the last search for the job"),
     _other("order", "int", "position of the last intent in the order"),

@@ -69,6 +69,19 @@ class Keys(SpendKeys, IndexKeys):
         """Return the key of the held pages of unfinished tasks of a part: task position -> frame; and their credits."""
         return f"{self.prefix}:provisional:{part_id}"
 
+    @holds("hash", retention.HELD_PAGES_TTL)
+    def deliveries(self, part_id: PartId) -> str:
+        """Return the key of the deliveries of a live part that a step has not treated: hints, delivered pages, notes.
+
+        Task position -> `hint`, `page` or `check` and its costs; `note <job> <task>` -> whether the header was right.
+        """
+        return f"{self.prefix}:deliveries:{part_id}"
+
+    @holds("hash", Expiry.NEVER)
+    def webhook_trust(self, account: str) -> str:
+        """Return the key of the trust in delivered pages of an account: their number, and since when and why not."""
+        return f"{self.prefix}:webhook_trust:{account}"
+
     @property
     @holds("zset", Expiry.NEVER)
     def due(self) -> str:

@@ -21,6 +21,7 @@ from scrape_do_celery.store.fields import (
     Record,
     decimal,
     error_message,
+    first_number,
     flag,
     json_texts,
     number,
@@ -167,6 +168,18 @@ class PartRecord(Record):
     unknown_statuses: tuple[str, ...] = stored(
         "words", json_texts, "unknown status words of the job and of its tasks", default=_NO_TEXTS
     )
+    has_webhook: bool = stored("webhook", flag, "the last `POST` carried our webhook", default=False)
+    hints: int = stored("hints", number, "deliveries that demanded a step", default=0)
+    hints_seen: int = stored(
+        "hints_seen", number, "value of `hints` that the last step of deliveries had read", default=0
+    )
+    job_hint: int = stored(
+        "job_hint",
+        first_number,
+        "value of `hints` when a delivery last demanded a poll of the job; nonce of that command",
+        default=0,
+    )
+    safety_polls: int = stored("safety", number, "safety polls since the last delivery", default=0)
     notes: Notes = stored(
         "notes", _notes, "unusable answers for tasks, by position, and for the job itself", default=_NO_NOTES
     )

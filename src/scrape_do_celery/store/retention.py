@@ -55,6 +55,13 @@ BUDGET_WARNING: Final = 0.8
 UNOWNED_TTL: Final = 39 * _DAY
 #: Life of the held pages of a part that does not end, after the last page was held. The API keeps a page for less time.
 HELD_PAGES_TTL: Final = 39 * _DAY
+#: Seconds that the taker of a delivery, or the step that releases its part, has to publish a step message by itself.
+HINT_PUBLISH: Final = 5
+#: Seconds between two polls of a job that deliveries for unknown tasks demand. A flood must not cost requests.
+JOB_LOOK_INTERVAL: Final = 5
+#: Delivered pages of an account that are fetched and compared: the first ones, and later one in each of this number.
+FIRST_CHECKS: Final = 20
+CHECK_SPACING: Final = 100
 #: Life of an id that a transaction has reserved for an idempotency key.
 RESERVATION_TTL: Final = _DAY
 #: Life of the claim of the store by an application, after a worker of the application renewed it for the last time.

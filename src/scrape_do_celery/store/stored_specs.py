@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
-from scrape_do_celery.errors import ResultExpiredError
+from scrape_do_celery.errors import ResultExpiredError, ScrapeDoError
+from scrape_do_celery.rules.prices import PricedTasks
 from scrape_do_celery.store.codec import unpack
 from scrape_do_celery.store.inputs import INPUT_COUNT
 from scrape_do_celery.store.options import RunOptions, RunSpec, select_run_options
@@ -13,7 +15,7 @@ from scrape_do_celery.store.request_inputs import describe_inputs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from scrape_do_celery.store.keys import Keys
+    from scrape_do_celery.store.keys import Keys, PartId
 
 
 def decrypt_targets(keys: Keys, run_id: str, name: str, field: bytes) -> list[str]:
@@ -75,6 +77,29 @@ def decrypt_whole_spec(
     if spec.inputs is not None and not spec.inputs.is_whole(spec.request.size, wanted):
         raise _lost_field_error(run_id, keys.run(run_id), "targets:<n>:inputs")
     return spec
+
+
+def read_price_key(keys: Keys, part_id: PartId, spec: bytes, targets: bytes, url: str) -> str:
+    """Return the name under which the store learns the cost of a part's task with this URL; empty for no name.
+
+    `spec` and `targets` are the fields of the run's record.
+    """
+    try:
+        found = _read_priced_tasks(keys, part_id, spec, targets)
+    except (ScrapeDoError, ValueError):
+        # The page of a request that nobody can read is stored all the same.
+        return ""
+    return "" if found is None else found.price_key(url, keys.mask)
+
+
+# A step asks for each page of a part, and a part may have a thousand.
+@lru_cache(maxsize=64)
+def _read_priced_tasks(keys: Keys, part_id: PartId, spec: bytes, targets: bytes) -> PricedTasks | None:
+    """Return what the tasks of a part have in common, from the fields of its run."""
+    key = keys.run(part_id.run_id)
+    wire = unpack(keys.decrypt(key, "spec", spec))["request"]
+    sets = unpack(keys.decrypt(key, f"targets:{part_id.part}", targets)) if "Plugin" in wire else ()
+    return PricedTasks.from_record(wire, sets)
 
 
 def _lost_field_error(run_id: str, key: str, name: str) -> ResultExpiredError:

@@ -26,6 +26,7 @@ REFUSED = {
     "replace_large_content": "stores a page, which the API still has",
     "reserve_key": "reserves a key for a new run, whose caller gets the error",
     "store_content": "stores a page, which the API still has; a page that is gone is let through",
+    "take_delivery": "takes a delivery, which Scrape.do sends again, and whose page the API still has",
     "write_intent": "begins a purchase; a part that buys nothing more is let through",
 }
 #: Writes that Redis lets a full server do.

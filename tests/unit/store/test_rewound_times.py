@@ -28,6 +28,7 @@ FIELDS = {
     "part.bought_at": "makes a job old only together with the watched clock",
     "part.trouble_since": SHOWN,
     "part.cancel_sent_at": "counts by its presence; the grace of a stop runs by the watched clock",
+    "part.looked_at": "counts only if it is at most one interval ahead",
     "part.credits": "is no time",
     "run.created": SHOWN,
     "run.accepted": SHOWN,
@@ -71,13 +72,14 @@ KEYS = {
     "schedule_pauses": "dates pauses",
     "encryption_keys": "lets `doctor` name an old key for longer",
     "fairness_used": "dates the last use of an option for `doctor`",
+    "webhook_trust": "dates the end of the trust for readers",
     "stored": "counts bytes by the hour for the metrics",
 }
 #: Keys whose values hold no time.
 TIMELESS = {
     *("job", "contents", "provisional", "accounts", "schedule", "tick", "idempotency", "reservation", "owner"),
     *("target_lock", "slot_limit", "unowned", "order", "once", "message_tick", "namespace_owner", "rights_check"),
-    *("slot_turns", "new_turn", "totals", "budgets", "spend", "host_spend", "budget_waiters"),
+    *("deliveries", "slot_turns", "new_turn", "totals", "budgets", "spend", "host_spend", "budget_waiters"),
     # After a step back of the clock, an hour has the older reading.
     "balance",
     # A day that is too late only keeps a learned price of some host for longer than others.

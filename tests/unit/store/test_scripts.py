@@ -25,6 +25,12 @@ from scrape_do_celery.store.commands.creation import (
     ReserveKey,
     ScheduleTick,
 )
+from scrape_do_celery.store.commands.deliveries import (
+    DistrustWebhooks,
+    DropDeliveries,
+    ReadDeliveryTarget,
+    TakeDelivery,
+)
 from scrape_do_celery.store.commands.dispatch import ClaimDue, ClaimNamespace, RewindTimes
 from scrape_do_celery.store.commands.exports import ClaimExport, UpdateExport
 from scrape_do_celery.store.commands.health import CheckHealth
@@ -85,7 +91,7 @@ DECLARED = {
 #: The names of the keys that a method of `Keys` makes, by the name of the method.
 KEYS = {one.name: re.compile(re.sub(r"<[^>]+>", "[^:]*", f"p{one.pattern[1:]}")) for one in declared_keys()}
 #: Bytes of all scripts together. The server keeps scripts for good.
-MAX_BYTES = 295_000
+MAX_BYTES = 305_000
 
 _HEADER = re.compile(r"\A--\[\[ (?P<summary>.+?)\n\]\]\n", re.DOTALL)
 _KEY = re.compile(r"(\w+(?:\.\.\.)?)\s+(hash|zset|set|string|list|any)\b")
@@ -253,6 +259,8 @@ def make_sample_commands():
         CountDecisionAttempt(run),
         CreateRun(run, spec, key="k", start_delay=1.0, expires=60.0, tick=tick),
         DisownMessage("message"),
+        DistrustWebhooks(account, "why"),
+        DropDeliveries(part, hints=[0]),
         FindUnattendedAccounts(account, 60.0),
         FinishListPoll(account, "token", others=0.0, redispatch_after=5.0),
         FinishPart(claim, "succeeded"),
@@ -269,6 +277,7 @@ def make_sample_commands():
         PauseSchedule("s", is_paused=True),
         PlanPolling(account, 30.0),
         ReadBudgets(),
+        ReadDeliveryTarget(part),
         ReadLineage(run),
         ReadJobOwnership(account, "j", digests.coarse[0]),
         ReadRun(run),
@@ -288,6 +297,7 @@ def make_sample_commands():
         ScanUnresolvedParts(),
         StoreContent(part, 0, page),
         TakeChangedRuns(10),
+        TakeDelivery(part, 1, None, "j", "t"),
         TakeRejected(account),
         UpdateExport(run, "token", ExportState.DONE, {"rows": 1}),
         UpdatePart(claim, {}, to="running", after=0.0, job=job, owner="j"),

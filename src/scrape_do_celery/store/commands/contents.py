@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.rules.budgets import lacks_cost
+from scrape_do_celery.rules.deliveries import replaces_delivered
 from scrape_do_celery.rules.fetch import lacks_page
 from scrape_do_celery.rules.webhook_tokens import hide_tokens
 from scrape_do_celery.store.codec import pack_task, unpack_task
@@ -24,6 +25,7 @@ class StoreResult(StrEnum):
     """The result of a request to store a task."""
 
     STORED = "stored"
+    REPLACED = "replaced"  #: the task was stored now, in place of a delivered page
     KNOWN = "known"  #: the task was stored before
     GONE = "gone"  #: nothing was stored: the run is gone, or the part has ended
 
@@ -41,7 +43,8 @@ class StoreContent(Command[StoredContent]):
     """Store a task. If the task has no page, store its held page instead.
 
     If the task is stored now, its cost is learned under `price_key`, unless that is empty, and is added to the costs of
-    its host.
+    its host. A task that the API has answered replaces a delivered page. Without such an answer, the delivered page
+    stays, and counts as fetched from now on.
     """
 
     part_id: PartId
@@ -55,10 +58,11 @@ class StoreContent(Command[StoredContent]):
         counter = "stored_ok" if task.is_success else "stored_failed"
         return Encoded(
             (
-                *(self.position, _make_frame(keys, part_id, self.position, task), counter, _encode_cost(task)),
+                *(self.position, make_frame(keys, part_id, self.position, task), counter, encode_cost(task)),
                 *(int(task.gone), int(lacks_page(task)), keys.prefix, part_id.run_id, self.price_key),
+                int(replaces_delivered(task)),
             ),
-            [keys.contents(part_id), keys.part(part_id), keys.provisional(part_id)],
+            [keys.contents(part_id), keys.part(part_id), keys.provisional(part_id), keys.deliveries(part_id)],
         )
 
     def decode(self, keys: Keys, reply: Any) -> StoredContent:
@@ -79,9 +83,9 @@ class HoldContent(Command[bool]):
     script = "hold_content"
 
     def encode(self, keys: Keys) -> Encoded:
-        part_id, frame = self.part_id, _make_frame(keys, self.part_id, self.position, self.task)
+        part_id, frame = self.part_id, make_frame(keys, self.part_id, self.position, self.task)
         return Encoded(
-            (self.position, frame, _encode_cost(self.task), self.price_key),
+            (self.position, frame, encode_cost(self.task), self.price_key),
             [keys.provisional(part_id), keys.part(part_id)],
         )
 
@@ -103,7 +107,7 @@ class ReplaceLargeContent(Command[bool]):
 
     def encode(self, keys: Keys) -> Encoded:
         position, task = self.position, self.task
-        frame = _make_frame(keys, self.part_id, position, task)
+        frame = make_frame(keys, self.part_id, position, task)
         return Encoded(
             (position, frame, "1" if task.is_success else "", task.cost or 0, f"replaced:{position}"),
             [keys.contents(self.part_id), keys.part(self.part_id)],
@@ -170,10 +174,11 @@ class ReadContents(Command[list["TaskDetails | None"]]):
         ]
 
 
-def _make_frame(keys: Keys, part_id: PartId, position: int, task: TaskDetails) -> bytes:
+def make_frame(keys: Keys, part_id: PartId, position: int, task: TaskDetails) -> bytes:
+    """Return the frame that is stored for a task."""
     return keys.encrypt(keys.contents(part_id), str(position), pack_task(hide_tokens(task)))
 
 
-def _encode_cost(task: TaskDetails) -> Value:
+def encode_cost(task: TaskDetails) -> Value:
     """Return the credits that a task cost; empty if the API charged it and did not report the cost."""
     return "" if lacks_cost(task) else task.cost or 0

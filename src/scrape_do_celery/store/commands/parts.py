@@ -34,6 +34,7 @@ class UpdateResult(StrEnum):
     """The result of a request to change a part."""
 
     OK = "ok"
+    HINTED = "hinted"  #: as `OK`, and the part is due at once: the caller publishes the next step of its state
     STALE = "stale"  #: nothing was written: another step holds the part
     OWNED = "owned"  #: nothing was written: another part owns the job
     FORBIDDEN = "forbidden"  #: nothing was written: `TRANSITIONS` lacks the transition to the new state
@@ -171,6 +172,8 @@ class UpdatePart(Command[UpdateResult]):
     publishes a step message. The dispatcher publishes another message only if no step has claimed the part after
     `redispatch_after` seconds. `owner` is the id of the job that becomes the part's own. `nonce` is that of the intent
     whose own answer names the job: such an answer counts although another step has claimed the part meanwhile.
+    A step that reads deliveries releases with `hints_seen`, the value of `hints` in its claim. If deliveries have
+    demanded a step since, the result is `HINTED`.
     """
 
     claim: Claim
@@ -182,6 +185,7 @@ class UpdatePart(Command[UpdateResult]):
     owner: str | None = None
     nonce: str = ""
     redispatch_after: float | None = None
+    hints_seen: int | None = None
     script = "update_part"
 
     def __post_init__(self) -> None:
@@ -195,7 +199,7 @@ class UpdatePart(Command[UpdateResult]):
             [
                 *(str(part_id), claim.part.fence, "" if self.after is None else self.after, self._redispatch_after()),
                 *(_pack_job(keys, job_key, self.job), "1" if claim.stop_reason else "", keys.prefix, RETENTION),
-                *(self.to or "", self.nonce),
+                *(self.to or "", self.nonce, "" if self.hints_seen is None else self.hints_seen),
                 *flatten_fields(PartRecord.encrypt_fields(keys, part_key, self.fields)),
             ],
             [

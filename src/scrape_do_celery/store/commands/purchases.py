@@ -170,7 +170,8 @@ class WriteIntent(Command[tuple[IntentVerdict, str]]):
     of such a store was certainly never sent.
     At most `limit` jobs may run at a time. A part beyond them waits for a job slot, and is due when it has a slot.
     `digests` are the digests of the claim's targets, if the caller has them. Unless `will_send`, no intent is written:
-    the part is about to end without a `POST`, and only a part that may have been sent before changes.
+    the part is about to end without a `POST`, and only a part that may have been sent before changes. `has_webhook`
+    tells that the `POST` carries our webhook.
     """
 
     claim: Claim
@@ -185,6 +186,7 @@ class WriteIntent(Command[tuple[IntentVerdict, str]]):
     limit: int | None = None
     will_send: bool = True
     digests: PartDigests | None = None
+    has_webhook: bool = False
     script = "write_intent"
 
     def encode(self, keys: Keys) -> Encoded:
@@ -195,7 +197,7 @@ class WriteIntent(Command[tuple[IntentVerdict, str]]):
                 *(keys.prefix, self.account, encode_groups(self.groups), self.marker, self.durable_process),
                 *("" if self.limit is None else self.limit, SLOT_RECHECK, "1" if self.will_send else ""),
                 *map(" ".join, (digests.strict, digests.coarse)),
-                self.if_over_budget,
+                *(self.if_over_budget, "1" if self.has_webhook else ""),
             ),
             [keys.part(claim.part_id), keys.run(claim.part_id.run_id), keys.due],
         )

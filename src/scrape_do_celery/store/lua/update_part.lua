@@ -10,9 +10,11 @@
         knows_stop ("1" if the step knew of a stop request), prefix,
         retention (seconds that the API keeps a job), to_state (of the part; "" to keep its state),
         nonce (of the intent whose `POST` brought the job; "" for another change),
+        hints_seen (value of `hints` whose deliveries the step has read; "" for a step that reads none),
         fields... (name and value in turn)
 
-  Returns 'ok', 'stale', 'owned' (another part owns that job) or 'forbidden' (no such transition of states).
+  Returns 'ok', 'stale', 'owned' (another part owns that job), 'forbidden' (no such transition of states), or
+  'hinted': the part is free and due at once, because of deliveries that the step has not read.
 ]]
 --- @include lib/budgets
 --- @include lib/changes
@@ -28,8 +30,8 @@
 --- @include lib/watched
 local part_key, run_key, due_key, job_key, owner_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local part_id, fence, look_after, redispatch_after, packed_job, knows_stop, prefix, retention,
-  to_state, nonce = unpack(ARGV, 1, 10)
-local first_field = 11
+  to_state, nonce, hints_seen = unpack(ARGV, 1, 11)
+local first_field = 12
 
 local before = read_fields(part_key, 'fence', 'state', 'intent', 'nonce', 'api_failures')
 local owner = owner_key and redis.call('GET', owner_key)
@@ -115,14 +117,25 @@ if run.stop_reason and knows_stop == '' and can_stop and not part.cancel_sent_at
   wait, publish_within = 0, 0
 end
 redis.call('HDEL', part_key, 'lease', 'token', 'attempts', 'breaker')
+local hooks = read_fields(part_key, 'hints', 'hints_seen', 'webhook')
+local is_hinted = false
+if hints_seen ~= '' then
+  set_or_clear(part_key, 'hints_seen', hints_seen)
+  is_hinted = (hooks.hints or '0') ~= hints_seen
+  -- The step that is told so publishes the next one.
+  if is_hinted then wait, publish_within = 0, HINT_PUBLISH end
+elseif is_unresolved(before.state) and not keeps_state and hooks.hints and not part.api_failures then
+  -- Deliveries came while the `POST` was under way, or during the search for its job.
+  wait, publish_within = 0, 0
+end
 local account, unlisted = unpack(redis.call('HMGET', part_key, 'account', 'unlisted'))
--- The job list does not show tasks, so a step polls a run whose tasks are fetched early, and at a job
--- whose status word is unknown (`unlisted`). Nor does the list tell a job that must be stopped from any
--- other.
-local is_listed = account and not unlisted and not run.early and not run.stop_reason
+-- The job list does not show tasks, so a step polls a run whose tasks are fetched early or delivered. The
+-- same holds for a job whose status word is unknown (`unlisted`). Nor does the list tell a job that must be
+-- stopped from any other.
+local is_listed = account and not unlisted and not run.early and not run.stop_reason and not hooks.webhook
 if is_listed and wait > 0 and part.state == 'running' and not part.cancel_sent_at then
   poll_by_list(prefix, account, due_key, part_key, part_id, t + wait)
 else
   make_due(due_key, part_key, part_id, t + wait, publish_within)
 end
-return 'ok'
+return is_hinted and 'hinted' or 'ok'

@@ -10,7 +10,8 @@
         slot_recheck (seconds after which a part that waits for a slot checks for itself),
         will_send ("" if the part ends without a `POST`: then no intent is written),
         strict_digests (of the targets with spaces between), coarse_digests (in the same order),
-        if_over_budget ("wait" or "fail", if a budget refuses the amount)
+        if_over_budget ("wait" or "fail", if a budget refuses the amount),
+        webhook ("1" if the `POST` carries our webhook)
 
   Returns a verdict and what belongs to it:
   {"ok", now}: the intent is written.
@@ -40,7 +41,8 @@
 --- @include lib/watched
 local part_key, run_key, due_key = KEYS[1], KEYS[2], KEYS[3]
 local part_id, fence, nonce, lease_seconds, prefix, account, groups, marker, durable_process,
-  max_jobs, slot_recheck, will_send, strict_digests, coarse_digests, if_over_budget = unpack(ARGV)
+  max_jobs, slot_recheck, will_send, strict_digests, coarse_digests, if_over_budget,
+  webhook = unpack(ARGV)
 
 local part = read_fields(part_key, 'fence', 'state', 'nonce', 'checked_epoch', 'price')
 if part.fence ~= fence then return {'stale'} end
@@ -132,7 +134,8 @@ local intent = maybe_sent and since or t
 reserve_amount(prefix, run_key, run, part_key, account, amount, intent)
 set_or_clear(part_key, 'marker', marker)
 -- The troubles of an earlier purchase say nothing about this one.
-redis.call('HDEL', part_key, 'attempts', 'refused', 'submit_error', 'in_doubt_since', 'same_targets')
+redis.call('HDEL', part_key, 'attempts', 'refused', 'submit_error', 'in_doubt_since', 'same_targets',
+  'webhook', 'hints', 'hints_seen')
 if maybe_sent then
   redis.call('HSET', part_key, 'state', 'reconciling', 'intent', format_time(since),
     'watched', format_time(since_watched), 'first_intent', run.created, 'intent_lost', 1,
@@ -148,6 +151,8 @@ if redis.call('HSETNX', part_key, 'first_intent', format_time(t)) == 1 then
   redis.call('HSET', part_key, 'first_watched', format_time(most))
 end
 redis.call('HDEL', part_key, 'intent_lost')
+set_or_clear(part_key, 'webhook', webhook)
+redis.call('DEL', make_key(prefix, 'deliveries', part_id))
 -- If no restart can be noticed, the next try must search again.
 if epoch == 'unknown' then redis.call('HDEL', part_key, 'checked_epoch') end
 redis.call('ZADD', due_key, format_time(t + lease_seconds), part_id)

@@ -8,7 +8,21 @@ local function add_credits(prefix, part_key, credits, price_key)
     redis.call('HINCRBY', part_key, 'unpriced', 1)
   elseif credits ~= '0' then
     redis.call('HINCRBYFLOAT', part_key, 'credits', credits)
-    count_host_cost(prefix, part_key, price_key, credits)
+    count_host_cost(prefix, part_key, price_key, credits, 1)
+  end
+end
+
+-- Remove a delivered page, and take back what `take_delivery` has counted for it. `entry` is its entry among
+-- the deliveries. A full store refuses the first write.
+local function remove_delivered(prefix, contents_key, part_key, position, entry)
+  local credits, price_key = string.match(entry, '^%S+ (%S+) (%S*) ')
+  redis.call('HINCRBY', part_key, 'stored_ok', -1)
+  redis.call('HDEL', contents_key, position)
+  if credits == '-' then
+    redis.call('HINCRBY', part_key, 'unpriced', -1)
+  elseif credits ~= '0' then
+    redis.call('HINCRBYFLOAT', part_key, 'credits', '-' .. credits)
+    count_host_cost(prefix, part_key, price_key, credits, -1)
   end
 end
 

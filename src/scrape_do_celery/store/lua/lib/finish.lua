@@ -38,6 +38,8 @@ end
 local function finish_part(prefix, part_key, run_key, due_key, part_id, t, ending)
   local run_id = string.match(part_id, '^(.*):')
   store_all_held(prefix, part_key, part_id)
+  redis.call('DEL', make_key(prefix, 'deliveries', part_id))
+  redis.call('HDEL', part_key, 'hints', 'hints_seen', 'job_hint', 'hint_retry', 'looked_at', 'safety')
   local part = read_fields(part_key, 'state', 'credits', 'stored_ok', 'stored_failed', 'gone')
   redis.call('HSET', part_key, 'state', 'done', 'outcome', ending.outcome, 'lease', 0, 'token', '')
   if ending.error_text ~= '' then redis.call('HSET', part_key, 'error', ending.error_text) end

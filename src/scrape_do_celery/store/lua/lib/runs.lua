@@ -26,7 +26,7 @@ local function delete_run(due_key, run_key, prefix, run_id, part_count, idempote
     local job_id = redis.call('HGET', part_key, 'job')
     if job_id then redis.call('EXPIRE', make_key(prefix, 'owner', string.lower(job_id)), MARK_TTL) end
     redis.call('DEL', part_key, make_key(prefix, 'job', part_id), make_key(prefix, 'contents', part_id),
-      make_key(prefix, 'provisional', part_id))
+      make_key(prefix, 'provisional', part_id), make_key(prefix, 'deliveries', part_id))
   end
   if has_key(idempotency_key, run_id) then redis.call('DEL', idempotency_key) end
   drop_from_index(prefix, run_id, read_index_fields(run_key))

@@ -8,8 +8,8 @@ local function format_amount(amount) return string.format('%.0f', amount) end
 local function to_mc(credits) return math.floor((tonumber(credits) or 0) * MC_PER_CREDIT + 0.5) end
 
 -- Add the credits of a task to its host, or to its plugin, which its price key names. A key that is empty or
--- masked, and a host beyond the limit of the day, count as `(other)`.
-local function count_host_cost(prefix, part_key, price_key, credits)
+-- masked, and a host beyond the limit of the day, count as `(other)`. With the sign -1, take them back.
+local function count_host_cost(prefix, part_key, price_key, credits, sign)
   local amount = to_mc(credits)
   if amount <= 0 then return end
   local bought_at = redis.call('HGET', part_key, 'intent') or now()
@@ -18,6 +18,6 @@ local function count_host_cost(prefix, part_key, price_key, credits)
   if redis.call('HEXISTS', key, host) == 0 and redis.call('HLEN', key) >= MAX_SPEND_HOSTS then
     host = '(other)'
   end
-  redis.call('HINCRBY', key, host, format_amount(amount))
+  redis.call('HINCRBY', key, host, format_amount(sign * amount))
   redis.call('EXPIRE', key, LEDGER_TTL)
 end
