@@ -24,6 +24,7 @@ from scrape_do_celery.cli.run import run_targets, watch_run
 from scrape_do_celery.cli.runs import cancel_run, enqueue_run, print_result, print_status
 from scrape_do_celery.cli.sandbox import sandbox
 from scrape_do_celery.cli.schedules import manage_schedules
+from scrape_do_celery.cli.webhook import serve_webhooks
 from scrape_do_celery.cli.worker import start_worker
 
 
@@ -75,6 +76,7 @@ for _command in (
     run_doctor,
     start_worker,
     serve_metrics,
+    serve_webhooks,
     sandbox,
     run_redis,
 ):

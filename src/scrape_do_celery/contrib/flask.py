@@ -24,15 +24,17 @@ class ScrapeDo:
     Celery app may be created in any order.
     """
 
-    def __init__(self, app: Flask | None = None) -> None:
+    def __init__(self, app: Flask | None = None, *, webhooks: str | None = None) -> None:
         if app is not None:
-            self.init_app(app)
+            self.init_app(app, webhooks=webhooks)
 
-    def init_app(self, app: Flask) -> None:
+    def init_app(self, app: Flask, *, webhooks: str | None = None) -> None:
         """Give this process the settings of the application. Of several applications, the last one counts.
 
         Args:
             app: the Flask application.
+            webhooks: the path below which the application receives webhooks, such as `/hooks`. None: it receives none,
+                unless you register the blueprint of `scrape_do_celery.contrib.flask_webhooks` yourself.
 
         Raises:
             SettingsError: a key or a value of the dict is wrong.
@@ -43,6 +45,10 @@ class ScrapeDo:
         install_hooks(
             FrameworkHooks(settings=lambda: settings, test_runner=lambda: "Flask's TESTING" if app.testing else "")
         )
+        if webhooks is not None:
+            from scrape_do_celery.contrib.flask_webhooks import blueprint
+
+            app.register_blueprint(blueprint, url_prefix=webhooks)
         signals.import_modules.connect(_bring_the_steps, weak=False, dispatch_uid="scrape_do.flask")
 
 

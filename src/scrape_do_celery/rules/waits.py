@@ -263,6 +263,11 @@ def _refused(part: PartFacts, store: StoreFacts) -> WaitingFor:
     return WaitingFor(WaitKind.TOKEN_REFUSED, text, since, until)
 
 
+def used_share(used: bytes | str | int | None, limit: bytes | str | int | None) -> float:
+    """Return the used share of a memory limit, in the words of a server. Without a limit, the share is 0."""
+    return int(used or 0) / int(limit or 0) if int(limit or 0) else 0.0
+
+
 def describe_grace(fails_at: float | None, now: float) -> str:
     """Return the end of a sentence about a refused token: when the runs that wait for the token fail."""
     if fails_at is None:

@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 
 from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.log_fields import get_logger, log_fields
-from scrape_do_celery.rules.waits import BUY_BELOW, FETCH_BELOW, NO_EVICTION
+from scrape_do_celery.rules.waits import BUY_BELOW, FETCH_BELOW, NO_EVICTION, used_share
 from scrape_do_celery.steps.once import OnceFilter
 from scrape_do_celery.store.sentinels import is_watched
 
@@ -107,7 +107,7 @@ class StoreHealth:
         except ResponseError:
             return 0.0  # the server does not report its memory, but refuses writes when it is full
         self._policy = info.get("maxmemory_policy", NO_EVICTION)
-        return _used_share(info)
+        return used_share(info.get("used_memory"), info.get("maxmemory"))
 
     async def _ask_durable(self) -> str:
         if is_watched(self.store.client):
@@ -138,8 +138,3 @@ async def _read_facts(client: Any) -> list[Any]:
         pipeline.config_get("*append*")
         facts: list[Any] = await pipeline.execute()
         return facts
-
-
-def _used_share(info: dict[str, Any]) -> float:
-    limit = int(info.get("maxmemory", 0))
-    return int(info.get("used_memory", 0)) / limit if limit else 0.0

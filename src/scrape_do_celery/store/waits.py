@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.rules.states import PartState
-from scrape_do_celery.rules.waits import NO_EVICTION, PartFacts, StoreFacts, decide_wait, list_waits
+from scrape_do_celery.rules.waits import NO_EVICTION, PartFacts, StoreFacts, decide_wait, list_waits, used_share
 from scrape_do_celery.store.retention import NAMESPACE_TTL
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _read_store_facts(reply: Sequence[Any]) -> StoreFacts:
         # A server that has just been started may have lost the lease of its workers, which they renew within that time.
         is_young=bool(uptime) and int(uptime) < NAMESPACE_TTL,
         paused_until=_seconds(paused_until),
-        used=int(used) / int(limit) if used and int(limit or 0) else 0.0,
+        used=used_share(used, limit),
         policy=policy.decode() or NO_EVICTION,
     )
 

@@ -54,6 +54,12 @@ NOT_ALLOWED: Final = Answer(405, "call this webhook with POST", (("Allow", "POST
 BUSY: Final = Answer(503, "the store does not take the delivery now; send it again", (("Retry-After", "5"),))
 
 
+def list_headers(answer: Answer, body: bytes) -> list[tuple[str, str]]:
+    """Return the headers of an answer with this body."""
+    about = (("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body))))
+    return [*about, *answer.headers]
+
+
 class HintReason(StrEnum):
     """The reason why a delivery is only a hint. Metrics count hints by it."""
 
@@ -63,6 +69,7 @@ class HintReason(StrEnum):
     UNREADABLE = "unreadable"  #: the body is no task, is cut, or cannot be decompressed
     NOT_TRUSTED = "not_trusted"  #: `SCRAPE_DO_WEBHOOK_TRUST` is `hint`
     NO_PAGE = "no_page"  #: the task did not succeed, or has no content that can be decoded
+    NO_ROOM = "no_room"  #: the receiver held too many bodies at this moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,11 @@ class WebhookDelivery:
     #: why the delivery is only a hint; None if it has a page
     reason: HintReason | None = None
     page: WebhookPayload | None = field(default=None, repr=False)
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether the header was right, so that the API has sent the ids. Without ids, the answer has no meaning."""
+        return self.reason not in {HintReason.HEADER_MISSING, HintReason.HEADER_WRONG}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +152,16 @@ class DeliveryIntake:
         """Whether more of the body is wanted."""
         return self._fault is None
 
+    @property
+    def is_compressed(self) -> bool:
+        """Whether chunks are decompressed. A small chunk may then take as long as a body of `limit` bytes."""
+        return self._inflater is not None
+
+    @property
+    def held(self) -> int:
+        """The number of bytes that are held for the delivery."""
+        return self._size if self._fault is None else 0
+
     def expect(self, content_length: str) -> None:
         """Note the announced size of the body. The size may be a lie, so no more follows than "too large"."""
         digits = content_length.strip()
@@ -153,6 +175,10 @@ class DeliveryIntake:
             self._drop(HintReason.TOO_LARGE)
         if self._fault is None:
             self._keep_chunk(chunk)
+
+    def drop_body(self) -> None:
+        """Drop the body, because the process has no room for it. The delivery becomes a hint."""
+        self._drop(HintReason.NO_ROOM)
 
     def finish(self) -> WebhookDelivery:
         """Return the delivery, for any body: an unreadable one makes a hint."""

@@ -16,6 +16,7 @@ from django.utils.asyncio import async_unsafe
 from scrape_do_celery.contrib import settings_dict
 from scrape_do_celery.contrib.django import conf
 from scrape_do_celery.contrib.django.beat_table import read_beat_table
+from scrape_do_celery.contrib.django.webhook_checks import check_webhooks
 from scrape_do_celery.runs import EAGER
 from scrape_do_celery.runs.celery_app import find_user_app
 from scrape_do_celery.runs.hooks import FrameworkHooks, install_hooks
@@ -51,6 +52,7 @@ class ScrapeDoConfig(AppConfig):
         )
         checks.register(check_settings, "scrape_do")
         checks.register(check_eager, "scrape_do")
+        checks.register(check_webhooks, "scrape_do")
         setting_changed.connect(_forget_settings)
         if conf.read_option("MIRROR") is True:
             from scrape_do_celery.contrib.django import mirror

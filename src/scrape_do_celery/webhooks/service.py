@@ -1,0 +1,159 @@
+"""Carry out what a delivery asks for: one command to the store, and at most one step message."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from traceback import extract_tb
+from typing import TYPE_CHECKING, Final
+
+from scrape_do_celery.errors import ConfigurationError, StoreUnavailableError
+from scrape_do_celery.log_fields import get_logger, log_fields
+from scrape_do_celery.runs import AppContext
+from scrape_do_celery.store import PartId
+from scrape_do_celery.store.commands.deliveries import DeliveryResult, TakeDelivery
+from scrape_do_celery.store.deadlines import limited_time
+from scrape_do_celery.webhooks.core import ACCEPTED, BUSY, Answer, Receiver
+from scrape_do_celery.webhooks.lookups import StoreMemory, TargetCache
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from celery import Celery
+
+    from scrape_do_celery.store.commands.deliveries import DeliveryTarget, TakenDelivery
+    from scrape_do_celery.webhooks.core import DeliveryIntake, WebhookDelivery
+
+log = get_logger(__name__)
+
+#: Seconds within which the store must take a delivery. Scrape.do sends the delivery again, so a long wait is no use.
+_STORE_TIME: Final = 3.0
+#: Seconds from the last delivery to the first safety poll.
+_SAFETY_AFTER: Final = 60.0
+#: Deliveries that an async face hands to threads at the same time. A store that hangs blocks no more threads.
+_THREADS: Final = 8
+#: Bodies of the largest size that an async face holds at the same time. Further bodies are dropped.
+_BODIES: Final = 8
+#: Seconds between two log lines about calls that were put off: an outage meets each call.
+_QUIET: Final = 10.0
+_ATTRIBUTE: Final = "scrape_do_webhook_service"
+_told_until = 0.0
+_lock = threading.Lock()
+
+
+class BodyRoom:
+    """The memory for the bodies of all calls that are in progress. Threads may share it."""
+
+    def __init__(self, size: int) -> None:
+        self._left, self._lock = size, threading.Lock()
+
+    def take(self, size: int) -> bool:
+        """Take this number of bytes; give back a negative one. Return whether there was room."""
+        with self._lock:
+            self._left -= size
+            return self._left >= 0
+
+
+class WebhookService:
+    """The writer of deliveries in one process. Threads may share it."""
+
+    def __init__(self, app_context: AppContext) -> None:
+        settings = app_context.settings
+        self.app_context = app_context
+        self._receiver = Receiver.from_settings(settings)
+        self._targets = TargetCache(app_context.store)
+        self._memory = StoreMemory(app_context.store)
+        self._time = min(_STORE_TIME, settings.store_timeout)
+        self._safety_after = min(_SAFETY_AFTER, settings.webhook_poll_max)
+        #: the room of async faces
+        self.room = BodyRoom(_BODIES * settings.webhook_max_bytes)
+
+    @cached_property
+    def threads(self) -> ThreadPoolExecutor:
+        """The threads in which async faces do what blocks."""
+        return ThreadPoolExecutor(_THREADS, thread_name_prefix="scrape-do-webhook")
+
+    def judge_call(self, method: str, path: str, headers: Iterable[tuple[str, str]]) -> Answer | DeliveryIntake:
+        """Judge a call by its head, as `Receiver.judge_call` does. Read nothing from the store."""
+        return self._receiver.judge_call(method, path, headers)
+
+    def end_call(self, intake: DeliveryIntake) -> Answer:
+        """Take the delivery whose body was read. Return the answer for its sender. Raise nothing."""
+        try:
+            return self.take_delivery(intake.finish())
+        except Exception as error:  # noqa: BLE001 (each other status than 503 may end the webhook)
+            return put_off(error)
+
+    def take_delivery(self, delivery: WebhookDelivery) -> Answer:
+        """Write a delivery to the store, and publish the step that it demands.
+
+        Raises:
+            StoreUnavailableError: the store does not answer, or refuses the write.
+        """
+        part_id = PartId(delivery.purchase.run_id, delivery.purchase.part)
+        with limited_time(self._time):
+            if self._memory.is_full():
+                return BUSY
+            taken = self._take(delivery, part_id, self._targets.find(part_id) or self._targets.read(part_id))
+            if taken.result is DeliveryResult.STALE:
+                taken = self._take(delivery, part_id, self._targets.read(part_id))
+        if taken.step:
+            # A broker that is away makes no delivery fail: a dispatcher publishes the step later.
+            self.app_context.publish(taken.step, [part_id])
+        return BUSY if taken.result is DeliveryResult.STALE else ACCEPTED
+
+    def _take(self, delivery: WebhookDelivery, part_id: PartId, target: DeliveryTarget | None) -> TakenDelivery:
+        return self.app_context.store.run(
+            TakeDelivery(
+                part_id,
+                delivery.purchase.number,
+                target,
+                delivery.job_id,
+                delivery.task_id,
+                is_proven=delivery.is_proven,
+                page=delivery.page,
+                safety_after=self._safety_after,
+            )
+        )
+
+
+def find_service(app: Celery | None = None) -> WebhookService:
+    """Return the service of a Celery app in this process. Without an app, take the app of this process.
+
+    The first call imports modules and may take a second. Later calls are fast, and no call does I/O.
+
+    Raises:
+        ConfigurationError: the settings have no keys, or are wrong.
+    """
+    app_context = AppContext.for_app(app)
+    found: WebhookService | None = app_context.app.__dict__.get(_ATTRIBUTE)
+    if found is None or found.app_context is not app_context:
+        found = app_context.app.__dict__[_ATTRIBUTE] = WebhookService(app_context)
+    return found
+
+
+def put_off(error: Exception) -> Answer:
+    """Log why a call cannot be served, and return the answer by which it is sent again.
+
+    The log shows the type of the error and its place. Its text and its variables may hold a body.
+    """
+    global _told_until  # noqa: PLW0603 (one line for all threads)
+    with _lock:
+        is_told, now = _told_until > time.monotonic(), time.monotonic()
+        _told_until = _told_until if is_told else now + _QUIET
+    if not is_told:
+        log.error(
+            "webhooks are answered with 503, so that Scrape.do sends them again: %s; see `scrape-do doctor`",
+            _describe(error),
+            extra=log_fields("webhook_put_off"),
+        )
+    return BUSY
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, StoreUnavailableError | ConfigurationError):
+        return str(error)
+    where = [f" at {one.filename}:{one.lineno}" for one in extract_tb(error.__traceback__)[-1:]]
+    return "".join([type(error).__name__, *where])
