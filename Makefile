@@ -72,8 +72,9 @@ imports: $(READY) ## Check that imports follow the layers
 tests: $(READY) ## Run every test, with real servers and real workers
 	$(BIN)/python $(TESTS)
 
-faults: $(READY) ## Run the fault lab: kills at every point; TRIALS=10000 SEED=1
-	$(BIN)/python -m tests.faults --trials $(or $(TRIALS),10000) --seed $(or $(SEED),1) --window 60
+faults: $(READY) ## Run the fault lab: kills at every point; TRIALS=10000 SEED=1, WEBHOOKS=1 or hint or content
+	$(BIN)/python -m tests.faults --trials $(or $(TRIALS),10000) --seed $(or $(SEED),1) --window 60 \
+		$(if $(WEBHOOKS),--webhooks $(if $(filter-out 1,$(WEBHOOKS)),$(WEBHOOKS),content))
 
 budgets: $(READY) ## Run the soak of budgets: 50 processes that are killed; RESERVATIONS=10000 SEED=1
 	$(BIN)/python -m tests.budgets --reservations $(or $(RESERVATIONS),10000) --seed $(or $(SEED),1)

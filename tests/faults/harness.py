@@ -22,6 +22,7 @@ from tests.faults.nemesis import Nemesis
 from tests.faults.points import POINTS
 from tests.faults.servers import Servers
 from tests.faults.trials import UNKNOWN_RUN
+from tests.faults.webhooks import add_webhooks
 from tests.faults.worker_pool import WorkerPool
 
 if TYPE_CHECKING:
@@ -57,11 +58,12 @@ class Harness:
         seed: int = 0,
         fsync: str = "always",
         mutant: str = "",
+        webhooks: str = "",
         timeout: float = TRIAL_TIMEOUT,
         **settings: Any,
     ) -> None:
         self.folder, self.fault_plan = folder, FaultPlan(folder)
-        self.servers = Servers(folder, fsync=fsync, **settings)
+        self.servers = Servers(folder, fsync=fsync, webhooks=webhooks, **settings)
         self._pools, self._mutant, self._timeout = tuple(pools), mutant, timeout
         self.rng = random.Random(f"world {seed}")
         self.in_flight: dict[int, Trial] = {}
@@ -73,6 +75,7 @@ class Harness:
         self.kills: Counter[str] = Counter()
         self._timeline: list[tuple[float, int, Callable[[], None]]] = []
         self._ticket = count()
+        self._counted: Counter[str] = Counter()
         self.last_start = 0.0
         self._checked_at = 0.0
 
@@ -125,8 +128,9 @@ class Harness:
         trial.began = time.time()
         played.append(trial)
         self.in_flight[trial.number] = trial
-        if url_rules := trial.url_rules():
-            self.servers.sandbox._ask("POST", "faults", url_rules)
+        rules = trial.url_rules() + (add_webhooks(trial, self.servers.webhooks) if self.servers.webhooks else [])
+        if rules:
+            self.servers.sandbox._ask("POST", "faults", rules)
         if trial.rules:
             trial.rule_ids = self.servers.sandbox._ask("POST", "faults", trial.rules)["ids"]
         for (run, point), actions in trial.faults_by_point().items():
@@ -174,6 +178,8 @@ class Harness:
     def _process_events(self) -> None:
         """Do one turn: read the workers' notes, carry out due actions, find ended runs."""
         self.worker_pool.restart_ended()
+        if self.servers.receivers:
+            self.servers.receivers.disturb_if_due()
         for note in self.fault_plan.read_notes():
             self._on_note(note)
         while self._timeline and self._timeline[0][0] <= time.monotonic():
@@ -261,6 +267,10 @@ class Harness:
             self._process_events()
             time.sleep(0.01)
         self.fault_plan.remove(ANY)
+        counts = self.servers.count_webhooks()
+        self.events.update(counts - self._counted)
+        # The sandbox forgets its counts after each round.
+        self._counted = Counter({name: times for name, times in counts.items() if not name.startswith("webhooks")})
 
     def clear(self) -> None:
         """Forget a round that was judged."""

@@ -25,6 +25,7 @@ _PROBLEM_ROWS = {
     "purchases": "second purchases",
     "no end": "runs without an end",
     "run": "runs without a record",
+    "forged": "forged contents",
     "contents": "contents lost, different or another run's",
     "counts": "wrong counts",
     "options": "wrong options",

@@ -50,6 +50,8 @@ class Session:
     pools: tuple[str, ...] = DEFAULT_POOLS
     mutant: str = ""
     only: list[str] | None = None
+    #: how far deliveries of webhooks are trusted; without webhooks if empty
+    webhooks: str = ""
     log: Callable[[str], None] = lambda _: None
     report: Report = field(default_factory=Report)
 
@@ -125,7 +127,8 @@ class Session:
         with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as folder:
             pools = pools or self.pools
             options["timeout"] = _LONG_TIMEOUT if self.window > _MANY_IN_FLIGHT else TRIAL_TIMEOUT
-            with Harness(Path(folder), pools=pools, seed=self.seed, mutant=self.mutant, **options) as harness:
+            more = {"seed": self.seed, "mutant": self.mutant, "webhooks": self.webhooks}
+            with Harness(Path(folder), pools=pools, **more, **options) as harness:
                 yield harness
                 self.report.worker_starts += harness.worker_pool.worker_starts
 

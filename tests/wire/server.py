@@ -147,7 +147,7 @@ class Account:
             return 200, self._job(job)
         if request.task_id not in job.task_ids:
             return 404, {"Error": "task not found", "Code": 404}
-        return 200, self._task(job, request.task_id)
+        return 200, self.show_task(job, request.task_id)
 
     def _create(self, wanted: dict[str, Any]) -> tuple[int, Any]:
         plugin = wanted.get("Plugin")
@@ -173,7 +173,8 @@ class Account:
             "Tasks": tasks if self.tasks_named else [],
         }
 
-    def _task(self, job: Job, task_id: str) -> dict[str, Any]:
+    def show_task(self, job: Job, task_id: str) -> dict[str, Any]:
+        """Return the answer for a task, which is also the body of its delivery."""
         status = job.task_status(task_id, self.now())
         done = status == "success"
         return {
