@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.steps import fetch as collecting
-from scrape_do_celery.steps import token_check
+from scrape_do_celery.steps import fetch_task, token_check
 from scrape_do_celery.store.commands import dispatch, limits, parts, polling, runs
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def constants() -> Iterator[tuple[ModuleType, str, float]]:
     for module in (dispatch, parts, polling, runs):
         yield module, "REDISPATCH_MIN", REDISPATCH_MIN
     yield dispatch, "REDISPATCH_MAX", REDISPATCH_MAX
-    yield from ((collecting, "_SLICE", SLICE), (collecting, "_REQUEUE_DELAY", REDISPATCH_MIN))
+    yield from ((fetch_task, "SLICE", SLICE), (collecting, "_REQUEUE_DELAY", REDISPATCH_MIN))
     yield from ((polling, "ONE_BY_ONE", ONE_BY_ONE), (polling, "ODD_PAGES", ODD_PAGES), (polling, "_REST", REST))
     yield token_check, "_STANDS", ACCOUNT_STATUS_TTL
     for module in (limits, parts):

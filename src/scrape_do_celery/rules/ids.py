@@ -84,3 +84,11 @@ def unnamed_task(job: JobDetails, task_id: str) -> TaskDetails:
     url = next((task.url for task in job.tasks if task.task_id == task_id), "")
     why = f"job {job.job_id} named no task for this target"
     return TaskDetails(task_id=task_id, job_id=job.job_id, url=url, status=JobStatus.ERROR, error_message=why)
+
+
+def make_created_job(job_id: str, task_ids: Iterable[str]) -> JobDetails:
+    """Make the job that the answer to its `POST` describes, so that pages are readable before the first poll.
+
+    Which target a task belongs to is not known yet: the pages tell.
+    """
+    return JobDetails(job_id=job_id, status=JobStatus.QUEUING, task_ids=list(task_ids))

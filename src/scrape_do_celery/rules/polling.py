@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random as _random
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
@@ -26,6 +27,8 @@ MAX_TASK_FETCHES: Final = 5
 """Fetches of a task that stays non-terminal after its job has ended, at most."""
 ACCOUNT_INTERVAL: Final = 600
 """Seconds for which the figures of an account are not read again."""
+FIRST_SAFETY_POLL: Final = 60.0
+"""Seconds from the purchase of a job with a webhook, or from its last delivery, to the first safety poll."""
 
 _JITTER: Final = 0.5
 _ROUNDING: Final = 0.001
@@ -119,3 +122,49 @@ def delay_before_last(polls: int, limit: int, interval: float) -> float:
     up has been paid.
     """
     return max(interval, NOT_FOUND_GRACE) if polls == limit - 1 else interval
+
+
+def safety_delay(polls: int, longest: float) -> float:
+    """Return the seconds to the next safety poll of a job with a webhook, after `polls` of them without a delivery.
+
+    Each delivery may be lost, so the job is polled although nothing told that a task has ended. `longest` is the
+    setting `SCRAPE_DO_WEBHOOK_POLL_MAX`. Without jitter, the waits of a job add up to a time that can be stated.
+    """
+    first = min(FIRST_SAFETY_POLL, longest)
+    return delay(polls, initial=first, maximum=longest, jitter=0.0, random=_random.random)
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFacts:
+    """The facts after a step has served the deliveries of a part whose job runs."""
+
+    #: whether a delivery demanded the step; otherwise, a planned time has come
+    is_hinted: bool
+    #: whether a delivery demanded a poll of the job
+    wants_job: bool = False
+    #: whether each task that an answer named is stored
+    has_all: bool = False
+    #: whether a task that must be fetched is not stored: the task goes on, or the API did not answer
+    is_waiting: bool = False
+
+    @property
+    def must_poll(self) -> bool:
+        """Whether the job must be polled now. While hints arrive, each task costs one request and the job none."""
+        return self.wants_job or self.has_all or not self.is_hinted
+
+    @property
+    def polls_soon(self) -> bool:
+        """Whether the next step comes after an ordinary interval, because an end is near."""
+        return self.has_all or self.is_waiting
+
+
+def count_waits(facts: DeliveryFacts, polls: int, safety_polls: int) -> tuple[int, int]:
+    """Return the ordinary intervals in a row, and the safety polls since the last delivery, after a step.
+
+    `polls` and `safety_polls` are those before the step. A step at the end of an ordinary interval is no safety poll:
+    the wait for the next one begins anew.
+    """
+    if facts.polls_soon:
+        return polls + 1, safety_polls
+    is_safety_poll = not (facts.is_hinted or polls)
+    return 0, safety_polls + is_safety_poll

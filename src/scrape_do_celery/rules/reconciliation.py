@@ -18,6 +18,7 @@ from scrape_do_celery.rules.polling import RETENTION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Self
 
     from scrape_do_celery.models import JobCreationRequest, JobDetails
 
@@ -50,13 +51,15 @@ class Candidate:
     """A job that no run owns and that has the part's targets.
 
     `marked`: the job carries the part's own marker. `strict`: its URLs have the WHATWG forms of the targets. Otherwise
-    the URLs have only the loose forms, which the targets of another part may share.
+    the URLs have only the loose forms, which the targets of another part may share. `hooked`: the job has the webhook
+    of the part's last purchase, which nobody else can sign.
     """
 
     job_id: str
     start_order: StartOrder
     marked: bool = False
     strict: bool = True
+    hooked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,11 @@ class SearchEvidence:
     refused: bool = False
     outlived: bool = False
 
+    @classmethod
+    def of_one_job(cls, *, purchases: int, marker: bool, ambiguity: str, alike: int, refused: bool) -> Self:
+        """Return the evidence for a single job that was read without a listing. It never proves an absence."""
+        return cls(0.0, 0.0, False, None, purchases, 0.0, 0.0, marker, ambiguity, alike, refused)
+
     @property
     def retention_passed(self) -> bool:
         """Whether the API no longer keeps a job that the intent may have bought."""
@@ -105,17 +113,14 @@ class SearchEvidence:
 def decide(candidates: Sequence[Candidate], evidence: SearchEvidence) -> tuple[Resolution, str]:
     """Return the resolution, with the id of the job to adopt or the reason against it. Of several jobs, take the first.
 
-    If a marker was sent, only a job with this marker can be the part's own. Without a marker, a job may be adopted only
-    if nothing suggests another buyer: the API shows the targets of a job, but never its options.
+    A job with the webhook of the purchase is the part's own. If a marker was sent, otherwise only a job with this
+    marker can be. Without a marker, a job may be adopted only if nothing suggests another buyer: the API shows the
+    targets of a job, but never its options.
     """
-    if evidence.marker:
-        mine = [candidate for candidate in candidates if candidate.marked]
-    else:
-        possible = _possible_candidates(candidates, evidence)
-        mine = [candidate for candidate in possible if candidate.start_order is StartOrder.AFTER]
-        if why := _ambiguity(possible, mine, evidence):
-            late = evidence.began - evidence.intent > evidence.visibility_delay
-            return (Resolution.AMBIGUOUS if late else Resolution.SEARCH_LATER), why
+    mine, why = _own_jobs(candidates, evidence)
+    if why:
+        late = evidence.began - evidence.intent > evidence.visibility_delay
+        return (Resolution.AMBIGUOUS if late else Resolution.SEARCH_LATER), why
     if mine:
         return Resolution.ADOPT, mine[0].job_id
     if evidence.retention_passed:
@@ -125,6 +130,17 @@ def decide(candidates: Sequence[Candidate], evidence: SearchEvidence) -> tuple[R
     if not evidence.proves_absence or evidence.needs_second_listing:
         return Resolution.SEARCH_LATER, "no listing has shown such a job yet"
     return Resolution.NOT_FOUND, "two full listings showed no such job"
+
+
+def _own_jobs(candidates: Sequence[Candidate], evidence: SearchEvidence) -> tuple[list[Candidate], str]:
+    """Return the jobs that are the part's own, and the reason why they may not be."""
+    if hooked := [candidate for candidate in candidates if candidate.hooked]:
+        return hooked, ""
+    if evidence.marker:
+        return [candidate for candidate in candidates if candidate.marked], ""
+    possible = _possible_candidates(candidates, evidence)
+    newer = [candidate for candidate in possible if candidate.start_order is StartOrder.AFTER]
+    return newer, _ambiguity(possible, newer, evidence)
 
 
 def _possible_candidates(candidates: Sequence[Candidate], evidence: SearchEvidence) -> list[Candidate]:

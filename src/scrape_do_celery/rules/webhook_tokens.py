@@ -65,6 +65,11 @@ def with_webhook(request: JobCreationRequest, base_url: str, key: bytes, purchas
     return request.model_copy(update={"webhook_url": make_url(base_url, key, purchase), "webhook_headers": headers})
 
 
+def carries_webhook(request: JobCreationRequest) -> bool:
+    """Return whether a request has the webhook of its purchase."""
+    return HEADER in (request.webhook_headers or {})
+
+
 def read_purchase(path: str, keys: Sequence[bytes]) -> PurchaseId | None:
     """Return the purchase that a path names, if one of the keys has signed it.
 

@@ -270,10 +270,17 @@ class WorkerContext:
         *,
         redispatch_after: float | None = None,
         to: PartState | None = None,
-    ) -> None:
-        """Release a part until `after` seconds from now. `redispatch_after` and `to` are as in `UpdatePart`."""
-        command = UpdatePart(claim, fields, to=to, after=after, job=job, redispatch_after=redispatch_after)
-        if await self.write(command) is UpdateResult.FORBIDDEN:
+        hints_seen: int | None = None,
+    ) -> UpdateResult:
+        """Release a part until `after` seconds from now.
+
+        `redispatch_after`, `to`, `hints_seen` and the result are as in `UpdatePart`.
+        """
+        command = UpdatePart(
+            claim, fields, to=to, after=after, job=job, redispatch_after=redispatch_after, hints_seen=hints_seen
+        )
+        result = await self.write(command)
+        if result is UpdateResult.FORBIDDEN:
             log.error(
                 "%s: the store refused the change from %s to %s, which TRANSITIONS does not list; report this bug",
                 claim.part_id,
@@ -281,6 +288,7 @@ class WorkerContext:
                 to,
                 extra=log_fields("transition_refused", claim.part_id),
             )
+        return result
 
     async def store_clock_offset(self) -> float | None:
         """Return the seconds by which the store's clock is ahead of the loop's; None if the answer took too long."""

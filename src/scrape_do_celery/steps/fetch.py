@@ -7,17 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scrape_do_celery import routing
-from scrape_do_celery.errors import AsyncAPIRateLimitError, JobLostError, ScrapeDoError, StoreUnavailableError
+from scrape_do_celery.errors import AsyncAPIRateLimitError, JobLostError
 from scrape_do_celery.log_fields import get_logger
-from scrape_do_celery.models import JobDetails, JobStatus, UndetailedTaskResponse
-from scrape_do_celery.models.statuses import is_terminal
+from scrape_do_celery.models import JobDetails, UndetailedTaskResponse
 from scrape_do_celery.rules.api_errors import is_auth
 from scrape_do_celery.rules.fetch import JOB_NOTE, AnswerNote, Notes, notes_to_json
 from scrape_do_celery.rules.ids import pad_job, targets_of_tasks
 from scrape_do_celery.rules.lifecycle import (
-    has_passed,
     is_unknown,
-    settle_task,
     unknown_words,
     wanted_positions,
     was_stopped,
@@ -25,15 +22,10 @@ from scrape_do_celery.rules.lifecycle import (
 from scrape_do_celery.rules.polling import MAX_TASK_FETCHES, delay_before_last
 from scrape_do_celery.rules.waits import FETCH_BELOW, WaitKind
 from scrape_do_celery.runs import StepMessage
-from scrape_do_celery.steps.breaker import apply_to_all_workers
 from scrape_do_celery.steps.fetch_task import (
     FetchPass,
     fetch_task,
-    hold_page,
     is_last_pass,
-    judge_early,
-    store_task,
-    without_answer,
 )
 from scrape_do_celery.steps.finish import (
     CLEAR_FAILURES,
@@ -42,34 +34,29 @@ from scrape_do_celery.steps.finish import (
     finish_stopped_part,
     read_progress,
 )
-from scrape_do_celery.steps.leases import LeaseLostError
+from scrape_do_celery.steps.leases import write_claimed
 from scrape_do_celery.steps.loop import gather_or_cancel
 from scrape_do_celery.steps.positions import position_job
 from scrape_do_celery.steps.retry import retry_after_error
 from scrape_do_celery.steps.status_words import note_words
 from scrape_do_celery.steps.store_health import FULL_STORE_DELAY
+from scrape_do_celery.steps.webhook_trust import read_unproven
 from scrape_do_celery.store import Claim, PartState, RunState
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands.contents import CountDone, ReadContents, ReadStoredPositions
-from scrape_do_celery.store.commands.parts import ReadJob, UpdatePart, UpdateResult
+from scrape_do_celery.store.commands.parts import ReadJob, UpdatePart
 from scrape_do_celery.store.request_inputs import targets_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
-    from scrape_do_celery.models import TaskDetails
     from scrape_do_celery.steps.context import WorkerContext
     from scrape_do_celery.store.command import Value
 
 log = get_logger(__name__)
 
-#: The statuses of tasks that ended without a stop.
-_ENDED = frozenset({JobStatus.SUCCESS, JobStatus.ERROR})
 #: Contents in memory at a time, while the URLs of a job's tasks are read from them.
 _CHUNK = 50
-#: Seconds after which a part without errors goes to the end of the queue, although pages are missing: other parts get
-#: their turn.
-_SLICE = 2.0
 #: Seconds until the dispatcher publishes a second step message for the next turn. In a backlog, a message waits for a
 #: long time. A second message would make two turns of one.
 _REQUEUE_DELAY = 120.0
@@ -93,16 +80,9 @@ async def collect_job(context: WorkerContext, claim: Claim, job: JobDetails) -> 
         **CLEAR_FAILURES,
         **read_progress(job),
     }
-    await _write_fields(context, claim, fields, job, to=PartState.FETCHING)
+    await write_claimed(context, claim, fields, job, PartState.FETCHING)
     part = replace(claim.part, state=PartState.FETCHING, task_ids=tuple(job.task_ids), total=total)
     return await _fetch_missing(context, replace(claim, part=part), job)
-
-
-async def _write_fields(
-    context: WorkerContext, claim: Claim, fields: dict[str, Value], job: JobDetails, to: PartState | None = None
-) -> None:
-    if await context.write(UpdatePart(claim, fields, to=to, job=job)) is not UpdateResult.OK:
-        raise LeaseLostError(str(claim.part_id))
 
 
 def _all_targets(claim: Claim, job: JobDetails) -> tuple[JobDetails, int]:
@@ -127,11 +107,15 @@ async def _fetch_missing(context: WorkerContext, claim: Claim, job: JobDetails) 
     stored = await context.store.run(ReadStoredPositions(claim.part_id))
     # An unreadable answer may hold a page, even if the job was stopped.
     counted = {at for at, note in _task_notes(claim).items() if note.attempts}
-    missing = (wanted_positions(job, passes) | counted) - stored
+    checks = (await read_unproven(context, claim)).checks
+    missing = ((wanted_positions(job, passes) | counted) - stored) | checks
     is_last = is_last_pass(context, claim)
     waiting = set() if is_last else {at for at in missing if _read_note(claim, at).next_at > claim.watched}
-    found = await _fetch_once(context, claim, job, sorted(missing - waiting))
+    found = await _fetch_once(context, claim, job, sorted(missing - waiting), checks)
     found.left += len(waiting)
+    if not found.left:
+        # A page may have been delivered meanwhile. No part ends before its checks.
+        found.left = len((await read_unproven(context, claim)).checks)
     claim = await note_words(context, claim, "task", found.words)
     if not found.left:
         return await _finish_fetching(context, claim, job)
@@ -189,91 +173,10 @@ async def _finish_fetching(context: WorkerContext, claim: Claim, job: JobDetails
     return await finish_ended_part(context, claim, await _with_task_urls(context, claim, job), done=done)
 
 
-async def fetch_early(context: WorkerContext, claim: Claim, job: JobDetails, *, is_stalled: bool = False) -> Notes:  # noqa: C901
-    """Fetch and store the tasks that have ended although their job runs. Return the notes on unfinished tasks.
-
-    Errors are left to the next poll. Of a stalled job, each task is fetched that may have ended.
-    """
-    ready = await _early_positions(context, claim, job, is_stalled=is_stalled)
-    until = asyncio.get_running_loop().time() + _SLICE
-    troubles: list[ScrapeDoError] = []
-    full: list[int] = []
-    words: list[str] = []
-    notes = _task_notes(claim)
-
-    async def settled(position: int, task: TaskDetails) -> TaskDetails | None:
-        final = _settle_early(claim, position, task, notes if is_stalled else None)
-        if is_stalled and is_unknown(task.status):
-            words.append(str(task.status))
-        if final is None:
-            await hold_page(context, claim, position, task)
-        return final
-
-    async def one(position: int) -> None:
-        # An answer with a large page holds the memory slot until the page is stored.
-        async with context.early_fetch_semaphore, context.page_memory.page():
-            over = troubles or full or asyncio.get_running_loop().time() > until
-            if over or not await context.health.is_below(FETCH_BELOW):
-                return
-            try:
-                final = await settled(position, await context.get_task(job.job_id, job.task_ids[position]))
-            except StoreUnavailableError:
-                # The API is not at fault.
-                raise
-            except ScrapeDoError as error:
-                if is_auth(error) or isinstance(error, AsyncAPIRateLimitError):
-                    troubles.append(without_answer(error))
-                final = await judge_early(context, claim, job, position, notes if is_stalled else None, error)
-            if final is not None and await store_task(context, claim, position, final) is None:
-                full.append(position)
-
-    await gather_or_cancel(one(position) for position in ready)
-    for error in troubles[:1]:
-        await apply_to_all_workers(context, error)
-    await note_words(context, claim, "task", words)
-    return notes
-
-
-def _settle_early(claim: Claim, position: int, task: TaskDetails, notes: Notes | None) -> TaskDetails | None:
-    """Return the task of a running job in the form to store; None while the task may run.
-
-    `notes` are the notes of a stalled job; None if the job is not stalled.
-    """
-    if notes is None:
-        return task if task.status in _ENDED else None
-    before = notes.get(position, _NO_NOTE)
-    notes[position] = replace(before, has_end=has_passed(task.end_time, claim.now))
-    return settle_task(task, now=claim.now, had_end=before.has_end)
-
-
-async def _early_positions(context: WorkerContext, claim: Claim, job: JobDetails, *, is_stalled: bool) -> list[int]:
-    """Return the positions of the tasks to fetch now, while their job runs."""
-    stored = await context.store.run(ReadStoredPositions(claim.part_id))
-    ready = sorted(set(_ended_positions(claim, job, is_stalled=is_stalled)) - stored)
-    if ready and claim.part.status is None:
-        # Without the job in the record, neither readers nor a retry would find a page.
-        await _write_fields(context, claim, {}, job)
-    return ready
-
-
-def _ended_positions(claim: Claim, job: JobDetails, *, is_stalled: bool) -> list[int]:
-    """Return the positions of the tasks that have ended by the job's summary; of a stalled job, that may have ended.
-
-    If the last answer for a task was unusable, the task waits until the next answer counts.
-    """
-    status = {task.task_id: task.status for task in job.tasks}
-    if not is_stalled:
-        return [at for at, task_id in enumerate(job.task_ids) if status.get(task_id) in _ENDED]
-    return [
-        at
-        for at, task_id in enumerate(job.task_ids)
-        if (is_terminal(word := status.get(task_id, "")) or is_unknown(word))
-        and _read_note(claim, at).next_at <= claim.watched
-    ]
-
-
-async def _fetch_once(context: WorkerContext, claim: Claim, job: JobDetails, positions: Iterable[int]) -> FetchPass:
-    found = FetchPass(notes=_task_notes(claim))
+async def _fetch_once(
+    context: WorkerContext, claim: Claim, job: JobDetails, positions: Iterable[int], checks: Collection[int]
+) -> FetchPass:
+    found = FetchPass(notes=_task_notes(claim), checks=checks)
     room = asyncio.Semaphore(context.settings.fetch_concurrency)
 
     async def one(position: int) -> None:
@@ -285,7 +188,7 @@ async def _fetch_once(context: WorkerContext, claim: Claim, job: JobDetails, pos
             if found.full or isinstance(found.trouble, AsyncAPIRateLimitError):
                 found.unasked += 1
                 found.left += 1
-            elif found.is_over(_SLICE) or not await fetch_task(context, claim, job, position, found):
+            elif found.is_over() or not await fetch_task(context, claim, job, position, found):
                 found.left += 1
             else:
                 found.notes.pop(position, None)

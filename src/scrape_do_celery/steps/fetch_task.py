@@ -30,12 +30,18 @@ from scrape_do_celery.rules.lifecycle import (
 from scrape_do_celery.rules.polling import MAX_TASK_FETCHES, NOT_FOUND_GRACE
 from scrape_do_celery.steps.absences import is_absent
 from scrape_do_celery.steps.store_health import is_full
+from scrape_do_celery.steps.webhook_trust import check_page
 from scrape_do_celery.store.commands.contents import HoldContent, StoreContent, StoreResult
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from scrape_do_celery.steps.context import WorkerContext
     from scrape_do_celery.store import Claim
 
+#: Seconds after which a part without errors goes to the end of the queue, although pages are missing: other parts get
+#: their turn.
+SLICE = 2.0
 _NO_NOTE = AnswerNote()
 _NOT_FOUND = frozenset({AnswerFate.GONE, AnswerFate.NOT_FOUND, AnswerFate.UNCONFIRMED})
 
@@ -59,6 +65,8 @@ class FetchPass:
     #: notes on answers by position of the task, and unknown status words
     notes: Notes = field(default_factory=dict)
     words: list[str] = field(default_factory=list)
+    #: positions of delivered pages to compare with the fetched ones
+    checks: Collection[int] = ()
     began: float = field(default_factory=lambda: asyncio.get_running_loop().time())
 
     @property
@@ -66,10 +74,10 @@ class FetchPass:
         """Whether each missing task had an answer that counts. Only such passes count before a task is given up."""
         return self.unfinished > 0 and not self.unasked
 
-    def is_over(self, seconds: float) -> bool:
+    def is_over(self) -> bool:
         """Return whether the rest is left to a later pass. A pass with an error is never cut, so that it can count."""
         if not (self.unfinished or self.unasked or self.trouble):
-            self.cut = self.cut or asyncio.get_running_loop().time() - self.began > seconds
+            self.cut = self.cut or asyncio.get_running_loop().time() - self.began > SLICE
         return self.cut
 
 
@@ -78,7 +86,10 @@ async def fetch_task(context: WorkerContext, claim: Claim, job: JobDetails, posi
     task = await _final_task(context, claim, job, position, found)
     if task is None:
         return False
-    if was_stopped(job) and task.status == JobStatus.CANCELED:
+    is_check = position in found.checks
+    if is_check:
+        await check_page(context, claim, position, task)
+    if was_stopped(job) and task.status == JobStatus.CANCELED and not is_check:
         stored = True if await hold_page(context, claim, position, task) else None
     else:
         stored = await store_task(context, claim, position, task)

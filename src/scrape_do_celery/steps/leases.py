@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis.exceptions import RedisError
 
-from scrape_do_celery.store.commands.parts import RenewLease
+from scrape_do_celery.store.commands.parts import RenewLease, UpdatePart, UpdateResult
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
-    from scrape_do_celery.store import AsyncStore, Claim
+    from scrape_do_celery.models import JobDetails
+    from scrape_do_celery.steps.context import WorkerContext
+    from scrape_do_celery.store import AsyncStore, Claim, PartState
+    from scrape_do_celery.store.command import Value
 
 T = TypeVar("T")
 
@@ -21,6 +24,22 @@ _CANCEL_AGAIN = 0.05
 
 class LeaseLostError(Exception):
     """The lease has expired, or another step has the part. The step must call and write nothing more."""
+
+
+async def write_claimed(
+    context: WorkerContext,
+    claim: Claim,
+    fields: Mapping[str, Value],
+    job: JobDetails | None = None,
+    to: PartState | None = None,
+) -> None:
+    """Change fields of a claimed part, which the step keeps. `job` and `to` are as in `UpdatePart`.
+
+    Raises:
+        LeaseLostError: If another step has the part.
+    """
+    if await context.write(UpdatePart(claim, fields, to=to, job=job)) is not UpdateResult.OK:
+        raise LeaseLostError(str(claim.part_id))
 
 
 async def with_lease(store: AsyncStore, claim: Claim, seconds: float, work: Coroutine[Any, Any, T]) -> T:

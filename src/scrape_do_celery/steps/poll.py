@@ -17,7 +17,9 @@ from scrape_do_celery.rules.lifecycle import (
     unknown_words,
 )
 from scrape_do_celery.runs import StepMessage
-from scrape_do_celery.steps.fetch import collect_job, fetch_early
+from scrape_do_celery.steps.deliveries import DeliveryRound
+from scrape_do_celery.steps.early_fetch import fetch_early
+from scrape_do_celery.steps.fetch import collect_job
 from scrape_do_celery.steps.finish import CLEAR_FAILURES, read_progress
 from scrape_do_celery.steps.job_answers import UNREADABLE, handle_ended_job, handle_unanswered_job
 from scrape_do_celery.steps.positions import least_tasks, position_job, with_positions
@@ -33,7 +35,13 @@ if TYPE_CHECKING:
 
 
 async def poll_part(context: WorkerContext, claim: Claim) -> StepMessage | None:
-    """Poll a job once. If it still runs, it becomes due again. If it has ended, its tasks are fetched."""
+    """Poll a job once. If it still runs, it becomes due again. If it has ended, its tasks are fetched.
+
+    If deliveries tell which tasks have ended, fetch these, and poll the job only if there is a reason.
+    """
+    deliveries = DeliveryRound(context, claim) if claim.part.has_webhook and claim.stop_reason is None else None
+    if deliveries is not None and not await deliveries.serve():
+        return await deliveries.release({})
     try:
         job = await context.call_for_one(context.client.get_job, claim.part.job_id or "")
     except StoreUnavailableError:
@@ -49,10 +57,12 @@ async def poll_part(context: WorkerContext, claim: Claim) -> StepMessage | None:
     if claim.is_forgotten():
         # The job is older than the API keeps jobs, so its status proves nothing. The tasks decide the outcome.
         return await collect_job(context, claim, job.model_copy(update={"status": UNREADABLE}))
-    return await (_poll_unknown if is_unknown(job.status) else _poll_open)(context, claim, job)
+    return await (_poll_unknown if is_unknown(job.status) else _poll_open)(context, claim, job, deliveries)
 
 
-async def _poll_open(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
+async def _poll_open(
+    context: WorkerContext, claim: Claim, job: JobDetails, deliveries: DeliveryRound | None
+) -> StepMessage | None:
     """Release a job that runs by its status word until the next poll. If only the word says so, collect the job."""
     fields: dict[str, Value] = {}
     if claim.part.is_unlisted or claim.part.notes:
@@ -63,16 +73,18 @@ async def _poll_open(context: WorkerContext, claim: Claim, job: JobDetails) -> S
             return await collect_job(context, claim, job.model_copy(update={"status": UNREADABLE}))
         if memory.has_end:
             fields |= {"unlisted": 1, "unknown_job": str(memory)}
-    if claim.run_options.get("early"):
+    if deliveries is not None or _is_early(claim):
         claim, job = await with_positions(context, claim, job)
-        await fetch_early(context, claim, job)
+        await _fetch_ended(context, claim, job, deliveries)
     elif claim.part.has_contents or max(len(job.task_ids), len(job.tasks)) > claim.part.total:
         # Stored pages are read by the positions of the stored job. Surplus tasks must not fill the store.
         job, _ = position_job(claim, job)
-    return await _poll_later(context, claim, job, fields)
+    return await _poll_later(context, claim, job, fields, deliveries)
 
 
-async def _poll_unknown(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
+async def _poll_unknown(
+    context: WorkerContext, claim: Claim, job: JobDetails, deliveries: DeliveryRound | None
+) -> StepMessage | None:
     """Collect a job with an unknown status word once it has ended.
 
     If its answer does not change for a while, fetch the tasks that may have ended.
@@ -88,11 +100,23 @@ async def _poll_unknown(context: WorkerContext, claim: Claim, job: JobDetails) -
         notes = await fetch_early(context, claim, job, is_stalled=True)
         if await _has_all(context, claim, job):
             return await collect_job(context, claim, job)
-    elif claim.run_options.get("early"):
-        await fetch_early(context, claim, job)
+    elif deliveries is not None or _is_early(claim):
+        await _fetch_ended(context, claim, job, deliveries)
     packed = notes_to_json(notes) if is_stalled else {}
     fields: dict[str, Value] = {"unlisted": 1, "unknown_job": str(memory), "notes": pack(packed) if packed else ""}
-    return await _poll_later(context, claim, job, fields)
+    return await _poll_later(context, claim, job, fields, deliveries)
+
+
+def _is_early(claim: Claim) -> bool:
+    """Return whether tasks are fetched as the answers for the job show their ends. With a webhook, deliveries do so."""
+    return bool(claim.run_options.get("early")) and not claim.part.has_webhook
+
+
+async def _fetch_ended(context: WorkerContext, claim: Claim, job: JobDetails, deliveries: DeliveryRound | None) -> None:
+    if deliveries is None:
+        await fetch_early(context, claim, job)
+    else:
+        await deliveries.fetch_ended(claim, job)
 
 
 def _judge_open(claim: Claim, job: JobDetails) -> tuple[JobFate, JobMemory]:
@@ -113,7 +137,11 @@ def _given_up(context: WorkerContext, claim: Claim) -> bool:
 
 
 async def _poll_later(
-    context: WorkerContext, claim: Claim, job: JobDetails, more: dict[str, Value]
+    context: WorkerContext,
+    claim: Claim,
+    job: JobDetails,
+    more: dict[str, Value],
+    deliveries: DeliveryRound | None,
 ) -> StepMessage | None:
     part, now = claim.part, read_progress(job)
     before = {"status": part.status, "reported_ok": part.reported_ok, "reported_failed": part.reported_failed}
@@ -125,9 +153,10 @@ async def _poll_later(
         # The stop request came while this step message was under way.
         await context.release_until(claim, fields, 0.0, moved)
         return StepMessage(routing.CANCEL_RUN, (str(claim.part_id),))
-    await context.release_until(
-        claim, fields, _poll_delay(context, claim, polls, by_itself=bool(more.get("unlisted"))), moved
-    )
+    by_itself = bool(more.get("unlisted"))
+    if deliveries is not None:
+        return await deliveries.release(fields, moved, is_near_end=by_itself)
+    await context.release_until(claim, fields, _poll_delay(context, claim, polls, by_itself=by_itself), moved)
     return None
 
 
@@ -138,5 +167,5 @@ def _poll_delay(context: WorkerContext, claim: Claim, polls: int, *, by_itself: 
     """
     longest = context.intervals
     can_be_listed = not by_itself and claim.stop_reason is None and polls + 1 >= len(longest)
-    by_list = can_be_listed and not claim.run_options.get("early")
+    by_list = can_be_listed and not _is_early(claim)
     return longest[-1] if by_list else context.interval(polls)

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from scrape_do_celery.rules.ids import position_tasks
 from scrape_do_celery.rules.targets import distinct_targets
-from scrape_do_celery.steps.leases import LeaseLostError
+from scrape_do_celery.steps.leases import write_claimed
 from scrape_do_celery.store.codec import pack
-from scrape_do_celery.store.commands.parts import UpdatePart, UpdateResult
 from scrape_do_celery.store.request_inputs import targets_of
 
 if TYPE_CHECKING:
@@ -39,7 +38,6 @@ async def with_positions(context: WorkerContext, claim: Claim, job: JobDetails) 
     ids = tuple(job.task_ids)
     if ids == claim.part.task_ids:
         return claim, job
-    if await context.write(UpdatePart(claim, {"tasks": pack(list(ids))})) is not UpdateResult.OK:
-        # Another step may give the same positions to other tasks, and a page is stored only once.
-        raise LeaseLostError(str(claim.part_id))
+    # If another step has the part, it may give the same positions to other tasks, and a page is stored only once.
+    await write_claimed(context, claim, {"tasks": pack(list(ids))})
     return replace(claim, part=replace(claim.part, task_ids=ids)), job

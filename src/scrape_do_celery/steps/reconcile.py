@@ -10,10 +10,12 @@ from pydantic import ValidationError
 from scrape_do_celery import routing
 from scrape_do_celery.errors import EncryptionKeyError, ScrapeDoError, StoreUnavailableError
 from scrape_do_celery.log_fields import get_logger, log_fields
+from scrape_do_celery.rules.ids import position_tasks
 from scrape_do_celery.rules.reconciliation import Resolution, decide
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.finish import CLEAR_FAILURES, finish_part, finish_poisoned, finish_stopped_part
 from scrape_do_celery.steps.job_search import search_for_job
+from scrape_do_celery.steps.noted_jobs import search_noted_jobs
 from scrape_do_celery.steps.retry import retry_after_error
 from scrape_do_celery.steps.unsent import TOO_OLD
 from scrape_do_celery.store import Claim, PartState, RunState
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from scrape_do_celery.models import JobDetails
     from scrape_do_celery.rules.reconciliation import SearchEvidence
     from scrape_do_celery.steps.context import WorkerContext
+    from scrape_do_celery.steps.job_search import SearchResult
     from scrape_do_celery.store.command import Value
 
 log = get_logger(__name__)
@@ -48,7 +51,10 @@ async def reconcile_part(context: WorkerContext, claim: Claim) -> StepMessage | 
 
 async def _search_once(context: WorkerContext, claim: Claim) -> StepMessage | None:
     try:
-        search = await search_for_job(context, claim)
+        noted = await search_noted_jobs(context, claim)
+        if noted.job is not None:
+            return await _adopt_job(context, claim, noted.job)
+        search = await search_for_job(context, claim, is_bought=noted.is_bought)
     except (EncryptionKeyError, StoreUnavailableError):
         # The API is not at fault: a worker with the key searches for the job.
         raise
@@ -57,6 +63,10 @@ async def _search_once(context: WorkerContext, claim: Claim) -> StepMessage | No
     if search is None:
         await context.release_until(claim, {}, 1.0, to=PartState.RECONCILING)
         return None
+    return await _act_on_search(context, claim, search)
+
+
+async def _act_on_search(context: WorkerContext, claim: Claim, search: SearchResult) -> StepMessage | None:
     resolution, what = decide(search.candidates, search.evidence)
     log.info(
         "%s: searched for the job of its purchase; resolution is %s: %s",
@@ -103,7 +113,9 @@ async def _adopt_job(context: WorkerContext, claim: Claim, job: JobDetails) -> S
         "purchase_status": PurchaseStatus.ADOPTED,
         **CLEAR_FAILURES,
     }
-    command = UpdatePart(claim, fields, to=PartState.RUNNING, after=0.0, owner=job.job_id)
+    # A delivered page is readable at once, before any poll.
+    known = position_tasks(job, ids, claim.part.total)[0] if claim.part.has_webhook else None
+    command = UpdatePart(claim, fields, to=PartState.RUNNING, after=0.0, job=known, owner=job.job_id)
     result = await context.write(command)
     if result is UpdateResult.OWNED:
         await context.release_until(claim, {}, 0.0, to=PartState.RECONCILING)

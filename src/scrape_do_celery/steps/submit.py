@@ -25,10 +25,13 @@ from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.redaction import redact_error
 from scrape_do_celery.rules.api_errors import describe_trouble, is_auth
 from scrape_do_celery.rules.budgets import BudgetRefusal, over_budget_error, parse_refusal
+from scrape_do_celery.rules.ids import make_created_job
+from scrape_do_celery.rules.polling import safety_delay
 from scrape_do_celery.rules.prices import price_groups
 from scrape_do_celery.rules.submit import SubmitFailure, classify_submit_error
 from scrape_do_celery.rules.targets import PartDigests
 from scrape_do_celery.rules.waits import BUY_BELOW
+from scrape_do_celery.rules.webhook_tokens import carries_webhook
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.finish import CLEAR_FAILURES, finish_part, finish_stopped_part
 from scrape_do_celery.steps.leases import LeaseLostError
@@ -155,6 +158,7 @@ async def _write_intent(
             account=settings.account_id,
             groups=price_groups(request, store.keys.mask),
             marker=marker,
+            has_webhook=claim.has_webhooks and carries_webhook(request),
             digests=PartDigests.from_targets(targets_of(request)),
             durable_process=await context.health.find_durable_process(),
             limit=settings.max_active_jobs,
@@ -184,7 +188,7 @@ async def _post_job(
     except Exception as error:  # noqa: BLE001 (a transport may raise anything, and after the first byte a job may be bought)
         why = f"the job may have been bought: {type(error).__name__}"
         return await _handle_failed_submit(context, claim, SubmitInDoubtError(why, purchase.request.size))
-    return await _record_job(context, claim, created, nonce)
+    return await _record_job(context, claim, purchase, created, nonce)
 
 
 async def _check_before_send(context: WorkerContext, claim: Claim, was_sent: asyncio.Event) -> None:
@@ -245,11 +249,12 @@ async def _hold_redirected_part(context: WorkerContext, claim: Claim, error: Scr
 
 
 async def _record_job(
-    context: WorkerContext, claim: Claim, created: JobCreationResponse, nonce: str
+    context: WorkerContext, claim: Claim, purchase: _Purchase, created: JobCreationResponse, nonce: str
 ) -> StepMessage | None:
+    task_ids = created.task_ids[: claim.part.total]
     fields: dict[str, Value] = {
         "job": created.job_id,
-        "tasks": pack(created.task_ids[: claim.part.total]),
+        "tasks": pack(task_ids),
         "polls": 0,
         "purchase_status": PurchaseStatus.CONFIRMED,
         # A later refusal has its own time: the time of an earlier one must not end a part whose job is paid.
@@ -257,8 +262,11 @@ async def _record_job(
     }
     # The first poll comes after the full interval, without jitter. The times of purchase spread these polls, and each
     # poll sees a job that has ended within the interval.
-    after = context.interval(0, jitter=0.0)
-    command = UpdatePart(claim, fields, to=PartState.RUNNING, after=after, owner=created.job_id, nonce=nonce)
+    after, job = context.interval(0, jitter=0.0), None
+    if claim.has_webhooks and carries_webhook(purchase.request):
+        # A delivered page is readable at once, before any poll.
+        after, job = safety_delay(0, context.settings.webhook_poll_max), make_created_job(created.job_id, task_ids)
+    command = UpdatePart(claim, fields, to=PartState.RUNNING, after=after, job=job, owner=created.job_id, nonce=nonce)
     try:
         # Try for as long as the lease can last while the store is away.
         result = await context.write(command, context.settings.submit_visibility_grace + context.settings.lease_seconds)

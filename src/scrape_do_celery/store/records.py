@@ -70,6 +70,10 @@ def _notes(raw: bytes) -> Notes:
     return notes_from_json(unpack(raw))
 
 
+def _packed_numbers(raw: bytes) -> tuple[int, ...]:
+    return tuple(unpack(raw))
+
+
 def _json_object(raw: bytes) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(raw)
     return found
@@ -180,6 +184,12 @@ class PartRecord(Record):
         default=0,
     )
     safety_polls: int = stored("safety", number, "safety polls since the last delivery", default=0)
+    unended: tuple[int, ...] = stored(
+        "unended",
+        _packed_numbers,
+        "positions of tasks that deliveries name, and that the API showed unended",
+        default=(),
+    )
     notes: Notes = stored(
         "notes", _notes, "unusable answers for tasks, by position, and for the job itself", default=_NO_NOTES
     )

@@ -55,3 +55,8 @@ def test_target_without_a_task_fails_with_its_url(make):
 def test_padded_task_has_no_url_without_a_summary(make):
     job = ids.pad_job(make.job("success", 1, summary=False), make.urls(2))
     assert job.tasks[0].url == ""
+
+
+def test_created_job_has_the_ids_and_no_claim_about_targets():
+    job = ids.make_created_job("j", ("t1", "t0"))
+    assert (job.job_id, job.task_ids, job.tasks, job.is_terminal) == ("j", ["t1", "t0"], [], False)

@@ -7,7 +7,14 @@ from pydantic import ValidationError
 
 from scrape_do_celery.errors import JobTimeoutError
 from scrape_do_celery.models import JobDetails
-from scrape_do_celery.rules.polling import NOT_FOUND_GRACE, PollingStrategy, job_not_found
+from scrape_do_celery.rules.polling import (
+    NOT_FOUND_GRACE,
+    DeliveryFacts,
+    PollingStrategy,
+    count_waits,
+    job_not_found,
+    safety_delay,
+)
 
 JOB = JobDetails(job_id="j1", status="rotating")
 
@@ -106,3 +113,62 @@ def test_is_frozen():
 )
 def test_job_not_found(age, count, meaning):
     assert job_not_found(age, count) == meaning
+
+
+@pytest.mark.parametrize(
+    ("longest", "times"),
+    [
+        (300, [60, 180, 420, 720, 1020]),
+        (60, [60, 120, 180, 240, 300]),
+        (5, [5, 10, 15, 20, 25]),
+        (90, [60, 150, 240, 330, 420]),
+    ],
+)
+def test_safety_polls_come_ever_later_up_to_the_limit(longest, times):
+    waits = [safety_delay(polls, longest) for polls in range(5)]
+    assert [sum(waits[: n + 1]) for n in range(5)] == times
+
+
+@given(st.integers(0, 10**6), st.floats(1, 1e6))
+def test_no_safety_poll_comes_later_than_the_limit(polls, longest):
+    assert 0 < safety_delay(polls, longest) <= longest
+
+
+@pytest.mark.parametrize(
+    ("facts", "must_poll", "polls_soon"),
+    [
+        (DeliveryFacts(is_hinted=True), False, False),
+        (DeliveryFacts(is_hinted=False), True, False),
+        (DeliveryFacts(is_hinted=True, wants_job=True), True, False),
+        (DeliveryFacts(is_hinted=True, has_all=True), True, True),
+        (DeliveryFacts(is_hinted=True, is_waiting=True), False, True),
+    ],
+)
+def test_job_is_polled_only_for_a_reason(facts, must_poll, polls_soon):
+    assert (facts.must_poll, facts.polls_soon) == (must_poll, polls_soon)
+
+
+@pytest.mark.parametrize(
+    ("facts", "before", "after"),
+    [
+        (DeliveryFacts(is_hinted=False), (0, 0), (0, 1)),
+        (DeliveryFacts(is_hinted=False), (0, 3), (0, 4)),
+        (DeliveryFacts(is_hinted=True), (0, 0), (0, 0)),
+        (DeliveryFacts(is_hinted=False), (2, 0), (0, 0)),
+        (DeliveryFacts(is_hinted=False, is_waiting=True), (2, 1), (3, 1)),
+        (DeliveryFacts(is_hinted=True, has_all=True), (0, 0), (1, 0)),
+    ],
+)
+def test_ordinary_intervals_are_no_safety_polls(facts, before, after):
+    assert count_waits(facts, *before) == after
+
+
+@given(st.lists(st.builds(DeliveryFacts, st.booleans(), st.booleans(), st.booleans(), st.booleans()), max_size=40))
+def test_each_step_plans_another_one_in_time(steps):
+    """Whatever deliveries do, a part waits for no longer than the limit, and polls its job in each planned step."""
+    polls = safety_polls = 0
+    for facts in steps:
+        assert facts.must_poll or facts.is_hinted
+        polls, safety_polls = count_waits(facts, polls, safety_polls)
+        assert (polls > 0) is facts.polls_soon
+        assert safety_delay(safety_polls, 300) <= 300

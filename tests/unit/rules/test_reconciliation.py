@@ -29,7 +29,14 @@ from scrape_do_celery.rules.reconciliation import (
 
 SECONDS = st.floats(-200.0, RETENTION * 2, allow_nan=False)
 CANDIDATES = st.lists(
-    st.builds(Candidate, st.uuids().map(str), st.sampled_from(StartOrder), st.booleans(), st.booleans()),
+    st.builds(
+        Candidate,
+        st.uuids().map(str),
+        st.sampled_from(StartOrder),
+        st.booleans(),
+        st.booleans(),
+        st.sampled_from([False, False, False, True]),
+    ),
     max_size=4,
     unique_by=lambda candidate: candidate.job_id,
 )
@@ -75,6 +82,8 @@ def test_nothing_is_adopted_that_may_be_somebody_elses(candidates, evidence):
     if resolution is not Resolution.ADOPT:
         return
     (adopted,) = [candidate for candidate in candidates if candidate.job_id == job_id]
+    if adopted.hooked:
+        return
     if evidence.marker:
         assert adopted.marked
         return
@@ -101,6 +110,13 @@ def test_one_newer_job_is_the_one(evidence):
     found = decide([Candidate("j", StartOrder.AFTER, marked=True)], evidence)
     expected = Resolution.ADOPT if evidence.marker or not evidence.ambiguity else None
     assert found == (Resolution.ADOPT, "j") if expected else found[0] in {Resolution.SEARCH_LATER, Resolution.AMBIGUOUS}
+
+
+@given(CANDIDATES, EVIDENCE)
+def test_job_with_the_webhook_of_the_purchase_goes_before_all_evidence(candidates, evidence):
+    hooked = [candidate.job_id for candidate in candidates if candidate.hooked]
+    resolution, job_id = decide(candidates, evidence)
+    assert not hooked or (resolution, job_id) == (Resolution.ADOPT, hooked[0])
 
 
 @given(EVIDENCE)
@@ -249,3 +265,14 @@ def test_a_request_without_a_webhook_takes_the_fallback():
     request = JobCreationRequest(targets=["https://a.example"])
     assert with_marker(request, "m", None) is None
     assert carries(with_marker(request, "m", "https://h.example").webhook_url, "m")
+
+
+@given(CANDIDATES, st.integers(1, 3), st.booleans(), st.sampled_from(["", "others buy here"]), st.integers(1, 3))
+def test_single_job_without_a_list_proves_no_absence(candidates, purchases, marker, ambiguity, alike):
+    for refused in (False, True):
+        evidence = SearchEvidence.of_one_job(
+            purchases=purchases, marker=marker, ambiguity=ambiguity, alike=alike, refused=refused
+        )
+        resolution, job_id = decide(candidates[:1], evidence)
+        assert resolution in {Resolution.ADOPT, Resolution.SEARCH_LATER}
+        assert resolution is not Resolution.ADOPT or job_id == candidates[0].job_id

@@ -13,7 +13,7 @@ from scrape_do_celery.models import JobFailedError
 from scrape_do_celery.rules.fetch import UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL
 from scrape_do_celery.rules.polling import MAX_TASK_FETCHES, NOT_FOUND_GRACE, RETENTION
 from scrape_do_celery.runs import RunHandle, StepMessage
-from scrape_do_celery.steps import fetch as collecting
+from scrape_do_celery.steps import fetch_task
 from scrape_do_celery.steps.cancel import cancel_part
 from scrape_do_celery.steps.fetch import fetch_part
 from scrape_do_celery.steps.poll import poll_part
@@ -425,7 +425,7 @@ def test_full_store_does_not_poison_an_early_fetch(step_harness, make, no_room):
 
 def test_end_of_a_slice_publishes_one_message(collect, make, monkeypatch):
     step_harness = collect()
-    monkeypatch.setattr(collecting, "_SLICE", 0.02)
+    monkeypatch.setattr(fetch_task, "SLICE", 0.02)
     step_harness.settings = step_harness.settings.model_copy(update={"fetch_concurrency": 1})
 
     async def slowly(_, task_id):
@@ -529,7 +529,7 @@ def test_pending_task_of_a_canceled_job_is_fetched_twice(step_harness, make):
 
 
 def test_end_of_a_slice_loses_no_page(step_harness, make, monkeypatch):
-    monkeypatch.setattr(collecting, "_SLICE", 0.1)
+    monkeypatch.setattr(fetch_task, "SLICE", 0.1)
     step_harness.create_run("r", 40)
     step_harness.make_running("r")
     step_harness.clock.forward(2)

@@ -10,13 +10,16 @@ import pytest
 
 from scrape_do_celery.client import endpoints
 from scrape_do_celery.errors import APIConnectionError, AsyncAPIBadRequestError
+from scrape_do_celery.models import JobCreationRequest
 from scrape_do_celery.rules.reconciliation import carries, marker_of
 from scrape_do_celery.rules.webhook_tokens import HEADER, PurchaseId, is_secret, make_secret, make_url, read_purchase
 from scrape_do_celery.steps.reconcile import reconcile_part
 from scrape_do_celery.steps.submit import submit_part
-from scrape_do_celery.store import PartId, PartState
+from scrape_do_celery.store import PartId, PartState, RunSpec
 from scrape_do_celery.store.codec import unpack_bytes
 from scrape_do_celery.store.commands.contents import ReadContents
+from scrape_do_celery.store.commands.creation import CreateRun
+from tests.unit.conftest import urls as make_urls
 from tests.unit.steps.conftest import LEASE, job_listing, reconcile_until, show_jobs
 
 BASE = "https://shop.example/hooks"
@@ -164,6 +167,71 @@ def test_job_in_doubt_is_found_by_the_marker_in_its_webhook(hooked, make):
     hooked.api.script(get_task=lambda job_id, _: make.task(job=job_id, webhook_url=hooks[job_id]))
     hooked.run_step(reconcile_part, hooked.claim_part())
     assert (hooked.part().state, hooked.part().job_id) == (PartState.RUNNING, "ours")
+
+
+def buy_in_doubt(harness, **request):
+    """Lose the answer to a purchase, and return the URL of its webhook."""
+    request = request or {"targets": make_urls(2)}
+    harness.run(CreateRun("r", RunSpec(JobCreationRequest(**request), webhook=True)))
+    harness.api.script(create_job=APIConnectionError("cut", "POST", "/jobs", "ReadTimeout"))
+    submit(harness)
+    return sent(harness)[-1][0]
+
+
+def show_two_jobs(harness, make, hooks):
+    """Let two equal jobs without a run appear. `hooks` has the webhooks that their tasks show."""
+    show_jobs(harness, make.job(job_id="a"), make.job(job_id="b"))
+    harness.api.script(get_task=lambda job_id, _: make.task(job=job_id, webhook_url=hooks[job_id]))
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_job_in_doubt_is_adopted_by_the_token_in_its_webhook(hooked, make, key):
+    """Without the token, two equal jobs and one purchase are a case of doubt."""
+    buy_in_doubt(hooked)
+    shown = make_url("https://proxy.example/elsewhere", key, FIRST)
+    show_two_jobs(hooked, make, {"a": "https://other.example/", "b": f"{shown}/?x=1"})
+    hooked.run_step(reconcile_part, hooked.claim_part())
+    assert (hooked.part().state, hooked.part().job_id, hooked.api.posts) == (PartState.RUNNING, "b", 1)
+
+
+def test_plugin_is_adopted_by_the_token_in_its_webhook(hooked, make):
+    params = [{"q": "a"}, {"q": "b"}]
+    url = buy_in_doubt(hooked, plugin={"key": "google/search", "params": params})
+    show_two_jobs(hooked, make, {"a": None, "b": url})
+    hooked.run_step(reconcile_part, hooked.claim_part())
+    assert hooked.part().job_id == "b"
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        None,
+        "***",
+        "http://[",
+        BASE,
+        make_url(BASE, KEYS[0], FIRST._replace(number=2)),
+        make_url(BASE, KEYS[0], FIRST._replace(part=1)),
+        make_url(BASE, KEYS[0], FIRST._replace(run_id="s")),
+        make_url(BASE, b"x" * 32, FIRST),
+    ],
+)
+def test_other_webhooks_prove_nothing(hooked, make, shown):
+    buy_in_doubt(hooked)
+    show_two_jobs(hooked, make, {"a": "https://other.example/", "b": shown})
+    hooked.run_step(reconcile_part, hooked.claim_part())
+    assert hooked.part().state is PartState.RECONCILING
+    hooked.api.script(list_jobs=lambda _: job_listing(make.job(job_id="b")))
+    hooked.clock.forward(max(0.0, hooked.due_times()["r:0"]) + 0.1)
+    hooked.run_step(reconcile_part, hooked.claim_part())
+    assert hooked.part().job_id == "b", "one equal job is adopted as before"
+
+
+def test_task_that_cannot_be_read_proves_nothing(hooked, make):
+    buy_in_doubt(hooked)
+    show_jobs(hooked, make.job(job_id="b"))
+    hooked.api.script(get_task=make.refusal(404))
+    hooked.run_step(reconcile_part, hooked.claim_part())
+    assert hooked.part().job_id == "b"
 
 
 @pytest.mark.parametrize("lacking", ["webhook_base_url", "webhook_keys"])

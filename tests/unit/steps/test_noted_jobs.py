@@ -1,0 +1,269 @@
+"""Test that deliveries resolve a purchase in doubt, and that no forged delivery makes a part adopt or buy a job."""
+
+from __future__ import annotations
+
+import pytest
+
+from scrape_do_celery import routing
+from scrape_do_celery.errors import APIConnectionError
+from scrape_do_celery.models import JobCreationRequest, UndetailedTaskResponse
+from scrape_do_celery.rules.webhook_tokens import PurchaseId, make_url
+from scrape_do_celery.runs import StepMessage
+from scrape_do_celery.steps.poll import poll_part
+from scrape_do_celery.steps.reconcile import reconcile_part
+from scrape_do_celery.steps.submit import submit_part
+from scrape_do_celery.store import PartId, PartState, RunSpec
+from scrape_do_celery.store.commands.creation import CreateRun
+from scrape_do_celery.store.commands.deliveries import ReadDeliveries, ReadDeliveryTarget, TakeDelivery
+from scrape_do_celery.store.commands.ownership import NoteUnowned
+from scrape_do_celery.store.commands.parts import ReadJob
+from tests.unit.conftest import urls
+from tests.unit.steps.conftest import HOUR, LEASE, job_listing, make_parts_running
+
+KEY = "0123456789abcdef" * 2
+BASE = "https://shop.example/hooks"
+PART = PartId("r", 0)
+PLUGIN = {"plugin": {"key": "google/search", "params": [{"q": "a"}, {"q": "b"}]}}
+
+
+@pytest.fixture
+def hooked(step_harness, settings):
+    """Return the harness of a worker that buys with webhooks."""
+    checked = type(settings)(webhook_base_url=BASE, webhook_keys=KEY)
+    kept = {name: getattr(checked, name) for name in ("webhook_base_url", "webhook_keys")}
+    step_harness.settings = settings.model_copy(update=kept)
+    return step_harness
+
+
+def lose_answer(harness, run_id="r", error=None, **request):
+    """Buy a job, and lose the answer."""
+    spec = RunSpec(JobCreationRequest(**(request or {"targets": urls(2)})), webhook=True)
+    harness.run(CreateRun(run_id, spec))
+    harness.api.script(create_job=error or APIConnectionError("cut", "POST", "/jobs", "ReadTimeout"))
+    harness.run_step(submit_part, harness.claim_part(run_id, seconds=LEASE))
+    assert harness.part(run_id).state is PartState.RECONCILING
+    harness.api.calls.clear()
+
+
+@pytest.fixture
+def lost(hooked):
+    """Return the harness with a part whose purchase is in doubt. The job list is empty, as right after a `POST`."""
+    lose_answer(hooked)
+    hooked.api.script(list_jobs=lambda _: job_listing())
+    return hooked
+
+
+def note(harness, job_id, task="t0", *, proven=True, run_id="r"):
+    part_id = PartId(run_id, 0)
+    target = harness.run(ReadDeliveryTarget(part_id))
+    taken = harness.run(TakeDelivery(part_id, 1, target, job_id, task, is_proven=proven))
+    return str(taken.result), taken.step
+
+
+def notes(harness):
+    return sorted(one.job_id for one in harness.run(ReadDeliveries(PART)).notes)
+
+
+def reconcile(harness, run_id="r"):
+    """Run one search when it is due. Return the requests."""
+    harness.clock.forward(max(0.0, harness.part(run_id).due_at - harness.clock.time()) + 0.01)
+    harness.redis.delete(harness.keys.quota)
+    harness.api.calls.clear()
+    harness.run_step(reconcile_part, harness.claim_part(run_id))
+    return [" ".join([name, *map(str, rest[:1])]) for name, *rest in harness.api.calls if name != "list_jobs"]
+
+
+def has_listed(harness):
+    return bool(harness.api.called("list_jobs"))
+
+
+def other_job(make, job_id="j"):
+    """Make a job with other targets."""
+    tasks = [
+        UndetailedTaskResponse(task_id=f"t{n}", url=f"https://other.example/{n}", status="success") for n in (0, 1)
+    ]
+    return make.job("success", job_id=job_id).model_copy(update={"tasks": tasks})
+
+
+# Adoption
+
+
+@pytest.mark.parametrize("proven", [True, False])
+def test_noted_job_is_adopted_after_one_request(lost, make, proven):
+    assert note(lost, "J", "t1", proven=proven) == ("noted", routing.RECONCILE_SUBMIT)
+    assert lost.part().due_at <= lost.clock.time()
+    lost.api.script(get_job=make.job(job_id="j"), get_task=make.task(1, job="j"))
+    assert reconcile(lost) == ["get_job J", *([] if proven else ["get_task j"])]
+    assert not has_listed(lost)
+    part = lost.part()
+    assert (part.state, part.job_id, part.purchases, lost.api.posts) == (PartState.RUNNING, "j", 1, 1)
+    assert lost.run(ReadJob(PART)).task_ids == ["t0", "t1"]
+
+
+def test_note_of_the_adopted_job_is_a_hint(lost, make):
+    note(lost, "j", "T1")
+    note(lost, "other", "t0")
+    lost.api.script(get_job=make.job(job_id="j", tasks=["pending", "success"]), get_task=make.task(1, job="j"))
+    reconcile(lost)
+    lost.api.calls.clear()
+    lost.run_step(poll_part, lost.claim_part())
+    assert lost.api.calls == [("get_task", "j", "t1")]
+    assert (lost.part().stored_ok, notes(lost)) == (1, [])
+
+
+def test_plugin_needs_the_header_and_the_number_of_tasks(hooked, make):
+    lose_answer(hooked, **PLUGIN)
+    hooked.api.script(
+        list_jobs=lambda _: job_listing(), get_job=lambda i: make.job(job_id=i, count=3 if i == "jj" else 2)
+    )
+    hooked.api.script(get_task=make.task(0, job="j"))
+    note(hooked, "jj")
+    assert reconcile(hooked)[:1] == ["get_job jj"]
+    assert hooked.part().state is PartState.RECONCILING
+    note(hooked, "j", proven=False)
+    assert reconcile(hooked)[:1] == ["get_job j"]
+    assert hooked.part().state is PartState.RECONCILING
+    note(hooked, "j")
+    assert reconcile(hooked) == ["get_job j"]
+    assert hooked.part().job_id == "j"
+
+
+def test_echoed_webhook_proves_a_job_whose_note_had_no_header(hooked, make):
+    lose_answer(hooked, **PLUGIN)
+    url = make_url(BASE, KEY.encode(), PurchaseId("r", 0, 1))
+    hooked.api.script(get_job=make.job(job_id="j"), get_task=make.task(0, job="j", webhook_url=url))
+    note(hooked, "j", proven=False)
+    assert reconcile(hooked) == ["get_job j", "get_task j"]
+    assert hooked.part().job_id == "j"
+
+
+def test_refused_purchase_that_bought_a_job_adopts_it(hooked, make):
+    lose_answer(hooked, error=make.refusal(429, 1))
+    hooked.clock.forward(2)
+    note(hooked, "j")
+    hooked.api.script(list_jobs=lambda _: job_listing(), get_job=make.refusal(404))
+    for _ in range(3):
+        reconcile(hooked)
+    assert (hooked.part().state, hooked.api.posts) == (PartState.RECONCILING, 1)
+    hooked.api.script(get_job=make.job(job_id="j"))
+    reconcile(hooked)
+    assert (hooked.part().job_id, hooked.api.posts) == ("j", 1)
+
+
+# No second purchase
+
+
+def test_proven_purchase_is_never_repeated(lost, make):
+    """The job may not be shown for a while. Without a note, two full lists prove its absence."""
+    note(lost, "j")
+    lost.api.script(get_job=make.refusal(404))
+    for _ in range(20):
+        reconcile(lost)
+        assert has_listed(lost)
+        assert lost.part().state is PartState.RECONCILING
+    assert lost.part().intent < lost.clock.time() - 200
+    lost.api.script(get_job=make.job(job_id="j"))
+    assert reconcile(lost) == ["get_job j"]
+    assert (lost.part().job_id, lost.api.posts) == ("j", 1)
+
+
+def test_proven_purchase_that_is_never_shown_ends_in_doubt(lost, make):
+    note(lost, "j")
+    lost.api.script(get_job=make.refusal(404))
+    for _ in range(80):
+        if lost.part().state is PartState.DONE:
+            break
+        lost.clock.forward(HOUR)
+        reconcile(lost)
+    assert (lost.part().outcome, lost.api.posts) == ("in_doubt", 1)
+
+
+def test_error_of_the_api_keeps_the_note(lost, make):
+    note(lost, "j", proven=False)
+    lost.api.script(get_job=make.refusal(500))
+    reconcile(lost)
+    assert notes(lost) == ["j"]
+    assert lost.part().state is PartState.RECONCILING
+
+
+# Forged notes
+
+
+@pytest.mark.parametrize("proven", [True, False])
+def test_note_of_a_job_with_other_targets_costs_one_request(lost, make, proven):
+    note(lost, "j", "t0", proven=proven)
+    note(lost, "j", "t1", proven=False)
+    lost.api.script(get_job=other_job(make))
+    before = lost.part_fields()
+    assert reconcile(lost) == ["get_job j"]
+    assert notes(lost) == []
+    assert reconcile(lost) == []
+    after = lost.part_fields()
+    assert (lost.part().state, lost.part().job_id, lost.api.posts) == (PartState.RECONCILING, None, 1)
+    assert {name: after[name] for name in ("purchases", "intent", "nonce")} == {
+        name: before[name] for name in ("purchases", "intent", "nonce")
+    }
+    assert lost.redis.keys("p:unowned:*") == []
+
+
+@pytest.mark.parametrize("proven", [True, False])
+def test_job_of_another_part_is_not_even_read(hooked, make, proven):
+    make_parts_running(hooked, ["s"])
+    lose_answer(hooked)
+    note(hooked, "job-s", proven=proven)
+    hooked.api.script(list_jobs=lambda _: job_listing(), get_job=make.job(job_id="job-s"))
+    assert reconcile(hooked) == []
+    assert notes(hooked) == []
+    assert hooked.part("s").job_id == "job-s"
+    assert hooked.part().job_id is None
+
+
+def test_forged_notes_do_not_keep_a_job_from_being_bought_again(lost, make):
+    """Notes without the header prove no purchase."""
+    for number in range(2):
+        note(lost, f"j{number}", proven=False)
+    lost.api.script(get_job=make.refusal(404))
+    for _ in range(60):
+        if lost.part().state is PartState.QUEUED:
+            return
+        reconcile(lost)
+    raise AssertionError(lost.part())
+
+
+def test_few_notes_are_read_at_a_time_and_proven_ones_first(hooked, make):
+    lose_answer(hooked, targets=urls(6))
+    hooked.api.script(list_jobs=lambda _: job_listing(), get_job=lambda i: other_job(make, i))
+    for name in "abcde":
+        note(hooked, name, proven=False)
+    note(hooked, "own")
+    assert reconcile(hooked)[0] == "get_job own"
+    assert len(notes(hooked)) == 3
+    assert len(reconcile(hooked)) == 3
+    assert notes(hooked) == []
+
+
+def test_note_without_the_header_is_no_proof_on_a_shared_account(lost, make):
+    """Another program may have bought the noted job: the targets are equal."""
+    note(lost, "j", proven=False)
+    lost.settings = lost.settings.model_copy(update={"shared_account": True})
+    lost.api.script(get_job=make.job(job_id="j"), get_task=make.task(0, job="j"))
+    assert reconcile(lost) == ["get_job j", "get_task j"]
+    assert lost.part().state is PartState.RECONCILING
+
+
+def test_job_that_is_older_than_the_purchase_is_not_adopted(hooked, make):
+    hooked.run(NoteUnowned(hooked.account, ["j"]))
+    lose_answer(hooked)
+    hooked.api.script(list_jobs=lambda _: job_listing(), get_job=make.job(job_id="j"))
+    note(hooked, "j", proven=False)
+    assert reconcile(hooked) == ["get_job j"]
+    assert hooked.part().state is PartState.RECONCILING
+
+
+def test_run_without_webhooks_reads_no_notes(step_harness, make):
+    step_harness.create_run()
+    step_harness.api.script(create_job=APIConnectionError("cut", "POST", "/jobs", "ReadTimeout"))
+    answer = step_harness.run_step(submit_part, step_harness.claim_part(seconds=LEASE))
+    assert answer == StepMessage(routing.RECONCILE_SUBMIT, ("r:0",))
+    step_harness.api.script(list_jobs=lambda _: job_listing())
+    assert reconcile(step_harness) == []
