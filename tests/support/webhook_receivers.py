@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -102,11 +102,17 @@ class ReceiverProcess:
     def log(self):
         return self._log.read_text()
 
-    @property
-    def memory(self):
-        """The bytes of memory of the server's processes."""
+    @contextmanager
+    def growth(self, size):
+        """Yield a list that gets, at the end, the growth of the server's peak memory, as a share of `size`."""
         main = psutil.Process(self._process.pid)
-        return sum(one.memory_info().rss for one in (main, *main.children(recursive=True)))
+        processes, found = [one.pid for one in (main, *main.children(recursive=True))], []
+        for pid in processes:
+            # The peak becomes what is used now.
+            Path(f"/proc/{pid}/clear_refs").write_text("5")
+        before = sum(map(_read_peak, processes))
+        yield found
+        found.append((sum(map(_read_peak, processes)) - before) / size)
 
     def connect(self):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
@@ -141,6 +147,12 @@ class ReceiverProcess:
     def stop(self):
         self._process.terminate()
         assert self._process.wait(30) in {0, -15}, self.log
+
+
+def _read_peak(pid):
+    """Return the bytes of the peak memory of a process."""
+    (line,) = [one for one in Path(f"/proc/{pid}/status").read_text().splitlines() if one.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024
 
 
 class BoughtPart:

@@ -7,16 +7,24 @@ login. With Flask-WTF, write `csrf.exempt(blueprint)`.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Final
+
 from flask import Blueprint, Response, request
+from werkzeug.routing import BaseConverter
 
 from scrape_do_celery.webhooks import wsgi
 
+if TYPE_CHECKING:
+    from flask.blueprints import BlueprintSetupState
+
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+_REST: Final = "scrape_do_rest"
 
 blueprint = Blueprint("scrape_do_webhooks", __name__)
 
 
-def receive_webhook(path: str) -> Response:  # noqa: ARG001 (the whole path counts)
+def receive_webhook(rest: str) -> Response:  # noqa: ARG001 (the whole path counts)
     """Answer a call of a webhook."""
     # Not `request.stream`: it obeys MAX_CONTENT_LENGTH, and answers 413.
     answer = wsgi.answer_call(
@@ -25,9 +33,22 @@ def receive_webhook(path: str) -> Response:  # noqa: ARG001 (the whole path coun
     return Response(answer.text, answer.status, answer.headers, mimetype="text/plain")
 
 
+class _RestConverter(BaseConverter):
+    """The rest of a path, also if it is empty or begins with a slash. Flask's own converter answers 404 then."""
+
+    part_isolating = False
+    regex = ".*?"
+    weight = 300
+
+
+@blueprint.record
+def _add_converter(state: BlueprintSetupState) -> None:
+    state.app.url_map.converters[_REST] = _RestConverter
+
+
 # Neither a missing nor a doubled slash may redirect: Scrape.do may follow the redirect with GET.
 blueprint.add_url_rule(
-    "/<path:path>",
+    f"/<{_REST}:rest>",
     view_func=receive_webhook,
     methods=_METHODS,
     provide_automatic_options=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -61,13 +62,21 @@ async def serve(host: str, port: int, announce: Callable[[str], object]) -> None
         await runner.cleanup()
 
 
+async def _read_body(request: web.BaseRequest) -> bytes:
+    """Return the next bytes of the body. If its sender waits for leave to send the body, give leave."""
+    if request.headers.get("Expect", "").lower() == "100-continue" and not request.content.total_bytes:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
+    return await request.content.readany()
+
+
 def _spell_url(host: str, port: int, *_: object) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 async def _answer(request: web.BaseRequest) -> web.Response:
     answer = await answer_call(
-        request.method, request.rel_url.raw_path, request.headers.items(), request.content.readany
+        request.method, request.rel_url.raw_path, request.headers.items(), partial(_read_body, request)
     )
     body = answer.text.encode()
     return web.Response(status=answer.status, body=body, headers=dict(list_headers(answer, body)))

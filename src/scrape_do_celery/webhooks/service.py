@@ -95,6 +95,7 @@ class WebhookService:
         part_id = PartId(delivery.purchase.run_id, delivery.purchase.part)
         with limited_time(self._time):
             if self._memory.is_full():
+                _tell("the store is nearly full; raise maxmemory, or wait for pages to expire")
                 return BUSY
             taken = self._take(delivery, part_id, self._targets.find(part_id) or self._targets.read(part_id))
             if taken.result is DeliveryResult.STALE:
@@ -139,17 +140,20 @@ def put_off(error: Exception) -> Answer:
 
     The log shows the type of the error and its place. Its text and its variables may hold a body.
     """
+    _tell(_describe(error))
+    return BUSY
+
+
+def _tell(reason: str) -> None:
+    """Log why calls are put off, unless that was told a moment ago."""
     global _told_until  # noqa: PLW0603 (one line for all threads)
     with _lock:
-        is_told, now = _told_until > time.monotonic(), time.monotonic()
-        _told_until = _told_until if is_told else now + _QUIET
-    if not is_told:
-        log.error(
-            "webhooks are answered with 503, so that Scrape.do sends them again: %s; see `scrape-do doctor`",
-            _describe(error),
-            extra=log_fields("webhook_put_off"),
-        )
-    return BUSY
+        now = time.monotonic()
+        if now < _told_until:
+            return
+        _told_until = now + _QUIET
+    text = "webhooks are answered with 503, so that Scrape.do sends them again: %s; `scrape-do doctor` says more"
+    log.error(text, reason, extra=log_fields("webhook_put_off"))
 
 
 def _describe(error: Exception) -> str:

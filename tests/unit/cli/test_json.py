@@ -11,7 +11,7 @@ from tests.support.json_shapes import iter_commands
 
 A, B = "https://a.example/", "https://user:secret@b.example/?token=secret"
 #: The commands that serve until they are stopped.
-SERVERS = {("metrics",), ("redis",), ("sandbox",), ("worker",)}
+SERVERS = {("metrics",), ("redis",), ("sandbox",), ("webhook",), ("worker",)}
 
 
 def load(answer):

@@ -102,8 +102,8 @@ def test_page_is_stored_and_hint_wakes_a_step(call, part, harness):
 
 def test_forged_call_is_refused_without_a_look_at_the_store(call, part, harness):
     harness.server.connected = False
-    for method in ("POST", "GET"):
-        assert call(FORGED, part.body(), method=method)[:2] == (403, "this is not the webhook of a purchase")
+    for method, path in (("POST", FORGED), ("GET", FORGED), ("POST", "/hooks/"), ("POST", "/hooks//x//")):
+        assert call(path, part.body(), method=method)[:2] == (403, "this is not the webhook of a purchase")
 
 
 def test_other_method_is_refused(call, part):

@@ -17,7 +17,7 @@ from scrape_do_celery import routing
 from scrape_do_celery.cli import main
 from scrape_do_celery.rules.webhook_tokens import HEADER
 from scrape_do_celery.store.codec import pack
-from scrape_do_celery.webhooks import lookups, server
+from scrape_do_celery.webhooks import lookups, server, service
 from scrape_do_celery.webhooks.async_calls import answer_call
 from scrape_do_celery.webhooks.core import ACCEPTED, BUSY
 from scrape_do_celery.webhooks.service import find_service
@@ -83,13 +83,21 @@ def test_part_without_a_job_is_read_for_each_delivery(part, harness):
     assert find_service()._targets.find(part.part_id) is None
 
 
-def test_nearly_full_store_puts_deliveries_off(part, harness, server_info, monkeypatch):
+def test_nearly_full_store_puts_deliveries_off(part, server_info, monkeypatch, caplog):
     monkeypatch.setattr(lookups, "_MEMORY_FOR", -1.0)
     server_info[b"memory"] = b"used_memory:96\r\nmaxmemory:100\r\n"
     assert deliver(part) == BUSY
+    assert "the store is nearly full" in caplog.text
     server_info[b"memory"] = b"used_memory:94\r\nmaxmemory:100\r\n"
     assert deliver(part) == ACCEPTED
     assert part.stored == {0}
+
+
+def test_outage_is_told_once_in_a_while(part, harness, monkeypatch, caplog):
+    monkeypatch.setattr(service, "_QUIET", 10.0)
+    harness.server.connected = False
+    assert [deliver(part), deliver(part)] == [BUSY, BUSY]
+    assert caplog.text.count("webhooks are answered with 503") == 1
 
 
 def test_memory_of_the_store_is_asked_once_in_a_second(part, server_info):
@@ -172,6 +180,20 @@ def test_server_answers_and_cuts_off_senders_of_slow_heads(part, monkeypatch):
             return fast.recv(12), slow.recv(1)
 
     assert asyncio.run(serve_and(visit)) == (b"HTTP/1.1 200", b"")
+    assert part.stored == {0}
+
+
+def test_server_lets_a_careful_sender_go_on_with_the_body(part):
+    def visit(port):
+        body, secret = part.body(), part.secret[HEADER.replace("-", "_")]
+        head = f"Host: a\r\n{HEADER}: {secret}\r\nExpect: 100-continue\r\nContent-Length: {len(body)}"
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as one:
+            one.sendall(f"POST {part.path} HTTP/1.1\r\n{head}\r\n\r\n".encode())
+            leave = one.recv(100)
+            one.sendall(body)
+            return leave, one.recv(12)
+
+    assert asyncio.run(serve_and(visit)) == (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200")
     assert part.stored == {0}
 
 
