@@ -50,9 +50,9 @@ class Sizes:
     hook_targets: int = 20
     hook_gap: float = 1.0
     hook_span: float = 4.0
-    #: Targets of the large run, and the seconds over which they end.
+    #: Targets of the large run, and the seconds over which they end: longer than the wait for the first safety poll.
     hook_large: int = 1_000
-    hook_large_span: float = 50.0
+    hook_large_span: float = 75.0
 
 
 NORMAL = Sizes()
