@@ -80,7 +80,7 @@ async def collect_job(context: WorkerContext, claim: Claim, job: JobDetails) -> 
         **CLEAR_FAILURES,
         **read_progress(job),
     }
-    await write_claimed(context, claim, fields, job, PartState.FETCHING)
+    await write_claimed(context, claim, fields, job, to=PartState.FETCHING)
     part = replace(claim.part, state=PartState.FETCHING, task_ids=tuple(job.task_ids), total=total)
     return await _fetch_missing(context, replace(claim, part=part), job)
 

@@ -173,7 +173,7 @@ def test_proven_purchase_that_is_never_shown_ends_in_doubt(lost, make):
     for _ in range(80):
         if lost.part().state is PartState.DONE:
             break
-        lost.clock.forward(HOUR)
+        lost.clock.forward(6 * HOUR)
         reconcile(lost)
     assert (lost.part().outcome, lost.api.posts) == ("in_doubt", 1)
 
