@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from scrape_do_celery.errors import ConfigurationError
-from scrape_do_celery.webhooks.async_calls import BODY_SECONDS, answer_call, warm_up
+from scrape_do_celery.webhooks.async_calls import BODY_SECONDS, answer_call
 from scrape_do_celery.webhooks.core import list_headers
+from scrape_do_celery.webhooks.service import find_service
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -56,7 +57,7 @@ class WebhookApp:
         """Report wrong settings when the server starts. An app that is mounted in another one is not asked."""
         await receive()
         try:
-            await warm_up(self._app)
+            find_service(self._app)
         except ConfigurationError as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return

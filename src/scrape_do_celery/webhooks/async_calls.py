@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 #: Seconds for the body of a call. A slower delivery becomes a hint.
 BODY_SECONDS: Final = 30.0
-_is_warm = False
 
 
 async def answer_call(  # noqa: PLR0913 (the parts of a call)
@@ -32,25 +31,14 @@ async def answer_call(  # noqa: PLR0913 (the parts of a call)
 ) -> Answer:
     """Carry out a call, and return its answer. Raise nothing. `read` returns the next bytes of the body."""
     try:
-        service = find_service(app) if _is_warm else await warm_up(app)
+        # On this thread: another thread may not know the current Celery app.
+        service = find_service(app)
         judged = service.judge_call(method, path, headers)
         if isinstance(judged, Answer):
             return judged
         return await _take_call(service, judged, read, body_seconds)
     except Exception as error:  # noqa: BLE001 (each other status than 503 may end the webhook)
         return put_off(error)
-
-
-async def warm_up(app: Celery | None = None) -> WebhookService:
-    """Return the service of an app as `find_service` does. The first call of a process may take a second.
-
-    Raises:
-        ConfigurationError: the settings have no keys, or are wrong.
-    """
-    global _is_warm  # noqa: PLW0603 (modules are imported once for all event loops)
-    service = await asyncio.to_thread(find_service, app)
-    _is_warm = True
-    return service
 
 
 async def _take_call(

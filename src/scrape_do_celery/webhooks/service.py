@@ -30,6 +30,9 @@ log = get_logger(__name__)
 
 #: Seconds within which the store must take a delivery. Scrape.do sends the delivery again, so a long wait is no use.
 _STORE_TIME: Final = 3.0
+#: Seconds for which deliveries are put off at once after the store has failed. Otherwise, they would queue for the
+#: threads that wait for a store that hangs.
+_AWAY_FOR: Final = 1.0
 #: Seconds from the last delivery to the first safety poll.
 _SAFETY_AFTER: Final = 60.0
 #: Deliveries that an async face hands to threads at the same time. A store that hangs blocks no more threads.
@@ -66,6 +69,7 @@ class WebhookService:
         self._targets = TargetCache(app_context.store)
         self._memory = StoreMemory(app_context.store)
         self._time = min(_STORE_TIME, settings.store_timeout)
+        self._away_until = 0.0
         self._safety_after = min(_SAFETY_AFTER, settings.webhook_poll_max)
         #: the room of async faces
         self.room = BodyRoom(_BODIES * settings.webhook_max_bytes)
@@ -92,7 +96,15 @@ class WebhookService:
         Raises:
             StoreUnavailableError: the store does not answer, or refuses the write.
         """
-        part_id = PartId(delivery.purchase.run_id, delivery.purchase.part)
+        if time.monotonic() < self._away_until:
+            return BUSY
+        try:
+            return self._take_now(delivery, PartId(delivery.purchase.run_id, delivery.purchase.part))
+        except StoreUnavailableError:
+            self._away_until = time.monotonic() + _AWAY_FOR
+            raise
+
+    def _take_now(self, delivery: WebhookDelivery, part_id: PartId) -> Answer:
         with limited_time(self._time):
             if self._memory.is_full():
                 _tell("the store is nearly full; raise maxmemory, or wait for pages to expire")
@@ -123,7 +135,7 @@ class WebhookService:
 def find_service(app: Celery | None = None) -> WebhookService:
     """Return the service of a Celery app in this process. Without an app, take the app of this process.
 
-    The first call imports modules and may take a second. Later calls are fast, and no call does I/O.
+    No call does I/O. The first call of a process may take a tenth of a second.
 
     Raises:
         ConfigurationError: the settings have no keys, or are wrong.

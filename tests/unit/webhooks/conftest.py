@@ -23,9 +23,10 @@ def settings(settings):
 
 @pytest.fixture
 def harness(step_harness, monkeypatch):
-    """Return the harness. Its app is the app of the process, and each error is logged."""
+    """Return the harness, whose app is that of the process. Each error is logged; each delivery tries the store."""
     monkeypatch.setattr(service_module, "_QUIET", -1.0)
     monkeypatch.setattr(service_module, "_told_until", 0.0)
+    monkeypatch.setattr(service_module, "_AWAY_FOR", -1.0)
     monkeypatch.setattr(hooks_module, "_hooks", hooks_module.FrameworkHooks(settings=lambda: step_harness.settings))
     step_harness.app.set_default()
     step_harness.app.__dict__.pop("scrape_do_own_app")

@@ -100,6 +100,16 @@ def test_outage_is_told_once_in_a_while(part, harness, monkeypatch, caplog):
     assert caplog.text.count("webhooks are answered with 503") == 1
 
 
+def test_store_that_has_just_failed_is_not_asked_again_at_once(part, harness, monkeypatch):
+    monkeypatch.setattr(service, "_AWAY_FOR", 1.0)
+    harness.server.connected = False
+    assert deliver(part) == BUSY
+    harness.server.connected = True
+    assert deliver(part) == BUSY
+    find_service()._away_until = 0.0
+    assert deliver(part) == ACCEPTED
+
+
 def test_memory_of_the_store_is_asked_once_in_a_second(part, server_info):
     assert deliver(part) == ACCEPTED
     server_info[b"memory"] = b"used_memory:96\r\nmaxmemory:100\r\n"
