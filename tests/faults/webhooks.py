@@ -67,7 +67,8 @@ def _must_have_webhooks(trial: Trial) -> bool:
 
 def _must_be_plain(trial: Trial) -> bool:
     aims_at_list = any("poll_job_list" in plan.point for plan in trial.planned_faults)
-    return aims_at_list or any("early" in run.options for run in trial.runs)
+    # A delivery brings the page of a run whose steps all die, so the run may end well.
+    return aims_at_list or any("early" in run.options or "poisoned" in run.expect for run in trial.runs)
 
 
 def _make_rule(trial: Trial, rng: random.Random, fault: dict[str, Any]) -> dict[str, Any]:
