@@ -6,13 +6,14 @@ import pytest
 from click.testing import CliRunner
 
 from scrape_do_celery import JobDetails
-from scrape_do_celery.cli import main, watching
+from scrape_do_celery.cli import main, runs
 from scrape_do_celery.cli.watching import watch_runs
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.store.commands.contents import StoreContent
 from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
 from scrape_do_celery.store.commands.runs import ReadSpec, RecordOutcome
 from tests.support.json_shapes import check_json
+from tests.support.module_sleep import replace_sleep
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def at_sleep(monkeypatch):
     def sleep(_):
         actions.pop(0)()
 
-    monkeypatch.setattr(watching.time, "sleep", sleep)
+    replace_sleep(monkeypatch, runs, sleep)
     monkeypatch.setitem(watch_runs.__kwdefaults__, "sleep", sleep)
     return actions
 

@@ -27,6 +27,7 @@ from scrape_do_celery.models import (
     TaskFailedError,
 )
 from scrape_do_celery.runs import Progress, RunHandle
+from scrape_do_celery.runs import handle as handle_module
 from scrape_do_celery.store import PartState, RunSpec, RunState
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands.contents import ReadContents
@@ -35,6 +36,7 @@ from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
 from scrape_do_celery.store.commands.purchases import WriteIntent
 from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, RecordOutcome
 from scrape_do_celery.store.keys import PartId
+from tests.support.module_sleep import replace_sleep
 
 
 @pytest.fixture
@@ -210,7 +212,7 @@ def test_an_async_caller_that_waits_does_not_block_its_loop(step_harness, handle
 
 def test_a_time_out_of_none_waits_on_between_looks(step_harness, handle, monkeypatch):
     naps = []
-    monkeypatch.setattr("scrape_do_celery.runs.handle.time.sleep", lambda seconds: naps.append(seconds) or enough())
+    replace_sleep(monkeypatch, handle_module, lambda seconds: naps.append(seconds) or enough())
 
     def enough():
         if len(naps) == 12:

@@ -17,6 +17,7 @@ from kombu.exceptions import OperationalError
 from scrape_do_celery import routing
 from scrape_do_celery.errors import JobLostError, RunNotFoundError, StoreUnavailableError
 from scrape_do_celery.runs.canvas import delivery_signature, is_followed
+from scrape_do_celery.steps import requeue
 from scrape_do_celery.steps.deliver import acknowledge_waiter, deliver_run
 from scrape_do_celery.steps.scrape import start_draft
 from scrape_do_celery.store import CANCEL
@@ -25,6 +26,7 @@ from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, ForgetRun,
 from scrape_do_celery.tasks import aggregate_run, deliver_outcome
 from scrape_do_celery.tasks.deliver import acknowledge_delivery, acknowledge_revoked
 from scrape_do_celery.worker.dispatcher import Dispatcher
+from tests.support.module_sleep import replace_sleep
 
 
 @pytest.fixture
@@ -340,7 +342,7 @@ def test_forgotten_run_is_an_error_for_its_waiter(run_deliver):
 
 
 def test_store_outage_returns_the_message(step_harness, run_deliver, monkeypatch):
-    monkeypatch.setattr("scrape_do_celery.steps.requeue.time.sleep", lambda _: None)
+    replace_sleep(monkeypatch, requeue, lambda _: None)
     monkeypatch.setattr(step_harness.app_context.store, "run", away)
     with pytest.raises(Reject) as caught:
         run_deliver()

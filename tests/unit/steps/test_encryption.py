@@ -24,6 +24,7 @@ from scrape_do_celery.routing import Step
 from scrape_do_celery.runs import AppContext, RunStatus, enqueue, make_app
 from scrape_do_celery.runs.results import has_refused_values
 from scrape_do_celery.server_checks import check_plain_values
+from scrape_do_celery.steps import requeue
 from scrape_do_celery.steps.aggregate import decide_run
 from scrape_do_celery.steps.cancel import cancel_part
 from scrape_do_celery.steps.context import WorkerContext
@@ -62,6 +63,7 @@ from scrape_do_celery.store.commands.stats import ReadClock
 from scrape_do_celery.store.encryption import ENCRYPTED_PREFIX
 from scrape_do_celery.tasks import deliver_outcome
 from scrape_do_celery.worker import lifecycle
+from tests.support.module_sleep import replace_sleep
 
 OLD, NEW = (base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2))
 COOKIE = "cookie-that-is-private"
@@ -269,7 +271,7 @@ def test_a_run_is_not_decided_without_its_key(ended, caplog):
 
 
 def test_a_run_is_not_reported_without_its_key(ended, monkeypatch, caplog):
-    monkeypatch.setattr("scrape_do_celery.steps.requeue.time.sleep", lambda _: None)
+    replace_sleep(monkeypatch, requeue, lambda _: None)
     decide(ended)
     ended.step_messages()
     ended.use(NEW)

@@ -15,6 +15,7 @@ from scrape_do_celery.findings import WARNING
 from scrape_do_celery.routing import Step
 from scrape_do_celery.runs import RunHandle, retry_failed
 from scrape_do_celery.signals import run_changed
+from scrape_do_celery.steps import requeue
 from scrape_do_celery.steps.aggregate import decide_runs
 from scrape_do_celery.steps.celery_results import cancel_revoked_run
 from scrape_do_celery.steps.deliver import acknowledge_waiter
@@ -29,6 +30,7 @@ from scrape_do_celery.store.commands.runs import ReadOutcome, ReadSpec
 from scrape_do_celery.tasks import deliver_outcome
 from scrape_do_celery.worker.dispatcher import Dispatcher
 from scrape_do_celery.worker.notifier import ChangeNotifier
+from tests.support.module_sleep import replace_sleep
 
 NEWER = 2
 
@@ -182,7 +184,7 @@ def test_no_step_decides_a_newer_run(newer, caplog):
 
 
 def test_messages_for_newer_runs_go_back_to_the_broker(newer, scrape_task, monkeypatch, caplog):
-    monkeypatch.setattr("scrape_do_celery.steps.requeue.time.sleep", lambda _: None)
+    replace_sleep(monkeypatch, requeue, lambda _: None)
     before, deliver = records_of(newer), newer.app.tasks[deliver_outcome.name]
     for step, run in (
         (scrape_task, lambda: scrape_task.run(run_id="r")),

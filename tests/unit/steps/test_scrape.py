@@ -21,6 +21,7 @@ from scrape_do_celery.errors import (
 )
 from scrape_do_celery.runs.publishing import DeadlineProducer
 from scrape_do_celery.runs.stand_in_producers import CapturingProducer
+from scrape_do_celery.steps import requeue
 from scrape_do_celery.steps import scrape as late
 from scrape_do_celery.store import PartId, RunSpec
 from scrape_do_celery.store.commands.creation import DisownMessage, ReserveKey
@@ -28,6 +29,7 @@ from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
 from scrape_do_celery.store.commands.parts import ReadPartSpec
 from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, ForgetRun, ReadSpec, RecordOutcome
 from scrape_do_celery.tasks import scrape as shared
+from tests.support.module_sleep import replace_sleep
 
 URL = "https://shop.example/0"
 
@@ -387,7 +389,7 @@ def test_a_store_that_is_away_sends_the_message_back(step_harness, scrape_task, 
     def away(_):
         raise StoreUnavailableError("away")
 
-    monkeypatch.setattr("scrape_do_celery.steps.requeue.time.sleep", lambda _: None)
+    replace_sleep(monkeypatch, requeue, lambda _: None)
     monkeypatch.setattr(step_harness.app_context.store, "run", away)
     for kwargs in ({"targets": [URL]}, {"run_id": "r"}):
         with pytest.raises(Reject) as caught:
