@@ -68,7 +68,7 @@ def _must_have_webhooks(trial: Trial) -> bool:
 def _must_be_plain(trial: Trial) -> bool:
     aims_at_list = any("poll_job_list" in plan.point for plan in trial.planned_faults)
     # A delivery brings the page of a run whose steps all die, so the run may end well.
-    return aims_at_list or any("early" in run.options or "poisoned" in run.expect for run in trial.runs)
+    return aims_at_list or any("early" in run.options or "poisoned" in (run.expect or ()) for run in trial.runs)
 
 
 def _make_rule(trial: Trial, rng: random.Random, fault: dict[str, Any]) -> dict[str, Any]:
