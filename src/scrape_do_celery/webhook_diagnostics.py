@@ -68,7 +68,7 @@ def check_receiver(store: Store, settings: Settings) -> Iterator[Finding]:
         RedisError: the store did not answer.
     """
     if missing := find_missing(settings.webhook_base_url, settings.webhook_keys):
-        yield Finding(WRONG, f"--webhook needs {missing}: take the values of the processes that start runs")
+        yield Finding(WRONG, f"--webhook needs {missing}: take the values of the workers")
         return
     try:
         with _open_client(settings) as client:
@@ -228,8 +228,8 @@ def _explain(one: ProbeResult, store: Store) -> str:
         )
     if one.is_text(BUSY.text):
         return (
-            "a receiver of this package answers that its store does not answer or is full: its log says why; check its "
-            "SCRAPE_DO_REDIS_URL"
+            "a receiver of this package answers that its store does not answer or is full, or it has no key: its log "
+            f"says why; check its SCRAPE_DO_REDIS_URL and {_KEYS}"
         )
     if one.is_text(ACCEPTED.text):
         return (

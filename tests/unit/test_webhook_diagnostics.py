@@ -137,6 +137,12 @@ def test_receiver_whose_store_is_away_is_told(open_receiver, check):
     assert "its store does not answer or is full" in only_wrong(check(open_receiver(redis_url=url, store_timeout=0.5)))
 
 
+def test_receiver_without_keys_is_told(open_receiver, check):
+    assert "check its SCRAPE_DO_REDIS_URL and SCRAPE_DO_WEBHOOK_KEYS" in only_wrong(
+        check(open_receiver(webhook_keys=None))
+    )
+
+
 def test_receiver_with_other_keys_is_told(open_receiver, check):
     assert "does not have the first key" in only_wrong(check(open_receiver(webhook_keys=KEYS[1])))
 

@@ -80,7 +80,7 @@ Trust = Annotated[
     AfterValidator(_check_trust),
     Field(
         description="Use of a delivery: `hint` makes its task due for fetching; `content` stores its page, if the base "
-        "URL is https or this machine."
+        "URL is https or this machine. Set it in receivers."
     ),
 ]
 PollMax = Annotated[
@@ -96,6 +96,7 @@ MaxBytes = Annotated[
     Field(
         ge=65_536,
         le=1_073_741_824,
-        description="The largest body of a delivery, in bytes after decompression. A larger one makes a hint.",
+        description="The largest body of a delivery, in bytes after decompression. A larger one makes a hint. "
+        "Set it in receivers.",
     ),
 ]

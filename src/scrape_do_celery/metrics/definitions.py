@@ -110,7 +110,12 @@ METRICS: Final[tuple[MetricDefinition, ...]] = (
     _define_gauge(
         "breaker_open_seconds", "Time since the API refused the token; 0 if the API accepts the token.", "account"
     ),
-    _define_counter("webhook_deliveries_total", "Deliveries of webhooks, by their result.", "result"),
+    _define_counter(
+        "webhook_deliveries_total",
+        "Deliveries of webhooks by their result: `stored` is a page, `hinted` and `noted` are hints, and `known`, "
+        "`other`, `ended`, `gone` and `full` have no effect. Refused calls (403) do not count.",
+        "result",
+    ),
     _define_counter(
         "webhook_parts_total",
         "Ended parts whose job had a webhook: `called`, or `silent` if no delivery came.",
