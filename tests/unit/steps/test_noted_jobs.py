@@ -17,6 +17,7 @@ from scrape_do_celery.store.commands.creation import CreateRun
 from scrape_do_celery.store.commands.deliveries import ReadDeliveries, ReadDeliveryTarget, TakeDelivery
 from scrape_do_celery.store.commands.ownership import NoteUnowned
 from scrape_do_celery.store.commands.parts import ReadJob
+from scrape_do_celery.store.retention import JOB_LOOK_INTERVAL
 from tests.unit.conftest import urls
 from tests.unit.steps.conftest import HOUR, LEASE, job_listing, make_parts_running
 
@@ -228,6 +229,33 @@ def test_forged_notes_do_not_keep_a_job_from_being_bought_again(lost, make):
             return
         reconcile(lost)
     raise AssertionError(lost.part())
+
+
+def test_flood_of_forged_notes_costs_one_search_in_five_seconds(lost, make):
+    """A step drops each note that names no job of the part, so the notes never fill their room."""
+    lost.clock.stop()
+    lost.api.script(get_job=make.refusal(404))
+    searches = 0
+    for number in range(60):
+        note(lost, f"j{number}", proven=False)
+        if lost.part().due_at <= lost.clock.time():
+            reconcile(lost)
+            searches += 1
+        lost.clock.forward(0.5)
+    own = 1
+    assert searches <= own + 1 + 30 / JOB_LOOK_INTERVAL
+
+
+def test_true_note_is_served_at_once_during_a_flood(lost, make):
+    lost.clock.stop()
+    lost.api.script(get_job=make.refusal(404))
+    for number in range(2):
+        note(lost, f"j{number}", proven=False)
+        reconcile(lost)
+    assert note(lost, "j") == ("noted", routing.RECONCILE_SUBMIT)
+    lost.api.script(get_job=make.job(job_id="j"))
+    assert reconcile(lost) == ["get_job j"]
+    assert lost.part().job_id == "j"
 
 
 def test_few_notes_are_read_at_a_time_and_proven_ones_first(hooked, make):

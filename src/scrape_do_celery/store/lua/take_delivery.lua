@@ -104,6 +104,18 @@ local function is_known(entry)
   return entry and (is_proven == '0' or string.match(entry, '^%S+ 1 '))
 end
 
+-- Return the time of the next step that a delivery without a proof may demand, and note the time; nil if the
+-- last such step has not come yet. After a step back of the clock, the noted time says nothing. Without a
+-- limit, a caller who knows one URL could keep workers at requests to the API.
+local function plan_look()
+  local looked_at = tonumber(part.looked_at or 0)
+  if looked_at > t + JOB_LOOK_INTERVAL then looked_at = 0 end
+  if looked_at > t then return end
+  local at = math.max(t, looked_at + JOB_LOOK_INTERVAL)
+  redis.call('HSET', part_key, 'looked_at', format_time(at))
+  return at
+end
+
 -- Note the ids of a delivery. Notes with a right header have their own room.
 local function take_note()
   if job_id == '' or task_id == '' then return answer('known') end
@@ -118,21 +130,19 @@ local function take_note()
   if part.state == 'submitting' then
     redis.call('HINCRBY', part_key, 'hints', 1)
   else
-    demand_step(t)
+    -- A step drops the notes that name no job of the part, so a flood of them would never fill the room.
+    local at = is_proven == '1' and t or plan_look()
+    if at then demand_step(at) end
   end
   return answer('noted')
 end
 
--- Demand a poll of the job, at most one in each interval. After a step back of the clock, the time of the
--- last demand says nothing.
+-- Demand a poll of the job, at most one in each interval.
 local function demand_job()
   local repeated = repeat_answer(part.job_hint, 'hinted', 0)
   if repeated then return repeated end
-  local looked_at = tonumber(part.looked_at or 0)
-  if looked_at > t + JOB_LOOK_INTERVAL then looked_at = 0 end
-  if looked_at > t then return answer('known') end
-  local at = math.max(t, looked_at + JOB_LOOK_INTERVAL)
-  redis.call('HSET', part_key, 'looked_at', format_time(at))
+  local at = plan_look()
+  if not at then return answer('known') end
   redis.call('HSET', part_key, 'job_hint', demand_step(at) .. ' ' .. nonce)
   redis.call('HDEL', part_key, 'safety')
   return answer('hinted')
