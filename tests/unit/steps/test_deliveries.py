@@ -16,6 +16,7 @@ from scrape_do_celery.steps.cancel import cancel_part
 from scrape_do_celery.steps.fetch import fetch_part
 from scrape_do_celery.steps.poll import poll_part
 from scrape_do_celery.steps.reconcile import reconcile_part
+from scrape_do_celery.steps.store_health import FULL_STORE_DELAY
 from scrape_do_celery.steps.submit import submit_part
 from scrape_do_celery.store import PartId, PartState
 from scrape_do_celery.store.commands.contents import ReadContents
@@ -332,6 +333,20 @@ def test_hint_before_the_end_by_the_api_is_kept(bought, make):
     assert (due_in(bought), bought.part().unended) == (60, ())
 
 
+def test_forged_early_hint_does_not_delay_the_true_one(bought, make):
+    show(bought, make)
+    deliver(bought, 0, proven=False)
+    step(bought)
+    assert [wait_for_step(bought) for _ in range(5)] == [1, 2, 4, 8, 16]
+    show(bought, make, tasks=["success", "pending", "pending", "pending"])
+    requests(bought)
+    assert deliver(bought, 0) == ("hinted", routing.POLL_JOBS)
+    step(bought)
+    assert requests(bought) == ["get_job", "get_task t0"]
+    assert pages(bought)[0] == "<p>0"
+    assert due_in(bought) == 60
+
+
 def test_hint_is_asked_again_if_the_job_names_no_task(bought, make):
     show(bought, make)
     deliver(bought, 0)
@@ -399,6 +414,17 @@ def test_full_store_delays_the_fetch(bought, make):
     bought.health.used = 0.0
     wait_for_step(bought)
     assert pages(bought)[0] == "<p>0"
+
+
+def test_full_store_delays_the_poll_of_a_job_that_shows_no_end(bought, make):
+    """All pages are delivered, and their checks find no room. The job says that its tasks go on."""
+    for position in range(COUNT):
+        deliver(bought, position, page_of(make, position))
+    show(bought, make)
+    bought.health.used = FETCH_BELOW
+    step(bought)
+    assert requests(bought) == ["get_job"]
+    assert due_in(bought) == FULL_STORE_DELAY
 
 
 def test_pause_of_the_api_loses_no_hint(bought, make):

@@ -148,9 +148,11 @@ local function demand_job()
   return answer('hinted')
 end
 
-local function take_hint()
+local function take_hint(has_hint)
   write_entry(position, table.concat({'hint', is_proven, nonce}, ' '))
-  demand_step(t)
+  local hints = demand_step(t)
+  -- A step may have asked for the task because of the other hint, and asks again once the job shows its end.
+  if has_hint then redis.call('HSET', part_key, 'job_hint', hints .. ' ' .. nonce) end
   redis.call('HDEL', part_key, 'safety')
   return answer('hinted')
 end
@@ -205,4 +207,4 @@ local trust_key = make_key(prefix, 'webhook_trust', part.account or '')
 local is_trusted = redis.call('HEXISTS', trust_key, 'off') == 0
 if frame ~= '' and is_trusted and is_readable() then return take_page(trust_key) end
 if part.state == 'fetching' or is_known(entry) then return answer('known') end
-return take_hint()
+return take_hint(is_hint)
