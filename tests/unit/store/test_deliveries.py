@@ -9,6 +9,7 @@ import pytest
 from scrape_do_celery import routing
 from scrape_do_celery.store import PartId, PartState
 from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.commands.arguments import START
 from scrape_do_celery.store.commands.contents import HoldContent, ReadContents, StoreContent
 from scrape_do_celery.store.commands.deliveries import (
     Deliveries,
@@ -23,9 +24,10 @@ from scrape_do_celery.store.commands.deliveries import (
     TrustWebhooks,
     WebhookTrust,
 )
+from scrape_do_celery.store.commands.ownership import ScanUnresolvedParts
 from scrape_do_celery.store.commands.parts import UpdatePart, UpdateResult
 from scrape_do_celery.store.commands.prices import ReadPrices
-from scrape_do_celery.store.commands.purchases import WriteIntent
+from scrape_do_celery.store.commands.purchases import CheckBeforeSend, WriteIntent
 from scrape_do_celery.store.commands.runs import ForgetRun, RequestStop
 from scrape_do_celery.store.encryption import Encryptor
 from scrape_do_celery.store.retention import CHECK_SPACING, FIRST_CHECKS, HELD_PAGES_TTL, HINT_PUBLISH, HOUR
@@ -400,6 +402,43 @@ def test_part_that_waits_for_its_next_purchase_takes_no_delivery(store, part):
     store.run(UpdatePart(claim, {"purchase_status": "not_found"}, to=PartState.RECONCILING))
     store.run(UpdatePart(claim, {"purchase_status": "not_found"}, to=PartState.QUEUED, after=0.0))
     assert part.hint(0).result == "other"
+    assert part.hint(0, is_proven=True).result == "noted"
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_delivery_of_an_earlier_purchase_stops_the_post_at_the_last_moment(store, part, number):
+    """The number of a void purchase is that of the next one, so the same number tells of an earlier `POST` too."""
+    store.create_run()
+    store.set_fields(purchases=1)
+    claim = part.intend()
+    assert store.run(CheckBeforeSend(claim)).verdict == "ok"
+    assert part.take(number, task_id="t0").result == ("other" if number == 1 else "noted")
+    assert store.run(CheckBeforeSend(claim)).verdict == "ok"
+    assert part.take(number, task_id="t0", is_proven=True) == TakenDelivery("noted")
+    assert store.run(CheckBeforeSend(claim)).verdict == "bought_before"
+    store.run(UpdatePart(claim, {"purchase_status": "void"}, to=PartState.QUEUED, after=1.0))
+    claim = store.claim_part()
+    assert store.run(WriteIntent(claim, "m", 120.0, account=ACCOUNT, has_webhook=True))[0] == "maybe_sent"
+    assert store.part().purchases == number
+    assert len(part.entries().notes) == 1
+    assert "proven" not in store.part_fields()
+
+
+def test_part_that_a_delivery_has_proven_bought_may_own_a_job(store, part):
+    store.create_run()
+    store.set_fields(purchases=1)
+    assert store.run(ScanUnresolvedParts(START))[1] == []
+    part.take(1, task_id="t0", is_proven=True)
+    ((found,),) = [store.run(ScanUnresolvedParts(START))[1]]
+    assert found.part_id == PART
+
+
+def test_own_delivery_during_the_post_leaves_no_mark(store, part):
+    store.create_run(targets=4)
+    claim = part.intend()
+    part.hint(0, is_proven=True)
+    part.record(claim, 4)
+    assert "proven" not in store.part_fields()
 
 
 def test_next_purchase_begins_without_the_deliveries_of_the_last_one(store, part):

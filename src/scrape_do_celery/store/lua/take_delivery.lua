@@ -62,7 +62,13 @@ end
 if not part.state then note_probe() end
 if not part.state or newer_version(run_key) then return answer('gone') end
 if part.state == 'done' then return answer('ended') end
-if (part.purchases or '0') ~= purchase then return answer('other') end
+-- A right header proves that the API has taken a `POST` of the part. While the part has no job, this also
+-- counts for a purchase that no list has shown, and whose number may be another one's now. No purchase has
+-- number 0.
+local is_proof = is_proven == '1' and purchase ~= '0'
+local seeks_job = is_unresolved(part.state) or (part.state == 'queued' and is_proof)
+local is_last = (part.purchases or '0') == purchase
+if not is_last and not (seeks_job and is_proof) then return answer('other') end
 if (part.job or '') ~= known_job or #(part.tasks or '') ~= tonumber(tasks_size) then
   return {'stale', '', 0}
 end
@@ -127,6 +133,9 @@ local function take_note()
   local room = part.total * (is_proven == '1' and 2 or 1)
   if not entry and redis.call('HLEN', deliveries_key) >= room then return answer('full') end
   write_entry(field, table.concat({'note', is_proven, nonce}, ' '))
+  -- The next `POST` must not be sent before the part was searched for.
+  local may_send = part.state == 'queued' or part.state == 'submitting'
+  if is_proven == '1' and may_send then redis.call('HSET', part_key, 'proven', purchase) end
   if part.state == 'submitting' then
     redis.call('HINCRBY', part_key, 'hints', 1)
   else
@@ -191,7 +200,7 @@ local function take_page(trust_key)
   return answer('stored', #frame)
 end
 
-if is_unresolved(part.state) then return take_note() end
+if seeks_job then return take_note() end
 local is_foreign = job_id ~= '' and string.lower(job_id) ~= string.lower(part.job or '')
 if part.state == 'queued' or position == 'none' or is_foreign then return answer('other') end
 if position == '' then
