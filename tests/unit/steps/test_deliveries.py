@@ -391,6 +391,20 @@ def test_unknown_task_makes_the_job_polled(hooked, make):
     assert pages(hooked)[3] == "<p>3"
 
 
+def test_page_that_comes_during_a_poll_is_read_at_its_own_target(trusted, make):
+    """After a lost intent, it is not known whether the job has a webhook. The job's answer has another order."""
+    trusted.set_fields(webhook=None, due_at=trusted.clock.time())
+
+    def get_job(_):
+        assert deliver(trusted, 1, page_of(make, 1))[0] == "stored"
+        job = make.job("pending", COUNT, job_id="job-r-0")
+        return job.model_copy(update={"task_ids": job.task_ids[::-1]})
+
+    trusted.api.script(get_job=get_job)
+    step(trusted)
+    assert trusted.run(ReadJob(PartId("r", 0))).task_ids == ["t0", "t1", "t2", "t3"]
+
+
 # Limits of a step
 
 
