@@ -424,6 +424,18 @@ def test_delivery_of_an_earlier_purchase_stops_the_post_at_the_last_moment(store
     assert "proven" not in store.part_fields()
 
 
+def test_delivery_during_the_last_search_stops_the_next_purchase(store, part):
+    """The step read the notes before it read the job list, which takes seconds."""
+    store.create_run()
+    store.run(UpdatePart(part.intend(), {}, to=PartState.RECONCILING, after=0.0))
+    claim = store.claim_part()
+    assert part.take(task_id="t0", is_proven=True).result == "noted"
+    store.run(UpdatePart(claim, {"purchase_status": "not_found"}, to=PartState.QUEUED, after=0.0))
+    claim = store.claim_part()
+    assert store.run(WriteIntent(claim, "m", 120.0, account=ACCOUNT, has_webhook=True))[0] == "maybe_sent"
+    assert len(part.entries().notes) == 1
+
+
 def test_part_that_a_delivery_has_proven_bought_may_own_a_job(store, part):
     store.create_run()
     store.set_fields(purchases=1)

@@ -133,9 +133,8 @@ local function take_note()
   local room = part.total * (is_proven == '1' and 2 or 1)
   if not entry and redis.call('HLEN', deliveries_key) >= room then return answer('full') end
   write_entry(field, table.concat({'note', is_proven, nonce}, ' '))
-  -- The next `POST` must not be sent before the part was searched for.
-  local may_send = part.state == 'queued' or part.state == 'submitting'
-  if is_proven == '1' and may_send then redis.call('HSET', part_key, 'proven', purchase) end
+  -- The next `POST` must not be sent before a step has read this note. A search that ends may have missed it.
+  if is_proof then redis.call('HSET', part_key, 'proven', purchase) end
   if part.state == 'submitting' then
     redis.call('HINCRBY', part_key, 'hints', 1)
   else
