@@ -347,6 +347,15 @@ def test_forged_early_hint_does_not_delay_the_true_one(bought, make):
     assert due_in(bought) == 60
 
 
+def test_delivered_pages_do_not_delay_the_fetch_of_an_unended_task(trusted, make):
+    show(trusted, make)
+    deliver(trusted, 0)
+    step(trusted)
+    before = due_in(trusted)
+    deliver(trusted, 1, page_of(make, 1))
+    assert due_in(trusted) == before <= 1
+
+
 def test_hint_is_asked_again_if_the_job_names_no_task(bought, make):
     show(bought, make)
     deliver(bought, 0)

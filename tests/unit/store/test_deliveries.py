@@ -197,7 +197,7 @@ def test_step_that_has_the_part_finds_later_deliveries_at_its_release(store, par
     before = store.due_parts()["r:0"]
     assert part.hint(0).step is None
     assert store.due_parts()["r:0"] == pytest.approx(before, abs=1)
-    release = UpdatePart(claim, {"hint_retry": 0}, after=300.0, hints_seen=claim.part.hints)
+    release = UpdatePart(claim, {}, after=300.0, hints_seen=claim.part.hints)
     assert store.run(release) is UpdateResult.HINTED
     assert store.run(release) is UpdateResult.HINTED, "a command may be sent twice"
     assert 0 < store.due_parts()["r:0"] <= HINT_PUBLISH
@@ -232,10 +232,10 @@ def test_delivered_page_puts_the_next_safety_poll_off(store, part):
     assert 5 < part.due_in <= 7
 
 
-@pytest.mark.parametrize("urgent", ["hint_retry", "api_failures", "cancel_sent_at"])
+@pytest.mark.parametrize("urgent", ["unended", "api_failures", "cancel_sent_at"])
 def test_delivered_page_does_not_put_other_steps_off(store, part, urgent):
     part.buy(after=5.0).skip_checks()
-    store.set_fields(**{urgent: 1})
+    store.set_fields(**{urgent: pack([1]) if urgent == "unended" else 1})
     part.put(0)
     assert part.due_in <= 5
 
@@ -535,8 +535,10 @@ def test_end_clears_what_only_deliveries_need(store, part):
     part.buy()
     part.take(job_id="")
     part.hint(0)
+    store.set_fields(unended=pack([1]), proven=1)
     store.finish_part()
-    assert not {"hints", "hints_seen", "job_hint", "looked_at", "safety", "hint_retry"} & store.part_fields().keys()
+    marks = {"hints", "hints_seen", "job_hint", "looked_at", "safety", "unended", "proven"}
+    assert not marks & store.part_fields().keys()
 
 
 # Fetched tasks and delivered pages

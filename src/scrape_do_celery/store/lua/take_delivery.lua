@@ -41,7 +41,7 @@ local part_id, purchase, nonce, known_job, tasks_size, task_count, job_id, task_
 
 local part = read_fields(part_key,
   'state', 'account', 'purchases', 'job', 'tasks', 'total', 'lease', 'due_at',
-  'hints', 'hints_seen', 'webhook', 'cancel_sent_at', 'api_failures', 'looked_at', 'job_hint', 'hint_retry')
+  'hints', 'hints_seen', 'webhook', 'cancel_sent_at', 'api_failures', 'looked_at', 'job_hint', 'unended')
 local t = now()
 local must_publish = false
 
@@ -186,7 +186,7 @@ local function take_page(trust_key)
     demand_step(t)
   else
     -- The next step is only a safety poll, which comes later the more is delivered.
-    local is_urgent = is_demanded or part.hint_retry or part.api_failures or part.cancel_sent_at
+    local is_urgent = is_demanded or part.unended or part.api_failures or part.cancel_sent_at
       or redis.call('HEXISTS', run_key, 'stop_reason') == 1
     if part.webhook and not is_held and not is_urgent then
       make_due(due_key, part_key, part_id, t + safety_after, 0)
