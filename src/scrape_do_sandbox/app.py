@@ -19,6 +19,7 @@ from scrape_do_sandbox.spec import ApiError, read_spec
 from scrape_do_sandbox.state import SandboxState
 from scrape_do_sandbox.timers import SandboxClock, Timers
 from scrape_do_sandbox.views import JSON_TYPE, created_body, job_body, json_response, summary_body, task_body
+from scrape_do_sandbox.webhooks import WebhookDeliveries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,7 +44,8 @@ class SandboxApp:
         self.request_log = RequestLog(options.log_file)
         self.timers = Timers(self.clock)
         self.fetcher = PageFetcher()
-        self.execution = JobExecution(options, self.clock, self.timers, self.fetcher, self.faults, self.request_log)
+        self.webhooks = WebhookDeliveries(options, self.clock, self.timers, self.faults, self.request_log)
+        self.execution = JobExecution(self.clock, self.timers, self.fetcher, self.webhooks)
         self._endpoints: dict[str, Callable[[ApiRequest, LogEntry, Account, Sequence[FaultRule]], Answer]] = {
             "create_job": self._create_job,
             "list_jobs": self._list_jobs,
@@ -81,6 +83,8 @@ class SandboxApp:
             return self.options.create_status, created_body(other)
         job = account.create_job(spec, rules)
         entry.job_id, entry.options = job.id, spec.show_fields()
+        if "WebhookURL" in spec.options:
+            entry.details = {"webhook_url": spec.options["WebhookURL"], "task_ids": [task.id for task in job.tasks]}
         self.request_log.counts["jobs_created"] += 1
         self.request_log.counts["tasks_created"] += len(job.tasks)
         self.execution.plan_job(job, account)
@@ -124,15 +128,17 @@ class SandboxApp:
         """Restore the initial state: no jobs, rules or log, and the initial options and clock."""
         self.state.clear_accounts()
         self.faults.clear()
+        self.execution.drop_running()
         self.timers.clear()
         self.request_log.clear()
         self.clock.offset = 0.0
         self.options.change_values(self._initial)
 
     async def close(self) -> None:
-        """Stop running fetches and webhooks; close the HTTP client and the log file."""
+        """Stop running fetches and webhooks; close the HTTP clients and the log file."""
         await self.execution.stop()
         await self.fetcher.close()
+        await self.webhooks.close()
         self.request_log.close_file()
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from scrape_do_sandbox.app import SandboxApp
-    from scrape_do_sandbox.jobs import Job
+    from scrape_do_sandbox.jobs import Job, Task
 
     Endpoint = Callable[[Any], Any]
 
@@ -123,6 +123,12 @@ def _is_loopback(url: str) -> bool:
         return False
 
 
+def _show_webhook(task: Task) -> dict[str, Any]:
+    if "WebhookURL" not in task.job.spec.options:
+        return {}
+    return {"webhook": {"attempts": task.webhook.attempts, "accepted_at": task.webhook.accepted}}
+
+
 def _show_job(job: Job, now: float) -> dict[str, Any]:
     return {
         "id": job.id,
@@ -139,6 +145,8 @@ def _show_job(job: Job, now: float) -> dict[str, Any]:
                 "fetched": task.reads,
                 "sha256": content_hash(task, now),
                 "cost": task.cost if task.status(now) == "success" else 0,
+                "ended_at": task.ended_at if task.ended_at <= now else None,
+                **_show_webhook(task),
             }
             for task in job.tasks
         ],

@@ -23,7 +23,8 @@ Action = Literal[
     "nulls", "list_headers", "zero_times", "naive_times", "skew", "unknown_status", "fractional_credits",
     "bad_base64", "shuffle_task_ids", "normalise_urls", "write_urls", "mutate", "headers", "encoding",
     "list_lag", "list_null_start", "list_repeats", "list_skips", "start_skew", "date_skew", "other_job",
-    "webhook_duplicate", "webhook_lose",
+    "webhook_duplicate", "webhook_lose", "webhook_late", "webhook_shuffle", "webhook_early", "webhook_trim",
+    "webhook_other_content", "webhook_other_task", "webhook_body", "webhook_chunked", "webhook_no_headers",
     "task_fails", "task_answers", "task_takes", "job_cancels", "job_urls", "job_shuffles",
 ]  # fmt: skip
 
@@ -42,8 +43,9 @@ _NATURAL: dict[str, frozenset[str]] = {
     "list_repeats": frozenset({"list_jobs"}),
     "list_skips": frozenset({"list_jobs"}),
     "other_job": frozenset({"create_job"}),
-    "webhook_duplicate": frozenset({"webhook"}),
-    "webhook_lose": frozenset({"webhook"}),
+    **{action: frozenset({"webhook"}) for action in get_args(Action) if action.startswith("webhook_")},
+    # The answer to the purchase waits for the delivery.
+    "webhook_early": frozenset({"create_job"}),
     # The outcome of a job is decided when the job is created.
     "task_fails": frozenset({"create_job"}),
     "task_answers": frozenset({"create_job"}),
@@ -52,6 +54,15 @@ _NATURAL: dict[str, frozenset[str]] = {
     "job_urls": frozenset({"create_job"}),
     "job_shuffles": frozenset({"create_job"}),
 }
+#: Actions that are decided once for a delivery. All others of a webhook are decided for each of its calls.
+_PER_DELIVERY = frozenset({"webhook_duplicate", "webhook_lose", "webhook_late", "webhook_shuffle"})
+#: Actions on answers that a rule with the kind `webhook` applies to the calls of webhooks.
+_ON_CALLS = frozenset(
+    {
+        *("nulls", "list_headers", "zero_times", "naive_times", "skew", "unknown_status", "bad_base64", "mutate"),
+        *("write_urls", "headers", "encoding", "drip", "cut", "reset_after"),
+    }
+)
 #: Actions whose `value` must be one of these names.
 _VALUES: dict[str, tuple[str, ...]] = {
     "write_urls": WRITER_NAMES,
@@ -88,19 +99,28 @@ class FaultRule(BaseModel):
     body: str | None = None
     html: bool = False
     body_kind: BodyKind | None = None
-    """The kind of the body that `status` sends, in place of `body` and `html`."""
+    """The kind of the body that `status` or `webhook_body` sends, in place of `body` and `html`."""
     headers: dict[str, str] = Field(default_factory=dict)
     seconds: float = 1.0
-    """Delay, pause between two bytes, lag, skew, age or duration, depending on the action."""
+    """Delay, pause between two bytes, lag, skew, age or duration, depending on the action.
+
+    `webhook_shuffle` delays each delivery by a random part of it. `webhook_early` waits for this time at most.
+    """
     size: int | None = Field(default=None, ge=1, le=1_000_000_000)
-    """Bytes of the header line that `headers` adds (9,000), or of the decoded `gzip_bomb` (100,000,000)."""
+    """Bytes of the header line that `headers` adds (9,000), or of the decoded `gzip_bomb` (100,000,000).
+
+    For `webhook_trim`, the number of characters of the content that stay; none if None.
+    """
     count: int = Field(default=1, ge=1)
-    """The number of jobs that `list_repeats` repeats, or `list_skips` skips, between two pages."""
+    """The number of jobs that `list_repeats` repeats, or `list_skips` skips, between two pages.
+
+    For `webhook_early`, the number of deliveries for which the answer to the purchase waits.
+    """
     value: str | None = None
     """The status that `unknown_status` shows, or the location that `redirect_302` sends.
 
     For `write_urls`, `job_urls`, `mutate` and `encoding`, the name that they need. With `unbought`, `other_job` creates
-    no job.
+    no job. With `other_job`, `webhook_other_task` sends a task of another job.
     """
     fields: list[str] | None = None
     """The keys that `nulls` sets to null; if None, every map, list, number and flag.
@@ -117,6 +137,8 @@ class FaultRule(BaseModel):
         names = _VALUES.get(self.action)
         if names and self.value not in names:
             raise ValueError(f"value of {self.action} must be one of {', '.join(names)}")
+        if self.kind == "webhook" and not self.is_for("webhook"):
+            raise ValueError(f"{self.action} does not fit webhooks; leave kind out, or name another kind")
         return self
 
     def model_post_init(self, context: object, /) -> None:
@@ -126,6 +148,8 @@ class FaultRule(BaseModel):
 
     def is_for(self, kind: Kind) -> bool:
         """Tell whether the rule applies to calls of this kind."""
+        if kind == "webhook" == self.kind and self.action in _ON_CALLS:
+            return True
         return kind in _NATURAL.get(self.action, _API) and self.kind in {None, kind}
 
     def matches_call(self, call: ApiCall) -> bool:
@@ -173,10 +197,11 @@ class FaultRules:
         self.rules.clear()
         self._by_kind.clear()
 
-    def find_firing(self, call: ApiCall) -> list[FaultRule]:
-        """Return the rules that fire on this call."""
+    def find_firing(self, call: ApiCall, *, per_delivery: bool = False) -> list[FaultRule]:
+        """Return the rules that fire on this call, or those that fire on the whole delivery of a webhook."""
         if call.kind not in self._by_kind:
             self._by_kind[call.kind] = [rule for rule in self.rules if rule.is_for(call.kind)]
-        firing = [rule for rule in self._by_kind[call.kind] if rule.fires_on(call)]
+        rules = [rule for rule in self._by_kind[call.kind] if (rule.action in _PER_DELIVERY) is per_delivery]
+        firing = [rule for rule in rules if rule.fires_on(call)]
         call.applied.extend(rule.action for rule in firing)
         return firing

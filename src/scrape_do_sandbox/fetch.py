@@ -1,4 +1,4 @@
-"""The sandbox's own HTTP client, for loopback targets and webhooks.
+"""The sandbox's own HTTP client for loopback targets.
 
 The first fetch loads httpx: the import takes as long as the rest of the sandbox's start.
 """
@@ -61,17 +61,6 @@ class PageFetcher:
             content=content,
             follow_redirects=not options.get("DisableRedirection", False),
         )
-
-    async def post_webhook(self, url: str, body: bytes, headers: dict[str, str], timeout: float) -> int:  # noqa: ASYNC109
-        """Deliver a webhook; return the receiver's status, or 0 if no answer came."""
-        import httpx
-
-        sent = {"Content-Type": "application/json", "User-Agent": _AGENT, **headers}
-        try:
-            async with self._room, asyncio.timeout(timeout):
-                return (await self._next_client().post(url, content=body, headers=_encode_headers(sent))).status_code
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError, TimeoutError):
-            return 0
 
     async def close(self) -> None:
         """Close all connections."""

@@ -24,7 +24,14 @@ class WebhookState:
 
     status: str = "pending"
     requested: float | None = None
+    accepted: float | None = None
+    attempts: int = 0
     begun: bool = False
+
+    def end_delivery(self, status: str, accepted: float | None) -> None:
+        """Set the status that the API shows, and the time at which the receiver first accepted the webhook."""
+        self.status = status
+        self.accepted = accepted if self.accepted is None else self.accepted
 
 
 @dataclass(slots=True, eq=False)
@@ -85,6 +92,11 @@ class Task:
         """Return the page that was fetched; a made-up page is made when it is requested."""
         page = self.fetched or make_page(self.url, self.page_options)
         return wrap_page(page, self.url, self.job.spec.options.get("Render"))
+
+    @property
+    def ended_at(self) -> float:
+        """When the task ends or ended; infinite until a real fetch returns."""
+        return min(self.end, self.job.canceled_at)
 
     def finish_fetch(self, page: Page, now: float) -> None:
         """Store the page of a real fetch, and end the task."""

@@ -43,13 +43,15 @@ class SandboxOptions(BaseModel):
     merge_equal_targets: bool = Field(default=False, description="Give equal targets of a job one common task.")
     create_status: int = Field(default=201, description="Answer an accepted job with this HTTP status.")
     retention: float = Field(default=72 * 3600.0, description="Keep results for this number of seconds.")
-    webhook_ladder: tuple[float, ...] = (0.1, 0.3, 1.0)
+    webhook_ladder: tuple[float, ...] = Field(default=(0.1, 0.3, 1.0, 3.0, 10.0), max_length=5)
+    """Pauses before a webhook is sent again, until the receiver answers 200 or 201. Those of Scrape.do are minutes."""
     webhook_later: float = Field(
         default=1.0, description="Repeat a webhook that got 404 or 410 once, after this number of seconds."
     )
     webhook_timeout: float = Field(
         default=5.0, description="Wait this number of seconds for the receiver of a webhook."
     )
+    webhook_concurrency: int = Field(default=50, ge=1, description="Limit the calls of webhooks at a time.")
     log_file: str | None = Field(default=None, description="Append each request to this file, as JSON lines.")
 
     def change_values(self, values: dict[str, object]) -> None:

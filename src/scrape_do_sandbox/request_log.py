@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,10 @@ _KEEP = 200_000
 
 @dataclass(slots=True)
 class LogEntry:
-    """A line of the request log. `answered` is a status, `reset`, `held`, `cut`, or None while the request is open."""
+    """A line of the request log: a request to the sandbox, or a call of a webhook.
+
+    `answered` is a status, `reset`, `held`, `cut`, `no_answer`, or None while the request is open.
+    """
 
     index: int
     time: float
@@ -26,6 +29,8 @@ class LogEntry:
     answered: int | str | None = None
     job_id: str = ""
     options: dict[str, Any] | None = None
+    #: More fields, by the name under which the log shows them.
+    details: dict[str, Any] = field(default_factory=dict)
 
     def show_fields(self) -> dict[str, Any]:
         """Return the entry for the control endpoint, without token, headers, cookies or body values."""
@@ -45,7 +50,7 @@ class LogEntry:
         }
         if call.kind == "create_job":
             shown |= {"targets": list(call.targets), "options": self.options}
-        return shown
+        return shown | self.details
 
 
 class RequestLog:
@@ -81,7 +86,8 @@ class RequestLog:
     def count_all(self) -> dict[str, Any]:
         """Return counts by kind and status, and all other counts."""
         answers = {kind: dict(counter) for kind, counter in self.answers.items()}
-        return {"requests": sum(sum(kind.values()) for kind in answers.values()), "answers": answers, **self.counts}
+        requests = sum(sum(found.values()) for kind, found in answers.items() if kind != "webhook")
+        return {"requests": requests, "answers": answers, **self.counts}
 
     def clear(self) -> None:
         """Clear the log and all counts."""

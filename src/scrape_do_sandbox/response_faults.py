@@ -190,9 +190,14 @@ def apply_header_faults(answer: web.Response, rules: Sequence[FaultRule]) -> Non
         if rule.action == "headers":
             # A rule may add another length. The true length comes first, so that the whole body is still sent.
             answer.headers.setdefault(CONTENT_LENGTH, str(len(body_of(answer))))
-            answer.headers.extend(rule.headers)
-            if rule.size is not None or not rule.headers:
-                answer.headers[_FILLER] = "x" * ((rule.size or _LINE) - len(_FILLER) - 2)
+            add_header_lines(answer.headers, rule)
+
+
+def add_header_lines(headers: CIMultiDict[str], rule: FaultRule) -> None:
+    """Add the header lines of a rule, in place."""
+    headers.extend(rule.headers)
+    if rule.size is not None or not rule.headers:
+        headers[_FILLER] = "x" * ((rule.size or _LINE) - len(_FILLER) - 2)
 
 
 def _make_response(status: int, body: bytes, content_type: str, headers: dict[str, str]) -> web.Response:

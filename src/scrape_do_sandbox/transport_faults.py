@@ -64,6 +64,9 @@ class CallHandler:
             return await self._accept_late(request, read, entry, rules)
         answer = fault_response(rules, self._age_of(entry)) or self._app.answer_call(read, entry, rules)
         apply_header_faults(answer, rules)
+        if early := by_action.get("webhook_early"):
+            job = self._app.state.find_job(entry.job_id)
+            await self._app.webhooks.wait_for_deliveries(job, early.count, early.seconds)
         if "slow" in by_action:
             await asyncio.sleep(by_action["slow"].seconds)
         if "reset_after" in by_action:

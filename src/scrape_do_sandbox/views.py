@@ -71,7 +71,7 @@ def task_body(task: Task, now: float, ledger: CreditLedger) -> dict[str, Any]:
     """Return the answer to `GET` of a task, which is also the body of its webhook."""
     ledger.remaining(now)
     status = task.status(now)
-    ended = min(task.end, task.job.canceled_at) if status in TERMINAL else None
+    ended = task.ended_at if status in TERMINAL else None
     started = task.start if task.start <= min(now, task.job.canceled_at) else None
     return {
         "TaskID": task.id,

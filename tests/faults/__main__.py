@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.faults import discover_points, parallel
+from tests.faults.receivers import TRUSTS
 from tests.faults.sessions import Session
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ def main() -> int:
     if options.quiet:
         parallel.end_with_parent()
     if options.discover:
-        leads, _, problems = discover_points.discover()
-        sys.stdout.write(discover_points.catalogue_source(leads))
+        leads, _, problems = discover_points.discover(webhooks=options.webhooks)
+        sys.stdout.write(discover_points.catalogue_source(leads, options.webhooks))
         sys.stderr.write("\n".join(problems))
         return 0
     report = (
@@ -33,6 +34,8 @@ def main() -> int:
         else _run_session(options)
     )
     command = f"python -m tests.faults --trials {options.trials} --seed {options.seed} --window {options.window}"
+    if options.webhooks:
+        command += f" --webhooks {options.webhooks}"
     if options.labs > 1:
         command += f" --labs {options.labs}"
     if options.resume:
@@ -47,7 +50,9 @@ def main() -> int:
 
 
 def _run_session(options: argparse.Namespace) -> Report:
-    session = Session(options.seed, options.window, options.keep, only=options.only, log=_say)
+    session = Session(
+        options.seed, options.window, options.keep, only=options.only, webhooks=options.webhooks, log=_say
+    )
     if options.workers:
         session.pools = tuple(options.workers)
     if options.resume:
@@ -60,6 +65,7 @@ def _run_session(options: argparse.Namespace) -> Report:
 def _shared_arguments(options: argparse.Namespace) -> list[str]:
     """Return the arguments that each of several labs gets as well."""
     given = ["--window", str(options.window)]
+    given += ["--webhooks", options.webhooks] if options.webhooks else []
     for name in ("workers", "only"):
         if values := getattr(options, name):
             given += [f"--{name}", *values]
@@ -78,6 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--window", type=int, default=25, help="trials in flight at a time")
     parser.add_argument("--workers", nargs="+", help="such as threads:4 prefork:3")
     parser.add_argument("--only", nargs="+", help="kinds of trial")
+    parser.add_argument(
+        "--webhooks", choices=TRUSTS, default="", help="buy runs with webhooks, and use deliveries in this way"
+    )
     parser.add_argument("--keep", type=Path, help="a folder for the logs of workers in rounds that failed")
     parser.add_argument("--quiet", action="store_true", help="no table")
     parser.add_argument("--json", type=Path)

@@ -13,6 +13,7 @@ from scrape_do_celery.store.commands.runs import ReadRun
 from scrape_do_sandbox.url_writers import write_url
 from tests.faults.budgets import SpendChecker
 from tests.faults.trials import UNKNOWN_RUN
+from tests.faults.webhooks import FORGED
 
 if TYPE_CHECKING:
     from scrape_do_celery.store import RunRecord
@@ -176,6 +177,8 @@ class Checker:
             tasks.pop()
         for task in tasks:
             page = served.get(task.task_id)
+            if FORGED in (task.content or ""):
+                trial.problems.append(f"forged: the page of {task.url} came from a forged delivery")
             if page is None:
                 trial.problems.append(f"contents: task {task.task_id} is another run's")
             elif task.url not in {page["url"], write_url(page["url"], trial.writer)}:

@@ -17,11 +17,13 @@ _TRIALS_PER_SCENARIO = 8
 _SURE_TRIALS = 6
 
 
-def discover(names: list[str] | None = None) -> tuple[dict[str, str], dict[str, dict[str, int]], list[str]]:
+def discover(
+    names: list[str] | None = None, webhooks: str = ""
+) -> tuple[dict[str, str], dict[str, dict[str, int]], list[str]]:
     """Return the scenario that leads to each point, how often each scenario reached it, and the problems on the way."""
     seen: dict[str, Counter[str]] = defaultdict(Counter)
     problems = []
-    with tempfile.TemporaryDirectory() as folder, Harness(Path(folder)) as harness:
+    with tempfile.TemporaryDirectory() as folder, Harness(Path(folder), webhooks=webhooks) as harness:
         for name in names or SCENARIOS:
             trials = []
             for number in range(_TRIALS_PER_SCENARIO):
@@ -45,8 +47,10 @@ def _leading_scenario(counts: Counter[str]) -> str:
     return sure[0] if sure else max(counts, key=counts.__getitem__)
 
 
-def catalogue_source(leads: dict[str, str]) -> str:
-    """Return the source of the module `points`."""
+def catalogue_source(leads: dict[str, str], webhooks: str = "") -> str:
+    """Return the source of the module `points`, or the rows of `webhook_points` that only runs with webhooks reach."""
+    if webhooks:
+        return "".join(f'    "{point}": "{leads[point]}",\n' for point in sorted(leads) if point not in POINTS)
     leads = {**POINTS, **leads}
     rows = "".join(f'    "{point}": "{leads[point]}",\n' for point in sorted(leads))
     return f"{_HEAD}{{\n{rows}}}\n"

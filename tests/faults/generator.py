@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from tests.faults import api_nemesis
 from tests.faults.fault_plan import ANY
-from tests.faults.points import POINTS
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.trials import SUCCEEDED, PlannedFault, Trial, add_bystanders, new_trial, with_query
+from tests.faults.webhook_points import list_points
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,14 +73,15 @@ _FREEZE_SECONDS = (1.8, 3.0)
 class TrialGenerator:
     """An endless source of trials."""
 
-    def __init__(self, seed: int | str, only: list[str] | None = None) -> None:
+    def __init__(self, seed: int | str, only: list[str] | None = None, webhooks: str = "") -> None:
         self.seed = seed
+        self._points = list_points(webhooks)
         self.kills: Counter[str] = Counter()
         self._number = 0
         self._rng = random.Random(f"deck {seed}")
         self._kinds = {kind: weight for kind, weight in _KIND_WEIGHTS.items() if not only or kind in only}
         self._points_by_scenario: dict[str, list[str]] = {}
-        for point, scenario in POINTS.items():
+        for point, scenario in self._points.items():
             self._points_by_scenario.setdefault(scenario, []).append(point)
 
     def set_kills(self, kills: Counter[str]) -> None:
@@ -118,7 +119,7 @@ class TrialGenerator:
         return trial, rng
 
     def _plan(self, trial: Trial, rng: random.Random, point: str, action: dict[str, Any]) -> None:
-        if POINTS[point] == ANY:
+        if self._points[point] == ANY:
             trial.planned_faults.append(PlannedFault(point, [action], run=None, after=rng.uniform(0.01, 0.4)))
         else:
             trial.planned_faults.append(PlannedFault(point, [action]))
@@ -128,8 +129,8 @@ class TrialGenerator:
         return self._rng.choice([point for point in points if self.kills[point] == fewest])
 
     def _kill(self, kind: str) -> Trial:
-        first = self._least_killed(list(POINTS))
-        trial, rng = self._scenario_trial(kind, POINTS[first])
+        first = self._least_killed(list(self._points))
+        trial, rng = self._scenario_trial(kind, self._points[first])
         step = first.partition(":")[0]
         points, also = [first], self._points_by_scenario[trial.scenario]
         if trial.expect == SUCCEEDED:
@@ -149,8 +150,8 @@ class TrialGenerator:
         return trial
 
     def _stop(self, kind: str) -> Trial:
-        point = self._rng.choice([point for point in POINTS if point != UNSAFE_FREEZE])
-        trial, rng = self._scenario_trial(kind, POINTS[point])
+        point = self._rng.choice([point for point in self._points if point != UNSAFE_FREEZE])
+        trial, rng = self._scenario_trial(kind, self._points[point])
         seconds = rng.uniform(*_FREEZE_SECONDS_BY_STEP.get(point.partition(":")[0], _FREEZE_SECONDS))
         self._plan(trial, rng, point, {"kind": "stop", "seconds": seconds, "main": True})
         return trial
@@ -164,7 +165,7 @@ class TrialGenerator:
         """Let one run kill every worker that works on it. The other runs of its batch must end well."""
         point = self._rng.choice(_POISON_POINTS)
         # A plain run gets its pages in the poll step. Only the point's own scenario leaves pages to the fetch step.
-        trial, rng = self._scenario_trial(kind, POINTS[point] if point.startswith("fetch_tasks") else "plain")
+        trial, rng = self._scenario_trial(kind, self._points[point] if point.startswith("fetch_tasks") else "plain")
         victim = trial.runs[0]
         # The API's rules match hosts. A bystander's host contains the trial's host, so the victim gets its own.
         victim.targets = [f"https://victim.{trial.host}/0"]
@@ -197,7 +198,7 @@ class TrialGenerator:
     def _lost_answer_and_kill(self, kind: str) -> Trial:
         trial, rng = self._scenario_trial(kind)
         api_nemesis.lose_answer(trial, rng)
-        points = [point for point in POINTS if point.startswith("reconcile_submit")] or self._points_by_scenario[
+        points = [point for point in self._points if point.startswith("reconcile_submit")] or self._points_by_scenario[
             "lost_answer"
         ]
         self._plan(trial, rng, rng.choice(points), {"kind": "kill", "main": True})
@@ -260,9 +261,11 @@ class TrialGenerator:
         return trial
 
     def _trial_at(self, kind: str, fragments: tuple[str, ...], action: str) -> Trial:
-        points = [point for point in POINTS if any(text in point for text in fragments) and POINTS[point] != ANY]
+        points = [
+            point for point in self._points if any(text in point for text in fragments) and self._points[point] != ANY
+        ]
         point = self._rng.choice(points)
-        trial, rng = self._scenario_trial(kind, POINTS[point])
+        trial, rng = self._scenario_trial(kind, self._points[point])
         self._plan(trial, rng, point, {"kind": action, "main": True})
         return trial
 

@@ -19,9 +19,10 @@ from tests.faults.budgets import BudgetKeeper
 from tests.faults.entry_points import start_trial
 from tests.faults.fault_plan import ANY, FaultPlan
 from tests.faults.nemesis import Nemesis
-from tests.faults.points import POINTS
 from tests.faults.servers import Servers
 from tests.faults.trials import UNKNOWN_RUN
+from tests.faults.webhook_points import list_points
+from tests.faults.webhooks import add_webhooks
 from tests.faults.worker_pool import WorkerPool
 
 if TYPE_CHECKING:
@@ -38,11 +39,13 @@ _QUIET_SECONDS = 0.7
 _MESSAGE_TIMEOUT = 15.0
 DEFAULT_POOLS = ("threads:4", "threads:4", "threads:4", "prefork:3", "prefork:3")
 
-#: Steps without a part, so that their death costs no purchase and no page. They run so rarely that a trial could wait
-#: for them for ever.
+#: Steps without a part, so that their death costs no purchase and no page, and points that forged deliveries lead to.
+#: They are reached so rarely that a trial could wait for them for ever.
 _RARE = (
     *("report_orphans", "read_account", "claim_account_reading", "claim_budget_check", "read_budgets"),
     *("poll_job_list: before set_breaker", "poll_job_list: after set_breaker"),
+    # A note that nobody has proven, and that names another job.
+    *("reconcile_submit: before drop_deliveries", "reconcile_submit: after drop_deliveries"),
 )
 
 
@@ -57,12 +60,13 @@ class Harness:
         seed: int = 0,
         fsync: str = "always",
         mutant: str = "",
+        webhooks: str = "",
         timeout: float = TRIAL_TIMEOUT,
         **settings: Any,
     ) -> None:
         self.folder, self.fault_plan = folder, FaultPlan(folder)
-        self.servers = Servers(folder, fsync=fsync, **settings)
-        self._pools, self._mutant, self._timeout = tuple(pools), mutant, timeout
+        self.servers = Servers(folder, fsync=fsync, webhooks=webhooks, mutant=mutant, **settings)
+        self._pools, self._timeout = tuple(pools), timeout
         self.rng = random.Random(f"world {seed}")
         self.in_flight: dict[int, Trial] = {}
         self.freezes: list[tuple[int, float, float]] = []
@@ -73,16 +77,15 @@ class Harness:
         self.kills: Counter[str] = Counter()
         self._timeline: list[tuple[float, int, Callable[[], None]]] = []
         self._ticket = count()
+        self._counted: Counter[str] = Counter()
         self.last_start = 0.0
         self._checked_at = 0.0
 
     def __enter__(self) -> Self:
         self.servers.__enter__()
         try:
-            more = {"LAB_MUTANT": self._mutant} if self._mutant else {}
-            self.worker_pool = WorkerPool(
-                self.folder / "workers", self.servers.environment(self.folder, **more), self._pools
-            )
+            environment = self.servers.environment(self.folder)
+            self.worker_pool = WorkerPool(self.folder / "workers", environment, self._pools)
             self.worker_pool.start()
         except BaseException:
             self.__exit__()
@@ -125,8 +128,9 @@ class Harness:
         trial.began = time.time()
         played.append(trial)
         self.in_flight[trial.number] = trial
-        if url_rules := trial.url_rules():
-            self.servers.sandbox._ask("POST", "faults", url_rules)
+        rules = trial.url_rules() + (add_webhooks(trial, self.servers.webhooks) if self.servers.webhooks else [])
+        if rules:
+            self.servers.sandbox._ask("POST", "faults", rules)
         if trial.rules:
             trial.rule_ids = self.servers.sandbox._ask("POST", "faults", trial.rules)["ids"]
         for (run, point), actions in trial.faults_by_point().items():
@@ -156,7 +160,7 @@ class Harness:
 
     def unknown_points(self) -> set[str]:
         """Return points that workers reached and that the catalogue lacks."""
-        reached = self.fault_plan.reached_points() - set(POINTS)
+        reached = self.fault_plan.reached_points() - set(list_points(self.servers.webhooks))
         return {point for point in reached if not any(step in point for step in _RARE)}
 
     def start_again(self, trial: Trial) -> None:
@@ -174,6 +178,8 @@ class Harness:
     def _process_events(self) -> None:
         """Do one turn: read the workers' notes, carry out due actions, find ended runs."""
         self.worker_pool.restart_ended()
+        if self.servers.receivers:
+            self.servers.receivers.disturb_if_due()
         for note in self.fault_plan.read_notes():
             self._on_note(note)
         while self._timeline and self._timeline[0][0] <= time.monotonic():
@@ -261,6 +267,10 @@ class Harness:
             self._process_events()
             time.sleep(0.01)
         self.fault_plan.remove(ANY)
+        counts = self.servers.count_webhooks()
+        self.events.update(counts - self._counted)
+        # The sandbox forgets its counts after each round.
+        self._counted = Counter({name: times for name, times in counts.items() if not name.startswith("webhooks")})
 
     def clear(self) -> None:
         """Forget a round that was judged."""

@@ -1,11 +1,16 @@
-"""Protections that the lab can remove from its workers, to prove that it detects their absence."""
+"""Protections that the lab can remove from workers and receivers, to prove that it detects their absence."""
 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from scrape_do_celery.store import client
 from scrape_do_celery.store.scripts import load_scripts
+from scrape_do_celery.webhooks import core
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _SET = "redis.call('HSET', contents_key, position, frame)"
 #: Script -> texts to replace in it, with their replacements.
@@ -40,6 +45,15 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("write_intent", r"for [^\n]* -- target lock: begin.*?-- target lock: end", ""),
     ],
 }
+
+
+def _believe_every_sender() -> None:
+    """Believe each body that comes to a valid URL, with or without the secret."""
+    core.Receiver._judge_sender = lambda *_: None  # type: ignore[method-assign]
+
+
+#: Protection of receivers -> the function that removes it.
+RECEIVER_MUTANTS: dict[str, Callable[[], None]] = {"secret": _believe_every_sender}
 
 
 def apply_mutant(what: str) -> None:

@@ -28,7 +28,8 @@ def run_parallel(count: int, trials: int, seed: str, arguments: Sequence[str]) -
     Raises:
         RuntimeError: a lab ended without a report.
     """
-    began, report = time.monotonic(), Report()
+    webhooks = arguments[arguments.index("--webhooks") + 1] if "--webhooks" in arguments else ""
+    began, report = time.monotonic(), Report(webhooks)
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         files = [Path(folder) / f"{letter}.json" for letter in string.ascii_lowercase[:count]]
         running = [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrape_do_sandbox.url_writers import WRITERS
 from tests.faults.generator import KILLS_PER_POINT
-from tests.faults.points import POINTS
+from tests.faults.webhook_points import list_points
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,6 +25,7 @@ _PROBLEM_ROWS = {
     "purchases": "second purchases",
     "no end": "runs without an end",
     "run": "runs without a record",
+    "forged": "forged contents",
     "contents": "contents lost, different or another run's",
     "counts": "wrong counts",
     "options": "wrong options",
@@ -46,6 +47,8 @@ _WRITER_LABELS = {writer: f"URLs written by {writer}" for writer in WRITERS}
 class Report:
     """Figures of any number of trials and labs."""
 
+    #: how far deliveries of webhooks were trusted; empty without webhooks
+    webhooks: str = ""
     trials: int = 0
     counted: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
@@ -61,6 +64,11 @@ class Report:
     slowest: float = 0.0
     worker_starts: int = 0
     seconds: float = 0.0
+
+    @property
+    def points(self) -> dict[str, str]:
+        """The catalogue of the points that such a lab can reach."""
+        return list_points(self.webhooks)
 
     def add_trials(self, trials: Iterable[Trial]) -> None:
         """Add a round that was judged."""
@@ -112,7 +120,7 @@ class Report:
 
     def points_below(self, min_kills: int) -> dict[str, int]:
         """Return points with fewer than `min_kills` kills."""
-        return {point: self.kills[point] for point in POINTS if self.kills[point] < min_kills}
+        return {point: self.kills[point] for point in self.points if self.kills[point] < min_kills}
 
     def points_owing_kills(self) -> dict[str, int]:
         """Return points with fewer kills than a run of this size owes."""
@@ -129,10 +137,10 @@ class Report:
 
     def rows(self) -> list[tuple[str, str]]:
         """Return the rows of the table."""
-        least = min(POINTS, key=lambda point: self.kills[point])
+        least = min(self.points, key=lambda point: self.kills[point])
         rows = [
             ("trials that counted", f"{self.counted} (of {self.trials} that were begun)"),
-            ("points of the catalogue", str(len(POINTS))),
+            ("points of the catalogue", str(len(self.points))),
             ("kills", str(sum(self.kills.values()))),
             ("fewest kills at a point", f"{self.kills[least]} ({least})"),
             ("most purchases of a run", str(self.most_purchases)),
@@ -170,5 +178,5 @@ class Report:
         lines = [f"`{command}`", "", "| | |", "|---|---:|"]
         lines += [f"| {name} | {value} |" for name, value in self.rows()]
         lines += ["", "Kills at each point:", "", "| point | scenario | kills |", "|---|---|---:|"]
-        lines += [f"| `{point}` | {scenario} | {self.kills[point]} |" for point, scenario in POINTS.items()]
+        lines += [f"| `{point}` | {scenario} | {self.kills[point]} |" for point, scenario in self.points.items()]
         return "\n".join(lines) + "\n"

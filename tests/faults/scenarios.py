@@ -40,6 +40,28 @@ def _early(trial: Trial, rng: random.Random) -> None:
     run.succeeded = 3
 
 
+def _hinted(trial: Trial, rng: random.Random) -> None:
+    # The first delivery comes long before the job ends.
+    run = trial.runs[0]
+    run.targets = [f"https://{trial.host}/{index}?seconds={seconds}" for index, seconds in enumerate((0.3, 0.9, 1.5))]
+    run.succeeded = 3
+
+
+def _told_early(trial: Trial, rng: random.Random) -> None:
+    # A delivery comes before the answer to the purchase.
+    run = trial.runs[0]
+    run.targets = [f"https://{trial.host}/{index}?seconds={seconds}" for index, seconds in enumerate((0.05, 1.2))]
+    run.succeeded = 2
+    _add_rule(trial, "webhook_early", "create_job", seconds=0.6)
+
+
+def _noted(trial: Trial, rng: random.Random) -> None:
+    # A delivery names the job of a purchase whose answer is lost.
+    with_query(trial, "seconds=0.1", only_first=True)
+    _add_rule(trial, "webhook_early", "create_job", times=1)
+    _lost_answer(trial, rng)
+
+
 def _silent(trial: Trial, rng: random.Random) -> None:
     trial.start = "silent"
 

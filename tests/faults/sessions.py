@@ -50,11 +50,14 @@ class Session:
     pools: tuple[str, ...] = DEFAULT_POOLS
     mutant: str = ""
     only: list[str] | None = None
+    #: how far deliveries of webhooks are trusted; without webhooks if empty
+    webhooks: str = ""
     log: Callable[[str], None] = lambda _: None
     report: Report = field(default_factory=Report)
 
     def __post_init__(self) -> None:
-        self._generator = TrialGenerator(self.seed, self.only)
+        self._generator = TrialGenerator(self.seed, self.only, self.webhooks)
+        self.report.webhooks = self.webhooks
 
     def run_all(self, wanted: int) -> None:
         """Play `wanted` trials: most with the usual worker pool, the others with pools that show special faults."""
@@ -125,7 +128,8 @@ class Session:
         with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as folder:
             pools = pools or self.pools
             options["timeout"] = _LONG_TIMEOUT if self.window > _MANY_IN_FLIGHT else TRIAL_TIMEOUT
-            with Harness(Path(folder), pools=pools, seed=self.seed, mutant=self.mutant, **options) as harness:
+            more = {"seed": self.seed, "mutant": self.mutant, "webhooks": self.webhooks}
+            with Harness(Path(folder), pools=pools, **more, **options) as harness:
                 yield harness
                 self.report.worker_starts += harness.worker_pool.worker_starts
 

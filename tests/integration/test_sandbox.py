@@ -95,9 +95,10 @@ def test_cancel(api, sandbox):
     answer = api.delete(f"/jobs/{job}").json()
     assert (answer["Canceled"], answer["Status"]) == (True, "queuing")
     assert finished(api, job)["Status"] == "canceled"
-    assert sandbox.jobs()[0]["tasks"][0] | {"id": "", "url": ""} == {
+    assert sandbox.jobs()[0]["tasks"][0] | {"id": "", "url": "", "ended_at": 0} == {
         "id": "",
         "url": "",
+        "ended_at": 0,
         "status": "canceled",
         "fetched": 0,
         "sha256": None,

@@ -3,7 +3,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.server
-import json
 import socket
 import threading
 import time
@@ -33,7 +32,6 @@ class Site(http.server.BaseHTTPRequestHandler):
     """The site that the sandbox scrapes, and the receiver of its webhooks."""
 
     seen: list[tuple[str, dict[str, str], bytes]]
-    hook_answers: list[int]
 
     def do_GET(self):
         self.seen.append((self.path, dict(self.headers), self._body()))
@@ -44,7 +42,7 @@ class Site(http.server.BaseHTTPRequestHandler):
         if self.path == "/late":
             time.sleep(0.6)
         if self.path.startswith("/hook"):
-            return self._answer(self.hook_answers.pop(0) if self.hook_answers else 200, "text/plain", b"")
+            return self._answer(200, "text/plain", b"")
         kind, body = PAGES.get(self.path, ("text/plain", self.command.encode()))
         return self._answer(404 if self.path == "/missing" else 200, kind, body)
 
@@ -67,7 +65,7 @@ class Site(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def site():
-    handler = type("Handler", (Site,), {"seen": [], "hook_answers": []})
+    handler = type("Handler", (Site,), {"seen": []})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -79,7 +77,7 @@ def site():
 
 @pytest.fixture(scope="module")
 def server():
-    with SandboxThread(task_seconds=0.1, webhook_ladder=(0.05, 0.05), webhook_later=0.1, webhook_timeout=5) as server:
+    with SandboxThread(task_seconds=0.1, webhook_ladder=(0.05, 0.05)) as server:
         yield server
 
 
@@ -204,74 +202,8 @@ def test_page_options_in_made_up_urls(api):
     assert len(content(tasks[3])) == 4096
 
 
-def hooked(api, sandbox, site, status, *targets):
-    made = create(api, *targets, WebhookURL=f"{site.url}/hook", WebhookHeaders={"X-Hook": "h"})
-    path = f"/jobs/{made['JobID']}/{made['TaskIDs'][0]}"
-    return until(lambda: api.get(path).json(), lambda task: task["WebhookStatus"] == status)
-
-
-def hooks(site):
-    return [(headers, json.loads(body)) for path, headers, body in site.seen if path == "/hook"]
-
-
-def test_a_webhook_has_the_task_and_the_headers(api, sandbox, site):
-    task = hooked(api, sandbox, site, "success", f"{site.url}/html")
-    [(headers, body)] = hooks(site)
-    assert headers["X-Hook"] == "h"
-    assert (body["TaskID"], body["Status"], body["Content"]) == (task["TaskID"], "success", task["Content"])
-    assert task["WebhookRequestTime"] is not None
-
-
-LADDERS = [
-    ([500, 503], "success", 3),
-    ([500, 500, 500], "failed", 3),
-    ([404], "success", 2),
-    ([410, 404], "failed", 2),
-    ([400], "failed", 1),
-]
-
-
-@pytest.mark.parametrize("ladder", LADDERS)
-def test_the_retry_ladder_of_webhooks(api, sandbox, site, ladder):
-    answers, status, calls = ladder
-    site.hook_answers.extend(answers)
-    hooked(api, sandbox, site, status, "https://a.example/")
-    assert len(hooks(site)) == calls
-
-
-def test_webhooks_are_doubled_lost_or_never_leave_this_machine(api, sandbox, site):
-    sandbox.fault("webhook_duplicate", times=1)
-    hooked(api, sandbox, site, "success", "https://a.example/")
-    until(lambda: len(hooks(site)), lambda count: count == 2)
-    sandbox.fault("webhook_lose", times=1)
-    hooked(api, sandbox, site, "success", "https://a.example/")
-    assert (len(hooks(site)), sandbox.stats()["webhooks_lost"]) == (2, 1)
-    made = create(api, WebhookURL="https://hooks.example/")
-    path = f"/jobs/{made['JobID']}/{made['TaskIDs'][0]}"
-    until(lambda: api.get(path).json(), lambda task: task["WebhookStatus"] == "failed")
-
-
-def test_a_webhook_receiver_that_is_not_there(api, sandbox, site):
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
-        url = f"http://127.0.0.1:{free.getsockname()[1]}/"
-    made = create(api, WebhookURL=url)
-    path = f"/jobs/{made['JobID']}/{made['TaskIDs'][0]}"
-    until(lambda: api.get(path).json(), lambda task: task["WebhookStatus"] == "failed")
-    assert sandbox.stats()["webhooks_sent"] == 3
-
-
 def test_running_fetch_or_webhook_does_not_delay_the_end(site):
     with SandboxThread(task_seconds=0.01) as sandbox:
         with httpx.Client(base_url=f"{sandbox.url}/api/v1", headers={"X-Token": "t"}, trust_env=False) as api:
             create(api, f"{site.url}/late")
         until(lambda: site.seen, bool)
-
-
-def test_a_task_that_ended_before_the_cancel_has_one_webhook(api, sandbox, site):
-    made = create(
-        api, "https://a.example/?seconds=0.01", "https://a.example/?seconds=900", WebhookURL=f"{site.url}/hook"
-    )
-    until(lambda: len(hooks(site)), lambda count: count == 1)
-    api.delete(f"/jobs/{made['JobID']}")
-    until(lambda: len(hooks(site)), lambda count: count == 2)
-    assert [body["Status"] for _, body in hooks(site)] == ["success", "canceled"]

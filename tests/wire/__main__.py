@@ -18,6 +18,7 @@ def main() -> int:
     given = _parser().parse_args()
     share = tuple(int(one) for one in given.share.split("/"))
     options = {"seed": given.seed, "count": given.pairs, "only": given.only, "share": (share[0] % share[1], share[1])}
+    options["webhooks"] = given.webhooks
     began, results = time.monotonic(), []
     wide = given.processes > 1 and not given.only
     for result in run_in_processes(options, given.processes) if wide else run_cases(generate_cases(**options)):
@@ -52,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pairs", type=int, default=500, help="how many random pairs")
     parser.add_argument("--share", default="0/1", help="K/N: every N-th, beginning with the K-th")
     parser.add_argument("--only", default="", help="plays what has this in its name")
+    parser.add_argument("--webhooks", action="store_true", help="mutate deliveries of webhooks in place of answers")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--most", type=int, default=3, help="names that are printed for each kind of violation")
     parser.add_argument("--loud", action="store_true", help="tell each violation when it is met")

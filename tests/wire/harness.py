@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING
 
+from tests.wire.deliveries import all_delivery_mutations
 from tests.wire.environment import lab_environment
 from tests.wire.messages import ApiRequest, MutableResponse
 from tests.wire.mutation import TRANSIENT, ActiveMutation
@@ -100,9 +101,14 @@ class _RefusedPurchase:
         return response
 
 
-def generate_cases(*, seed: int, count: int, only: str = "", share: tuple[int, int] = (0, 1)) -> list[MutationCase]:
-    """Return all cases of a lab: each mutation alone, then pairs. `share` (start, n) keeps every n-th case."""
-    found = all_mutations()
+def generate_cases(
+    *, seed: int, count: int, only: str = "", share: tuple[int, int] = (0, 1), webhooks: bool = False
+) -> list[MutationCase]:
+    """Return all cases of a lab: each mutation alone, then pairs. `share` (start, n) keeps every n-th case.
+
+    With `webhooks`, deliveries are mutated in place of answers.
+    """
+    found = all_delivery_mutations() if webhooks else all_mutations()
     cases: list[MutationCase] = [(one,) for one in found] + list(random_pairs(found, count, seed))
     if only:
         return [case for case in cases if only in case_name(case)]

@@ -60,10 +60,12 @@ class MutableResponse:
     before: bytes = b""
     #: the client cannot have read the content, regardless of `data`
     unreadable: bool = False
+    #: how often a delivery is sent
+    copies: int = 1
 
     def write(self) -> bytes:
         """Return the bytes of the whole answer."""
-        body = self._body()
+        body = self.make_body()
         lines = [f"{self.version} {self.status} {self.reason}".rstrip()]
         lines += [f"{name}: {value}" for name, value in self.headers]
         if self.label:
@@ -81,7 +83,8 @@ class MutableResponse:
             lines.append("Connection: close")
         return self.before + ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace") + body
 
-    def _body(self) -> bytes:
+    def make_body(self) -> bytes:
+        """Return the body in its coding."""
         body = dumps(self.data) if self.body is None else self.body
         if self.coding == "gzip":
             return gzip.compress(body, 1)

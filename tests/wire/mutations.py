@@ -82,7 +82,19 @@ _PLACES: list[tuple[str, str, tuple[str, ...]]] = [
 ]
 
 
-def _on_field(name: str, change: values.FieldChange) -> Callable[[MutableResponse], None]:
+def add_field(name: str, value: Any) -> Callable[[MutableResponse], None]:
+    """Return the change that adds a field."""
+
+    def apply(response: MutableResponse) -> None:
+        if isinstance(response.data, dict):
+            response.data[name] = value
+
+    return apply
+
+
+def on_field(name: str, change: values.FieldChange) -> Callable[[MutableResponse], None]:
+    """Return the change of a field, if an answer has it."""
+
     def apply(response: MutableResponse) -> None:
         if isinstance(response.data, dict) and name in response.data:
             change(response.data, name)
@@ -107,15 +119,10 @@ def _fields() -> Iterator[Mutation]:
             for what, change in values.changes(sort):
                 for span in spans:
                     yield Mutation(
-                        scenario, kind, name, what, span, _on_field(name, change), {"leaf": name, "sort": sort}
+                        scenario, kind, name, what, span, on_field(name, change), {"leaf": name, "sort": sort}
                     )
         for name, value in values.SURPLUS_FIELDS.items():
-
-            def add(response: MutableResponse, name: str = name, value: Any = value) -> None:
-                if isinstance(response.data, dict):
-                    response.data[name] = value
-
-            yield Mutation(scenario, kind, "surplus", name or "empty name", "ever", add)
+            yield Mutation(scenario, kind, "surplus", name or "empty name", "ever", add_field(name, value))
 
 
 def _entries() -> Iterator[Mutation]:

@@ -14,6 +14,7 @@ from scrape_do_celery.store import CANCEL
 from tests.wire.environment import TOKEN
 from tests.wire.messages import ApiRequest, MutableResponse
 from tests.wire.server import Account, name_set, page_of
+from tests.wire.webhook_sender import SETTINGS, WebhookReceiver, WebhookSender
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,6 +86,13 @@ class Scenario:
     meta: bool = False
     #: the run is of a plugin, with the sets `SETS` in place of targets
     plugin: bool = False
+    #: the run has webhooks, and its deliveries are used in this way: "hint", "content" or "calibrated content"
+    webhooks: str = ""
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether delivered pages are stored, and not fetched for a comparison."""
+        return self.webhooks == "calibrated content"
 
 
 SCENARIOS = {
@@ -97,6 +105,10 @@ SCENARIOS = {
         Scenario("cancel", seconds=240.0, cancel_at=100.0),
         Scenario("refused", seconds=12.0, refused=(4.0, 200.0), meta=True),
         Scenario("plugin", plugin=True),
+        Scenario("webhook hint", seconds=240.0, webhooks="hint"),
+        Scenario("webhook content", seconds=240.0, webhooks="content", meta=True),
+        Scenario("webhook calibrated", seconds=240.0, webhooks="calibrated content"),
+        Scenario("webhook lost", seconds=300.0, lost=True, webhooks="content"),
     )
 }
 
@@ -113,6 +125,7 @@ def run_scenario(
 ) -> ObservedRun:
     """Play a run to its end, or to the bound."""
     targets = targets or (list(map(name_set, SETS)) if scenario.plugin else TARGETS)
+    settings = {**SETTINGS, "webhook_trust": scenario.webhooks.rpartition(" ")[2] or "hint", **settings}
     with environment.prepare_run(by_list=scenario.by_list, **settings) as one:
         account = account or Account(environment.now)
         account.seconds, account.full_list = scenario.seconds, scenario.full_list
@@ -148,6 +161,8 @@ def _run_to_end(
     environment: LabEnvironment, one: RunEnvironment, scenario: Scenario, observed: ObservedRun, began: float
 ) -> None:
     handle = _enqueue(one, scenario, observed.targets)
+    receiver = WebhookReceiver(one.app_context, is_calibrated=scenario.is_calibrated)
+    sender = WebhookSender(observed.account, receiver.receive)
     store, canceled, idle = one.app_context.store, scenario.cancel_at is None, 0
     while True:
         _run_steps(environment, one, observed)
@@ -161,6 +176,8 @@ def _run_to_end(
             canceled = True
             one.app_context.request_stop(handle.run_id, CANCEL)
             continue
+        if sender.send_due() and one.messages:
+            continue
         one.dispatcher.dispatch_due()
         if one.messages:
             idle = 0
@@ -168,6 +185,7 @@ def _run_to_end(
         wait = _next_due(store, environment.now()) if not idle else 0.0
         wait = max(wait, 0.01 if not idle else min(0.5 * 2**idle, 600.0))
         idle += 1
+        wait = max(0.01, min(wait, sender.next_due() - environment.now()))
         if not canceled:
             wait = min(wait, max(0.01, began + (scenario.cancel_at or 0) - environment.now()))
         environment.advance_clock(wait)
@@ -179,7 +197,8 @@ def _enqueue(one: RunEnvironment, scenario: Scenario, targets: list[str]) -> Any
     with patch.object(AppContext, "for_app", lambda *_, **__: one.app_context):
         if scenario.plugin:
             return enqueue(plugin={"key": "google/search", "params": [json.loads(each) for each in targets]})
-        return enqueue([Target(url, page_of(url)) if scenario.meta else url for url in targets])
+        webhook = bool(scenario.webhooks) or None
+        return enqueue([Target(url, page_of(url)) if scenario.meta else url for url in targets], webhook=webhook)
 
 
 def _run_steps(environment: LabEnvironment, one: RunEnvironment, observed: ObservedRun) -> None:

@@ -38,6 +38,8 @@ class Job:
     stopped: float | None = None
     #: whether the tasks show the URLs of their targets; those of a plugin show none
     shows_urls: bool = True
+    webhook_url: str = ""
+    webhook_headers: dict[str, str] = field(default_factory=dict)
 
     def target_of(self, task_id: str) -> str:
         """Return the target of a task."""
@@ -51,11 +53,14 @@ class Job:
 
     def task_status(self, task_id: str, now: float) -> str:
         """Return the status of a task. The tasks end one after another."""
-        share = (self.task_ids.index(task_id) + 1) / len(self.task_ids)
-        ended = self.created + self.seconds * share
+        ended = self.task_ends(task_id)
         if self.stopped is not None and self.stopped < ended:
             return "canceled"
         return "success" if now >= ended else "pending"
+
+    def task_ends(self, task_id: str) -> float:
+        """Return when a task ends by itself."""
+        return self.created + self.seconds * (self.task_ids.index(task_id) + 1) / len(self.task_ids)
 
     @property
     def ends(self) -> float:
@@ -147,13 +152,14 @@ class Account:
             return 200, self._job(job)
         if request.task_id not in job.task_ids:
             return 404, {"Error": "task not found", "Code": 404}
-        return 200, self._task(job, request.task_id)
+        return 200, self.show_task(job, request.task_id)
 
     def _create(self, wanted: dict[str, Any]) -> tuple[int, Any]:
         plugin = wanted.get("Plugin")
         targets = wanted["Targets"] if plugin is None else list(map(name_set, plugin["Params"]))
         job = self.create_job(targets)
         job.shows_urls = plugin is None
+        job.webhook_url, job.webhook_headers = wanted.get("WebhookURL", ""), wanted.get("WebhookHeaders", {})
         self.sold[tuple(sorted(targets))] += 1
         return 201, {"JobID": job.job_id, "TaskIDs": list(job.task_ids), "Message": "accepted"}
 
@@ -173,7 +179,8 @@ class Account:
             "Tasks": tasks if self.tasks_named else [],
         }
 
-    def _task(self, job: Job, task_id: str) -> dict[str, Any]:
+    def show_task(self, job: Job, task_id: str) -> dict[str, Any]:
+        """Return the answer for a task, which is also the body of its delivery."""
         status = job.task_status(task_id, self.now())
         done = status == "success"
         return {
@@ -191,7 +198,7 @@ class Account:
             "Scrape.do": {"Request-Cost": "1", "Remaining-Credits": "999"},
             "Content": page_of(job.target_of(task_id)) if done else "",
             "ErrorMessage": "",
-            "WebhookURL": "",
+            "WebhookURL": job.webhook_url,
             "WebhookStatus": "",
             "WebhookRequestTime": None,
             "TraceID": "tr-1",

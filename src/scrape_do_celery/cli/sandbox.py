@@ -37,6 +37,7 @@ def _sandbox_option(name: str, **settings: Any) -> Callable[..., Any]:
 @_sandbox_option("retention", type=float)
 @_sandbox_option("webhook_later", type=float)
 @_sandbox_option("webhook_timeout", type=float)
+@_sandbox_option("webhook_concurrency", type=int)
 @_sandbox_option("log_file", type=click.Path(dir_okay=False))
 @click.pass_context
 def sandbox(ctx: click.Context, /, host: str, port: int, **options: Any) -> None:

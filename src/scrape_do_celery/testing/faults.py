@@ -113,6 +113,40 @@ FAULTS: dict[str, Fault] = {
     # Webhooks.
     "webhook_lost": _does("webhook_lose", "the webhook is not sent"),
     "webhook_twice": _does("webhook_duplicate", "the webhook is sent twice"),
+    "webhook_late": _does("webhook_late", "the webhook is sent `seconds` late (1.0)", "seconds"),
+    "webhooks_shuffled": _does(
+        "webhook_shuffle",
+        "each webhook is late by a random part of `seconds` (1.0), so that their order changes",
+        "seconds",
+    ),
+    "webhook_before_answer": _does(
+        "webhook_early",
+        "the answer of the purchase waits until the first webhook was sent, for `seconds` (1.0) at most",
+        "seconds",
+    ),
+    "webhook_trimmed": _does(
+        "webhook_trim", "the webhook has the first `size` characters of the page, or none", "size"
+    ),
+    "webhook_with_other_page": _does(
+        "webhook_other_content", "the webhook has a page that is not that of the task, or `body`", "body"
+    ),
+    "webhook_of_other_task": _does(
+        "webhook_other_task",
+        "the webhook has another task that has ended; with the `value` `other_job`, of another job",
+        "value",
+    ),
+    "webhook_without_headers": _does("webhook_no_headers", "the webhook comes without your headers"),
+    "webhook_with_html": _does(
+        "webhook_body", "the body of the webhook is HTML, or `body`, such as an empty text", "body"
+    ),
+    "webhook_chunked": _does("webhook_chunked", "the webhook is sent in chunks, without its length"),
+    "webhook_encoded": _does(
+        "encoding", "the body of the webhook is encoded as `value` (`gzip`)", "value", value="gzip", kind="webhook"
+    ),
+    "webhook_cut": _does("cut", "half of the webhook comes, then the connection breaks", kind="webhook", **_ONCE),
+    "webhook_answer_lost": _does(
+        "reset_after", "the webhook comes, and the connection breaks before your answer", kind="webhook", **_ONCE
+    ),
 }
 
 

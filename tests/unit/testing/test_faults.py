@@ -21,9 +21,8 @@ def test_every_fault_is_a_rule_of_the_sandbox(name):
 @pytest.mark.parametrize("name", FAULTS)
 def test_every_option_is_taken(name):
     values = {"seconds": 2.0, "status": 418, "retry_after": 5, "body": "x", "size": 20_000, "fields": ["Status"]}
-    values["value"] = {"answer_mutated": "lower", "urls_rewritten": "go", "answer_encoded": "br_label"}.get(
-        name, "done"
-    )
+    by_name = {"answer_mutated": "lower", "urls_rewritten": "go", "answer_encoded": "br_label"}
+    values["value"] = {**by_name, "webhook_encoded": "br_label"}.get(name, "done")
     rule = FaultRule.model_validate(rule_of(name, {option: values[option] for option in FAULTS[name].options}))
     assert {option: getattr(rule, option) for option in FAULTS[name].options} == {
         option: values[option] for option in FAULTS[name].options
