@@ -95,7 +95,7 @@ def shared_hooks(server_url, shared_sandbox, tmp_path_factory):
 
 
 @pytest.fixture
-def hooks(shared_hooks, sandbox):  # noqa: ARG001 (the sandbox is emptied)
+def hooks(shared_hooks, sandbox):
     return shared_hooks
 
 
@@ -220,7 +220,7 @@ def test_canceled_and_forgotten_runs_take_their_deliveries(hooks, eventually):
     with pytest.raises(JobCanceledError):
         handle.result(timeout=60)
     assert len([task for task in handle.iter_tasks(partial=True) if task.is_success]) >= 5
-    eventually(lambda: handle.async_result.ready())
+    eventually(handle.async_result.ready)
     handle.forget()
     eventually(lambda: len(hooks.deliveries()) == len(targets))
     eventually(lambda: {entry["status"] for entry in hooks.deliveries()} == {200})

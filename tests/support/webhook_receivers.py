@@ -47,7 +47,7 @@ BOUNDED = ("asgi", "fastapi")
 
 
 class ReceiverProcess:
-    """A receiver in the process of a real server. With a `port`, it can be started again where deliveries look for it."""
+    """A receiver in the process of a real server. With a `port`, a later one can take its place."""
 
     def __init__(self, face, redis_url, prefix, folder, *, port=0, **settings):
         self.face, self._log = face, folder / "receiver.log"
