@@ -248,7 +248,7 @@ def test_child_of_a_run_has_webhooks(hooks, sandbox):
 def test_run_goes_on_after_its_receiver_was_killed(hooks, eventually):
     hooks.receive("content")
     set_taken(hooks, CHECKS)
-    hooks.sandbox.configure(webhook_ladder=[0.5, 1, 2, 5, 20])
+    hooks.sandbox.configure(webhook_ladder=[0.5, 1, 2, 5, 10])
     targets = [*pages(10), *pages(20, "?seconds=2")]
     handle = hooks.enqueue(targets)
     eventually(lambda: handle.status.done >= 5)
