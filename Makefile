@@ -75,15 +75,13 @@ tests: $(READY) ## Run every test, with real servers and real workers
 	$(BIN)/python $(TESTS)
 
 faults: $(READY) ## Run the fault lab: kills at every point; TRIALS=10000 SEED=1, WEBHOOKS=1 or hint or content
-	$(BIN)/python -m tests.faults --trials $(or $(TRIALS),10000) --seed $(or $(SEED),1) --window 60 \
-		$(if $(WEBHOOKS),--webhooks $(if $(filter-out 1,$(WEBHOOKS)),$(WEBHOOKS),content))
+	$(BIN)/python -m tests.faults --trials $(or $(TRIALS),10000) --seed $(or $(SEED),1) --window 60 $(if $(WEBHOOKS),--webhooks $(if $(filter-out 1,$(WEBHOOKS)),$(WEBHOOKS),content))
 
 budgets: $(READY) ## Run the soak of budgets: 50 processes that are killed; RESERVATIONS=10000 SEED=1
 	$(BIN)/python -m tests.budgets --reservations $(or $(RESERVATIONS),10000) --seed $(or $(SEED),1)
 
 wire: $(READY) ## Run the wire lab: whole runs against mutated answers of the API, or WEBHOOKS=1; SEED=1 PAIRS=500
-	$(BIN)/python -m tests.wire --seed $(or $(SEED),1) --pairs $(or $(PAIRS),500) \
-		$(if $(WEBHOOKS),--webhooks,--markdown docs/explanation/answers.md)
+	$(BIN)/python -m tests.wire --seed $(or $(SEED),1) --pairs $(or $(PAIRS),500) $(if $(WEBHOOKS),--webhooks,--markdown docs/explanation/answers.md)
 
 bench: $(READY) ## Compare floor, usual canvas and this package; CASE="A B", FULL=1, TINY=1
 	$(BIN)/python -m benchmarks $(if $(CASE),--case $(CASE)) $(if $(FULL),--full) $(if $(TINY),--tiny --no-charts)

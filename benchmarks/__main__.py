@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from benchmarks.report import Outcome, Row
 
-CASES = ("A", "B", "C", "D", "E", "read", "export", "enqueue", "list", "scale", "fair")
+CASES = ("A", "B", "C", "D", "E", "read", "export", "enqueue", "list", "scale", "fair", "webhook")
 _ROOT = Path(__file__).parents[1]
 
 

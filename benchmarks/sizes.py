@@ -42,6 +42,17 @@ class Sizes:
     fair_targets: int = 100_000
     fair_job: int = 50
     fair_seconds: float = 5.0
+    #: Deliveries to each receiver of webhooks, with pages of 20 kB and of 1 MB.
+    hook_pages: int = 900
+    hook_large_pages: int = 200
+    #: Small runs, their targets, and the seconds between two of them and over which their tasks end.
+    hook_runs: int = 25
+    hook_targets: int = 20
+    hook_gap: float = 1.0
+    hook_span: float = 4.0
+    #: Targets of the large run, and the seconds over which they end: longer than the wait for the first safety poll.
+    hook_large: int = 1_000
+    hook_large_span: float = 75.0
 
 
 NORMAL = Sizes()
@@ -72,4 +83,12 @@ TINY = Sizes(
     fair_targets=200,
     fair_job=5,
     fair_seconds=2.0,
+    hook_pages=20,
+    hook_large_pages=4,
+    hook_runs=2,
+    hook_targets=2,
+    hook_gap=0.1,
+    hook_span=0.5,
+    hook_large=10,
+    hook_large_span=1.0,
 )

@@ -198,7 +198,7 @@ class FaultRules:
         self._by_kind.clear()
 
     def find_firing(self, call: ApiCall, *, per_delivery: bool = False) -> list[FaultRule]:
-        """Return the rules that fire on this call, or those that fire on the whole delivery of a webhook."""
+        """Return the rules that fire on this call, or on the whole delivery of a webhook."""
         if call.kind not in self._by_kind:
             self._by_kind[call.kind] = [rule for rule in self.rules if rule.is_for(call.kind)]
         rules = [rule for rule in self._by_kind[call.kind] if (rule.action in _PER_DELIVERY) is per_delivery]

@@ -14,7 +14,9 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "cases", [["A"], ["B"], ["C"], ["D", "read", "export", "enqueue", "list"], ["E"], ["scale"], ["fair"]], ids=" ".join
+    "cases",
+    [["A"], ["B"], ["C"], ["D", "read", "export", "enqueue", "list"], ["E"], ["scale"], ["fair"], ["webhook"]],
+    ids=" ".join,
 )
 def test_tiny_benchmark_prints_all_figures(cases, tmp_path):
     command = [sys.executable, "-m", "benchmarks", "--tiny", "--repeat", "1", "--no-charts", "--out", tmp_path]

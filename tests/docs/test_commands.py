@@ -66,6 +66,7 @@ ELSEWHERE = [
     Elsewhere(r"celery inspect ping", "needs a cluster", "tests/docs/test_operation_pages.py", "inspect ping"),
     Elsewhere(r"curl -s .*/health/.*", "a test asks", "tests/integration/test_django_health.py", "health"),
     Elsewhere(r"uvicorn .*", "needs the packages of a user", "tests/acceptance/test_async_apps.py", "uvicorn"),
+    Elsewhere(r"gunicorn .*", "a test starts it", "tests/support/webhook_receivers.py", "gunicorn"),
     Elsewhere(r"manage\.py (check|migrate|test.*)", "Django's own", "tests/acceptance/test_django.py", '"migrate"'),
     Elsewhere(r"manage\.py scrape_do_\w+", "a test calls them", "tests/acceptance/test_django.py", "scrape_do_status"),
     Elsewhere(r"celery -A worker beat", "a test starts the service", "tests/acceptance/test_compose.py", '"beat"'),

@@ -43,6 +43,7 @@ CODES = {
     ("docs/how-to/workers.md", "scrape-do doctor"): 1,  # the proxy of the page does not exist
     ("docs/how-to/encryption.md", "scrape-do doctor"): 1,  # the page shows a line that begins with "wrong"
     ("docs/metrics.md", "scrape-do doctor --webhook"): 1,  # this store has no receiver
+    ("docs/how-to/webhooks.md", "scrape-do doctor --webhook"): 1,  # the host of the page does not exist
     ("docs/architecture.md", "scrape-do orphans --cancel"): 2,  # the command asks, and a test has no terminal
 }
 #: Outputs that show the data of a shop, or a state that another test makes.
@@ -58,9 +59,15 @@ SERVERS = {
     r"python manage.py runserver": "Starting development server",
     r"scrape-do sandbox": "listening on",
     r"scrape-do metrics --port": "/metrics",
+    r"scrape-do webhook --port": "http://",
 }
 #: Options by which servers listen on free ports, so that pages are played side by side.
-PORTS = {"scrape-do sandbox": " --port {port}", "manage.py runserver": " {port}", " flower ": " --port={port}"}
+PORTS = {
+    "scrape-do sandbox": " --port {port}",
+    "scrape-do webhook --port": " --port {port}",
+    "manage.py runserver": " {port}",
+    " flower ": " --port={port}",
+}
 
 
 def free_port():

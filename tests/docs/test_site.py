@@ -25,7 +25,7 @@ TOPICS = {
     "clients without Celery": ("docs/how-to/clients.md", "Use the API without Celery"),
     "sandbox": ("docs/how-to/sandbox.md", "Run the sandbox"),
     "list of runs": ("docs/how-to/find-runs.md", "What is in the list"),
-    "webhooks": ("docs/how-to/webhooks.md", "Send webhooks to your server"),
+    "webhooks": ("docs/how-to/webhooks.md", "Receive results by webhooks"),
     "second purchase": ("docs/explanation/guarantees.md", "Four exceptions"),
     "wrong request": ("docs/how-to/failures.md", "Wrong requests"),
     "doubt": ("docs/how-to/failures.md", "After a `SubmitInDoubtError`"),

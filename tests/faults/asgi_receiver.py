@@ -18,7 +18,7 @@ _DEATH_SIGNAL = 1
 
 
 def main() -> None:
-    """Fork processes that serve, and replace those that die, until SIGTERM."""
+    """Fork processes that serve until SIGTERM, and replace dead processes."""
     listener = socket.socket(fileno=int(sys.argv[1]))
     children = {_fork_server(listener) for _ in range(_PROCESSES)}
 

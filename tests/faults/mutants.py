@@ -30,7 +30,7 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     "set_if_absent": [
         (
             "store_content",
-            r"if redis\.call\('HSETNX', contents_key, position, frame\) == 0 then return \{'known', 0\} end",
+            r"if redis\.call\('HSETNX', contents_key, position, frame\) == 0 then\s.*?return \{'known', 0\}\s+end",
             _SET,
         ),
     ],

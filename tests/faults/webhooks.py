@@ -37,8 +37,7 @@ _LIES: tuple[dict[str, Any], ...] = (
     {"action": "webhook_trim", "size": 20},
     {"action": "nulls"},
 )
-#: The shares of the trials with a fault of their deliveries, and of those that are delivered before their `POST` is
-#: answered.
+#: The share of trials whose deliveries have a fault, and the share whose `POST` is answered after a delivery.
 _FAULTY_SHARE, _EARLY_SHARE = 0.6, 0.2
 #: The share of trials without webhooks. Several of their runs must be in flight for a poll by the list.
 _PLAIN_SHARE = 0.3
@@ -68,7 +67,8 @@ def _must_have_webhooks(trial: Trial) -> bool:
 
 def _must_be_plain(trial: Trial) -> bool:
     aims_at_list = any("poll_job_list" in plan.point for plan in trial.planned_faults)
-    return aims_at_list or any("early" in run.options for run in trial.runs)
+    # A delivery brings the page of a run whose steps all die, so the run may end well.
+    return aims_at_list or any("early" in run.options or "poisoned" in run.expect for run in trial.runs)
 
 
 def _make_rule(trial: Trial, rng: random.Random, fault: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 
 import fakeredis
 from webhook_receivers import BASE_URL, HOST, KEY, BoughtPart
@@ -27,6 +28,7 @@ from django.test.utils import override_settings  # noqa: E402
 
 from scrape_do_celery.contrib.django.webhook_checks import check_webhooks  # noqa: E402
 from scrape_do_celery.store import Keys, Store  # noqa: E402
+from scrape_do_celery.webhooks.core import BUSY  # noqa: E402
 
 server = fakeredis.FakeServer()
 redis = fakeredis.FakeRedis(server=server)
@@ -75,6 +77,9 @@ def visit(call, name):
     server.connected = False
     found["down"] = [call(part.path, part.body()).status_code, call(FORGED).status_code]
     server.connected = True
+    # After a failure, the next deliveries are put off at once for a moment.
+    while call(part.path, part.body(3)).status_code == BUSY.status:
+        time.sleep(0.05)
     return found
 
 

@@ -64,7 +64,7 @@ class WebhookSender:
         delivery = make_delivery(job.job_id, task_id, task, job.webhook_headers)
         self._account.touched += bool(self._account.mutate(delivery))
         one = self._deliveries[job.job_id, task_id]
-        # A lost delivery is one that the sender holds for delivered.
+        # The sender holds a lost delivery for delivered.
         statuses = [_ACCEPTED[0]] if delivery.hang else []
         statuses += [self._receive(job.webhook_url, delivery) for _ in range(0 if delivery.hang else delivery.copies)]
         one.calls += 1
@@ -93,7 +93,7 @@ class WebhookReceiver:
         return status if delivery.cut is None else 0
 
     def _end_calibration(self) -> None:
-        """Make the account one whose first pages were compared. A later page is not fetched again."""
+        """Let the first pages of the account count as compared, so that no later page is fetched again."""
         keys, client = self._store.keys, self._store.client
         for account in client.smembers(keys.accounts):
             client.hsetnx(keys.webhook_trust(account.decode()), "taken", 1_000_001)

@@ -10,8 +10,10 @@ from scrape_do_celery.redaction import name_hosts
 from scrape_do_celery.rules.polling import RETENTION
 from scrape_do_celery.rules.reconciliation import date_intent
 from scrape_do_celery.rules.states import PartState
+from scrape_do_celery.store.fields import pairs
 from scrape_do_celery.store.keys import Keys
-from scrape_do_celery.store.records import PartRecord, RunRecord, pairs
+from scrape_do_celery.store.part_records import PartRecord
+from scrape_do_celery.store.records import RunRecord
 from scrape_do_celery.store.stored_specs import decrypt_run_options, decrypt_spec, decrypt_targets, read_price_key
 
 if TYPE_CHECKING:

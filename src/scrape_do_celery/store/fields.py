@@ -12,7 +12,7 @@ from scrape_do_celery.store.codec import unpack
 from scrape_do_celery.store.encryption import PrivateValues
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from scrape_do_celery.store.command import Value
 
@@ -174,6 +174,11 @@ def _encrypt(keys: PrivateValues, key: str, name: str, value: Value) -> Value:
 
 
 # Readers of stored values
+
+
+def pairs(flat: Sequence[bytes]) -> dict[str, bytes]:
+    """Return the fields of a hash, from the flat list that Lua returns."""
+    return {flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)}
 
 
 def number(raw: bytes) -> int:

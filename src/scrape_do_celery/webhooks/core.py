@@ -220,11 +220,17 @@ class DeliveryIntake:
 
 def _has_many_values(body: bytes) -> bool:
     """Return whether the body has more JSON values than a task. Such values could fill the memory."""
+    if _count_marks(body) <= _MOST_VALUES:
+        # Most pages end here. The marks in their texts count as well, which takes a third of the time of what follows.
+        return False
     plain = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     if plain.count(b'"') > 4 * _MOST_VALUES:
         return True
-    outside_texts = b"".join(plain.split(b'"')[::2])
-    return sum(map(outside_texts.count, (b"[", b"{", b",", b":"))) > _MOST_VALUES
+    return _count_marks(b"".join(plain.split(b'"')[::2])) > _MOST_VALUES
+
+
+def _count_marks(text: bytes) -> int:
+    return sum(map(text.count, (b"[", b"{", b",", b":")))
 
 
 def _has_page(task: WebhookPayload) -> bool:

@@ -59,7 +59,11 @@ def test_each_thing_that_was_bought_counts(fields, names):
     [
         {"task_id": "T0", "job_id": "J"},
         {name: datetime(2026, 1, 1, tzinfo=UTC) for name in ("start_time", "end_time", "update_time", "expires_at")},
-        {"webhook_url": "https://a.example/", "webhook_status": "failed", "webhook_request_time": datetime.now(UTC)},
+        {
+            "webhook_url": "https://a.example/",
+            "webhook_status": "failed",
+            "webhook_request_time": datetime(2026, 1, 2, tzinfo=UTC),
+        },
         {"trace_id": "x"},
         {"content": base64.b64encode(PAGE.encode()).decode(), "base64_encoded_content": True},
         {"response_headers": {"content-type": ["text/html"], "SET-COOKIE": ["a=1", "b=2"]}},

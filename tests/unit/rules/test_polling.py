@@ -165,7 +165,7 @@ def test_ordinary_intervals_are_no_safety_polls(facts, before, after):
 
 @given(st.lists(st.builds(DeliveryFacts, st.booleans(), st.booleans(), st.booleans(), st.booleans()), max_size=40))
 def test_each_step_plans_another_one_in_time(steps):
-    """Whatever deliveries do, a part waits for no longer than the limit, and polls its job in each planned step."""
+    """Let a part wait no longer than the limit, in any order of deliveries, and poll its job in each planned step."""
     polls = safety_polls = 0
     for facts in steps:
         assert facts.must_poll or facts.is_hinted

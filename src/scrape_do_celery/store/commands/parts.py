@@ -18,7 +18,7 @@ from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
 from scrape_do_celery.store.commands.limits import LONGEST_PROBE, PROBE
 from scrape_do_celery.store.inputs import INPUT_COUNT, inputs_field
 from scrape_do_celery.store.options import RunSpec
-from scrape_do_celery.store.records import PartRecord
+from scrape_do_celery.store.part_records import PartRecord
 from scrape_do_celery.store.stored_specs import decrypt_spec, decrypt_whole_spec
 
 if TYPE_CHECKING:
