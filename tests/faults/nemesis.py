@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import RedisError
 
 from scrape_do_celery.runs import RunHandle
+from scrape_do_celery.store.commands.deliveries import TrustWebhooks
 from tests.faults.servers import PREFIX
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 #: Seconds between two spontaneous restarts of the store.
 _RESTART_PAUSE = (5.0, 40.0)
+
+#: Seconds after which an operator trusts deliveries anew. Without that, each round would check its first pages only.
+_TRUST_PAUSE = 10.0
 
 #: Seconds of writes that the store loses at a power cut, and seconds between the last start of a run and the cut.
 _LOST_SECONDS, _IDLE_SECONDS = 2.0, (0.3, 1.5)
@@ -45,6 +49,7 @@ class Nemesis:
         #: Set while the API is frozen: no caller may ask the sandbox, the lab included.
         self.frozen = False
         self._next_restart = float("inf")
+        self._next_trust = 0.0
 
     def apply(self, what: str, trial: Trial | None) -> None:
         """Carry out one fault by its name."""
@@ -64,6 +69,18 @@ class Nemesis:
             self.restart_store()
             self._harness.events["restart_store"] += 1
             self.start_restarts()
+
+    def trust_webhooks_if_due(self) -> None:
+        """Trust the deliveries of the account anew if the time for this has come."""
+        if time.monotonic() > self._next_trust:
+            self._next_trust = time.monotonic() + _TRUST_PAUSE
+            self.trust_webhooks()
+
+    def trust_webhooks(self, _: Trial | None = None) -> None:
+        """Trust the deliveries of the account anew, as an operator does. The next pages are compared."""
+        servers = self._harness.servers
+        with suppress(RedisError):
+            servers.app_context.store.run(TrustWebhooks(servers.settings.account_id))
 
     def set_api_conditions(self) -> None:
         """Set the condition of the API's list for a round: late, oddly sorted, full or trimmed, with its own clock."""

@@ -28,6 +28,7 @@ _PROBLEM_ROWS = {
     "forged": "forged contents",
     "contents": "contents lost, different or another run's",
     "counts": "wrong counts",
+    "meta": "wrong values of `meta`",
     "options": "wrong options",
     "wrong job": "another run's job",
     "orphan": "orphaned jobs",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _ENDED = frozenset({"canceled", "succeeded"})
 _LATE = frozenset({"timed_out", "succeeded"})
+_REFUSED_FETCH = {"action": "status", "kind": "get_task", "status": 429, "retry_after": 0.2}
 
 
 def _add_rule(trial: Trial, action: str, kind: str, **more: Any) -> None:
@@ -60,6 +61,26 @@ def _noted(trial: Trial, rng: random.Random) -> None:
     with_query(trial, "seconds=0.1", only_first=True)
     _add_rule(trial, "webhook_early", "create_job", times=1)
     _lost_answer(trial, rng)
+
+
+def _untold(trial: Trial, rng: random.Random) -> None:
+    # One page is delivered and trusted, and the fetch step gets the other one, whose delivery is lost.
+    run = trial.runs[0]
+    run.targets = [f"https://{trial.host}/0", f"https://untold.{trial.host}/1"]
+    run.succeeded = 2
+    trial.rules.append({"action": "webhook_lose", "kind": "webhook", "target": f"untold.{trial.host}"})
+    trial.rules.append({**_REFUSED_FETCH, "target": f"untold.{trial.host}", "times": 3})
+
+
+def _distrusted(trial: Trial, rng: random.Random) -> None:
+    # The API gives a task with less than its delivery had. So no delivery is trusted until an operator says so.
+    run = trial.runs[0]
+    run.targets = [f"https://{trial.host}/{index}?seconds=0.4" for index in range(2)]
+    run.succeeded = 2
+    _add_rule(trial, "nulls", "get_task", fields=["StatusCode"])
+    trial.planned_faults.append(
+        PlannedFault("submit_jobs: after update_part running", [{"kind": "nemesis", "what": "trust_webhooks"}])
+    )
 
 
 def _silent(trial: Trial, rng: random.Random) -> None:

@@ -36,11 +36,22 @@ class Run:
     succeeded: int
     failed: int = 0
     gone: int = 0
+    #: Pages among the lost ones that a delivery may have brought before.
+    kept: int = 0
     #: The expected outcomes of this run, if they differ from those of its trial.
     expect: frozenset[str] | None = None
     purchases: tuple[int, int] | None = None
     #: Tags beside the tags of each run.
     more_tags: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> list[dict[str, int]]:
+        """The right counts of the run. A page that a delivery has brought is not lost if the API loses the page."""
+        total = len(self.targets)
+        return [
+            {"total": total, "succeeded": self.succeeded + kept, "failed": self.failed - kept, "gone": self.gone - kept}
+            for kept in range(self.kept + 1)
+        ]
 
     @property
     def tag(self) -> str:

@@ -8,23 +8,31 @@ from __future__ import annotations
 from tests.faults.points import POINTS
 
 WEBHOOK_POINTS: dict[str, str] = {
-    "cancel_run: after read_deliveries": "cancel_ended",
-    "cancel_run: before read_deliveries": "cancel_ended",
-    "fetch_tasks: after read_deliveries": "paused_fetch",
-    "fetch_tasks: before read_deliveries": "paused_fetch",
+    "cancel_run: after read_deliveries": "cancel_late",
+    "cancel_run: after read_webhook_trust": "cancel_late",
+    "cancel_run: before read_deliveries": "cancel_late",
+    "cancel_run: before read_webhook_trust": "cancel_late",
+    "fetch_tasks: after read_deliveries": "untold",
+    "fetch_tasks: after read_webhook_trust": "untold",
+    "fetch_tasks: before read_deliveries": "untold",
+    "fetch_tasks: before read_webhook_trust": "untold",
+    "poll_jobs: after distrust_webhooks": "distrusted",
     "poll_jobs: after drop_deliveries": "told_early",
     "poll_jobs: after publish poll_jobs": "hinted",
     "poll_jobs: after read_deliveries": "plain",
     "poll_jobs: after read_webhook_trust": "hinted",
+    "poll_jobs: before distrust_webhooks": "distrusted",
     "poll_jobs: before drop_deliveries": "told_early",
     "poll_jobs: before publish poll_jobs": "hinted",
     "poll_jobs: before read_deliveries": "plain",
     "poll_jobs: before read_webhook_trust": "hinted",
     "reconcile_submit: after read_deliveries": "noted",
     "reconcile_submit: before read_deliveries": "noted",
+    "submit_jobs: after publish poll_jobs": "told_early",
+    "submit_jobs: before publish poll_jobs": "told_early",
 }
 #: Words of points that only a lab reaches whose receivers store pages.
-_OF_CONTENT = ("read_webhook_trust",)
+_OF_CONTENT = ("read_webhook_trust", "distrust_webhooks")
 
 
 def list_points(webhooks: str) -> dict[str, str]:

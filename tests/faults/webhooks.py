@@ -53,6 +53,7 @@ def add_webhooks(trial: Trial, trust: str) -> list[dict[str, Any]]:
         return []
     for run in trial.runs:
         run.options["webhook"] = True
+        run.kept = run.gone if trust == "content" else 0
     rules = []
     if rng.random() < _FAULTY_SHARE:
         rules.append(_make_rule(trial, rng, rng.choice(_FAULTS + (_LIES if trust == "hint" else ()))))
