@@ -58,6 +58,17 @@ def test_trials_have_webhooks_if_their_points_need_them_and_none_if_their_points
     assert {True, False} == set(have)
 
 
+@pytest.mark.parametrize("trust", TRUSTS)
+def test_page_that_the_api_loses_may_have_been_delivered_before(trust):
+    runs = []
+    for trial in TrialGenerator("webhooks").generate(20, "gone"):
+        add_webhooks(trial, trust)
+        runs += trial.runs
+    assert {len(run.counts) for run in runs if run.options.get("webhook")} == {2 if trust == "content" else 1}
+    assert all([one["gone"] for one in run.counts] == [1, 0][: len(run.counts)] for run in runs)
+    assert all(one["total"] == one["succeeded"] + one["failed"] for run in runs for one in run.counts)
+
+
 def test_points_of_webhooks_are_aimed_at_in_such_a_lab_only():
     def aims(webhooks):
         trials = TrialGenerator("webhooks", webhooks=webhooks).generate(800, "kill")
