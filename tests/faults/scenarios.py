@@ -72,6 +72,15 @@ def _untold(trial: Trial, rng: random.Random) -> None:
     trial.rules.append({**_REFUSED_FETCH, "target": f"untold.{trial.host}", "times": 3})
 
 
+def _odd_hint(trial: Trial, rng: random.Random) -> None:
+    # No delivery has a page, and the API's answers for the tasks have a page and an unknown status.
+    run = trial.runs[0]
+    run.targets = [f"https://{trial.host}/{index}?seconds={seconds}" for index, seconds in enumerate((0.3, 1.5))]
+    run.succeeded = 2
+    _add_rule(trial, "webhook_trim", "webhook")
+    _add_rule(trial, "unknown_status", "get_task", value="reticulating")
+
+
 def _distrusted(trial: Trial, rng: random.Random) -> None:
     # The API gives a task with less than its delivery had. So no delivery is trusted until an operator says so.
     run = trial.runs[0]
