@@ -53,10 +53,10 @@ class ExampleProject:
         self.pipeline.folder = self.folder
         return self.pipeline.work(app=app, python=self.python, **{**self.environment, **environment})
 
-    def serve(self, *arguments, address="{host}:{port}", ready=""):
+    def serve(self, *arguments, address="{host}:{port}", ready="", port=0):
         """Start the project's site, and return its address once its page `ready` answers."""
         with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
+            free.bind(("127.0.0.1", port))
             port = free.getsockname()[1]
         with (self.folder / "web.log").open("wb") as log:
             self.web = subprocess.Popen(

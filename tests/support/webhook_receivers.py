@@ -47,9 +47,9 @@ BOUNDED = ("asgi", "fastapi")
 
 
 class ReceiverProcess:
-    """A receiver in the process of a real server."""
+    """A receiver in the process of a real server. With a `port`, a later one can take its place."""
 
-    def __init__(self, face, redis_url, prefix, folder, **settings):
+    def __init__(self, face, redis_url, prefix, folder, *, port=0, **settings):
         self.face, self._log = face, folder / "receiver.log"
         values = {
             "redis_url": redis_url,
@@ -62,7 +62,7 @@ class ReceiverProcess:
             "webhook_max_bytes": LIMIT,
             **settings,
         }
-        with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
+        with socket.create_server(("127.0.0.1", port), backlog=512) as listener:
             self.port, descriptor = listener.getsockname()[1], listener.fileno()
             words = [word.format(fd=descriptor, port=self.port) for word in SERVERS[face]]
             if "fd://{fd}" not in SERVERS[face]:
@@ -143,6 +143,10 @@ class ReceiverProcess:
         one = socket.create_connection(("127.0.0.1", self.port), timeout=60)
         one.sendall("\r\n".join([f"POST {path} HTTP/1.1", *lines, "", ""]).encode())
         return one
+
+    def kill(self):
+        self._process.kill()
+        self._process.wait()
 
     def stop(self):
         self._process.terminate()

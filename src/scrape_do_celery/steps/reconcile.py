@@ -120,7 +120,7 @@ async def _adopt_job(context: WorkerContext, claim: Claim, job: JobDetails) -> S
     if result is UpdateResult.OWNED:
         await context.release_until(claim, {}, 0.0, to=PartState.RECONCILING)
         return StepMessage(routing.RECONCILE_SUBMIT, (str(claim.part_id),))
-    if result is not UpdateResult.OK:
+    if result not in {UpdateResult.OK, UpdateResult.HINTED}:
         # Another step has the part, or the part has ended.
         return None
     log.warning(

@@ -280,6 +280,9 @@ async def _record_job(
             extra=log_fields("job_not_recorded", claim.part_id),
         )
         raise
+    if result is UpdateResult.HINTED:
+        # Deliveries came before the answer of the `POST`.
+        return StepMessage(routing.POLL_JOBS, (str(claim.part_id),))
     if result is not UpdateResult.OK:
         _log_refused_id(claim, created.job_id, result)
     if result is UpdateResult.OWNED:

@@ -188,7 +188,8 @@ def test_delivery_before_the_answer_of_the_purchase_is_served_right_after_it(hoo
         return make.created("job-r-0", COUNT)
 
     hooked.api.script(create_job=create_job)
-    hooked.run_step(submit_part, hooked.claim_part(seconds=LEASE))
+    next_step = hooked.run_step(submit_part, hooked.claim_part(seconds=LEASE))
+    assert next_step == POLL
     assert seen == [("noted", None)]
     assert due_in(hooked) == 0
     show(hooked, make, tasks=["pending", "success", "pending", "pending"])

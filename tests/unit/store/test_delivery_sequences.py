@@ -126,7 +126,8 @@ class Webhooks(RuleBasedStateMachine):
     def update(self, fields, to, **options):
         result = self.store.run(UpdatePart(self.claim, fields, to=to, after=60.0, **options))
         seen = options.get("hints_seen")
-        news = seen is not None and int(self.fields.get("hints", 0)) != seen
+        hints = int(self.fields.get("hints", 0))
+        news = hints > 0 if to is PartState.RUNNING else seen is not None and hints != seen
         assert result is (UpdateResult.HINTED if news else UpdateResult.OK)
         assert not news or float(self.fields["due_at"]) <= self.store.clock.time()
         assert "poll_set" not in self.fields

@@ -173,7 +173,7 @@ class UpdatePart(Command[UpdateResult]):
     `redispatch_after` seconds. `owner` is the id of the job that becomes the part's own. `nonce` is that of the intent
     whose own answer names the job: such an answer counts although another step has claimed the part meanwhile.
     A step that reads deliveries releases with `hints_seen`, the value of `hints` in its claim. If deliveries have
-    demanded a step since, the result is `HINTED`.
+    demanded a step since, the result is `HINTED`. So it is if deliveries came before the part knew its job.
     """
 
     claim: Claim

@@ -14,7 +14,8 @@
         fields... (name and value in turn)
 
   Returns 'ok', 'stale', 'owned' (another part owns that job), 'forbidden' (no such transition of states), or
-  'hinted': the part is free and due at once, because of deliveries that the step has not read.
+  'hinted': the part is free and due at once, because of deliveries that the step has not read. The caller
+  publishes the next step.
 ]]
 --- @include lib/budgets
 --- @include lib/changes
@@ -124,8 +125,10 @@ if hints_seen ~= '' then
   is_hinted = (hooks.hints or '0') ~= hints_seen
   -- The step that is told so publishes the next one.
   if is_hinted then wait, publish_within = 0, HINT_PUBLISH end
-elseif is_unresolved(before.state) and not keeps_state and hooks.hints and not part.api_failures then
-  -- Deliveries came while the `POST` was under way, or during the search for its job.
+elseif to_state == 'running' and hooks.hints and not part.api_failures then
+  -- Deliveries came before the part knew its job. A command that is sent twice gets the same answer.
+  is_hinted, wait, publish_within = true, 0, HINT_PUBLISH
+elseif before.state == 'submitting' and to_state == 'reconciling' and hooks.hints and not part.api_failures then
   wait, publish_within = 0, 0
 end
 local account, unlisted = unpack(redis.call('HMGET', part_key, 'account', 'unlisted'))
