@@ -20,6 +20,7 @@ from scrape_do_celery.errors import (
     AsyncAPIUnparsableResponseError,
 )
 from scrape_do_celery.models.parsing import API_FIELDS, is_error_body, parse_answer
+from scrape_do_celery.rules.webhook_tokens import hide_token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,16 +85,17 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def redact_secret(text: str, secret: str) -> str:
-    """Return `text` without the token, plain or percent-encoded."""
+    """Return `text` without the token, plain or percent-encoded, and without the tokens of webhooks."""
     for form in {secret, quote(secret, safe="")} - {""}:
         text = text.replace(form, _REDACTED)
-    return text
+    return hide_token(text)
 
 
 def _redact_body(body: bytes, secret: str) -> bytes:
     for form in {secret, quote(secret, safe="")} - {""}:
         body = body.replace(form.encode(), _REDACTED.encode())
-    return body
+    # The API shows the webhook of each task. Latin-1 keeps each byte of a body that is no text.
+    return hide_token(body.decode("latin-1")).encode("latin-1")
 
 
 def _parse_body(endpoint: Endpoint[T], body: bytes) -> tuple[T] | str:

@@ -26,7 +26,7 @@ class PartState(StrEnum):
 TRANSITIONS: Final[Mapping[PartState, Mapping[PartState, str]]] = {
     PartState.QUEUED: {
         PartState.SUBMITTING: "the intent is written",
-        PartState.RECONCILING: "the store lost writes",
+        PartState.RECONCILING: "a job may have been bought",
         PartState.DONE: "stopped before it was sent",
     },
     PartState.SUBMITTING: {

@@ -93,7 +93,7 @@ class DeliveryRound:
     async def _fetch(self, work: EarlyPass, positions: frozenset[int] | set[int]) -> None:
         await work.fetch(sorted(positions), checks=self._checks)
         self._asked = (self._asked | positions) - work.cut
-        self._cut, self._is_full = self._cut or bool(work.cut), work.is_full
+        self._cut, self._is_full = self._cut or bool(work.cut), self._is_full or work.is_full
         await self._read_demands()
 
     async def _read_demands(self) -> None:

@@ -76,7 +76,7 @@ async def _poll_open(
     if deliveries is not None or _is_early(claim):
         claim, job = await with_positions(context, claim, job)
         await _fetch_ended(context, claim, job, deliveries)
-    elif claim.part.has_contents or max(len(job.task_ids), len(job.tasks)) > claim.part.total:
+    elif claim.may_have_contents or max(len(job.task_ids), len(job.tasks)) > claim.part.total:
         # Stored pages are read by the positions of the stored job. Surplus tasks must not fill the store.
         job, _ = position_job(claim, job)
     return await _poll_later(context, claim, job, fields, deliveries)

@@ -114,7 +114,7 @@ async def _adopt_job(context: WorkerContext, claim: Claim, job: JobDetails) -> S
         **CLEAR_FAILURES,
     }
     # A delivered page is readable at once, before any poll.
-    known = position_tasks(job, ids, claim.part.total)[0] if claim.part.has_webhook else None
+    known = position_tasks(job, ids, claim.part.total)[0] if claim.has_webhooks else None
     command = UpdatePart(claim, fields, to=PartState.RUNNING, after=0.0, job=known, owner=job.job_id)
     result = await context.write(command)
     if result is UpdateResult.OWNED:

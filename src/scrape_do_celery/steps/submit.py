@@ -200,7 +200,7 @@ async def _check_before_send(context: WorkerContext, claim: Claim, was_sent: asy
         raise _SendAbortedError from error
     if check.verdict is SendVerdict.LEASE_LOST:
         raise LeaseLostError(str(claim.part_id))
-    if check.verdict is SendVerdict.STOP_REQUESTED:
+    if check.verdict is not SendVerdict.OK:
         raise _SendAbortedError
     # A process that was frozen meanwhile has an old answer, so the time since the query counts.
     left = check.seconds - (time.monotonic() - asked)

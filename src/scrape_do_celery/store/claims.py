@@ -151,6 +151,11 @@ class Claim:
         return self.part.job_hint > self.part.hints_seen
 
     @property
+    def may_have_contents(self) -> bool:
+        """Whether a page may be stored. A page may be delivered after the claim, also for a job found by a search."""
+        return self.has_webhooks or self.part.has_contents
+
+    @property
     def run_options(self) -> RunOptions:
         """The options of the run that have an effect, without the cost of reading its targets.
 

@@ -9,8 +9,11 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from scrape_do_celery.client import AsyncScrapeDoAsyncAPIClient, ScrapeDoAsyncAPIClient
+from scrape_do_celery.client import AsyncScrapeDoAsyncAPIClient, ScrapeDoAsyncAPIClient, endpoints
+from scrape_do_celery.client.responses import parse_response
 from scrape_do_celery.errors import ScrapeDoError
+from scrape_do_celery.rules.fetch import unusable_task
+from scrape_do_celery.rules.webhook_tokens import PurchaseId, make_url
 
 ECHOES = {
     "json": b'HTTP/1.1 400 No\r\nConnection: close\r\n\r\n{"Error":"bad token %s","Code":400}',
@@ -54,6 +57,27 @@ def test_the_token_is_nowhere(world, serve, caplog, echo, method):
     # The only exception: httpcore's DEBUG log quotes an illegal status line as the peer sent it.
     assert world.token not in caplog.text or echo == "protocol"
     assert "send_request_headers.started" in caplog.text
+
+
+@pytest.mark.parametrize("status", [200, 302, 404, 500])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"TaskID":"t","JobID":"j","WebhookURL":"%s","Content":"<p',
+        b'{"TaskID":"t","JobID":"j","WebhookURL":"%s","Content":"\xff"}',
+        b'{"Error":"webhook %s failed","Code":404}',
+        b"<html>%s</html>",
+    ],
+)
+def test_error_about_an_unreadable_task_does_not_show_its_webhook(body, status):
+    url = make_url("https://shop.example/hooks", b"k" * 32, PurchaseId("r", 0, 1))
+    with pytest.raises(ScrapeDoError) as caught:
+        parse_response(endpoints.get_task("j", "t"), status, {}, body.replace(b"%s", url.encode()), secret="secret")
+    stored = unusable_task("j", "t", "", caught.value)
+    shown = [str(caught.value), json.dumps(caught.value.to_json()), str(stored.decoded_content()), repr(stored)]
+    assert not [text for text in shown if url[-64:] in text]
+    if stored.content:
+        assert stored.decoded_content() == body.replace(b"%s", url[:-64].encode() + b"***")
 
 
 @pytest.mark.parametrize("client", [ScrapeDoAsyncAPIClient, AsyncScrapeDoAsyncAPIClient])

@@ -16,6 +16,7 @@ from scrape_do_celery.steps.cancel import cancel_part
 from scrape_do_celery.steps.fetch import fetch_part
 from scrape_do_celery.steps.poll import poll_part
 from scrape_do_celery.steps.reconcile import reconcile_part
+from scrape_do_celery.steps.store_health import FULL_STORE_DELAY
 from scrape_do_celery.steps.submit import submit_part
 from scrape_do_celery.store import PartId, PartState
 from scrape_do_celery.store.commands.contents import ReadContents
@@ -333,6 +334,29 @@ def test_hint_before_the_end_by_the_api_is_kept(bought, make):
     assert (due_in(bought), bought.part().unended) == (60, ())
 
 
+def test_forged_early_hint_does_not_delay_the_true_one(bought, make):
+    show(bought, make)
+    deliver(bought, 0, proven=False)
+    step(bought)
+    assert [wait_for_step(bought) for _ in range(5)] == [1, 2, 4, 8, 16]
+    show(bought, make, tasks=["success", "pending", "pending", "pending"])
+    requests(bought)
+    assert deliver(bought, 0) == ("hinted", routing.POLL_JOBS)
+    step(bought)
+    assert requests(bought) == ["get_job", "get_task t0"]
+    assert pages(bought)[0] == "<p>0"
+    assert due_in(bought) == 60
+
+
+def test_delivered_pages_do_not_delay_the_fetch_of_an_unended_task(trusted, make):
+    show(trusted, make)
+    deliver(trusted, 0)
+    step(trusted)
+    before = due_in(trusted)
+    deliver(trusted, 1, page_of(make, 1))
+    assert due_in(trusted) == before <= 1
+
+
 def test_hint_is_asked_again_if_the_job_names_no_task(bought, make):
     show(bought, make)
     deliver(bought, 0)
@@ -377,6 +401,20 @@ def test_unknown_task_makes_the_job_polled(hooked, make):
     assert pages(hooked)[3] == "<p>3"
 
 
+def test_page_that_comes_during_a_poll_is_read_at_its_own_target(trusted, make):
+    """After a lost intent, it is not known whether the job has a webhook. The job's answer has another order."""
+    trusted.set_fields(webhook=None, due_at=trusted.clock.time())
+
+    def get_job(_):
+        assert deliver(trusted, 1, page_of(make, 1))[0] == "stored"
+        job = make.job("pending", COUNT, job_id="job-r-0")
+        return job.model_copy(update={"task_ids": job.task_ids[::-1]})
+
+    trusted.api.script(get_job=get_job)
+    step(trusted)
+    assert trusted.run(ReadJob(PartId("r", 0))).task_ids == ["t0", "t1", "t2", "t3"]
+
+
 # Limits of a step
 
 
@@ -400,6 +438,17 @@ def test_full_store_delays_the_fetch(bought, make):
     bought.health.used = 0.0
     wait_for_step(bought)
     assert pages(bought)[0] == "<p>0"
+
+
+def test_full_store_delays_the_poll_of_a_job_that_shows_no_end(bought, make):
+    """All pages are delivered, and their checks find no room. The job says that its tasks go on."""
+    for position in range(COUNT):
+        deliver(bought, position, page_of(make, position))
+    show(bought, make)
+    bought.health.used = FETCH_BELOW
+    step(bought)
+    assert requests(bought) == ["get_job"]
+    assert due_in(bought) == FULL_STORE_DELAY
 
 
 def test_pause_of_the_api_loses_no_hint(bought, make):

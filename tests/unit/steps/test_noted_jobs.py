@@ -17,8 +17,10 @@ from scrape_do_celery.store.commands.creation import CreateRun
 from scrape_do_celery.store.commands.deliveries import ReadDeliveries, ReadDeliveryTarget, TakeDelivery
 from scrape_do_celery.store.commands.ownership import NoteUnowned
 from scrape_do_celery.store.commands.parts import ReadJob
+from scrape_do_celery.store.commands.runs import RequestStop
+from scrape_do_celery.store.retention import JOB_LOOK_INTERVAL
 from tests.unit.conftest import urls
-from tests.unit.steps.conftest import HOUR, LEASE, job_listing, make_parts_running
+from tests.unit.steps.conftest import HOUR, LEASE, job_listing, ledger_statuses, make_parts_running
 
 KEY = "0123456789abcdef" * 2
 BASE = "https://shop.example/hooks"
@@ -186,6 +188,91 @@ def test_error_of_the_api_keeps_the_note(lost, make):
     assert lost.part().state is PartState.RECONCILING
 
 
+def lose_for_good(lost, make):
+    """Search until the job of the purchase counts as not found. The part waits for its next `POST`."""
+    lost.api.script(get_job=make.refusal(404))
+    for _ in range(60):
+        if lost.part().state is PartState.QUEUED:
+            return
+        reconcile(lost)
+    raise AssertionError(lost.part())
+
+
+def submit(harness, run_id="r"):
+    harness.redis.delete(harness.keys.quota)
+    return harness.run_step(submit_part, harness.claim_part(run_id, seconds=LEASE))
+
+
+def test_late_delivery_stops_the_second_purchase(lost, make):
+    lose_for_good(lost, make)
+    before = lost.part()
+    assert note(lost, "j") == ("noted", routing.SUBMIT_JOBS)
+    assert submit(lost) == StepMessage(routing.RECONCILE_SUBMIT, ("r:0",))
+    part = lost.part()
+    assert (part.state, part.purchases, part.has_webhook) == (PartState.RECONCILING, 1, True)
+    assert (part.intent, part.first_intent, part.watched) == (before.intent, before.first_intent, before.watched)
+    lost.api.script(get_job=make.job(job_id="j"))
+    assert reconcile(lost) == ["get_job j"]
+    assert (lost.part().job_id, lost.api.posts) == ("j", 1)
+    assert ledger_statuses(lost) == ["adopted"]
+    assert "proven" not in lost.part_fields()
+
+
+def test_late_delivery_of_a_refused_purchase_stops_the_next_one(hooked, make):
+    """The API has refused a `POST` with 429, and bought its job. The number of the purchase is free again."""
+    lose_answer(hooked, error=make.refusal(429, 1))
+    hooked.clock.forward(2)
+    hooked.api.script(list_jobs=lambda _: job_listing())
+    reconcile(hooked)
+    assert (hooked.part().state, hooked.part().purchases) == (PartState.QUEUED, 0)
+    assert note(hooked, "j")[0] == "noted"
+    submit(hooked)
+    hooked.api.script(get_job=make.job(job_id="j"))
+    assert reconcile(hooked) == ["get_job j"]
+    assert (hooked.part().job_id, hooked.part().purchases, hooked.api.posts) == ("j", 1, 1)
+
+
+def test_late_delivery_of_a_stopped_run_cancels_its_job(lost, make):
+    lose_for_good(lost, make)
+    note(lost, "j")
+    lost.run(RequestStop("r", "cancel"))
+    submit(lost)
+    lost.api.script(get_job=make.job(job_id="j"))
+    reconcile(lost)
+    assert (lost.part().state, lost.part().job_id, lost.api.posts) == (PartState.RUNNING, "j", 1)
+
+
+def test_delivery_of_an_earlier_purchase_names_a_job_to_adopt(lost, make):
+    lose_for_good(lost, make)
+    submit(lost)
+    assert (lost.part().state, lost.part().purchases, lost.api.posts) == (PartState.RECONCILING, 2, 2)
+    assert note(lost, "j", proven=False) == ("other", None)
+    assert note(lost, "j") == ("noted", routing.RECONCILE_SUBMIT)
+    lost.api.script(get_job=make.job(job_id="j"))
+    reconcile(lost)
+    assert (lost.part().job_id, lost.api.posts) == ("j", 2)
+
+
+def test_delivery_without_the_header_stops_no_purchase(lost, make):
+    lose_for_good(lost, make)
+    assert note(lost, "j", proven=False) == ("other", None)
+    submit(lost)
+    assert lost.api.posts == 2
+
+
+def test_late_delivery_of_a_job_with_other_targets_delays_the_next_purchase_only(lost, make):
+    lose_for_good(lost, make)
+    note(lost, "j")
+    submit(lost)
+    lost.api.script(get_job=other_job(make))
+    for _ in range(60):
+        if lost.part().state is PartState.QUEUED:
+            break
+        reconcile(lost)
+    submit(lost)
+    assert lost.api.posts == 2
+
+
 # Forged notes
 
 
@@ -228,6 +315,33 @@ def test_forged_notes_do_not_keep_a_job_from_being_bought_again(lost, make):
             return
         reconcile(lost)
     raise AssertionError(lost.part())
+
+
+def test_flood_of_forged_notes_costs_one_search_in_five_seconds(lost, make):
+    """A step drops each note that names no job of the part, so the notes never fill their room."""
+    lost.clock.stop()
+    lost.api.script(get_job=make.refusal(404))
+    searches = 0
+    for number in range(60):
+        note(lost, f"j{number}", proven=False)
+        if lost.part().due_at <= lost.clock.time():
+            reconcile(lost)
+            searches += 1
+        lost.clock.forward(0.5)
+    own = 1
+    assert searches <= own + 1 + 30 / JOB_LOOK_INTERVAL
+
+
+def test_true_note_is_served_at_once_during_a_flood(lost, make):
+    lost.clock.stop()
+    lost.api.script(get_job=make.refusal(404))
+    for number in range(2):
+        note(lost, f"j{number}", proven=False)
+        reconcile(lost)
+    assert note(lost, "j") == ("noted", routing.RECONCILE_SUBMIT)
+    lost.api.script(get_job=make.job(job_id="j"))
+    assert reconcile(lost) == ["get_job j"]
+    assert lost.part().job_id == "j"
 
 
 def test_few_notes_are_read_at_a_time_and_proven_ones_first(hooked, make):

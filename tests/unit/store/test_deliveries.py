@@ -9,6 +9,7 @@ import pytest
 from scrape_do_celery import routing
 from scrape_do_celery.store import PartId, PartState
 from scrape_do_celery.store.codec import pack
+from scrape_do_celery.store.commands.arguments import START
 from scrape_do_celery.store.commands.contents import HoldContent, ReadContents, StoreContent
 from scrape_do_celery.store.commands.deliveries import (
     Deliveries,
@@ -23,9 +24,10 @@ from scrape_do_celery.store.commands.deliveries import (
     TrustWebhooks,
     WebhookTrust,
 )
+from scrape_do_celery.store.commands.ownership import ScanUnresolvedParts
 from scrape_do_celery.store.commands.parts import UpdatePart, UpdateResult
 from scrape_do_celery.store.commands.prices import ReadPrices
-from scrape_do_celery.store.commands.purchases import WriteIntent
+from scrape_do_celery.store.commands.purchases import CheckBeforeSend, WriteIntent
 from scrape_do_celery.store.commands.runs import ForgetRun, RequestStop
 from scrape_do_celery.store.encryption import Encryptor
 from scrape_do_celery.store.retention import CHECK_SPACING, FIRST_CHECKS, HELD_PAGES_TTL, HINT_PUBLISH, HOUR
@@ -195,7 +197,7 @@ def test_step_that_has_the_part_finds_later_deliveries_at_its_release(store, par
     before = store.due_parts()["r:0"]
     assert part.hint(0).step is None
     assert store.due_parts()["r:0"] == pytest.approx(before, abs=1)
-    release = UpdatePart(claim, {"hint_retry": 0}, after=300.0, hints_seen=claim.part.hints)
+    release = UpdatePart(claim, {}, after=300.0, hints_seen=claim.part.hints)
     assert store.run(release) is UpdateResult.HINTED
     assert store.run(release) is UpdateResult.HINTED, "a command may be sent twice"
     assert 0 < store.due_parts()["r:0"] <= HINT_PUBLISH
@@ -230,10 +232,10 @@ def test_delivered_page_puts_the_next_safety_poll_off(store, part):
     assert 5 < part.due_in <= 7
 
 
-@pytest.mark.parametrize("urgent", ["hint_retry", "api_failures", "cancel_sent_at"])
+@pytest.mark.parametrize("urgent", ["unended", "api_failures", "cancel_sent_at"])
 def test_delivered_page_does_not_put_other_steps_off(store, part, urgent):
     part.buy(after=5.0).skip_checks()
-    store.set_fields(**{urgent: 1})
+    store.set_fields(**{urgent: pack([1]) if urgent == "unended" else 1})
     part.put(0)
     assert part.due_in <= 5
 
@@ -401,6 +403,55 @@ def test_part_that_waits_for_its_next_purchase_takes_no_delivery(store, part):
     store.run(UpdatePart(claim, {"purchase_status": "not_found"}, to=PartState.RECONCILING))
     store.run(UpdatePart(claim, {"purchase_status": "not_found"}, to=PartState.QUEUED, after=0.0))
     assert part.hint(0).result == "other"
+    assert part.hint(0, is_proven=True).result == "noted"
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_delivery_of_an_earlier_purchase_stops_the_post_at_the_last_moment(store, part, number):
+    """The number of a void purchase is that of the next one, so the same number tells of an earlier `POST` too."""
+    store.create_run()
+    store.set_fields(purchases=1)
+    claim = part.intend()
+    assert store.run(CheckBeforeSend(claim)).verdict == "ok"
+    assert part.take(number, task_id="t0").result == ("other" if number == 1 else "noted")
+    assert store.run(CheckBeforeSend(claim)).verdict == "ok"
+    assert part.take(number, task_id="t0", is_proven=True) == TakenDelivery("noted")
+    assert store.run(CheckBeforeSend(claim)).verdict == "bought_before"
+    store.run(UpdatePart(claim, {"purchase_status": "void"}, to=PartState.QUEUED, after=1.0))
+    claim = store.claim_part()
+    assert store.run(WriteIntent(claim, "m", 120.0, account=ACCOUNT, has_webhook=True))[0] == "maybe_sent"
+    assert store.part().purchases == number
+    assert len(part.entries().notes) == 1
+    assert "proven" not in store.part_fields()
+
+
+def test_delivery_during_the_last_search_stops_the_next_purchase(store, part):
+    """The step read the notes before it read the job list, which takes seconds."""
+    store.create_run()
+    store.run(UpdatePart(part.intend(), {}, to=PartState.RECONCILING, after=0.0))
+    claim = store.claim_part()
+    assert part.take(task_id="t0", is_proven=True).result == "noted"
+    store.run(UpdatePart(claim, {"purchase_status": "not_found"}, to=PartState.QUEUED, after=0.0))
+    claim = store.claim_part()
+    assert store.run(WriteIntent(claim, "m", 120.0, account=ACCOUNT, has_webhook=True))[0] == "maybe_sent"
+    assert len(part.entries().notes) == 1
+
+
+def test_part_that_a_delivery_has_proven_bought_may_own_a_job(store, part):
+    store.create_run()
+    store.set_fields(purchases=1)
+    assert store.run(ScanUnresolvedParts(START))[1] == []
+    part.take(1, task_id="t0", is_proven=True)
+    ((found,),) = [store.run(ScanUnresolvedParts(START))[1]]
+    assert found.part_id == PART
+
+
+def test_own_delivery_during_the_post_leaves_no_mark(store, part):
+    store.create_run(targets=4)
+    claim = part.intend()
+    part.hint(0, is_proven=True)
+    part.record(claim, 4)
+    assert "proven" not in store.part_fields()
 
 
 def test_next_purchase_begins_without_the_deliveries_of_the_last_one(store, part):
@@ -485,8 +536,10 @@ def test_end_clears_what_only_deliveries_need(store, part):
     part.buy()
     part.take(job_id="")
     part.hint(0)
+    store.set_fields(unended=pack([1]), proven=1)
     store.finish_part()
-    assert not {"hints", "hints_seen", "job_hint", "looked_at", "safety", "hint_retry"} & store.part_fields().keys()
+    marks = {"hints", "hints_seen", "job_hint", "looked_at", "safety", "unended", "proven"}
+    assert not marks & store.part_fields().keys()
 
 
 # Fetched tasks and delivered pages

@@ -79,17 +79,8 @@ KEYS = {
 TIMELESS = {
     *("job", "contents", "provisional", "accounts", "schedule", "tick", "idempotency", "reservation", "owner"),
     *("target_lock", "slot_limit", "unowned", "order", "once", "message_tick", "namespace_owner", "rights_check"),
-    *(
-        "deliveries",
-        "webhook_probe",
-        "slot_turns",
-        "new_turn",
-        "totals",
-        "budgets",
-        "spend",
-        "host_spend",
-        "budget_waiters",
-    ),
+    *("deliveries", "webhook_probe", "slot_turns", "new_turn", "totals", "budgets", "spend", "host_spend"),
+    "budget_waiters",
     # After a step back of the clock, an hour has the older reading.
     "balance",
     # A day that is too late only keeps a learned price of some host for longer than others.

@@ -55,7 +55,7 @@ class IntentVerdict(StrEnum):
     NO_SLOT = "no_slot"  #: as many jobs run as may run
     OVER_BUDGET = "over_budget"  #: a budget refuses the price; the part waits, unless the refusal is final
     DURABILITY_PENDING = "durability_pending"  #: the store has just ceased to be durable
-    MAYBE_SENT = "maybe_sent"  #: an earlier intent may have been lost with the store's last writes
+    MAYBE_SENT = "maybe_sent"  #: an earlier intent may have been lost, or a delivery has proven an earlier purchase
     UNSENT = "unsent"  #: the part was certainly not sent, and the caller will not send it
 
 
@@ -65,6 +65,7 @@ class SendVerdict(StrEnum):
     OK = "ok"
     LEASE_LOST = "lease_lost"  #: the claim is stale
     STOP_REQUESTED = "stop_requested"  #: the run has a stop request
+    BOUGHT_BEFORE = "bought_before"  #: a delivery has proven an earlier purchase of the part
 
 
 @dataclass(frozen=True, slots=True)

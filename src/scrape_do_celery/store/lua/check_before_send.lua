@@ -8,6 +8,7 @@
   {"ok", the seconds that are left of the lease}.
   {"lease_lost"}: another step holds the part.
   {"stop_requested"}: the run has a stop request.
+  {"bought_before"}: a delivery has proven an earlier purchase of the part.
 ]]
 --- @include lib/clock
 --- @include lib/records
@@ -15,8 +16,9 @@
 local part_key, run_key = KEYS[1], KEYS[2]
 local fence, prefix = unpack(ARGV)
 
-local part = read_fields(part_key, 'fence', 'lease', 'state')
+local part = read_fields(part_key, 'fence', 'lease', 'state', 'proven')
 if part.fence ~= fence or part.state ~= 'submitting' then return {'lease_lost'} end
 if redis.call('HEXISTS', run_key, 'stop_reason') == 1 then return {'stop_requested'} end
+if part.proven then return {'bought_before'} end
 local _, most = read_watched(prefix, now())
 return {'ok', format_time((part.lease or 0) - most)}

@@ -43,7 +43,7 @@ local part_id, n, token, lease_seconds, states, account, auth_grace, probe_min, 
   outlived_token = unpack(ARGV)
 
 local part = read_fields(part_key, 'state', 'lease', 'token', 'due_at', 'fence', 'account', 'breaker',
-  'attempts', 'refused', 'purchases', 'checked_epoch', 'held_by')
+  'attempts', 'refused', 'purchases', 'checked_epoch', 'held_by', 'proven')
 redis.call('ZREM', dispatched_key, part_id)
 if not part.state then return {'gone'} end
 local t = now()
@@ -130,7 +130,8 @@ if part.token ~= token then
   if redis.call('HINCRBY', part_key, 'attempts', 1) > claim_limit then
     local run = redis.call('HMGET', run_key, 'created', 'epoch')
     local epoch, since = store_epoch(prefix, t)
-    if part.state == 'queued' and may_have_been_sent(epoch, since, part.checked_epoch, run) then
+    local maybe_sent = part.proven or may_have_been_sent(epoch, since, part.checked_epoch, run)
+    if part.state == 'queued' and maybe_sent then
       -- Count the purchase whose intent the store may have lost: a retry of the run must not buy again.
       redis.call('HINCRBY', part_key, 'purchases', 1)
       redis.call('HSET', part_key, 'intent_lost', 1)

@@ -24,11 +24,12 @@ for i = 1, #found[2], 2 do
   local run_id, n = string.match(part_id, '^(.*):([^:]*)$')
   if n ~= 'run' then
     local part_key = make_part_key(prefix, run_id, n)
-    local part = read_fields(part_key, 'state', 'fingerprint', 'total', 'checked_epoch')
+    local part = read_fields(part_key, 'state', 'fingerprint', 'total', 'checked_epoch', 'proven')
     local may_own_job = is_unresolved(part.state)
     if part.state == 'queued' then
       local run = read_fields(make_key(prefix, 'run', run_id), 'created', 'epoch')
-      may_own_job = may_have_been_sent(epoch, since, part.checked_epoch, {run.created, run.epoch})
+      local creation = {run.created, run.epoch}
+      may_own_job = part.proven or may_have_been_sent(epoch, since, part.checked_epoch, creation)
     end
     if may_own_job then out[#out + 1] = {part_id, part.fingerprint, part.total} end
   end

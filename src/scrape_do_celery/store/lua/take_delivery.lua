@@ -41,7 +41,7 @@ local part_id, purchase, nonce, known_job, tasks_size, task_count, job_id, task_
 
 local part = read_fields(part_key,
   'state', 'account', 'purchases', 'job', 'tasks', 'total', 'lease', 'due_at',
-  'hints', 'hints_seen', 'webhook', 'cancel_sent_at', 'api_failures', 'looked_at', 'job_hint', 'hint_retry')
+  'hints', 'hints_seen', 'webhook', 'cancel_sent_at', 'api_failures', 'looked_at', 'job_hint', 'unended')
 local t = now()
 local must_publish = false
 
@@ -62,7 +62,13 @@ end
 if not part.state then note_probe() end
 if not part.state or newer_version(run_key) then return answer('gone') end
 if part.state == 'done' then return answer('ended') end
-if (part.purchases or '0') ~= purchase then return answer('other') end
+-- A right header proves that the API has taken a `POST` of the part. While the part has no job, this also
+-- counts for a purchase that no list has shown, and whose number may be another one's now. No purchase has
+-- number 0.
+local is_proof = is_proven == '1' and purchase ~= '0'
+local seeks_job = is_unresolved(part.state) or (part.state == 'queued' and is_proof)
+local is_last = (part.purchases or '0') == purchase
+if not is_last and not (seeks_job and is_proof) then return answer('other') end
 if (part.job or '') ~= known_job or #(part.tasks or '') ~= tonumber(tasks_size) then
   return {'stale', '', 0}
 end
@@ -104,6 +110,18 @@ local function is_known(entry)
   return entry and (is_proven == '0' or string.match(entry, '^%S+ 1 '))
 end
 
+-- Return the time of the next step that a delivery without a proof may demand, and note the time; nil if the
+-- last such step has not come yet. After a step back of the clock, the noted time says nothing. Without a
+-- limit, a caller who knows one URL could keep workers at requests to the API.
+local function plan_look()
+  local looked_at = tonumber(part.looked_at or 0)
+  if looked_at > t + JOB_LOOK_INTERVAL then looked_at = 0 end
+  if looked_at > t then return end
+  local at = math.max(t, looked_at + JOB_LOOK_INTERVAL)
+  redis.call('HSET', part_key, 'looked_at', format_time(at))
+  return at
+end
+
 -- Note the ids of a delivery. Notes with a right header have their own room.
 local function take_note()
   if job_id == '' or task_id == '' then return answer('known') end
@@ -115,32 +133,34 @@ local function take_note()
   local room = part.total * (is_proven == '1' and 2 or 1)
   if not entry and redis.call('HLEN', deliveries_key) >= room then return answer('full') end
   write_entry(field, table.concat({'note', is_proven, nonce}, ' '))
+  -- The next `POST` must not be sent before a step has read this note. A search that ends may have missed it.
+  if is_proof then redis.call('HSET', part_key, 'proven', purchase) end
   if part.state == 'submitting' then
     redis.call('HINCRBY', part_key, 'hints', 1)
   else
-    demand_step(t)
+    -- A step drops the notes that name no job of the part, so a flood of them would never fill the room.
+    local at = is_proven == '1' and t or plan_look()
+    if at then demand_step(at) end
   end
   return answer('noted')
 end
 
--- Demand a poll of the job, at most one in each interval. After a step back of the clock, the time of the
--- last demand says nothing.
+-- Demand a poll of the job, at most one in each interval.
 local function demand_job()
   local repeated = repeat_answer(part.job_hint, 'hinted', 0)
   if repeated then return repeated end
-  local looked_at = tonumber(part.looked_at or 0)
-  if looked_at > t + JOB_LOOK_INTERVAL then looked_at = 0 end
-  if looked_at > t then return answer('known') end
-  local at = math.max(t, looked_at + JOB_LOOK_INTERVAL)
-  redis.call('HSET', part_key, 'looked_at', format_time(at))
+  local at = plan_look()
+  if not at then return answer('known') end
   redis.call('HSET', part_key, 'job_hint', demand_step(at) .. ' ' .. nonce)
   redis.call('HDEL', part_key, 'safety')
   return answer('hinted')
 end
 
-local function take_hint()
+local function take_hint(has_hint)
   write_entry(position, table.concat({'hint', is_proven, nonce}, ' '))
-  demand_step(t)
+  local hints = demand_step(t)
+  -- A step may have asked for the task because of the other hint, and asks again once the job shows its end.
+  if has_hint then redis.call('HSET', part_key, 'job_hint', hints .. ' ' .. nonce) end
   redis.call('HDEL', part_key, 'safety')
   return answer('hinted')
 end
@@ -166,7 +186,7 @@ local function take_page(trust_key)
     demand_step(t)
   else
     -- The next step is only a safety poll, which comes later the more is delivered.
-    local is_urgent = is_demanded or part.hint_retry or part.api_failures or part.cancel_sent_at
+    local is_urgent = is_demanded or part.unended or part.api_failures or part.cancel_sent_at
       or redis.call('HEXISTS', run_key, 'stop_reason') == 1
     if part.webhook and not is_held and not is_urgent then
       make_due(due_key, part_key, part_id, t + safety_after, 0)
@@ -179,7 +199,7 @@ local function take_page(trust_key)
   return answer('stored', #frame)
 end
 
-if is_unresolved(part.state) then return take_note() end
+if seeks_job then return take_note() end
 local is_foreign = job_id ~= '' and string.lower(job_id) ~= string.lower(part.job or '')
 if part.state == 'queued' or position == 'none' or is_foreign then return answer('other') end
 if position == '' then
@@ -195,4 +215,4 @@ local trust_key = make_key(prefix, 'webhook_trust', part.account or '')
 local is_trusted = redis.call('HEXISTS', trust_key, 'off') == 0
 if frame ~= '' and is_trusted and is_readable() then return take_page(trust_key) end
 if part.state == 'fetching' or is_known(entry) then return answer('known') end
-return take_hint()
+return take_hint(is_hint)

@@ -98,7 +98,7 @@ if is_unresolved(before.state) and not is_unresolved(part.state) then
   end
   -- Only a search for a job needs these times, and each byte counts for a run that waits.
   if part.state == 'running' then
-    redis.call('HDEL', part_key, 'first_watched')
+    redis.call('HDEL', part_key, 'first_watched', 'proven')
     if redis.call('HGET', run_key, 'parts') == '1' then redis.call('HDEL', run_key, 'watched') end
   end
 end

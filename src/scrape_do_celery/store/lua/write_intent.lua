@@ -24,7 +24,8 @@
   `is_final` is "1" the part must end; if "0" it waits.
   {"durability_pending"}: the store has just ceased to be durable.
   {"unsent"}: the part was certainly not sent, and may end without a `POST`.
-  {"maybe_sent"}: the part is in doubt. An earlier intent may have been lost with the store's last writes.
+  {"maybe_sent"}: the part is in doubt. An earlier intent may have been lost with the store's last writes,
+  or a delivery has proven an earlier purchase.
 ]]
 --- @include lib/budgets
 --- @include lib/clock
@@ -44,7 +45,8 @@ local part_id, fence, nonce, lease_seconds, prefix, account, groups, marker, dur
   max_jobs, slot_recheck, will_send, strict_digests, coarse_digests, if_over_budget,
   webhook = unpack(ARGV)
 
-local part = read_fields(part_key, 'fence', 'state', 'nonce', 'checked_epoch', 'price')
+local part = read_fields(part_key, 'fence', 'state', 'nonce', 'checked_epoch', 'price', 'purchases',
+  'proven', 'intent', 'watched')
 if part.fence ~= fence then return {'stale'} end
 local t = now()
 local least, most = read_watched(prefix, t)
@@ -60,7 +62,8 @@ local run = read_fields(run_key, 'created', 'epoch', 'stop_reason', 'skip_unsent
 -- A part that buys nothing more must end on a full store as well, also if it is searched for first.
 if run.stop_reason or run.skip_unsent or will_send == '' then allow_when_full(part_key) end
 local epoch, since, settled, since_watched = store_epoch(prefix, t, durable_process)
-local maybe_sent = may_have_been_sent(epoch, since, part.checked_epoch, {run.created, run.epoch})
+local is_lost = may_have_been_sent(epoch, since, part.checked_epoch, {run.created, run.epoch})
+local maybe_sent = is_lost or part.proven
 if run.stop_reason and not maybe_sent then return {'stop_reason', run.stop_reason} end
 if run.skip_unsent and not maybe_sent then return {'skip_unsent'} end
 if will_send == '' and not maybe_sent then return {'unsent'} end
@@ -121,7 +124,13 @@ end
 for digest in string.gmatch(strict_digests, '%S+') do
   redis.call('SET', make_key(prefix, 'target_lock', account, digest), part_id)
 end
-redis.call('HINCRBY', part_key, 'purchases', 1)
+if part.proven then
+  -- This purchase is not new: its job is searched for.
+  local number = math.max(tonumber(part.purchases or 0), tonumber(part.proven))
+  redis.call('HSET', part_key, 'purchases', string.format('%.0f', number))
+else
+  redis.call('HINCRBY', part_key, 'purchases', 1)
+end
 -- If the store lost its writes after a purchase, the position of that purchase in the order is unknown.
 -- Such a purchase gets the first position, so that no job counts as older.
 local order = maybe_sent and 0 or next_in_order(prefix)
@@ -130,17 +139,26 @@ redis.call('HSET', part_key, 'account', account, 'purchase_status', 'open',
   'locks', strict_digests, 'strict', strict_digests, 'coarse', coarse_digests, 'order', order)
 register_unresolved(prefix, part_key, part_id, account, '+inf', least)
 redis.call('SADD', make_key(prefix, 'accounts'), account)
-local intent = maybe_sent and since or t
+local intent, watched = t, most
+if is_lost then
+  intent, watched = since, since_watched
+elseif maybe_sent then
+  intent, watched = tonumber(part.intent or run.created), tonumber(part.watched or run.watched or least)
+end
 reserve_amount(prefix, run_key, run, part_key, account, amount, intent)
 set_or_clear(part_key, 'marker', marker)
 -- The troubles of an earlier purchase say nothing about this one.
 redis.call('HDEL', part_key, 'attempts', 'refused', 'submit_error', 'in_doubt_since', 'same_targets',
-  'webhook', 'hints', 'hints_seen')
+  'webhook', 'hints', 'hints_seen', 'proven')
 if maybe_sent then
-  redis.call('HSET', part_key, 'state', 'reconciling', 'intent', format_time(since),
-    'watched', format_time(since_watched), 'first_intent', run.created, 'intent_lost', 1,
-    'checked_epoch', epoch, 'polls', 0, 'lease', 0, 'token', '')
-  set_or_clear(part_key, 'first_watched', run.watched or '')
+  redis.call('HSET', part_key, 'state', 'reconciling', 'intent', format_time(intent),
+    'watched', format_time(watched), 'checked_epoch', epoch, 'polls', 0, 'lease', 0, 'token', '')
+  if is_lost or redis.call('HEXISTS', part_key, 'first_intent') == 0 then
+    redis.call('HSET', part_key, 'first_intent', run.created)
+    set_or_clear(part_key, 'first_watched', run.watched or '')
+  end
+  set_or_clear(part_key, 'intent_lost', is_lost and '1' or '')
+  set_or_clear(part_key, 'webhook', part.proven and '1' or '')
   -- Perhaps nothing was sent. The ledger gets its line when the job is found, or is given up as in doubt.
   make_due(due_key, part_key, part_id, t, 0)
   return {'maybe_sent'}

@@ -49,7 +49,7 @@ local function finish_part(prefix, part_key, run_key, due_key, part_id, t, endin
   local deliveries_key = make_key(prefix, 'deliveries', part_id)
   count_webhook(prefix, part_key, deliveries_key)
   redis.call('DEL', deliveries_key)
-  redis.call('HDEL', part_key, 'hints', 'hints_seen', 'job_hint', 'hint_retry', 'looked_at', 'safety')
+  redis.call('HDEL', part_key, 'hints', 'hints_seen', 'job_hint', 'unended', 'looked_at', 'safety', 'proven')
   local part = read_fields(part_key, 'state', 'credits', 'stored_ok', 'stored_failed', 'gone')
   redis.call('HSET', part_key, 'state', 'done', 'outcome', ending.outcome, 'lease', 0, 'token', '')
   if ending.error_text ~= '' then redis.call('HSET', part_key, 'error', ending.error_text) end

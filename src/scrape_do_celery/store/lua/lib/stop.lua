@@ -22,10 +22,11 @@ local function request_stop(prefix, due_key, run_id, reason, unsent_outcome, t)
   local left, running, lines = tonumber(run.left), {}, {}
   for n = 0, tonumber(run.parts) - 1 do
     local part_key, part_id = make_part_key(prefix, run_id, n), run_id .. ':' .. n
-    local part = read_fields(part_key, 'state', 'lease', 'cancel_sent_at', 'checked_epoch')
+    local part = read_fields(part_key, 'state', 'lease', 'cancel_sent_at', 'checked_epoch', 'proven')
     -- If a step has the lease, it reads the stop request itself.
     if tonumber(part.lease or 0) <= watched then
-      if part.state == 'queued' and may_have_been_sent(epoch, since, part.checked_epoch, creation) then
+      local maybe_sent = part.proven or may_have_been_sent(epoch, since, part.checked_epoch, creation)
+      if part.state == 'queued' and maybe_sent then
         make_due(due_key, part_key, part_id, t, 0)
       elseif part.state == 'queued' then
         redis.call('HSET', part_key, 'state', 'done', 'outcome', unsent_outcome)
@@ -34,6 +35,7 @@ local function request_stop(prefix, due_key, run_id, reason, unsent_outcome, t)
         local scope = drop_from_line(prefix, part_key, part_id)
         if scope then lines[scope] = true end
         redis.call('ZREM', due_key, part_id)
+        redis.call('DEL', make_key(prefix, 'deliveries', part_id))
         left = redis.call('HINCRBY', run_key, 'left', -1)
         if left == 0 then redis.call('ZADD', due_key, format_time(t), run_id .. ':run') end
       elseif part.state == 'running' and not part.cancel_sent_at then
