@@ -128,7 +128,7 @@ if hints_seen ~= '' then
 elseif to_state == 'running' and hooks.hints and not part.api_failures then
   -- Deliveries came before the part knew its job. A command that is sent twice gets the same answer.
   is_hinted, wait, publish_within = true, 0, HINT_PUBLISH
-elseif before.state == 'submitting' and to_state == 'reconciling' and hooks.hints and not part.api_failures then
+elseif hooks.hints and not part.api_failures and before.state == 'submitting' and to_state == 'reconciling' then
   wait, publish_within = 0, 0
 end
 local account, unlisted = unpack(redis.call('HMGET', part_key, 'account', 'unlisted'))
