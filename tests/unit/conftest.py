@@ -10,6 +10,7 @@ import uuid
 import weakref
 from collections import defaultdict
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import fakeredis
 import fakeredis._socket._base as fake_socket
@@ -504,11 +505,10 @@ fake_server.ServerCommandsMixin.info = info
 
 
 @pytest.fixture
-def server_info(monkeypatch):
-    """Return the sections of `INFO` of the in-memory server. A test may change them."""
-    for section, text in SERVER_INFO.items():
-        monkeypatch.setitem(SERVER_INFO, section, text)
-    return SERVER_INFO
+def server_info():
+    """Return the sections of `INFO` of the in-memory server. A test may change them, and add others."""
+    with patch.dict(SERVER_INFO):
+        yield SERVER_INFO
 
 
 @pytest.fixture

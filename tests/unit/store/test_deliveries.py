@@ -417,7 +417,7 @@ def test_delivery_of_an_earlier_purchase_stops_the_post_at_the_last_moment(store
     assert store.run(CheckBeforeSend(claim)).verdict == "ok"
     assert part.take(number, task_id="t0", is_proven=True) == TakenDelivery("noted")
     assert store.run(CheckBeforeSend(claim)).verdict == "bought_before"
-    store.run(UpdatePart(claim, {"purchase_status": "void"}, to=PartState.QUEUED, after=1.0))
+    store.run(UpdatePart(claim, {"purchase_status": "void"}, to=PartState.QUEUED, after=0.0))
     claim = store.claim_part()
     assert store.run(WriteIntent(claim, "m", 120.0, account=ACCOUNT, has_webhook=True))[0] == "maybe_sent"
     assert store.part().purchases == number

@@ -119,16 +119,17 @@ if run.stop_reason and knows_stop == '' and can_stop and not part.cancel_sent_at
 end
 redis.call('HDEL', part_key, 'lease', 'token', 'attempts', 'breaker')
 local hooks = read_fields(part_key, 'hints', 'hints_seen', 'webhook')
+local came_early = hooks.hints and not part.api_failures
 local is_hinted = false
 if hints_seen ~= '' then
   set_or_clear(part_key, 'hints_seen', hints_seen)
   is_hinted = (hooks.hints or '0') ~= hints_seen
   -- The step that is told so publishes the next one.
   if is_hinted then wait, publish_within = 0, HINT_PUBLISH end
-elseif to_state == 'running' and hooks.hints and not part.api_failures then
+elseif to_state == 'running' and came_early then
   -- Deliveries came before the part knew its job. A command that is sent twice gets the same answer.
   is_hinted, wait, publish_within = true, 0, HINT_PUBLISH
-elseif before.state == 'submitting' and to_state == 'reconciling' and hooks.hints and not part.api_failures then
+elseif came_early and before.state == 'submitting' and to_state == 'reconciling' then
   wait, publish_within = 0, 0
 end
 local account, unlisted = unpack(redis.call('HMGET', part_key, 'account', 'unlisted'))
