@@ -47,9 +47,17 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
 }
 
 
+#: No delivered page is compared with the API's own answer.
+_COMPARISON = [("take_delivery", r"local kind = \(taken[^\n]*", "local kind = 'page'")]
+
+
 def _believe_every_sender() -> None:
-    """Believe each body that comes to a valid URL, with or without the secret."""
+    """Believe each body that comes to a valid URL, with or without the secret.
+
+    The comparison of pages would find the forged ones as well, so nothing is compared.
+    """
     core.Receiver._judge_sender = lambda *_: None  # type: ignore[method-assign]
+    client.load_scripts = lambda *_: _replace_in_scripts("secret", _COMPARISON)
 
 
 #: Protection of receivers -> the function that removes it.
@@ -67,8 +75,12 @@ def mutated_scripts(what: str) -> dict[str, str]:
     Raises:
         ValueError: the script no longer contains the text to replace.
     """
+    return _replace_in_scripts(what, MUTANTS[what])
+
+
+def _replace_in_scripts(what: str, changes: list[tuple[str, str, str]]) -> dict[str, str]:
     texts = dict(load_scripts())
-    for name, found, instead in MUTANTS[what]:
+    for name, found, instead in changes:
         texts[name], times = re.subn(found, instead, texts[name], flags=re.DOTALL)
         if times != 1:
             raise ValueError(f"the mutant {what} does not fit {name}.lua any more: {found}")
