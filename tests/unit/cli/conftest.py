@@ -5,13 +5,10 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
-from scrape_do_celery import JobDetails
 from scrape_do_celery.cli import main, runs
 from scrape_do_celery.cli.watching import watch_runs
 from scrape_do_celery.runs import AppContext
-from scrape_do_celery.store.commands.contents import StoreContent
-from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
-from scrape_do_celery.store.commands.runs import ReadSpec, RecordOutcome
+from scrape_do_celery.store.commands.runs import ReadSpec
 from tests.support.json_shapes import check_json
 from tests.support.module_sleep import replace_sleep
 
@@ -42,25 +39,12 @@ def at_sleep(monkeypatch):
 
 
 @pytest.fixture
-def end(step_harness, make):
+def end(step_harness, end_run):
     """Return a function that ends all runs, with a page for each of their targets."""
 
     def end_runs(outcome="succeeded"):
         for run_id in step_harness.run_ids():
             targets = step_harness.run(ReadSpec(run_id, 1)).request.targets
-            name = step_harness.make_running(run_id, job=f"job-{run_id}", state="fetching")
-            claim = step_harness.claim_part(run_id)
-            tasks = [{"TaskID": f"t{n}", "URL": url, "Status": "success"} for n, url in enumerate(targets)]
-            job = {
-                "JobID": name,
-                "Status": "success",
-                "TaskIDs": [f"t{n}" for n in range(len(targets))],
-                "Tasks": tasks,
-            }
-            step_harness.run(UpdatePart(claim, {}, job=JobDetails.model_validate(job)))
-            for position, url in enumerate(targets):
-                step_harness.run(StoreContent(claim.part_id, position, make.task(position, job=name, url=url)))
-            step_harness.run(FinishPart(claim, outcome))
-            step_harness.run(RecordOutcome(run_id, outcome, {}))
+            end_run(run_id, *([True] * len(targets)), outcome=outcome)
 
     return end_runs
