@@ -12,6 +12,8 @@ from tests.faults.trials import PlannedFault, add_equal_run
 
 POOLS = ("threads:4", "prefork:2")
 TRIALS_PER_MUTANT = 4
+#: Times that the trials of a mutant are played until one turns red: a busy machine misses the moment of some.
+ATTEMPTS = 3
 
 
 def killed(generator, point):
@@ -30,11 +32,11 @@ def frozen(generator, point, seconds):
 
 def put_twice(generator):
     """Plan a page that a second step stores while the first step is frozen. The job's last page is slow."""
-    trial = frozen(generator, "poll_jobs: before store_content", 2.6)
+    trial = frozen(generator, "poll_jobs: before store_content", 4.0)
     run = trial.runs[0]
     run.targets[:] = [f"https://{trial.host}/{index}" for index in range(3)]
     run.succeeded = 3
-    trial.rules.append({"action": "slow", "kind": "get_task", "target": f"{trial.host}/2", "seconds": 5.0})
+    trial.rules.append({"action": "slow", "kind": "get_task", "target": f"{trial.host}/2", "seconds": 7.0})
     return trial
 
 
@@ -98,9 +100,12 @@ def test_with_all_protections_they_are_green():
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("what", sorted(MUTANTS))
 def test_without_one_the_lab_turns_red(what):
     generator = TrialGenerator("mutants")
-    report = run_session([TRIALS_BY_MUTANT[what](generator) for _ in range(TRIALS_PER_MUTANT)], mutant=what)
-    assert not report.passed, f"{what} was taken away, and nobody noticed\n{report.text()}"
+    for _ in range(ATTEMPTS):
+        report = run_session([TRIALS_BY_MUTANT[what](generator) for _ in range(TRIALS_PER_MUTANT)], mutant=what)
+        if not report.passed:
+            return
+    pytest.fail(f"{what} was taken away, and nobody noticed\n{report.text()}")
