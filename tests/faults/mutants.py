@@ -12,6 +12,9 @@ from scrape_do_celery.webhooks import core
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+#: Times that the trials of a mutant are played until one turns red: a busy machine misses the moment of some.
+ATTEMPTS = 3
+
 _SET = "redis.call('HSET', contents_key, position, frame)"
 #: Script -> texts to replace in it, with their replacements.
 MUTANTS: dict[str, list[tuple[str, str, str]]] = {

@@ -6,14 +6,12 @@ import pytest
 
 from scrape_do_celery.store.scripts import load_scripts
 from tests.faults.generator import TrialGenerator
-from tests.faults.mutants import MUTANTS, mutated_scripts
+from tests.faults.mutants import ATTEMPTS, MUTANTS, mutated_scripts
 from tests.faults.sessions import Session
 from tests.faults.trials import PlannedFault, add_equal_run
 
 POOLS = ("threads:4", "prefork:2")
 TRIALS_PER_MUTANT = 4
-#: Times that the trials of a mutant are played until one turns red: a busy machine misses the moment of some.
-ATTEMPTS = 3
 
 
 def killed(generator, point):
