@@ -10,7 +10,7 @@ from scrape_do_celery.errors import AsyncAPIRateLimitError, ScrapeDoError, Store
 from scrape_do_celery.models import JobStatus
 from scrape_do_celery.models.statuses import is_terminal
 from scrape_do_celery.rules.api_errors import is_auth
-from scrape_do_celery.rules.fetch import JOB_NOTE, AnswerNote, Notes
+from scrape_do_celery.rules.fetch import JOB_NOTE, AnswerNote
 from scrape_do_celery.rules.lifecycle import has_passed, is_unknown, settle_task
 from scrape_do_celery.rules.waits import FETCH_BELOW
 from scrape_do_celery.steps import fetch_task
@@ -45,11 +45,20 @@ class EarlyPass:
         self._until = asyncio.get_running_loop().time() + fetch_task.SLICE
         self._troubles: list[ScrapeDoError] = []
         self._words: list[str] = []
+        self._stored = 0
         #: whether the store was too full for a page
         self.is_full = False
         #: positions of tasks that were not fetched, because the time was over, or each request would fail
         self.cut: set[int] = set()
         self.notes = {at: note for at, note in claim.part.notes.items() if at != JOB_NOTE}
+
+    @property
+    def has_more(self) -> bool:
+        """Whether only the time was over, so that the next pass can go on at once.
+
+        A pass that stored nothing would repeat its failed requests without a pause.
+        """
+        return bool(self.cut) and self._stored > 0 and not self.is_full and not self._troubles
 
     @property
     def is_over(self) -> bool:
@@ -79,6 +88,8 @@ class EarlyPass:
             if await store_task(context, self._claim, position, final) is None:
                 self.is_full = True
                 self.cut.add(position)
+            else:
+                self._stored += 1
 
     async def _final_task(self, position: int) -> TaskDetails | None:
         """Return the task in the form to store; None if a later step must fetch it."""
@@ -109,14 +120,14 @@ class EarlyPass:
         return settle_task(task, now=self._claim.now, had_end=before.has_end)
 
 
-async def fetch_early(context: WorkerContext, claim: Claim, job: JobDetails, *, is_stalled: bool = False) -> Notes:
-    """Fetch and store the tasks that have ended by the job's summary. Return the notes on unfinished tasks.
+async def fetch_early(context: WorkerContext, claim: Claim, job: JobDetails, *, is_stalled: bool = False) -> EarlyPass:
+    """Fetch and store the tasks that have ended by the job's summary. Return the pass.
 
     Of a stalled job, each task is fetched that may have ended.
     """
     work = EarlyPass(context, claim, job, is_stalled=is_stalled)
     await work.fetch(await _early_positions(context, claim, job, is_stalled=is_stalled))
-    return work.notes
+    return work
 
 
 async def _early_positions(context: WorkerContext, claim: Claim, job: JobDetails, *, is_stalled: bool) -> list[int]:

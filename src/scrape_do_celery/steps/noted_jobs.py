@@ -31,7 +31,7 @@ class NotedJobs(NamedTuple):
 
     #: the job to adopt; None if there is none
     job: JobDetails | None = None
-    #: whether a delivery has proven that a job exists, although the job cannot be read yet
+    #: whether a delivery has proven that a job exists, although none of the noted jobs can be adopted
     is_bought: bool = False
 
 
@@ -39,7 +39,8 @@ async def search_noted_jobs(context: WorkerContext, claim: Claim) -> NotedJobs:
     """Search the part's own job among the jobs that deliveries have named. Each job is read once.
 
     If the header of a delivery was right, only the API can have sent it. Its job is the part's own if the job shows the
-    part's targets. Any other note is no more than an entry of the job list.
+    part's targets. If the job shows other targets, the part has been bought all the same, so it must not be bought
+    again. Any other note is no more than an entry of the job list.
 
     Raises:
         ScrapeDoError: If a call of the API failed.
@@ -47,20 +48,19 @@ async def search_noted_jobs(context: WorkerContext, claim: Claim) -> NotedJobs:
     if not claim.has_webhooks:
         return NotedJobs()
     notes = (await context.store.run(ReadDeliveries(claim.part_id))).notes
+    is_bought = bool(claim.part.proven_purchase) or any(note.is_proven for note in notes)
     chosen = _choose_notes(notes)
     if not chosen:
-        return NotedJobs()
+        return NotedJobs(None, is_bought)
     owners = await context.store.run(ReadJobOwners([note.job_id for note in chosen]))
     order_of = await _make_order(context, claim)
     reader = CandidateReader(context, claim, order_of)
-    is_bought = False
     for note, owner in zip(chosen, owners, strict=True):
         found = None if owner not in {None, str(claim.part_id)} else await reader.read_candidate(_as_listed(note))
         if found is not None and (note.is_proven or await _is_own(context, claim, reader, order_of, found)):
             return NotedJobs(found[0])
-        if note.is_proven and not reader.complete:
-            is_bought = True
-        else:
+        # A job that cannot be read yet is read again if the API has named it.
+        if not note.is_proven or reader.complete:
             await context.store.run(DropDeliveries(claim.part_id, notes=_notes_of(notes, note)))
         reader.complete = True
     return NotedJobs(None, is_bought)

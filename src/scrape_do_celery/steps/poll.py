@@ -18,7 +18,7 @@ from scrape_do_celery.rules.lifecycle import (
 )
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps.deliveries import DeliveryRound
-from scrape_do_celery.steps.early_fetch import fetch_early
+from scrape_do_celery.steps.early_fetch import EarlyPass, fetch_early
 from scrape_do_celery.steps.fetch import collect_job
 from scrape_do_celery.steps.finish import CLEAR_FAILURES, read_progress
 from scrape_do_celery.steps.job_answers import UNREADABLE, handle_ended_job, handle_unanswered_job
@@ -65,6 +65,7 @@ async def _poll_open(
 ) -> StepMessage | None:
     """Release a job that runs by its status word until the next poll. If only the word says so, collect the job."""
     fields: dict[str, Value] = {}
+    served: DeliveryRound | EarlyPass | None = deliveries
     if claim.part.is_unlisted or claim.part.notes:
         fields = {"unlisted": 0, "unknown_job": "", "notes": ""}
     if has_passed(job.end_time, claim.now):
@@ -75,11 +76,11 @@ async def _poll_open(
             fields |= {"unlisted": 1, "unknown_job": str(memory)}
     if deliveries is not None or _is_early(claim):
         claim, job = await with_positions(context, claim, job)
-        await _fetch_ended(context, claim, job, deliveries)
+        served = await _fetch_ended(context, claim, job, deliveries)
     elif claim.may_have_contents or max(len(job.task_ids), len(job.tasks)) > claim.part.total:
         # Stored pages are read by the positions of the stored job. Surplus tasks must not fill the store.
         job, _ = position_job(claim, job)
-    return await _poll_later(context, claim, job, fields, deliveries)
+    return await _poll_later(context, claim, job, fields, served)
 
 
 async def _poll_unknown(
@@ -96,15 +97,17 @@ async def _poll_unknown(
     if fate is JobFate.ENDED or claim.is_forgotten():
         return await collect_job(context, claim, job)
     notes: Notes = claim.part.notes
+    served: DeliveryRound | EarlyPass | None = deliveries
     if is_stalled := fate is JobFate.COLLECT:
-        notes = await fetch_early(context, claim, job, is_stalled=True)
+        work = await fetch_early(context, claim, job, is_stalled=True)
+        notes, served = work.notes, deliveries or work
         if await _has_all(context, claim, job):
             return await collect_job(context, claim, job)
     elif deliveries is not None or _is_early(claim):
-        await _fetch_ended(context, claim, job, deliveries)
+        served = await _fetch_ended(context, claim, job, deliveries)
     packed = notes_to_json(notes) if is_stalled else {}
     fields: dict[str, Value] = {"unlisted": 1, "unknown_job": str(memory), "notes": pack(packed) if packed else ""}
-    return await _poll_later(context, claim, job, fields, deliveries)
+    return await _poll_later(context, claim, job, fields, served)
 
 
 def _is_early(claim: Claim) -> bool:
@@ -112,11 +115,13 @@ def _is_early(claim: Claim) -> bool:
     return bool(claim.run_options.get("early")) and not claim.part.has_webhook
 
 
-async def _fetch_ended(context: WorkerContext, claim: Claim, job: JobDetails, deliveries: DeliveryRound | None) -> None:
+async def _fetch_ended(
+    context: WorkerContext, claim: Claim, job: JobDetails, deliveries: DeliveryRound | None
+) -> DeliveryRound | EarlyPass:
     if deliveries is None:
-        await fetch_early(context, claim, job)
-    else:
-        await deliveries.fetch_ended(claim, job)
+        return await fetch_early(context, claim, job)
+    await deliveries.fetch_ended(claim, job)
+    return deliveries
 
 
 def _judge_open(claim: Claim, job: JobDetails) -> tuple[JobFate, JobMemory]:
@@ -141,8 +146,9 @@ async def _poll_later(
     claim: Claim,
     job: JobDetails,
     more: dict[str, Value],
-    deliveries: DeliveryRound | None,
+    served: DeliveryRound | EarlyPass | None,
 ) -> StepMessage | None:
+    """Release the part until its next poll. If a pass over its tasks was cut by the time, the next one goes on."""
     part, now = claim.part, read_progress(job)
     before = {"status": part.status, "reported_ok": part.reported_ok, "reported_failed": part.reported_failed}
     polls = part.polls + 1
@@ -154,8 +160,11 @@ async def _poll_later(
         await context.release_until(claim, fields, 0.0, moved)
         return StepMessage(routing.CANCEL_RUN, (str(claim.part_id),))
     by_itself = bool(more.get("unlisted"))
-    if deliveries is not None:
-        return await deliveries.release(fields, moved, is_near_end=by_itself)
+    if isinstance(served, DeliveryRound):
+        return await served.release(fields, moved, is_near_end=by_itself)
+    if served is not None and served.has_more:
+        await context.release_until(claim, {**fields, "polls": part.polls}, 0.0, moved)
+        return StepMessage(routing.POLL_JOBS, (str(claim.part_id),))
     await context.release_until(claim, fields, _poll_delay(context, claim, polls, by_itself=by_itself), moved)
     return None
 

@@ -257,7 +257,6 @@ OTHER_PART_FIELDS: Final = (
     _other("estimate", "int", "estimated credits of the last purchase, in parts of older versions"),
     _other("unpriced", "int", "stored tasks whose cost the API did not report"),
     _other("looked_at", "float", "latest time at which deliveries demand a poll of the job"),
-    _other("proven", "int", "purchase that a delivery has proven, while the part has no job; it stops the next `POST`"),
     _other("nonce", "str", "nonce of the last intent"),
     _other("checked_epoch", "str", "store epoch of the last search for the job"),
     _other("order", "int", "position of the last intent in the order"),

@@ -80,6 +80,12 @@ class PartRecord(Record):
     account: str | None = stored("account", text, "account that buys the job, or bought it")
     purchases: int = stored("purchases", number, "number of purchases that were begun", default=0)
     intent_lost: bool = stored("intent_lost", flag, "the store may have lost the intent", default=False)
+    proven_purchase: int = stored(
+        "proven",
+        number,
+        "purchase that a delivery has proven, while the part has no job; it stops the next `POST`",
+        default=0,
+    )
     refused: bool = stored(
         "refused", flag, "the API rejected the last `POST`; one listing shows whether it bought a job", default=False
     )

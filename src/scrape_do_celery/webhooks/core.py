@@ -61,7 +61,7 @@ def list_headers(answer: Answer, body: bytes) -> list[tuple[str, str]]:
 
 
 class HintReason(StrEnum):
-    """The reason why a delivery is only a hint. Metrics count hints by it."""
+    """The reason why a delivery is only a hint."""
 
     HEADER_MISSING = "header_missing"  #: the header with the secret is missing
     HEADER_WRONG = "header_wrong"  #: the secret is wrong, or came twice

@@ -16,7 +16,7 @@ from scrape_do_celery.runs import AppContext
 from scrape_do_celery.store import PartId
 from scrape_do_celery.store.commands.deliveries import DeliveryResult, TakeDelivery
 from scrape_do_celery.store.deadlines import limited_time
-from scrape_do_celery.webhooks.core import ACCEPTED, BUSY, Answer, Receiver
+from scrape_do_celery.webhooks.core import ACCEPTED, BUSY, FORBIDDEN, Answer, Receiver
 from scrape_do_celery.webhooks.lookups import StoreMemory, TargetCache
 
 if TYPE_CHECKING:
@@ -38,11 +38,29 @@ _AWAY_FOR: Final = 1.0
 _THREADS: Final = 8
 #: Bodies of the largest size that an async face holds at the same time. Further bodies are dropped.
 _BODIES: Final = 8
-#: Seconds between two log lines about calls that were put off: an outage meets each call.
-_QUIET: Final = 10.0
 _ATTRIBUTE: Final = "scrape_do_webhook_service"
-_told_until = 0.0
-_lock = threading.Lock()
+
+
+class LogPause:
+    """The pause between two log lines of one kind. Threads may share it."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._until, self._lock = seconds, 0.0, threading.Lock()
+
+    def begin(self) -> bool:
+        """Begin a pause, and return True. Return False during a pause."""
+        with self._lock:
+            now = time.monotonic()
+            is_over = now >= self._until
+            if is_over:
+                self._until = now + self._seconds
+            return is_over
+
+
+#: An outage meets each call.
+_put_off_pause = LogPause(10.0)
+#: Anybody may send calls that are refused.
+_refused_pause = LogPause(60.0)
 
 
 class BodyRoom:
@@ -80,7 +98,14 @@ class WebhookService:
 
     def judge_call(self, method: str, path: str, headers: Iterable[tuple[str, str]]) -> Answer | DeliveryIntake:
         """Judge a call by its head, as `Receiver.judge_call` does. Read nothing from the store."""
-        return self._receiver.judge_call(method, path, headers)
+        judged = self._receiver.judge_call(method, path, headers)
+        if judged is FORBIDDEN and _refused_pause.begin():
+            log.warning(
+                "a call of a webhook is answered with 403, because its URL was made with no key of this receiver: if "
+                "Scrape.do sent the call, set SCRAPE_DO_WEBHOOK_KEYS to the keys of the workers",
+                extra=log_fields("webhook_refused"),
+            )
+        return judged
 
     def end_call(self, intake: DeliveryIntake) -> Answer:
         """Take the delivery whose body was read. Return the answer for its sender. Raise nothing."""
@@ -108,6 +133,8 @@ class WebhookService:
             if self._memory.is_full():
                 _tell("the store is nearly full; raise maxmemory, or wait for pages to expire")
                 return BUSY
+            if delivery.reason is not None:
+                log.debug("%s: a delivery is only a hint: %s", part_id, delivery.reason)
             taken = self._take(delivery, part_id, self._targets.find(part_id) or self._targets.read(part_id))
             if taken.result is DeliveryResult.STALE:
                 taken = self._take(delivery, part_id, self._targets.read(part_id))
@@ -157,14 +184,9 @@ def put_off(error: Exception) -> Answer:
 
 def _tell(reason: str) -> None:
     """Log why calls are put off, unless that was told a moment ago."""
-    global _told_until  # noqa: PLW0603 (one line for all threads)
-    with _lock:
-        now = time.monotonic()
-        if now < _told_until:
-            return
-        _told_until = now + _QUIET
-    text = "webhooks are answered with 503, so that Scrape.do sends them again: %s; `scrape-do doctor` says more"
-    log.error(text, reason, extra=log_fields("webhook_put_off"))
+    if _put_off_pause.begin():
+        text = "webhooks are answered with 503, so that Scrape.do sends them again: %s; `scrape-do doctor` says more"
+        log.error(text, reason, extra=log_fields("webhook_put_off"))
 
 
 def _describe(error: Exception) -> str:

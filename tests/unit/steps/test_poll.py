@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from math import ceil
 
 import pytest
@@ -13,6 +14,7 @@ from scrape_do_celery.rules.api_errors import LONGEST_PAUSE, REFUSAL_GRACE
 from scrape_do_celery.rules.fetch import JOB_NOTE, UNREADABLE_ATTEMPTS, UNREADABLE_INTERVAL
 from scrape_do_celery.rules.polling import NOT_FOUND_GRACE, RETENTION
 from scrape_do_celery.runs import RunHandle, StepMessage
+from scrape_do_celery.steps import fetch_task
 from scrape_do_celery.steps.cancel import cancel_part
 from scrape_do_celery.steps.fetch import fetch_part
 from scrape_do_celery.steps.leases import LeaseLostError
@@ -395,6 +397,40 @@ def test_ended_task_is_fetched_while_its_job_runs(early, make):
     early.clock.forward(60)
     assert early.run_step(poll_part, early.claim_part()) == AGGREGATE
     assert pages(early) == {0: "t0", 1: "t1", 2: "t2"}
+
+
+def test_early_fetch_that_the_time_has_cut_goes_on_at_once(step_harness, make, monkeypatch):
+    step_harness.create_run(targets=60, early=True)
+    step_harness.make_running()
+
+    def get_task(_, task_id):
+        time.sleep(0.02)
+        return make.task(int(task_id[1:]))
+
+    step_harness.api.script(get_job=make.job("pending", tasks=["success"] * 60), get_task=get_task)
+    monkeypatch.setattr(fetch_task, "SLICE", 0.01)
+    passes = 0
+    while step_harness.run_step(poll_part, step_harness.claim_part()) is not None:
+        part, passes = step_harness.part(), passes + 1
+        assert (part.polls, part.due_at <= step_harness.clock.time()) == (0, True)
+    assert (passes > 0, step_harness.part().stored_ok) == (True, 60)
+    assert len(step_harness.api.called("get_task")) == 60, "nothing is fetched twice"
+
+
+@pytest.mark.parametrize("cause", ["time", "errors"])
+def test_early_fetch_that_stored_nothing_waits_for_the_next_poll(step_harness, make, monkeypatch, cause):
+    step_harness.create_run(targets=60, early=True)
+    step_harness.make_running()
+
+    def get_task(*_):
+        time.sleep(0.02)
+        raise make.refusal(500)
+
+    step_harness.api.script(get_job=make.job("pending", tasks=["success"] * 60), get_task=get_task)
+    monkeypatch.setattr(fetch_task, "SLICE", -1.0 if cause == "time" else 0.01)
+    assert step_harness.run_step(poll_part, step_harness.claim_part()) is None
+    assert (len(step_harness.api.called("get_task")) > 0) == (cause == "errors")
+    assert step_harness.part().due_at > step_harness.clock.time()
 
 
 def test_job_with_early_fetch_is_polled_by_itself(early, make):

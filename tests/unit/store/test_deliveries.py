@@ -422,7 +422,7 @@ def test_delivery_of_an_earlier_purchase_stops_the_post_at_the_last_moment(store
     assert store.run(WriteIntent(claim, "m", 120.0, account=ACCOUNT, has_webhook=True))[0] == "maybe_sent"
     assert store.part().purchases == number
     assert len(part.entries().notes) == 1
-    assert "proven" not in store.part_fields()
+    assert store.part().proven_purchase == number
 
 
 def test_delivery_during_the_last_search_stops_the_next_purchase(store, part):

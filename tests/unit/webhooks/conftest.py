@@ -24,8 +24,8 @@ def settings(settings):
 @pytest.fixture
 def harness(step_harness, monkeypatch):
     """Return the harness, whose app is that of the process. Each error is logged; each delivery tries the store."""
-    monkeypatch.setattr(service_module, "_QUIET", -1.0)
-    monkeypatch.setattr(service_module, "_told_until", 0.0)
+    for name in ("_put_off_pause", "_refused_pause"):
+        monkeypatch.setattr(service_module, name, service_module.LogPause(-1.0))
     monkeypatch.setattr(service_module, "_AWAY_FOR", -1.0)
     monkeypatch.setattr(hooks_module, "_hooks", hooks_module.FrameworkHooks(settings=lambda: step_harness.settings))
     step_harness.app.set_default()

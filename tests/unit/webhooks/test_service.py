@@ -19,7 +19,7 @@ from scrape_do_celery.rules.webhook_tokens import HEADER
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.webhooks import lookups, server, service
 from scrape_do_celery.webhooks.async_calls import answer_call
-from scrape_do_celery.webhooks.core import ACCEPTED, BUSY
+from scrape_do_celery.webhooks.core import ACCEPTED, BUSY, FORBIDDEN
 from scrape_do_celery.webhooks.service import find_service
 
 
@@ -94,10 +94,24 @@ def test_nearly_full_store_puts_deliveries_off(part, server_info, monkeypatch, c
 
 
 def test_outage_is_told_once_in_a_while(part, harness, monkeypatch, caplog):
-    monkeypatch.setattr(service, "_QUIET", 10.0)
+    monkeypatch.setattr(service, "_put_off_pause", service.LogPause(60.0))
     harness.server.connected = False
     assert [deliver(part), deliver(part)] == [BUSY, BUSY]
     assert caplog.text.count("webhooks are answered with 503") == 1
+
+
+def test_refused_calls_are_told_once_in_a_while(part, monkeypatch, caplog):
+    monkeypatch.setattr(service, "_refused_pause", service.LogPause(60.0))
+    path = part.path[:-2] + "xx"
+    assert [find_service().judge_call("POST", path, []) for _ in range(2)] == [FORBIDDEN, FORBIDDEN]
+    assert caplog.text.count("answered with 403") == 1
+    assert path not in caplog.text
+
+
+def test_reason_of_a_hint_is_logged_for_debugging(part, caplog):
+    with caplog.at_level("DEBUG"):
+        assert deliver(part, body=b"no task") == ACCEPTED
+    assert f"{part.part_id}: a delivery is only a hint: unreadable" in caplog.text
 
 
 def test_store_that_has_just_failed_is_not_asked_again_at_once(part, harness, monkeypatch):

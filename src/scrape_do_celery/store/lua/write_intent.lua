@@ -149,7 +149,7 @@ reserve_amount(prefix, run_key, run, part_key, account, amount, intent)
 set_or_clear(part_key, 'marker', marker)
 -- The troubles of an earlier purchase say nothing about this one.
 redis.call('HDEL', part_key, 'attempts', 'refused', 'submit_error', 'in_doubt_since', 'same_targets',
-  'webhook', 'hints', 'hints_seen', 'proven')
+  'webhook', 'hints', 'hints_seen')
 if maybe_sent then
   redis.call('HSET', part_key, 'state', 'reconciling', 'intent', format_time(intent),
     'watched', format_time(watched), 'checked_epoch', epoch, 'polls', 0, 'lease', 0, 'token', '')
