@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from scrape_do_celery.errors import APIConnectionError, AsyncAPIError, AsyncAPIRateLimitError
 from scrape_do_celery.models import JobDetails, JobStatus
 from scrape_do_celery.models.ids import same_id
+from scrape_do_celery.rules.api_errors import is_client_error
 from scrape_do_celery.rules.reconciliation import Resolution, SearchEvidence, StartOrder, decide, started_relative_to
 from scrape_do_celery.steps.candidates import CandidateReader
 from scrape_do_celery.steps.job_search import find_ambiguity, select_unowned_jobs
@@ -42,8 +44,11 @@ async def search_noted_jobs(context: WorkerContext, claim: Claim) -> NotedJobs:
     part's targets. If the job shows other targets, the part has been bought all the same, so it must not be bought
     again. Any other note is no more than an entry of the job list.
 
+    An error about a noted job stops no search. Otherwise, anybody who knows the URL of the webhook could note an id
+    that the API refuses. If the API refuses all calls, the search of the list tells.
+
     Raises:
-        ScrapeDoError: If a call of the API failed.
+        AsyncAPIRateLimitError: If the API asked for a pause.
     """
     if not claim.has_webhooks:
         return NotedJobs()
@@ -56,11 +61,18 @@ async def search_noted_jobs(context: WorkerContext, claim: Claim) -> NotedJobs:
     order_of = await _make_order(context, claim)
     reader = CandidateReader(context, claim, order_of)
     for note, owner in zip(chosen, owners, strict=True):
-        found = None if owner not in {None, str(claim.part_id)} else await reader.read_candidate(_as_listed(note))
-        if found is not None and (note.is_proven or await _is_own(context, claim, reader, order_of, found)):
-            return NotedJobs(found[0])
-        # A job that cannot be read yet is read again if the API has named it.
-        if not note.is_proven or reader.complete:
+        is_free = owner in {None, str(claim.part_id)}
+        try:
+            found = await reader.read_candidate(_as_listed(note)) if is_free else None
+            if found is not None and (note.is_proven or await _is_own(context, claim, reader, order_of, found)):
+                return NotedJobs(found[0])
+            # A job that cannot be read yet is read again if the API has named it.
+            is_kept = note.is_proven and not reader.complete
+        except (APIConnectionError, AsyncAPIError) as error:
+            if isinstance(error, AsyncAPIRateLimitError):
+                raise
+            is_kept = note.is_proven or not is_client_error(error)
+        if not is_kept:
             await context.store.run(DropDeliveries(claim.part_id, notes=_notes_of(notes, note)))
         reader.complete = True
     return NotedJobs(None, is_bought)

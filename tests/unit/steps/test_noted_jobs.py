@@ -387,3 +387,30 @@ def test_run_without_webhooks_reads_no_notes(step_harness, make):
     assert answer == StepMessage(routing.RECONCILE_SUBMIT, ("r:0",))
     step_harness.api.script(list_jobs=lambda _: job_listing())
     assert reconcile(step_harness) == []
+
+
+@pytest.mark.parametrize("status", [400, 403, 500])
+@pytest.mark.parametrize("proven", [True, False])
+def test_refused_request_for_a_noted_job_stops_no_search(lost, make, status, proven):
+    """The API may refuse the id of a forged note as malformed, and a gateway may take it for an attack."""
+    note(lost, "x", proven=proven)
+
+    def get_job(job_id):
+        if job_id == "x":
+            raise make.refusal(status)
+        return make.job(job_id=job_id)
+
+    lost.api.script(get_job=get_job, get_task=make.task(0, job="j"))
+    assert reconcile(lost) == ["get_job x"]
+    part = lost.part()
+    assert (has_listed(lost), part.state, part.api_failures, part.refused_since) == (
+        True,
+        PartState.RECONCILING,
+        0,
+        None,
+    )
+    assert not lost.redis.exists(lost.keys.breaker(lost.account))
+    assert notes(lost) == ([] if status < 500 and not proven else ["x"])
+    lost.api.script(list_jobs=lambda _: job_listing(make.job(job_id="j")))
+    reconcile(lost)
+    assert (lost.part().job_id, lost.api.posts) == ("j", 1)
