@@ -72,6 +72,10 @@ class HintReason(StrEnum):
     NO_ROOM = "no_room"  #: the receiver held too many bodies at this moment
 
 
+#: The reasons for which anybody who knows the URL may have called.
+_UNPROVEN: Final = frozenset({HintReason.HEADER_MISSING, HintReason.HEADER_WRONG})
+
+
 @dataclass(frozen=True, slots=True)
 class WebhookDelivery:
     """A call by the webhook of a purchase. Its page is None for a hint, so that no forged page can be stored."""
@@ -86,8 +90,8 @@ class WebhookDelivery:
 
     @property
     def is_proven(self) -> bool:
-        """Whether the header was right, so that the API has sent the ids. Without ids, the answer has no meaning."""
-        return self.reason not in {HintReason.HEADER_MISSING, HintReason.HEADER_WRONG}
+        """Whether the header was right, so that the API has sent the ids, and has taken the `POST` of the purchase."""
+        return self.reason not in _UNPROVEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +190,8 @@ class DeliveryIntake:
             self._drop(HintReason.UNREADABLE)
         task = None if self._fault else self._read_task()
         if task is None:
-            return WebhookDelivery(self._purchase, reason=self._fault or HintReason.UNREADABLE)
+            fault = self._fault or HintReason.UNREADABLE
+            return WebhookDelivery(self._purchase, reason=self._reason if self._reason in _UNPROVEN else fault)
         reason = self._reason or (None if _has_page(task) else HintReason.NO_PAGE)
         page = task if reason is None else None
         return WebhookDelivery(self._purchase, task.job_id, task.task_id, reason, page)

@@ -395,6 +395,19 @@ def test_delivery_without_ids_says_nothing_about_an_unknown_job(store, part, ids
     part.intend()
     assert part.take(job_id=ids[0], task_id=ids[1]).result == "known"
     assert part.entries() == Deliveries()
+    assert "proven" not in store.part_fields()
+
+
+def test_right_header_proves_a_purchase_without_readable_ids(store, part):
+    """The body may be too large, cut, or of a form that no rule knows."""
+    store.create_run()
+    store.run(UpdatePart(part.intend(), {}, to=PartState.RECONCILING, after=0.0))
+    claim = store.claim_part()
+    assert part.take(job_id="", is_proven=True) == TakenDelivery("noted")
+    store.run(UpdatePart(claim, {"purchase_status": "not_found"}, to=PartState.QUEUED, after=0.0))
+    claim = store.claim_part()
+    assert store.run(WriteIntent(claim, "m", 120.0, account=ACCOUNT, has_webhook=True))[0] == "maybe_sent"
+    assert store.part().proven_purchase == 1
 
 
 def test_part_that_waits_for_its_next_purchase_takes_no_delivery(store, part):

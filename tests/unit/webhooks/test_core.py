@@ -48,6 +48,10 @@ def deliver(body, headers=None, *, receiver=RECEIVER, path=PATH, method="POST", 
     return judged.finish()
 
 
+def sized_body(size):
+    return body_of(Content="a" * (size - len(body_of(Content=""))))
+
+
 def hint(reason, job_id="j", task_id="t0"):
     return WebhookDelivery(PURCHASE, job_id, task_id, reason)
 
@@ -114,6 +118,13 @@ def test_without_the_secret_a_body_gives_its_ids_only(headers, reason):
     assert deliver(body_of(), headers) == hint(reason)
 
 
+@pytest.mark.parametrize("body", [b"", b"no task", sized_body(LIMIT + 1)])
+def test_unreadable_body_proves_a_purchase_by_its_header_only(body):
+    assert deliver(body).is_proven
+    assert not deliver(body, [(HEADER, SECRET[:-1])]).is_proven
+    assert not deliver(body, []).is_proven
+
+
 def test_content_is_not_believed_by_default():
     receiver = Receiver(KEYS)
     assert deliver(body_of(), receiver=receiver) == hint(HintReason.NOT_TRUSTED)
@@ -164,10 +175,6 @@ def test_body_in_two_encodings_is_a_hint():
 
 
 # Size
-
-
-def sized_body(size):
-    return body_of(Content="a" * (size - len(body_of(Content=""))))
 
 
 @pytest.mark.parametrize("encoding", ["identity", "deflate"])

@@ -31,7 +31,7 @@ class DeliveryResult(StrEnum):
 
     STORED = "stored"  #: the page is stored
     HINTED = "hinted"  #: a step will fetch the task, or poll the job
-    NOTED = "noted"  #: the ids are noted, because the part does not know its job yet
+    NOTED = "noted"  #: the ids, or a proof of the purchase, are noted, because the part does not know its job yet
     KNOWN = "known"  #: nothing new
     OTHER = "other"  #: nothing was written: the purchase, the job or the task is not the part's own
     ENDED = "ended"  #: nothing was written: the part has ended

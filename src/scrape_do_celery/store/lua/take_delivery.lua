@@ -41,7 +41,8 @@ local part_id, purchase, nonce, known_job, tasks_size, task_count, job_id, task_
 
 local part = read_fields(part_key,
   'state', 'account', 'purchases', 'job', 'tasks', 'total', 'lease', 'due_at',
-  'hints', 'hints_seen', 'webhook', 'cancel_sent_at', 'api_failures', 'looked_at', 'job_hint', 'unended')
+  'hints', 'hints_seen', 'webhook', 'cancel_sent_at', 'api_failures', 'looked_at', 'job_hint', 'unended',
+  'proven')
 local t = now()
 local must_publish = false
 
@@ -122,9 +123,21 @@ local function plan_look()
   return at
 end
 
+-- Note which purchase a right header has proven. The next `POST` must not be sent before a step has read this. A
+-- search that ends may have missed it.
+local function note_proof()
+  if is_proof and tonumber(purchase) > tonumber(part.proven or 0) then
+    redis.call('HSET', part_key, 'proven', purchase)
+  end
+end
+
 -- Note the ids of a delivery. Notes with a right header have their own room.
 local function take_note()
-  if job_id == '' or task_id == '' then return answer('known') end
+  if job_id == '' or task_id == '' then
+    -- A body that is too large or unreadable proves a purchase as well.
+    note_proof()
+    return answer(is_proof and 'noted' or 'known')
+  end
   local field = table.concat({'note', job_id, task_id}, ' ')
   local entry = redis.call('HGET', deliveries_key, field)
   local repeated = repeat_answer(entry, 'noted', 0)
@@ -133,8 +146,7 @@ local function take_note()
   local room = part.total * (is_proven == '1' and 2 or 1)
   if not entry and redis.call('HLEN', deliveries_key) >= room then return answer('full') end
   write_entry(field, table.concat({'note', is_proven, nonce}, ' '))
-  -- The next `POST` must not be sent before a step has read this note. A search that ends may have missed it.
-  if is_proof then redis.call('HSET', part_key, 'proven', purchase) end
+  note_proof()
   if part.state == 'submitting' then
     redis.call('HINCRBY', part_key, 'hints', 1)
   else
