@@ -91,9 +91,12 @@ class DeliveryRound:
         return None
 
     async def _fetch(self, work: EarlyPass, positions: frozenset[int] | set[int]) -> None:
+        is_repeated = positions <= self._asked
         await work.fetch(sorted(positions), checks=self._checks)
-        self._asked = (self._asked | positions) - work.cut
-        self._cut, self._is_full = self._cut or bool(work.cut), self._is_full or work.is_full
+        # If repeated requests brought nothing, the next ones wait for the next poll of the job.
+        if not is_repeated or work.has_more or work.is_full:
+            self._asked = (self._asked | positions) - work.cut
+            self._cut, self._is_full = self._cut or bool(work.cut), self._is_full or work.is_full
         await self._read_demands()
 
     async def _read_demands(self) -> None:

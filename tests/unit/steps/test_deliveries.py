@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import pytest
 
@@ -689,3 +690,39 @@ def test_step_that_dies_anywhere_loses_no_delivery(hooked, make, kind, after):
             assert limit > 5
             return
     raise AssertionError("the step never ended")
+
+
+@pytest.mark.parametrize("answer", ["error", "unended"])
+def test_repeated_requests_that_bring_nothing_wait_for_the_next_poll(hooked, make, monkeypatch, answer):
+    """Otherwise, a part whose tasks the API does not give yet would send requests without a pause."""
+    count = 20
+    buy(hooked, make, count=count)
+    for position in range(count):
+        deliver(hooked, position)
+
+    def get_task(_, task_id):
+        time.sleep(0.01)
+        if answer == "error":
+            raise make.refusal(500)
+        return page_of(make, int(task_id[1:]), status="pending", content=None)
+
+    job = make.job("pending", count, tasks=["success"] * count, job_id="job-r-0")
+    hooked.api.script(get_job=job, get_task=get_task)
+    monkeypatch.setattr(fetch_task, "SLICE", 0.005)
+    while poll_when_due(hooked) is not None:
+        assert len(hooked.api.called("get_task")) <= count
+    assert len(hooked.api.called("get_task")) == count
+    hooked.api.calls.clear()
+    assert poll_when_due(hooked) is None
+    assert 0 < len(hooked.api.called("get_task")) < count
+    show(hooked, make, tasks=["success"] * count, count=count)
+    while poll_when_due(hooked) is not None:
+        assert len(hooked.api.called("get_task")) <= 3 * count
+    assert hooked.part().stored_ok == count
+
+
+def poll_when_due(harness):
+    """Run the next step when it is due. Return its message."""
+    harness.clock.forward(max(0.0, harness.part().due_at - harness.clock.time()) + 0.01)
+    harness.redis.delete(harness.keys.quota)
+    return harness.run_step(poll_part, harness.claim_part())
