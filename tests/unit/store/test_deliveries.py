@@ -381,6 +381,26 @@ def test_delivery_during_a_search_makes_its_part_due(store, part):
     assert store.run(held) is UpdateResult.HINTED
 
 
+def test_page_is_not_stored_by_positions_that_the_store_has_lost(store, part):
+    """After a failover, a search adopts the same job, whose answer may name the tasks in another order."""
+    store.create_run(targets=2)
+    claim = part.intend()
+    kept = store.dump_keys()
+    part.record(claim, 2)
+    lost = part.target()
+    store.redis.flushall()
+    for key, data in kept.items():
+        store.redis.restore(key, 0, data)
+    store.clock.forward(1)
+    fields = {"job": JOB, "tasks": pack(["T1", "T0"]), "purchase_status": "adopted"}
+    store.run(UpdatePart(claim, fields, to=PartState.RUNNING, after=0.0, owner=JOB))
+    page = part.page(0)
+    late = TakeDelivery(PART, 1, lost, JOB, "t0", page=page, is_proven=True)
+    assert store.run(late).result == "stale"
+    assert store.run(replace(late, target=part.target())).result == "stored"
+    assert part.contents(1) == page.content
+
+
 def test_notes_are_bounded_and_true_ones_have_their_own_room(store, part):
     store.create_run(targets=2)
     part.intend()

@@ -68,7 +68,8 @@ class DeliveryTarget:
     #: empty while the part does not know its job
     job_id: str
     task_ids: tuple[str, ...] = field(repr=False)
-    #: the bytes of the stored ids, which tell whether the ids have changed since
+    #: the time at which the part got its job, and the bytes of the stored ids, which tell whether the ids have changed
+    bought_at: str
     tasks_size: int
     #: whether this process encrypts pages with a key that the workers of the run have; if not, pages become hints
     can_store: bool
@@ -106,7 +107,8 @@ class ReadDeliveryTarget(Command[DeliveryTarget | None]):
     def decode(self, keys: Keys, reply: Any) -> DeliveryTarget | None:
         if not reply:
             return None
-        state, purchases, total, account, job_id, tasks, key_names, spec, targets = (one or b"" for one in reply)
+        state, purchases, total, account, job_id, tasks, bought_at, *of_run = (one or b"" for one in reply)
+        key_names, spec, targets = of_run
         task_ids = tuple(unpack(tasks)) if tasks else ()
         return DeliveryTarget(
             part_id=self.part_id,
@@ -116,6 +118,7 @@ class ReadDeliveryTarget(Command[DeliveryTarget | None]):
             account=account.decode(),
             job_id=job_id.decode(),
             task_ids=task_ids,
+            bought_at=bought_at.decode(),
             tasks_size=len(tasks),
             can_store=_can_store(key_names.decode().split(), keys.key_names),
             keys=keys,
@@ -154,7 +157,7 @@ class TakeDelivery(Command[TakenDelivery]):
     def encode(self, keys: Keys) -> Encoded:
         part_id, target = self.part_id, self.target
         position: Value = "" if target is None else target.find_position(self.job_id, self.task_id)
-        known: tuple[Value, ...] = ("", 0, 0) if target is None else _encode_known(target)
+        known: tuple[Value, ...] = ("", "", 0, 0) if target is None else _encode_known(target)
         return Encoded(
             (
                 *(str(part_id), self.number, self.nonce, *known, self.job_id, self.task_id),
@@ -309,7 +312,7 @@ class TrustWebhooks(Command[bool]):
 
 
 def _encode_known(target: DeliveryTarget) -> tuple[Value, ...]:
-    return target.job_id, target.tasks_size, len(target.task_ids)
+    return target.job_id, target.bought_at, target.tasks_size, len(target.task_ids)
 
 
 def _can_store(of_run: Sequence[str], own: Sequence[str]) -> bool:

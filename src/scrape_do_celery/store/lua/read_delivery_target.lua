@@ -11,8 +11,9 @@
 local part_key, run_key = KEYS[1], KEYS[2]
 local n = ARGV[1]
 
-local part = redis.call('HMGET', part_key, 'state', 'purchases', 'total', 'account', 'job', 'tasks')
+local part = redis.call('HMGET', part_key, 'state', 'purchases', 'total', 'account', 'job', 'tasks',
+  'bought_at')
 if not part[1] or newer_version(run_key) then return {} end
 local run = redis.call('HMGET', run_key, 'key', 'spec', 'targets:' .. n)
-for i = 1, 3 do part[6 + i] = run[i] end
+for i = 1, 3 do part[7 + i] = run[i] end
 return part

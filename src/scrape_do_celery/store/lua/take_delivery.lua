@@ -9,6 +9,7 @@
   ARGV  part_id, purchase (number of the purchase whose webhook was called),
         nonce (of the command: a command that is sent twice gets the same answer),
         known_job (of the part, as the caller has read it; "" for none),
+        bought_at (of the part, as the caller has read it; "" for none),
         tasks_size (bytes of the field `tasks`, as the caller has read it),
         task_count (number of tasks in that field),
         job_id, task_id (in the body; "" if it is unreadable),
@@ -36,13 +37,13 @@
 --- @include lib/watched
 local part_key, run_key, due_key, contents_key, deliveries_key =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local part_id, purchase, nonce, known_job, tasks_size, task_count, job_id, task_id, is_proven, position,
+local part_id, purchase, nonce, known_job, bought_at, tasks_size, task_count, job_id, task_id, is_proven, position,
   frame, credits, price_key, key_names, safety_after, prefix = unpack(ARGV)
 
 local part = read_fields(part_key,
   'state', 'account', 'purchases', 'job', 'tasks', 'total', 'lease', 'due_at',
   'hints', 'hints_seen', 'webhook', 'cancel_sent_at', 'api_failures', 'looked_at', 'job_hint', 'unended',
-  'proven')
+  'bought_at', 'proven')
 local t = now()
 local must_publish = false
 
@@ -70,7 +71,10 @@ local is_proof = is_proven == '1' and purchase ~= '0'
 local seeks_job = is_unresolved(part.state) or (part.state == 'queued' and is_proof)
 local is_last = (part.purchases or '0') == purchase
 if not is_last and not (seeks_job and is_proof) then return answer('other') end
-if (part.job or '') ~= known_job or #(part.tasks or '') ~= tonumber(tasks_size) then
+-- Known ids keep their positions while the part has its job. If the store has lost the job and a search has
+-- found it again, the same ids may have other positions.
+if (part.job or '') ~= known_job or (part.bought_at or '') ~= bought_at
+  or #(part.tasks or '') ~= tonumber(tasks_size) then
   return {'stale', '', 0}
 end
 -- The step that has the part reads its deliveries again when it lets the part go.
