@@ -152,6 +152,33 @@ def test_refused_purchase_that_bought_a_job_adopts_it(hooked, make):
     assert (hooked.part().job_id, hooked.api.posts) == ("j", 1)
 
 
+@pytest.mark.parametrize("is_early", [True, False])
+@pytest.mark.parametrize("status", [403, 429])
+def test_delivery_of_a_refused_purchase_is_stronger_than_the_refusal(hooked, make, status, is_early):
+    """A gateway may refuse a `POST` that the API has taken. A retry of the run must not buy its targets again."""
+    refusal = make.refusal(status, 1)
+
+    def create_job(_):
+        if is_early:
+            note(hooked, "j")
+        raise refusal
+
+    lose_answer(hooked, error=create_job)
+    if not is_early:
+        note(hooked, "j")
+    assert not hooked.part().refused
+    hooked.redis.delete(hooked.keys.breaker(hooked.account), hooked.keys.pause)
+    hooked.run(RequestStop("r", "cancel"))
+    hooked.api.script(list_jobs=make.refusal(500), get_job=make.refusal(404))
+    for _ in range(20):
+        if hooked.part().state is PartState.DONE:
+            break
+        hooked.clock.forward(HOUR)
+        reconcile(hooked)
+    assert (hooked.part().outcome, hooked.api.posts) == ("in_doubt", 1)
+    assert ledger_statuses(hooked) == ["in_doubt"]
+
+
 # No second purchase
 
 

@@ -128,10 +128,11 @@ local function plan_look()
 end
 
 -- Note which purchase a right header has proven. The next `POST` must not be sent before a step has read this. A
--- search that ends may have missed it.
+-- search that ends may have missed it. The proof is stronger than an answer that refused the `POST`.
 local function note_proof()
   if is_proof and tonumber(purchase) > tonumber(part.proven or 0) then
     redis.call('HSET', part_key, 'proven', purchase)
+    redis.call('HDEL', part_key, 'refused')
   end
 end
 

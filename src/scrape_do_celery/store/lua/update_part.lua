@@ -34,7 +34,7 @@ local part_id, fence, look_after, redispatch_after, packed_job, knows_stop, pref
   to_state, nonce, hints_seen = unpack(ARGV, 1, 11)
 local first_field = 12
 
-local before = read_fields(part_key, 'fence', 'state', 'intent', 'nonce', 'api_failures')
+local before = read_fields(part_key, 'fence', 'state', 'intent', 'nonce', 'api_failures', 'proven')
 local owner = owner_key and redis.call('GET', owner_key)
 local is_behind = before.fence ~= fence
 if is_behind and not (nonce ~= '' and nonce == before.nonce and is_unresolved(before.state)) then
@@ -71,6 +71,8 @@ for i = first_field, #ARGV - 1, 2 do
   if field == 'not_found_at' and value ~= '0' then value = format_time(most) end
   if field == 'account' then
     buyer = value
+  elseif field == 'refused' and before.proven then
+    -- A delivery has proven that the API took a `POST`, although an answer refused it.
   elseif field ~= 'purchase_status' or is_unresolved(before.state) then
     -- A command that is sent twice must not overwrite the status that the purchase has got since.
     set_or_clear(part_key, field, value)
