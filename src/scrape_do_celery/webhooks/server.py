@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from contextlib import suppress
 from functools import partial
@@ -24,6 +25,9 @@ _LINGER_SECONDS: Final = 5.0
 _STOP_SECONDS: Final = 10.0
 #: Connections that wait to be accepted, at most.
 _BACKLOG: Final = 1_024
+#: aiohttp's errors about calls that are no proper HTTP show the line at fault, which may be the path or the secret.
+#: Anybody may send such calls, so they are not logged.
+_silent_log: Final = logging.Logger(__name__, logging.CRITICAL)  # noqa: LOG001 (no configuration may turn it on)
 
 
 async def serve(host: str, port: int, announce: Callable[[str], object]) -> None:
@@ -43,10 +47,11 @@ async def serve(host: str, port: int, announce: Callable[[str], object]) -> None
         with suppress(NotImplementedError):
             loop.add_signal_handler(which, stop.set)
     runner = web.ServerRunner(
-        # `DeliveryIntake` decompresses within its limit, and no log shows the token in a path.
+        # `DeliveryIntake` decompresses within its limit, and no log shows the token in a path, nor the secret.
         web.Server(
             _answer,
             access_log=None,
+            logger=_silent_log,
             auto_decompress=False,
             keepalive_timeout=_HEAD_SECONDS,
             lingering_time=_LINGER_SECONDS,

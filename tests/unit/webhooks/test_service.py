@@ -221,6 +221,29 @@ def test_server_lets_a_careful_sender_go_on_with_the_body(part):
     assert part.stored == {0}
 
 
+@pytest.mark.parametrize("fault", ["a folded header", "a method in small letters", "a bad version"])
+def test_malformed_call_leaves_no_secret_in_the_log(part, caplog, fault):
+    method, version = ("post" if "method" in fault else "POST"), ("HTTP/x" if "version" in fault else "HTTP/1.1")
+    secret, fold = part.secret[HEADER.replace("-", "_")], "\r\n" if "header" in fault else ""
+
+    def visit(port):
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as one:
+            # The first call is well formed: aiohttp treats the start of a connection otherwise.
+            one.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert one.recv(12) == b"HTTP/1.1 403"
+            call = f"{method} {part.path} {version}\r\nHost: a\r\n{HEADER}: {fold} {secret}\r\n\r\n"
+            one.sendall(call.encode())
+            while chunk := one.recv(1_000):
+                if b" 400 " in chunk:
+                    return True
+        return False
+
+    assert asyncio.run(serve_and(visit))
+    assert "Error handling request" not in caplog.text
+    assert secret not in caplog.text
+    assert part.path not in caplog.text
+
+
 def test_url_of_the_server_names_its_address():
     assert server._spell_url("127.0.0.1", 80) == "http://127.0.0.1:80/"
     assert server._spell_url("::1", 80, 0, 0) == "http://[::1]:80/"
