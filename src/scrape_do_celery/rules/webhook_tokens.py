@@ -75,9 +75,7 @@ def read_purchase(path: str, keys: Sequence[bytes]) -> PurchaseId | None:
 
     `path` has no query. Only its last segment counts, so a receiver may be mounted anywhere.
     """
-    segment = unquote(path[-_READ:]).rstrip("/").rpartition("/")[2]
-    # Some letters outside of ASCII become ASCII in lower case, so look before.
-    found = _SEGMENT.fullmatch(segment.lower()) if segment.isascii() else None
+    found = _match_segment(path)
     if found is None:
         return None
     run, part, number, token = found.groups()
@@ -86,6 +84,11 @@ def read_purchase(path: str, keys: Sequence[bytes]) -> PurchaseId | None:
         return None
     purchase = PurchaseId(run_id, int(part), int(number))
     return purchase if _is_signed(keys, _URL, purchase, token) else None
+
+
+def is_webhook_path(path: str) -> bool:
+    """Return whether a path has the form of a webhook, whoever signed it."""
+    return _match_segment(path) is not None
 
 
 def is_secret(value: str, keys: Sequence[bytes], purchase: PurchaseId) -> bool:
@@ -103,6 +106,12 @@ def hide_tokens(task: TaskDetails) -> TaskDetails:
     shown = {"webhook_url": task.webhook_url, "error_message": task.error_message}
     hidden = {name: hide_token(text) for name, text in shown.items() if text}
     return task if hidden.items() <= shown.items() else task.model_copy(update=hidden)
+
+
+def _match_segment(path: str) -> re.Match[str] | None:
+    segment = unquote(path[-_READ:]).rstrip("/").rpartition("/")[2]
+    # Some letters outside of ASCII become ASCII in lower case, so look before.
+    return _SEGMENT.fullmatch(segment.lower()) if segment.isascii() else None
 
 
 def _sign(key: bytes, purpose: str, purchase: PurchaseId) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from scrape_do_celery.errors import ConfigurationError, StoreUnavailableError
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.rules.polling import safety_delay
+from scrape_do_celery.rules.webhook_tokens import is_webhook_path
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.store import PartId
 from scrape_do_celery.store.commands.deliveries import DeliveryResult, TakeDelivery
@@ -99,7 +100,8 @@ class WebhookService:
     def judge_call(self, method: str, path: str, headers: Iterable[tuple[str, str]]) -> Answer | DeliveryIntake:
         """Judge a call by its head, as `Receiver.judge_call` does. Read nothing from the store."""
         judged = self._receiver.judge_call(method, path, headers)
-        if judged is FORBIDDEN and _refused_pause.begin():
+        # Load balancers and strangers ask for other paths all the time.
+        if judged is FORBIDDEN and is_webhook_path(path) and _refused_pause.begin():
             log.warning(
                 "a call of a webhook is answered with 403, because its URL was made with no key of this receiver: if "
                 "Scrape.do sent the call, set SCRAPE_DO_WEBHOOK_KEYS to the keys of the workers",

@@ -102,10 +102,16 @@ def test_outage_is_told_once_in_a_while(part, harness, monkeypatch, caplog):
 
 def test_refused_calls_are_told_once_in_a_while(part, monkeypatch, caplog):
     monkeypatch.setattr(service, "_refused_pause", service.LogPause(60.0))
-    path = part.path[:-2] + "xx"
+    path = part.path[:-64] + "0" * 64
     assert [find_service().judge_call("POST", path, []) for _ in range(2)] == [FORBIDDEN, FORBIDDEN]
     assert caplog.text.count("answered with 403") == 1
     assert path not in caplog.text
+
+
+@pytest.mark.parametrize("path", ["/", "/hooks/", "/favicon.ico", "/hooks/wp-login.php"])
+def test_call_that_is_no_webhook_is_not_told(part, caplog, path):
+    assert find_service().judge_call("GET", path, []) == FORBIDDEN
+    assert caplog.text == ""
 
 
 def test_reason_of_a_hint_is_logged_for_debugging(part, caplog):
