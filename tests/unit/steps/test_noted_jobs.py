@@ -278,6 +278,9 @@ def test_delivery_of_an_earlier_purchase_names_a_job_to_adopt(lost, make):
     lost.api.script(get_job=make.job(job_id="j"))
     reconcile(lost)
     assert (lost.part().job_id, lost.api.posts) == ("j", 2)
+    assert note(lost, "j", "t1", proven=False) == ("other", None)
+    assert note(lost, "j", "t1")[0] == "hinted"
+    assert note(lost, "k", "t1") == ("other", None)
 
 
 def test_delivery_without_the_header_stops_no_purchase(lost, make):

@@ -70,7 +70,9 @@ if part.state == 'done' then return answer('ended') end
 local is_proof = is_proven == '1' and purchase ~= '0'
 local seeks_job = is_unresolved(part.state) or (part.state == 'queued' and is_proof)
 local is_last = (part.purchases or '0') == purchase
-if not is_last and not (seeks_job and is_proof) then return answer('other') end
+-- The part may have adopted the job of an earlier purchase, which goes on to call the webhook of that purchase.
+local is_own_job = part.job and string.lower(job_id) == string.lower(part.job)
+if not is_last and not (is_proof and (seeks_job or is_own_job)) then return answer('other') end
 -- Known ids keep their positions while the part has its job. If the store has lost the job and a search has
 -- found it again, the same ids may have other positions.
 if (part.job or '') ~= known_job or (part.bought_at or '') ~= bought_at
