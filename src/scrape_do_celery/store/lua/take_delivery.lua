@@ -37,8 +37,8 @@
 --- @include lib/watched
 local part_key, run_key, due_key, contents_key, deliveries_key =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local part_id, purchase, nonce, known_job, bought_at, tasks_size, task_count, job_id, task_id, is_proven, position,
-  frame, credits, price_key, key_names, safety_after, prefix = unpack(ARGV)
+local part_id, purchase, nonce, known_job, bought_at, tasks_size, task_count, job_id, task_id, is_proven,
+  position, frame, credits, price_key, key_names, safety_after, prefix = unpack(ARGV)
 
 local part = read_fields(part_key,
   'state', 'account', 'purchases', 'job', 'tasks', 'total', 'lease', 'due_at',
@@ -70,7 +70,7 @@ if part.state == 'done' then return answer('ended') end
 local is_proof = is_proven == '1' and purchase ~= '0'
 local seeks_job = is_unresolved(part.state) or (part.state == 'queued' and is_proof)
 local is_last = (part.purchases or '0') == purchase
--- The part may have adopted the job of an earlier purchase, which goes on to call the webhook of that purchase.
+-- The part may have adopted the job of an earlier purchase, which goes on to call the webhook of its own.
 local is_own_job = part.job and string.lower(job_id) == string.lower(part.job)
 if not is_last and not (is_proof and (seeks_job or is_own_job)) then return answer('other') end
 -- Known ids keep their positions while the part has its job. If the store has lost the job and a search has
@@ -129,8 +129,8 @@ local function plan_look()
   return at
 end
 
--- Note which purchase a right header has proven. The next `POST` must not be sent before a step has read this. A
--- search that ends may have missed it. The proof is stronger than an answer that refused the `POST`.
+-- Note which purchase a right header has proven. The next `POST` must not be sent before a step has read
+-- this. A search that ends may have missed it. The proof is stronger than an answer that refused the `POST`.
 local function note_proof()
   if is_proof and tonumber(purchase) > tonumber(part.proven or 0) then
     redis.call('HSET', part_key, 'proven', purchase)
