@@ -42,7 +42,8 @@ class EarlyPass:
 
     def __init__(self, context: WorkerContext, claim: Claim, job: JobDetails, *, is_stalled: bool = False) -> None:
         self._context, self._claim, self._job, self._is_stalled = context, claim, job, is_stalled
-        self._until = asyncio.get_running_loop().time() + fetch_task.SLICE
+        #: The end of the time, from the first fetch on. If the wait for other parts counted, no task might be fetched.
+        self._until: float | None = None
         self._troubles: list[ScrapeDoError] = []
         self._words: list[str] = []
         self._stored = 0
@@ -63,7 +64,8 @@ class EarlyPass:
     @property
     def is_over(self) -> bool:
         """Whether this pass fetches no more."""
-        return self.is_full or bool(self._troubles) or asyncio.get_running_loop().time() > self._until
+        is_late = self._until is not None and asyncio.get_running_loop().time() > self._until
+        return self.is_full or bool(self._troubles) or is_late
 
     async def fetch(self, positions: Iterable[int], *, checks: Collection[int] = ()) -> None:
         """Fetch tasks, and store those that have ended. Compare tasks of `checks` with their delivered pages."""
@@ -77,6 +79,8 @@ class EarlyPass:
         # An answer with a large page holds the memory slot until the page is stored.
         async with context.early_fetch_semaphore, context.page_memory.page():
             self.is_full = self.is_full or not await context.health.is_below(FETCH_BELOW)
+            if self._until is None:
+                self._until = asyncio.get_running_loop().time() + fetch_task.SLICE
             if self.is_over:
                 self.cut.add(position)
                 return
