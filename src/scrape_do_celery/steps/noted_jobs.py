@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from scrape_do_celery.errors import APIConnectionError, AsyncAPIError, AsyncAPIRateLimitError
+from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.models import JobDetails, JobStatus
 from scrape_do_celery.models.ids import same_id
 from scrape_do_celery.rules.api_errors import is_client_error
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from scrape_do_celery.store.commands.deliveries import DeliveryNote
 
     StartOrderReader = Callable[[JobDetails], StartOrder]
+
+log = get_logger(__name__)
 
 #: Noted jobs that one step reads at most. Anybody who knows the URL of the webhook can make notes.
 _MOST: Final = 3
@@ -73,6 +76,14 @@ async def search_noted_jobs(context: WorkerContext, claim: Claim) -> NotedJobs:
                 raise
             is_kept = note.is_proven or not is_client_error(error)
         if not is_kept:
+            if note.is_proven:
+                log.warning(
+                    "%s: a webhook with the right header named job %s, which does not show the part's targets; the part "
+                    "is not bought again, and ends in doubt unless the job list shows its job",
+                    claim.part_id,
+                    note.job_id,
+                    extra=log_fields("noted_job_refused", claim.part_id),
+                )
             await context.store.run(DropDeliveries(claim.part_id, notes=_notes_of(notes, note)))
         reader.complete = True
     return NotedJobs(None, is_bought)

@@ -62,6 +62,8 @@ class LogPause:
 _put_off_pause = LogPause(10.0)
 #: Anybody may send calls that are refused.
 _refused_pause = LogPause(60.0)
+#: Each task of a job has a delivery.
+_found_pause = LogPause(10.0)
 
 
 class BodyRoom:
@@ -140,6 +142,14 @@ class WebhookService:
             taken = self._take(delivery, part_id, self._targets.find(part_id) or self._targets.read(part_id))
             if taken.result is DeliveryResult.STALE:
                 taken = self._take(delivery, part_id, self._targets.read(part_id))
+        if taken.result is DeliveryResult.OTHER and delivery.is_proven and _found_pause.begin():
+            log.warning(
+                "%s: a webhook with the right header named job %s, which is not the job of the part: perhaps the part "
+                "was bought twice; `scrape-do orphans` finds such jobs",
+                part_id,
+                delivery.job_id,
+                extra=log_fields("purchase_found_late", part_id),
+            )
         if taken.step:
             # A broker that is away makes no delivery fail: a dispatcher publishes the step later.
             self.app_context.publish(taken.step, [part_id])

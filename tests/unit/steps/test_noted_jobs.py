@@ -291,7 +291,7 @@ def test_delivery_without_the_header_stops_no_purchase(lost, make):
 
 
 @pytest.mark.parametrize("is_late", [True, False])
-def test_proven_job_with_other_targets_stops_the_second_purchase(lost, make, is_late):
+def test_proven_job_with_other_targets_stops_the_second_purchase(lost, make, is_late, caplog):
     """The API may write targets in a way that no rule knows. The right header proves a purchase all the same."""
     if is_late:
         lose_for_good(lost, make)
@@ -300,6 +300,7 @@ def test_proven_job_with_other_targets_stops_the_second_purchase(lost, make, is_
         submit(lost)
     lost.api.script(get_job=other_job(make))
     assert reconcile(lost) == ["get_job j"]
+    assert "a webhook with the right header named job j, which does not show the part's targets" in caplog.text
     for _ in range(80):
         if lost.part().state is PartState.DONE:
             break

@@ -400,33 +400,33 @@ def test_ended_task_is_fetched_while_its_job_runs(early, make):
 
 
 def test_early_fetch_that_the_time_has_cut_goes_on_at_once(step_harness, make, monkeypatch):
-    step_harness.create_run(targets=60, early=True)
+    step_harness.create_run(targets=30, early=True)
     step_harness.make_running()
 
     def get_task(_, task_id):
         time.sleep(0.02)
         return make.task(int(task_id[1:]))
 
-    step_harness.api.script(get_job=make.job("pending", tasks=["success"] * 60), get_task=get_task)
+    step_harness.api.script(get_job=make.job("pending", tasks=["success"] * 30), get_task=get_task)
     monkeypatch.setattr(fetch_task, "SLICE", 0.01)
     passes = 0
     while step_harness.run_step(poll_part, step_harness.claim_part()) is not None:
         part, passes = step_harness.part(), passes + 1
         assert (part.polls, part.due_at <= step_harness.clock.time()) == (0, True)
-    assert (passes > 0, step_harness.part().stored_ok) == (True, 60)
-    assert len(step_harness.api.called("get_task")) == 60, "nothing is fetched twice"
+    assert (passes > 0, step_harness.part().stored_ok) == (True, 30)
+    assert len(step_harness.api.called("get_task")) == 30, "nothing is fetched twice"
 
 
 @pytest.mark.parametrize("cause", ["time", "errors"])
 def test_early_fetch_that_stored_nothing_waits_for_the_next_poll(step_harness, make, monkeypatch, cause):
-    step_harness.create_run(targets=60, early=True)
+    step_harness.create_run(targets=30, early=True)
     step_harness.make_running()
 
     def get_task(*_):
         time.sleep(0.02)
         raise make.refusal(500)
 
-    step_harness.api.script(get_job=make.job("pending", tasks=["success"] * 60), get_task=get_task)
+    step_harness.api.script(get_job=make.job("pending", tasks=["success"] * 30), get_task=get_task)
     monkeypatch.setattr(fetch_task, "SLICE", -1.0 if cause == "time" else 0.01)
     assert step_harness.run_step(poll_part, step_harness.claim_part()) is None
     assert (len(step_harness.api.called("get_task")) > 0) == (cause == "errors")

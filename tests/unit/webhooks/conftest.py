@@ -24,7 +24,7 @@ def settings(settings):
 @pytest.fixture
 def harness(step_harness, monkeypatch):
     """Return the harness, whose app is that of the process. Each error is logged; each delivery tries the store."""
-    for name in ("_put_off_pause", "_refused_pause"):
+    for name in ("_put_off_pause", "_refused_pause", "_found_pause"):
         monkeypatch.setattr(service_module, name, service_module.LogPause(-1.0))
     monkeypatch.setattr(service_module, "_AWAY_FOR", -1.0)
     monkeypatch.setattr(hooks_module, "_hooks", hooks_module.FrameworkHooks(settings=lambda: step_harness.settings))

@@ -114,6 +114,13 @@ def test_call_that_is_no_webhook_is_not_told(part, caplog, path):
     assert caplog.text == ""
 
 
+def test_proven_delivery_of_a_foreign_job_is_told(part, caplog):
+    assert deliver(part, part.body(JobID="job-x"), **{HEADER: "wrong"}) == ACCEPTED
+    assert caplog.text == ""
+    assert deliver(part, part.body(JobID="job-x")) == ACCEPTED
+    assert f"{part.part_id}: a webhook with the right header named job job-x" in caplog.text
+
+
 def test_reason_of_a_hint_is_logged_for_debugging(part, caplog):
     with caplog.at_level("DEBUG"):
         assert deliver(part, body=b"no task") == ACCEPTED
