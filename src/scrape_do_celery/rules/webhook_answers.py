@@ -15,8 +15,8 @@ _BASE_URL: Final = "SCRAPE_DO_WEBHOOK_BASE_URL"
 _LOGIN_WORDS: Final = ("login", "signin", "sign-in", "sso", "oauth", "auth")
 _FIREWALL: Final = "a firewall, a login or a bot check stands before the receiver: let POST pass for paths below {path}"
 _LIMITS: Final = (
-    "raise the limit, such as client_max_body_size of nginx, LimitRequestBody of Apache, or that of your cloud's "
-    "gateway, to SCRAPE_DO_WEBHOOK_MAX_BYTES"
+    "raise the limit, such as client_max_body_size of nginx, LimitRequestBody of Apache, MAX_CONTENT_LENGTH of Flask, "
+    "or that of your cloud's gateway, to SCRAPE_DO_WEBHOOK_MAX_BYTES"
 )
 _NO_ROUTE: Final = (
     "no receiver is at {path}: include the URLs of this package at the path of "
