@@ -228,8 +228,9 @@ def _explain(one: ProbeResult, store: Store) -> str:
         )
     if one.is_text(BUSY.text):
         return (
-            "a receiver of this package answers that its store does not answer or is full, or it has no key: its log "
-            f"says why; check its SCRAPE_DO_REDIS_URL and {_KEYS}"
+            "a receiver of this package answers that its store does not answer or is full, or that its settings lack "
+            f"the key or are wrong: its log says why; check its SCRAPE_DO_REDIS_URL, {_KEYS} and "
+            "SCRAPE_DO_WEBHOOK_TRUST"
         )
     if one.is_text(ACCEPTED.text):
         return (
@@ -257,6 +258,11 @@ def _judge_large(one: ProbeResult, size: int) -> Finding:
             "a proxy or a middleware cuts it, or SCRAPE_DO_WEBHOOK_MAX_BYTES of the receiver is smaller; such pages "
             "are fetched"
         )
+    elif one.answer is not None and one.answer.status == 400:  # noqa: PLR2004
+        reason = (
+            "status 400, and a smaller one arrives: a middleware reads the body before the receiver, and the framework "
+            "limits it (DATA_UPLOAD_MAX_MEMORY_SIZE of Django): let the middleware skip the path of the receiver"
+        )
     elif one.answer is None:
         reason = f"{one.fault}. If smaller bodies arrive, a proxy limits them (client_max_body_size of nginx)"
     else:
@@ -273,7 +279,7 @@ def _judge_forged(one: ProbeResult) -> Finding:
     if one.answer is None:
         return Finding(WARNING, f"a forged delivery got no answer: {one.fault}")
     if one.answer.status == FORBIDDEN.status:
-        return Finding(OK, "a forged delivery is refused with 403")
+        return Finding(OK, "a forged delivery is refused with 403, as the log of the receiver tells")
     return Finding(
         WARNING,
         f"a forged delivery is answered with {one.answer.status} instead of 403, and did not reach the store: another "

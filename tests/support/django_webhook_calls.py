@@ -99,6 +99,7 @@ seen["checks"] = {
     "http": check(**insecure),
     "exempt": check(**insecure, SECURE_REDIRECT_EXEMPT=["^hooks/"]),
     "received elsewhere": check(SCRAPE_DO={"WEBHOOK_BASE_URL": "https://other.example/elsewhere"}),
+    "no keys": check(SCRAPE_DO={"WEBHOOK_KEYS": None, "WEBHOOK_TRUST": "hint"}),
     "wrong settings": check(SCRAPE_DO={"WEBHOOK_BASE_URL": "no URL"}),
     "no webhooks": check(SCRAPE_DO={"WEBHOOK_BASE_URL": None, "WEBHOOK_TRUST": "hint"}),
 }

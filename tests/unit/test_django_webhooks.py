@@ -54,6 +54,7 @@ def test_check_warns_of_settings_that_refuse_deliveries(seen):
         "http": ["scrape_do.W003"],
         "exempt": [],
         "received elsewhere": [],
+        "no keys": ["scrape_do.W004"],
         "wrong settings": [],
         "no webhooks": [],
     }

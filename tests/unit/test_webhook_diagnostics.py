@@ -89,7 +89,7 @@ def test_receiver_that_works_is_proven_by_the_store(open_receiver, check):
     assert (header, large, forged) == (
         f"the header {SECRET_HEADER} arrives",
         "a body of 3,000,000 bytes arrives whole",
-        "a forged delivery is refused with 403",
+        "a forged delivery is refused with 403, as the log of the receiver tells",
     )
 
 
@@ -138,9 +138,8 @@ def test_receiver_whose_store_is_away_is_told(open_receiver, check):
 
 
 def test_receiver_without_keys_is_told(open_receiver, check):
-    assert "check its SCRAPE_DO_REDIS_URL and SCRAPE_DO_WEBHOOK_KEYS" in only_wrong(
-        check(open_receiver(webhook_keys=None))
-    )
+    told = only_wrong(check(open_receiver(webhook_keys=None)))
+    assert "check its SCRAPE_DO_REDIS_URL, SCRAPE_DO_WEBHOOK_KEYS and SCRAPE_DO_WEBHOOK_TRUST" in told
 
 
 def test_receiver_with_other_keys_is_told(open_receiver, check):
@@ -169,6 +168,18 @@ def test_proxy_that_limits_bodies_is_found(open_receiver, check):
         found = check(front.port)
     assert levels(found) == ["ok", "ok", "wrong", "ok"]
     assert "client_max_body_size of nginx" in found[2][1]
+
+
+def test_middleware_that_reads_the_body_under_a_limit_is_found(open_receiver, check):
+    def refuse_large(call):
+        """Answer as Django does if a middleware reads `request.body`."""
+        return (400, {}, "<h1>Bad Request (400)</h1>") if int(call.headers["Content-Length"]) > 2_621_440 else None
+
+    with Front(open_receiver(), answer=refuse_large) as front:
+        found = check(front.port)
+    assert levels(found) == ["ok", "ok", "wrong", "ok"]
+    assert "DATA_UPLOAD_MAX_MEMORY_SIZE" in found[2][1]
+    assert "ALLOWED_HOSTS" not in found[2][1]
 
 
 def test_proxy_that_breaks_the_connection_of_a_large_body_is_found(open_receiver, check):

@@ -58,7 +58,7 @@ BaseUrl = Annotated[
     AfterValidator(_check_base_url),
     Field(
         description="Public URL of your receiver of webhooks, such as `https://shop.example/hooks`. Scrape.do calls a "
-        "path below it. Set it where runs are started, and in workers."
+        "path below it. Set it where runs are started, in workers, and in receivers."
     ),
 ]
 Keys = Annotated[

@@ -15,6 +15,8 @@ from werkzeug.routing import BaseConverter
 from scrape_do_celery.webhooks import wsgi
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flask.blueprints import BlueprintSetupState
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -26,11 +28,16 @@ blueprint = Blueprint("scrape_do_webhooks", __name__)
 
 def receive_webhook(rest: str) -> Response:  # noqa: ARG001 (the whole path counts)
     """Answer a call of a webhook."""
-    # Not `request.stream`: it obeys MAX_CONTENT_LENGTH, and answers 413.
-    answer = wsgi.answer_call(
-        request.method, request.path, wsgi.read_headers(request.environ), wsgi.open_body(request.environ)
-    )
+    answer = wsgi.answer_call(request.method, request.path, wsgi.read_headers(request.environ), _open_body())
     return Response(answer.text, answer.status, answer.headers, mimetype="text/plain")
+
+
+def _open_body() -> Callable[[int], bytes]:
+    if "stream" in vars(request):
+        # The application may have read the body before. Flask's stream knows its end; the server's may wait forever.
+        return request.stream.read
+    # Not Flask's stream: it obeys MAX_CONTENT_LENGTH, and answers 413.
+    return wsgi.open_body(request.environ)
 
 
 class _RestConverter(BaseConverter):

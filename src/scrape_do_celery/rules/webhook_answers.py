@@ -15,8 +15,8 @@ _BASE_URL: Final = "SCRAPE_DO_WEBHOOK_BASE_URL"
 _LOGIN_WORDS: Final = ("login", "signin", "sign-in", "sso", "oauth", "auth")
 _FIREWALL: Final = "a firewall, a login or a bot check stands before the receiver: let POST pass for paths below {path}"
 _LIMITS: Final = (
-    "raise the limit, such as client_max_body_size of nginx, LimitRequestBody of Apache, or that of your cloud's "
-    "gateway, to SCRAPE_DO_WEBHOOK_MAX_BYTES"
+    "raise the limit, such as client_max_body_size of nginx, LimitRequestBody of Apache, MAX_CONTENT_LENGTH of Flask, "
+    "or that of your cloud's gateway, to SCRAPE_DO_WEBHOOK_MAX_BYTES"
 )
 _NO_ROUTE: Final = (
     "no receiver is at {path}: include the URLs of this package at the path of "
@@ -25,7 +25,10 @@ _NO_ROUTE: Final = (
 )
 _NO_SERVER: Final = "the proxy does not reach the receiver: check that its process runs, and the proxy's address for it"
 _ADVICE: Final[Mapping[int, str]] = {
-    400: "the server refuses the request: with Django, add {host} to ALLOWED_HOSTS; the log of the server says why",
+    400: (
+        "the server refuses the request, often because of its host: add {host} to ALLOWED_HOSTS of Django, "
+        "TRUSTED_HOSTS of Flask, or the TrustedHostMiddleware of FastAPI; the log of the server says why"
+    ),
     401: "the server asks for a login: exempt paths below {path} from it",
     403: _FIREWALL,
     404: _NO_ROUTE,
@@ -63,7 +66,7 @@ def explain_answer(answer: WebhookAnswer, url: str) -> str:
     if answer.is_redirect:
         target = hide_token(urljoin(url, answer.headers.get("location", "")))
         return _explain_redirect(target, url, answer.status)
-    if answer.status == 403 and "csrf" in answer.text.lower():  # noqa: PLR2004
+    if answer.status in {400, 403} and "csrf" in answer.text.lower():
         advice = "a check of CSRF refuses the request: exempt the receiver from it, or include the URLs of this package"
     elif answer.status == 400 and "https port" in answer.text.lower():  # noqa: PLR2004
         advice = f"the port speaks TLS: begin {_BASE_URL} with https://"

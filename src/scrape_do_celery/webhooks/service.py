@@ -138,7 +138,8 @@ class WebhookService:
                 _tell("the store is nearly full; raise maxmemory, or wait for pages to expire")
                 return BUSY
             if delivery.reason is not None:
-                log.debug("%s: a delivery is only a hint: %s", part_id, delivery.reason)
+                text = "%s: a delivery is only a hint: %s"
+                log.debug(text, part_id, delivery.reason, extra=log_fields("webhook_hint", part_id))
             taken = self._take(delivery, part_id, self._targets.find(part_id) or self._targets.read(part_id))
             if taken.result is DeliveryResult.STALE:
                 taken = self._take(delivery, part_id, self._targets.read(part_id))

@@ -13,7 +13,8 @@ URL = "https://shop.example/hooks/r-0-1-***"
     ("status", "text", "words"),
     [
         (200, "<form>", ("nothing reached this store", "login page", "SCRAPE_DO_KEY_PREFIX")),
-        (400, "", ("ALLOWED_HOSTS", "shop.example")),
+        (400, "", ("ALLOWED_HOSTS", "TRUSTED_HOSTS", "TrustedHostMiddleware", "shop.example")),
+        (400, "The CSRF token is missing.", ("CSRF", "exempt")),
         (400, "The plain HTTP request was sent to HTTPS port", ("begin SCRAPE_DO_WEBHOOK_BASE_URL with https://",)),
         (401, "", ("login", "paths below /hooks")),
         (403, "", ("firewall", "/hooks")),

@@ -6,7 +6,7 @@ import asyncio
 import io
 
 import pytest
-from flask import Flask
+from flask import Flask, request
 from webhook_receivers import BASE_URL, KEY, make_bomb
 
 from scrape_do_celery import routing
@@ -174,6 +174,29 @@ def test_broken_wsgi_stream_makes_a_hint(part, harness):
 
     options = {"wsgi.input": Broken(), "wsgi.input_terminated": True}
     assert call_wsgi(wsgi.app, part.path, b"x", "POST", {}, **options)[:2] == OK
+    assert harness.step_messages() == [(routing.POLL_JOBS, [str(part.part_id)])]
+
+
+# Flask
+
+
+@pytest.mark.parametrize("reads_all", [True, False])
+def test_flask_body_that_the_application_has_read_is_not_awaited_again(part, harness, monkeypatch, reads_all):
+    monkeypatch.setattr("scrape_do_celery.contrib.flask.settings_dict.settings_of", lambda _: harness.settings)
+    app, body = make_flask(), part.body()
+    app.config["MAX_CONTENT_LENGTH"] = None
+
+    @app.before_request
+    def read_body():
+        assert not request.form
+        if reads_all:
+            assert request.get_data() == body
+
+    stream = io.BytesIO(body + b"the next request")
+    server = {"SERVER_NAME": "x", "SERVER_PORT": "80", "wsgi.url_scheme": "http", "SCRIPT_NAME": ""}
+    options = {**server, "PATH_INFO": part.path, "CONTENT_TYPE": "application/json", "wsgi.input": stream}
+    assert call_wsgi(app, part.path, body, "POST", {}, **options)[:2] == OK
+    assert stream.tell() == len(body)
     assert harness.step_messages() == [(routing.POLL_JOBS, [str(part.part_id)])]
 
 

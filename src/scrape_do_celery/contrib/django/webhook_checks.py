@@ -18,19 +18,22 @@ from scrape_do_celery.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from scrape_do_celery.config import Settings
+
 #: The hosts that Django serves in development without ALLOWED_HOSTS.
 _OF_DEVELOPMENT = (".localhost", "127.0.0.1", "[::1]")
 
 
 def check_webhooks(**_: Any) -> list[checks.CheckMessage]:
-    """Return warnings if this project receives webhooks, and Django answers them with 400 or a redirect."""
+    """Return warnings if this project receives webhooks, and Django answers them with 400, 503 or a redirect."""
     try:
-        base_url = conf.read_settings().webhook_base_url
+        settings = conf.read_settings()
     except ConfigurationError:
         return []  # `check_settings` reports the fault
+    base_url = settings.webhook_base_url
     if base_url is None or not _is_received_here(urlsplit(base_url).path):
         return []
-    return list(_find_obstacles(base_url))
+    return [*_find_missing_keys(settings), *_find_obstacles(base_url)]
 
 
 def _is_received_here(path: str) -> bool:
@@ -41,6 +44,15 @@ def _is_received_here(path: str) -> bool:
     except (Resolver404, ImproperlyConfigured):
         # Behind a proxy that changes paths, nobody knows.
         return False
+
+
+def _find_missing_keys(settings: Settings) -> Iterator[checks.CheckMessage]:
+    if settings.webhook_keys is None:
+        yield checks.Warning(
+            "Django answers webhooks with 503: WEBHOOK_KEYS is not set",
+            hint="Set it to the keys of the workers.",
+            id="scrape_do.W004",
+        )
 
 
 def _find_obstacles(base_url: str) -> Iterator[checks.CheckMessage]:
