@@ -9,7 +9,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.store.commands.runs import RequestStop
-from scrape_do_celery.store.keys import PartId
+from scrape_do_celery.store.part_ids import PartId
 
 if TYPE_CHECKING:
     from scrape_do_celery.runs import AppContext

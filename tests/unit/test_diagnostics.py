@@ -24,7 +24,7 @@ from scrape_do_celery.diagnostics import (
     check_workers,
 )
 from scrape_do_celery.runs import AppContext, make_app
-from scrape_do_celery.store.keys import PartId
+from scrape_do_celery.store.part_ids import PartId
 from tests.support.diagnosed_redis import FACTS, DiagnosedRedis
 
 SECRET = "a-secret-of-the-user"

@@ -78,8 +78,8 @@ async def search_noted_jobs(context: WorkerContext, claim: Claim) -> NotedJobs:
         if not is_kept:
             if note.is_proven:
                 log.warning(
-                    "%s: a webhook with the right header named job %s, which does not show the part's targets; the part "
-                    "is not bought again, and ends in doubt unless the job list shows its job",
+                    "%s: a webhook with the right header named job %s, which does not show the part's targets; the "
+                    "part is not bought again, and ends in doubt unless the job list shows its job",
                     claim.part_id,
                     note.job_id,
                     extra=log_fields("noted_job_refused", claim.part_id),

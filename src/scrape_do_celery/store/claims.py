@@ -19,8 +19,8 @@ from scrape_do_celery.store.stored_specs import decrypt_run_options, decrypt_spe
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from scrape_do_celery.store.keys import PartId
     from scrape_do_celery.store.options import RunOptions, RunSpec
+    from scrape_do_celery.store.part_ids import PartId
 
 _HOUR = 3600.0
 _PLAIN = Keys()

@@ -15,6 +15,7 @@ from scrape_do_celery.store.encryption import ValuePlace
 from scrape_do_celery.store.index_keys import IndexKeys
 from scrape_do_celery.store.key_declarations import holds
 from scrape_do_celery.store.names import find_hash_tag, join_names, join_tick
+from scrape_do_celery.store.part_ids import PartId
 from scrape_do_celery.store.retention import Expiry
 from scrape_do_celery.store.spend_keys import SpendKeys
 from scrape_do_celery.store.webhook_keys import WebhookKeys
@@ -311,20 +312,3 @@ class Keys(SpendKeys, IndexKeys, WebhookKeys):
     def stored(self) -> str:
         """The key of the bytes of pages: hour since the epoch -> bytes of the pages that expire in that hour."""
         return f"{self.prefix}:stored"
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class PartId:
-    """The id of a part in messages and in the due set."""
-
-    run_id: str
-    part: int
-
-    def __str__(self) -> str:
-        return f"{self.run_id}:{self.part}"
-
-    @classmethod
-    def parse(cls, text: str) -> PartId:
-        """Parse the text that `str()` made. The id of a run may itself contain colons."""
-        run_id, _, part = text.rpartition(":")
-        return cls(run_id, int(part))

@@ -26,7 +26,8 @@ from scrape_do_celery.store.fields import (
     text,
     words,
 )
-from scrape_do_celery.store.keys import Keys, PartId
+from scrape_do_celery.store.keys import Keys
+from scrape_do_celery.store.part_ids import PartId
 from scrape_do_celery.store.part_records import PartRecord
 from scrape_do_celery.store.versions import refuse_newer
 

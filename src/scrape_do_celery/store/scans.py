@@ -10,7 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scrape_do_celery.rules.states import PartState
-from scrape_do_celery.store.keys import RUN_ENTRY, PartId
+from scrape_do_celery.store.keys import RUN_ENTRY
+from scrape_do_celery.store.part_ids import PartId
 from scrape_do_celery.store.versions import RECORD_VERSION
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from scrape_do_celery.store.request_inputs import describe_inputs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from scrape_do_celery.store.keys import Keys, PartId
+    from scrape_do_celery.store.keys import Keys
+    from scrape_do_celery.store.part_ids import PartId
 
 
 def decrypt_targets(keys: Keys, run_id: str, name: str, field: bytes) -> list[str]:

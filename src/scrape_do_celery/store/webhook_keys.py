@@ -9,7 +9,7 @@ from scrape_do_celery.store.key_declarations import holds
 from scrape_do_celery.store.retention import Expiry
 
 if TYPE_CHECKING:
-    from scrape_do_celery.store.keys import PartId
+    from scrape_do_celery.store.part_ids import PartId
 
 #: Life of a probe, in seconds: far longer than its delivery takes.
 PROBE_TTL: Final = 120

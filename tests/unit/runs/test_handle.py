@@ -35,7 +35,7 @@ from scrape_do_celery.store.commands.creation import CreateRun
 from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart
 from scrape_do_celery.store.commands.purchases import WriteIntent
 from scrape_do_celery.store.commands.runs import AcknowledgeDelivery, RecordOutcome
-from scrape_do_celery.store.keys import PartId
+from scrape_do_celery.store.part_ids import PartId
 from tests.support.module_sleep import replace_sleep
 
 

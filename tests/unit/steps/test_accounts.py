@@ -13,7 +13,7 @@ from scrape_do_celery.store.commands.parts import NeedsAccount, UpdatePart
 from scrape_do_celery.store.commands.polling import FindUnattendedAccounts
 from scrape_do_celery.store.commands.purchases import WriteIntent
 from scrape_do_celery.store.commands.runs import RequestStop
-from scrape_do_celery.store.keys import PartId
+from scrape_do_celery.store.part_ids import PartId
 from tests.unit.steps.conftest import HOUR, LEASE, make_parts_running
 
 

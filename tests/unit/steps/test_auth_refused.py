@@ -22,7 +22,7 @@ from scrape_do_celery.store import PartState
 from scrape_do_celery.store.commands import limits
 from scrape_do_celery.store.commands.limits import OpenBreaker
 from scrape_do_celery.store.commands.runs import RequestStop
-from scrape_do_celery.store.keys import PartId
+from scrape_do_celery.store.part_ids import PartId
 from scrape_do_celery.store.retention import BREAKER_TTL
 from tests.unit.steps.conftest import HOUR, LEASE
 

@@ -12,7 +12,7 @@ from scrape_do_celery.steps.context import WorkerContext
 from scrape_do_celery.steps.page_memory import LARGE, PageMemory
 from scrape_do_celery.store import PartState
 from scrape_do_celery.store.codec import pack
-from scrape_do_celery.store.keys import PartId
+from scrape_do_celery.store.part_ids import PartId
 from scrape_do_celery.tasks import fetch_tasks
 
 CHUNK = LARGE // 4

@@ -21,7 +21,7 @@ from scrape_do_celery.store import PartState
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands import dispatch
 from scrape_do_celery.store.commands.dispatch import REDISPATCH_MAX
-from scrape_do_celery.store.keys import PartId
+from scrape_do_celery.store.part_ids import PartId
 from scrape_do_celery.tasks import cancel_run, fetch_tasks, poll_jobs, reconcile_submit, submit_jobs
 
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.models import TaskDetails
     from scrape_do_celery.store.command import Value
-    from scrape_do_celery.store.keys import Keys, PartId
+    from scrape_do_celery.store.keys import Keys
+    from scrape_do_celery.store.part_ids import PartId
 
 
 class StoreResult(StrEnum):

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from scrape_do_celery.models import TaskDetails
     from scrape_do_celery.store.command import Value
-    from scrape_do_celery.store.keys import Keys, PartId
+    from scrape_do_celery.store.keys import Keys
+    from scrape_do_celery.store.part_ids import PartId
 
 #: The position that stands for a task which the part's job certainly does not have.
 _NOWHERE: Final = "none"

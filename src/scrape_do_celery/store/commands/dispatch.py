@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.store.command import Command, Encoded
-from scrape_do_celery.store.keys import PartId
+from scrape_do_celery.store.part_ids import PartId
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrape_do_celery.store.command import Command, Encoded
 from scrape_do_celery.store.commands.arguments import START
-from scrape_do_celery.store.keys import PartId
+from scrape_do_celery.store.part_ids import PartId
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from scrape_do_celery.errors import ScrapeDoError
     from scrape_do_celery.rules.states import PartState
     from scrape_do_celery.store.command import Value
-    from scrape_do_celery.store.keys import Keys, PartId
+    from scrape_do_celery.store.keys import Keys
+    from scrape_do_celery.store.part_ids import PartId
 
 
 class UpdateResult(StrEnum):

@@ -12,7 +12,8 @@ from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from scrape_do_celery.store.keys import Keys, PartId
+    from scrape_do_celery.store.keys import Keys
+    from scrape_do_celery.store.part_ids import PartId
 
 #: Up to this number of due jobs, each job is polled by itself. More jobs are, if a list poll would cost more requests.
 ONE_BY_ONE = 20

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from scrape_do_celery.rules.prices import encode_groups
 from scrape_do_celery.rules.targets import PartDigests
 from scrape_do_celery.store.command import Command, Encoded
-from scrape_do_celery.store.keys import PartId
+from scrape_do_celery.store.part_ids import PartId
 from scrape_do_celery.store.request_inputs import targets_of
 
 if TYPE_CHECKING:

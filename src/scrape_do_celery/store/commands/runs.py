@@ -15,8 +15,8 @@ from scrape_do_celery.store.commands.arguments import flatten_fields
 from scrape_do_celery.store.commands.dispatch import REDISPATCH_MIN
 from scrape_do_celery.store.encryption import encryption_key_name
 from scrape_do_celery.store.inputs import INPUT_COUNT, inputs_field
-from scrape_do_celery.store.keys import PartId
 from scrape_do_celery.store.options import RunSpec
+from scrape_do_celery.store.part_ids import PartId
 from scrape_do_celery.store.records import RunRecord
 from scrape_do_celery.store.stored_specs import decrypt_whole_spec
 from scrape_do_celery.store.versions import refuse_newer, refuse_newer_reply

@@ -69,12 +69,13 @@ for i = first_field, #ARGV - 1, 2 do
   local field, value = ARGV[i], ARGV[i + 1]
   -- The listing began before now. So the next one begins late enough.
   if field == 'not_found_at' and value ~= '0' then value = format_time(most) end
+  -- A command that is sent twice must not overwrite the status that the purchase has got since. If a delivery
+  -- has proven that the API took the `POST`, an answer that refused it does not count.
+  local is_past = field == 'purchase_status' and not is_unresolved(before.state)
+  local is_disproven = field == 'refused' and before.proven
   if field == 'account' then
     buyer = value
-  elseif field == 'refused' and before.proven then
-    -- A delivery has proven that the API took a `POST`, although an answer refused it.
-  elseif field ~= 'purchase_status' or is_unresolved(before.state) then
-    -- A command that is sent twice must not overwrite the status that the purchase has got since.
+  elseif not (is_past or is_disproven) then
     set_or_clear(part_key, field, value)
   end
   -- Until now the `POST` was under way. From now on the job that the API makes of it may show.
