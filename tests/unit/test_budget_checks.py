@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
+from log_records import own_records
 
 from scrape_do_celery.budget_checks import check_budgets, set_missing_budgets
 from scrape_do_celery.config.budget_limits import MC_PER_CREDIT as MC
@@ -30,7 +31,7 @@ def test_starting_worker_sets_the_limits_of_the_settings_once(step_harness, limi
     account = account_scope(limited.account_id)
     assert limits(step_harness) == {(account, "day"): 5000, (tag_scope("shop:7"), "month"): 20000.5}
     assert "the limit of the tag shop:7 for a month is 20,000.5 credits from now on" in caplog.text
-    assert [one.event for one in caplog.records if one.levelno == logging.INFO].count("budget_set") == 2
+    assert [one.event for one in own_records(caplog) if one.levelno == logging.INFO].count("budget_set") == 2
     step_harness.run(SetBudget(account, "day", 100 * MC))
     caplog.clear()
     assert lifecycle.find_store_fault(step_harness.app_context) is None

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 import pytest
 from click.testing import CliRunner
+from log_records import own_records
 from pydantic import SecretStr
 
 from scrape_do_celery import retry_failed, routing, run_schedule, scheduled_run
@@ -165,7 +166,7 @@ def test_an_export_that_kills_its_workers_ends(ended, target, caplog, deaths, st
     assert (record.export, target.exists(), ended.due_parts()) == (state, state == "done", {})
     if state == "failed":
         assert record.export_report["fault"] == "interrupted"
-        assert "export_failed" in [one.event for one in caplog.records]
+        assert "export_failed" in [one.event for one in own_records(caplog)]
         assert ended.ttls()[ended.keys.contents(PartId("r", 0))] is not None
 
 
@@ -236,7 +237,7 @@ def test_a_foreign_file_stays_and_the_outcome_too(ended, target, caplog):
     assert (record.export, record.export_report["fault"], record.outcome) == ("failed", "exists", "succeeded")
     assert target.read_text() == "mine"
     assert ended.due_parts() == {}
-    (line,) = [one for one in caplog.records if one.event == "export_failed"]
+    (line,) = [one for one in own_records(caplog) if one.event == "export_failed"]
     assert (line.levelno, line.run_id) == (logging.ERROR, "r")
     assert "the export of run r has failed (exists): FileExistsError: pages.jsonl exists already" in line.getMessage()
     assert "scrape-do export r --to PATH" in line.getMessage()
@@ -291,7 +292,7 @@ def test_failed_attempt_is_repeated_after_a_delay_and_not_for_ever(make_run, ste
     assert (record.export, record.outcome) == (ExportState.FAILED, "succeeded")
     assert record.export_report["fault"] == "destination"
     assert step_harness.due_parts() == {}
-    events = [one.event for one in caplog.records]
+    events = [one.event for one in own_records(caplog)]
     assert (events.count("export_delayed"), events.count("export_failed")) == (MAX_ATTEMPTS - 1, 1)
 
 
@@ -388,7 +389,7 @@ def test_a_claim_that_is_lost_before_the_first_byte_writes_nothing(ended, target
     monkeypatch.setattr(step, "fill_template", lose)
     assert export(ended).export is ExportState.WAITING
     assert not target.exists()
-    assert "export_interrupted" in [one.event for one in caplog.records]
+    assert "export_interrupted" in [one.event for one in own_records(caplog)]
     assert not ended.run(UpdateExport("r", "dead", ExportState.DONE)), "an old token writes nothing"
 
 
@@ -451,7 +452,7 @@ def test_a_worker_without_the_key_leaves_the_run_to_others(ended, target, caplog
     ended.redis.hset(ended.keys.run("r"), "key", "0123456789abcdef")
     assert export(ended).export is ExportState.WAITING
     assert "export_attempts" not in ended.run_fields()
-    assert [one.event for one in caplog.records if one.levelno == logging.ERROR] == ["encryption_key_missing"]
+    assert [one.event for one in own_records(caplog) if one.levelno == logging.ERROR] == ["encryption_key_missing"]
 
 
 def test_newer_record_is_left_alone(ended, target, caplog):
@@ -468,7 +469,7 @@ def test_store_that_is_away_costs_no_attempt_and_no_trace(ended, target, caplog)
     export(ended, broken="claim_export")
     assert "export_attempts" not in ended.run_fields()
     assert export(ended, broken="update_export").export is ExportState.DONE
-    (line,) = [one for one in caplog.records if one.event == "export_interrupted"]
+    (line,) = [one for one in own_records(caplog) if one.event == "export_interrupted"]
     assert line.exc_info is None
 
 
@@ -527,7 +528,7 @@ def test_a_tick_without_the_package_makes_no_run(step_harness, monkeypatch, capl
     with pytest.raises(ConfigurationError, match="pip install"):
         start_scheduled_run(step_harness.app_context, tick, entry["request"])
     assert step_harness.run_ids() == set()
-    assert "tick_refused" in [one.event for one in caplog.records]
+    assert "tick_refused" in [one.event for one in own_records(caplog)]
 
 
 def test_a_retry_of_a_scheduled_run_has_no_export(step_harness, fetch_run, monkeypatch):

@@ -7,6 +7,7 @@ import logging
 from urllib.parse import urlsplit
 
 import pytest
+from log_records import own_records
 
 from scrape_do_celery.client import endpoints
 from scrape_do_celery.errors import APIConnectionError, AsyncAPIBadRequestError
@@ -242,7 +243,7 @@ def test_worker_without_the_settings_buys_without_and_says_so_once(hooked, make,
     submit(hooked, part=1)
     submit(hooked, part=0)
     assert sent(hooked) == [(None, None)] * 2
-    (record,) = [one for one in caplog.records if one.event == "no_webhook"]
+    (record,) = [one for one in own_records(caplog) if one.event == "no_webhook"]
     assert f"this worker lacks SCRAPE_DO_{lacking.upper()}" in record.getMessage()
 
 

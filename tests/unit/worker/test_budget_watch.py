@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
+from log_records import own_records
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from scrape_do_celery import list_budgets, set_budget, stop_buying
@@ -134,4 +135,4 @@ def test_store_that_is_away_ends_no_pass(step_harness, monkeypatch, caplog):
 
     monkeypatch.setattr(type(step_harness.app_context.store), "run", fail)
     assert notifier.do_pass() == notifier.interval
-    assert "budgets_not_read" in [one.event for one in caplog.records]
+    assert "budgets_not_read" in [one.event for one in own_records(caplog)]
