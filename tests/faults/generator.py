@@ -65,6 +65,7 @@ _POISON_POINTS = (
 )
 #: Kills at each point in a long run.
 KILLS_PER_POINT = 100
+_PLANS_PER_KILL = 10
 #: Freezes that last longer than every lease of the frozen step.
 _FREEZE_SECONDS_BY_STEP = {"submit_jobs": (4.0, 5.5), "reconcile_submit": (2.0, 4.0)}
 _FREEZE_SECONDS = (1.8, 3.0)
@@ -77,6 +78,7 @@ class TrialGenerator:
         self.seed = seed
         self._points = list_points(webhooks)
         self.kills: Counter[str] = Counter()
+        self._planned: Counter[str] = Counter()
         self._number = 0
         self._rng = random.Random(f"deck {seed}")
         self._kinds = {kind: weight for kind, weight in _KIND_WEIGHTS.items() if not only or kind in only}
@@ -125,8 +127,10 @@ class TrialGenerator:
             trial.planned_faults.append(PlannedFault(point, [action]))
 
     def _least_killed(self, points: list[str]) -> str:
-        fewest = min(self.kills[point] for point in points)
-        return self._rng.choice([point for point in points if self.kills[point] == fewest])
+        # Many plans count as a kill. Otherwise, a point that no trial reaches would take all trials from the others.
+        score = {point: self.kills[point] + self._planned[point] // _PLANS_PER_KILL for point in points}
+        fewest = min(score.values())
+        return self._rng.choice([point for point in points if score[point] == fewest])
 
     def _kill(self, kind: str) -> Trial:
         first = self._least_killed(list(self._points))
@@ -145,6 +149,7 @@ class TrialGenerator:
                 points.append(self._least_killed(rest))
         for point in points:
             self.kills[point] += 1
+            self._planned[point] += 1
             how = "kill_worker" if rng.random() < 0.12 else "kill"
             self._plan(trial, rng, point, {"kind": how, "main": True})
         return trial

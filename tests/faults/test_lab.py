@@ -64,6 +64,16 @@ def test_sandbox_options_fit_into_any_target(target):
     assert asking.partition("#")[1:] == target.partition("#")[1:]
 
 
+def test_point_that_no_trial_reaches_leaves_trials_for_the_others():
+    generator = TrialGenerator(SEED)
+    unreachable, *others = POINTS
+    aims: Counter[str] = Counter()
+    for _ in range(60):
+        generator.set_kills(Counter(dict.fromkeys(others, 15)))
+        aims.update(trial.planned_faults[0].point for trial in generator.generate(20, "kill"))
+    assert aims[unreachable] < aims.total() / 4
+
+
 def test_resumed_run_kills_at_points_owing_kills():
     generator = TrialGenerator(SEED)
     owed = "poll_jobs: before update_part"
