@@ -289,24 +289,26 @@ def test_receiver_without_the_key_of_a_run_gives_hints(server_url, sandbox, tmp_
 
 
 #: Example -> what a user adds for webhooks: a file, the text before, and the text after. Then the command of the site,
-#: and the app of its worker.
+#: the app of its worker, and the environment of both.
 SITES = {
     "django": (
         ("config/urls.py", "urlpatterns = [", URLS),
         (("manage.py", "runserver", "--noreload"), "{host}:{port}"),
         "config",
+        {"DJANGO_SETTINGS_MODULE": "config.settings", "DJANGO_DATABASE": "db.sqlite3"},
     ),
     "flask": (
         ("shop/__init__.py", "ScrapeDo(app)", 'ScrapeDo(app, webhooks="/hooks")'),
         (("-m", "flask", "run", "-p"), "{port}"),
         "make_celery",
+        {"FLASK_APP": "shop"},
     ),
 }
 
 
 @pytest.mark.parametrize("example", SITES)
 def test_site_of_an_example_receives_the_webhooks_of_its_runs(pipeline, sandbox, eventually, example):
-    (file, before, after), (command, address), worker = SITES[example]
+    (file, before, after), (command, address), worker, environment = SITES[example]
     port, targets = free_port(), pages(30)
     pipeline.values |= {
         "webhook_base_url": f"http://127.0.0.1:{port}/hooks",
@@ -315,7 +317,6 @@ def test_site_of_an_example_receives_the_webhooks_of_its_runs(pipeline, sandbox,
         "webhooks": True,
         "lease_seconds": 10,
     }
-    environment = {"DJANGO_SETTINGS_MODULE": "config.settings", "DJANGO_DATABASE": "db.sqlite3", "FLASK_APP": "shop"}
     with ExampleProject(example, sys.executable, pipeline, **environment) as project:
         # A checkout that is not installed is found as in this process.
         project.environment["PYTHONPATH"] += f"{os.pathsep}{os.environ.get('PYTHONPATH', '')}"

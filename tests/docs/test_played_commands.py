@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shlex
 import shutil
 import signal
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -90,7 +92,9 @@ class Reader:
 
     def __exit__(self, *_):
         for server in reversed(self.servers):
-            os.killpg(server.pid, signal.SIGTERM)
+            # A server that could not start is told by its exit code.
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGTERM)
             server.wait(30)
 
     def type(self, text):
@@ -117,6 +121,7 @@ class Reader:
         if re.search(r"scrape-do (cancel|retry|forget) (?!.*--(yes|dry-run))", text):
             # The commands ask, and a test has no terminal.
             text = f"{text} --yes"
+        text = text.replace("WEBHOOK_KEYS=...", f"WEBHOOK_KEYS={secrets.token_hex(32)}")
         sandbox = self.environment["SCRAPE_DO_API_URL"].rpartition(":")[2]
         text = text.replace("8787", sandbox).replace("9808", self.port).replace("'/data/", f"'{self.folder}/")
         text = re.sub(r"redis://(\.\.\.|localhost:6379/0)", self.environment["SCRAPE_DO_REDIS_URL"], text)
