@@ -71,9 +71,9 @@ async def search_noted_jobs(context: WorkerContext, claim: Claim) -> NotedJobs:
                 return NotedJobs(found[0])
             # A job that cannot be read yet is read again if the API has named it.
             is_kept = note.is_proven and not reader.complete
+        except AsyncAPIRateLimitError:
+            raise
         except (APIConnectionError, AsyncAPIError) as error:
-            if isinstance(error, AsyncAPIRateLimitError):
-                raise
             is_kept = note.is_proven or not is_client_error(error)
         if not is_kept:
             if note.is_proven:

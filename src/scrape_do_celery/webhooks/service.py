@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from scrape_do_celery.errors import ConfigurationError, StoreUnavailableError
 from scrape_do_celery.log_fields import get_logger, log_fields
+from scrape_do_celery.models.ids import same_id
 from scrape_do_celery.rules.polling import safety_delay
 from scrape_do_celery.rules.webhook_tokens import is_webhook_path
 from scrape_do_celery.runs import AppContext
@@ -140,10 +141,12 @@ class WebhookService:
             if delivery.reason is not None:
                 text = "%s: a delivery is only a hint: %s"
                 log.debug(text, part_id, delivery.reason, extra=log_fields("webhook_hint", part_id))
-            taken = self._take(delivery, part_id, self._targets.find(part_id) or self._targets.read(part_id))
+            target = self._targets.find(part_id) or self._targets.read(part_id)
+            taken = self._take(delivery, part_id, target)
             if taken.result is DeliveryResult.STALE:
-                taken = self._take(delivery, part_id, self._targets.read(part_id))
-        if taken.result is DeliveryResult.OTHER and delivery.is_proven and _found_pause.begin():
+                target = self._targets.read(part_id)
+                taken = self._take(delivery, part_id, target)
+        if taken.result is DeliveryResult.OTHER and _proves_other_job(delivery, target) and _found_pause.begin():
             log.warning(
                 "%s: a webhook with the right header named job %s, which is not the job of the part: perhaps the part "
                 "was bought twice; `scrape-do orphans` finds such jobs",
@@ -193,6 +196,12 @@ def put_off(error: Exception) -> Answer:
     """
     _tell(_describe(error))
     return BUSY
+
+
+def _proves_other_job(delivery: WebhookDelivery, target: DeliveryTarget | None) -> bool:
+    """Return whether the API has sent the id of a job that is not the part's own."""
+    own = target.job_id if target else ""
+    return delivery.is_proven and bool(delivery.job_id and own) and not same_id(delivery.job_id, own)
 
 
 def _tell(reason: str) -> None:

@@ -121,6 +121,13 @@ def test_proven_delivery_of_a_foreign_job_is_told(part, caplog):
     assert f"{part.part_id}: a webhook with the right header named job job-x" in caplog.text
 
 
+def test_proven_delivery_of_a_surplus_task_is_not_told(part, caplog):
+    """A job may have more tasks than its part has targets."""
+    assert deliver(part, part.body(TaskID="task-x")) == ACCEPTED
+    assert (part.stored, part.entries) == (set(), {})
+    assert "bought twice" not in caplog.text
+
+
 def test_reason_of_a_hint_is_logged_for_debugging(part, caplog):
     with caplog.at_level("DEBUG"):
         assert deliver(part, body=b"no task") == ACCEPTED
