@@ -7,9 +7,9 @@ INSTALL := -m pip install -qq --disable-pip-version-check
 
 # Run more tests at once than the machine has cores: most tests wait for other processes.
 JOBS ?= 4
-TESTS := -m pytest -q -n $(JOBS) --dist worksteal
-# Five long tests share two cores, so a wait may run out although nothing is wrong. Only such a test is played twice.
+# Several tests share two cores, so a wait may run out although nothing is wrong. Only such a test is played twice.
 REPLAY := -rR --reruns 1 --only-rerun '(TimeoutError|ResultNotReadyError|TimeoutExpired): '
+TESTS := -m pytest -q -n $(JOBS) --dist worksteal $(REPLAY)
 LOWEST := .venv-lowest
 DOCS := .venv-docs
 # Install only the user's packages for the demo: the development environment takes minutes and seven times the space.

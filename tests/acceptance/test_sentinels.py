@@ -17,6 +17,7 @@ from pipeline import Pipeline
 
 from scrape_do_celery import RunNotFoundError, StoreUnavailableError
 from tests.support.redis_servers import BINARIES, SentinelGroup, wait_until
+from tests.support.time_limits import check_time
 from tests.support.web_processes import WebProcess
 
 PASSWORD = "password-that-must-not-be-seen"
@@ -69,9 +70,9 @@ def test_every_process_serves_again_within_ten_seconds_of_a_promotion(group, san
         time.sleep(0.5)  # a pool in use asks for its primary four times a second
         began = time.monotonic()
         after, took = web.enqueue("after")
-        assert took < 10
+        check_time(took, 10)
         assert after.result(timeout=60).succeeded
-        assert time.monotonic() - began < 25, "worker and dispatcher need 10 s at most, and the job a moment"
+        check_time(time.monotonic() - began, 25, "worker and dispatcher need 10 s at most, and the job a moment")
         for handle in running:
             assert len(handle.result(timeout=90).succeeded) == 1
         # `get` would wait for ever: Celery's subscription to results does not notice that a server fell silent.

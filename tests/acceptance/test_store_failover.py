@@ -11,6 +11,7 @@ from pipeline import Pipeline
 from scrape_do_celery import scheduled_run
 from tests.support.redis_servers import BINARIES, RedisServer
 from tests.support.tcp_proxies import TcpProxy
+from tests.support.time_limits import check_time
 from tests.support.web_processes import WebProcess
 
 TARGET = ["https://a.example/1"]
@@ -46,9 +47,9 @@ def test_every_process_serves_again_within_ten_seconds_of_a_failover(name, broke
             proxy.switch(second.port)
             began = time.monotonic()
             after, took = web.enqueue("after")
-            assert took < 10
+            check_time(took, 10)
             assert len(after.result(timeout=60).succeeded) == 1
-            assert time.monotonic() - began < 20, "worker and dispatcher need 10 s at most, and the job a moment"
+            check_time(time.monotonic() - began, 20, "worker and dispatcher need 10 s at most, and the job a moment")
             assert len(running.result(timeout=60).succeeded) == 1
             assert pipeline.posts() == 3
             web.stop()

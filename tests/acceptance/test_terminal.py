@@ -48,7 +48,8 @@ class Person:
         """Read until the text is shown."""
         deadline = time.monotonic() + seconds
         while text not in self.shown:
-            assert time.monotonic() < deadline, self.shown
+            if time.monotonic() > deadline:
+                raise TimeoutError(self.shown)
             if not self._read(0.2):
                 break
         assert text in self.shown, self.shown
@@ -60,7 +61,8 @@ class Person:
         """Read to the end, and return the exit code."""
         deadline = time.monotonic() + seconds
         while self._read(0.2):
-            assert time.monotonic() < deadline, self.shown
+            if time.monotonic() > deadline:
+                raise TimeoutError(self.shown)
         code = self.process.wait(seconds)
         os.close(self._master)
         return code

@@ -159,7 +159,8 @@ def _step(name):
 def _wait_for_messages(worker):
     deadline = time.monotonic() + TIMEOUT
     while worker.messages.names:
-        assert time.monotonic() < deadline, f"still at work: {worker.messages.names}"
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"still at work: {worker.messages.names}")
         time.sleep(0.01)
 
 

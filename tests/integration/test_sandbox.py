@@ -40,7 +40,8 @@ def create(api, *targets, **options):
 def until(look, good, seconds=15.0):
     deadline = time.monotonic() + seconds
     while not good(found := look()):
-        assert time.monotonic() < deadline, found
+        if time.monotonic() > deadline:
+            raise TimeoutError(found)
         time.sleep(0.01)
     return found
 

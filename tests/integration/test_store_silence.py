@@ -21,6 +21,7 @@ from scrape_do_celery.runs import new_runs
 from scrape_do_celery.runs.celery_app import make_app
 from tests.support.redis_servers import BINARIES, RedisServer
 from tests.support.tcp_proxies import TcpProxy
+from tests.support.time_limits import check_time, limit_time
 
 URLS = ["https://a.example/1"]
 #: Seconds of the setting in these tests, and seconds within which a call that has this time must end.
@@ -93,10 +94,8 @@ def test_each_call_ends_within_the_setting(store, how):
     handle = enqueue(URLS, settings=store.settings)
     store.silence(how)
     for name, call in CALLS.items():
-        began = time.monotonic()
-        with pytest.raises(StoreUnavailableError) as caught:
+        with limit_time(LIMIT + SLACK, name), pytest.raises(StoreUnavailableError) as caught:
             call(store, handle)
-        assert time.monotonic() - began < LIMIT + SLACK, name
         assert caught.value.may_be_written == (name in WRITES), name
         assert bool(caught.value.run_id) == (name in WRITES), name
     store.heal()
@@ -111,7 +110,9 @@ def test_the_default_is_ten_seconds(store):
     began = time.monotonic()
     with pytest.raises(StoreUnavailableError):
         enqueue(URLS, settings=store.settings)
-    assert 5 < time.monotonic() - began < 10 + SLACK
+    took = time.monotonic() - began
+    assert took > 5
+    check_time(took, 10 + SLACK)
 
 
 @pytest.mark.parametrize("how", ["goes silent", "stopped"])
@@ -123,10 +124,9 @@ def test_a_caller_s_own_time_is_kept_within_a_second(store, how):
     store.silence(how)
     for timeout in (0, 1):
         for wait in (handle.result, lambda seconds: asyncio.run(handle.aresult(seconds))):
-            began = time.monotonic()
-            with pytest.raises(StoreUnavailableError):
+            # The call may take a second more. The machine is loaded.
+            with limit_time(timeout + 1 + 0.5), pytest.raises(StoreUnavailableError):
                 wait(timeout)
-            assert time.monotonic() - began < timeout + 1 + 0.5, "the issue allows a second, and the machine is loaded"
 
 
 def test_a_hundred_async_callers_do_not_block_their_loop_nor_each_other(store):
@@ -154,9 +154,10 @@ def test_a_hundred_async_callers_do_not_block_their_loop_nor_each_other(store):
 
     answers, took, free = asyncio.run(go())
     assert {type(answer) for answer in answers} == {StoreUnavailableError}
-    assert took < 2 + SLACK
-    assert free < SLACK
-    assert max(lags) < SLACK
+    # One by one, the calls would take a hundred seconds. A call that blocks the loop would block it for its second.
+    check_time(took, 20, "the callers waited for each other")
+    check_time(free, 1, "the threads of the loop were taken")
+    check_time(max(lags), 1, "a call blocked the loop")
 
 
 @pytest.mark.parametrize("call", ["astatus", "acancel", "aenqueue"])
@@ -173,8 +174,7 @@ def test_async_calls_beyond_the_threads_end_within_the_setting(store, call):
 
     answers, took = asyncio.run(go())
     assert {type(answer) for answer in answers} == {StoreUnavailableError}
-    # 200 calls in rounds of 32 would take seven times the setting.
-    assert took < LIMIT + SLACK + 1
+    check_time(took, LIMIT + SLACK + 1, "200 calls in rounds of 32 would take seven times the setting")
     if call != "astatus":
         assert {answer.run_id is not None for answer in answers} == {True}
 
@@ -296,10 +296,9 @@ def test_a_result_backend_that_goes_silent_ends_forget_in_time(store):
         handle.cancel()
         store.server.open_client().delete(*store.server.open_client().scan_iter("scrape_do:run:*"))
         results.silence()
-        began = time.monotonic()
-        with pytest.raises(StoreUnavailableError, match="result backend did not answer") as caught:
+        silent = pytest.raises(StoreUnavailableError, match="result backend did not answer")
+        with limit_time(2 * LIMIT + SLACK), silent as caught:
             handle.forget()
-        assert time.monotonic() - began < 2 * LIMIT + SLACK
         assert caught.value.run_id == handle.run_id
 
 
@@ -314,13 +313,12 @@ def test_a_result_backend_that_goes_silent_ends_a_call_in_time(store, how):
         results.cut()
         refused = {}
         for task_id in ("first", "second", "third"):
-            began = time.monotonic()
-            try:
-                # A closed connection takes the first command, so this call may succeed.
-                kept.append(store.scrape.apply_async((URLS,), task_id=task_id))
-            except StoreUnavailableError as error:
-                refused[task_id] = error
-            assert time.monotonic() - began < LIMIT + SLACK
+            with limit_time(LIMIT + SLACK):
+                try:
+                    # A closed connection takes the first command, so this call may succeed.
+                    kept.append(store.scrape.apply_async((URLS,), task_id=task_id))
+                except StoreUnavailableError as error:
+                    refused[task_id] = error
         for task_id, error in refused.items():
             assert "result backend did not answer" in str(error)
             assert (error.run_id, error.may_be_written) == (task_id, False)
@@ -363,4 +361,4 @@ def test_a_name_server_that_never_answers_counts(tmp_path):
         pytest.skip("this machine gives no mount namespace")
     word, took, written = done.stdout.split()
     assert (word, written) == ("took", "False"), done.stderr
-    assert float(took) < LIMIT + SLACK
+    check_time(float(took), LIMIT + SLACK)

@@ -108,7 +108,8 @@ class Browser:
                     return found
             except WebDriverException:
                 pass  # the page changes during the call
-            assert time.monotonic() < deadline, f"{what} within {within} s at {self.url}:\n{self.text}"
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{what} within {within} s at {self.url}:\n{self.text}")
             time.sleep(0.05)
 
 

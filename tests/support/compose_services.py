@@ -68,7 +68,8 @@ class ComposeServices:
         while self.health(name) != 0:
             running = self.processes[name].poll() is None
             assert running, f"{name} ended with {self.processes[name].returncode}: {self.said(name)}"
-            assert time.monotonic() < deadline, f"{name} is not healthy: {self.said(name)}"
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{name} is not healthy: {self.said(name)}")
             time.sleep(0.1)
 
     def health(self, name):

@@ -70,7 +70,8 @@ class ExampleProject:
         url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 60
         while not _answers(url + ready):
             assert self.web.poll() is None, (self.folder / "web.log").read_text()
-            assert time.monotonic() < deadline, (self.folder / "web.log").read_text()
+            if time.monotonic() > deadline:
+                raise TimeoutError((self.folder / "web.log").read_text())
             time.sleep(0.05)
         return url
 

@@ -42,7 +42,8 @@ class FlowerProcess:
         deadline = time.monotonic() + 60
         while not self._answers():
             assert self._process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, self.log.read_text()
+            if time.monotonic() > deadline:
+                raise TimeoutError(self.log.read_text())
             time.sleep(0.05)
         return self
 

@@ -100,7 +100,8 @@ class Pipeline:
         self.workers.append(worker)
         ready, deadline = f"{name} ready.".encode(), time.monotonic() + 90
         while worker.poll() is None and ready not in self.log.read_bytes():
-            assert time.monotonic() < deadline, self.log.read_text()
+            if time.monotonic() > deadline:
+                raise TimeoutError(self.log.read_text())
             time.sleep(0.02)
         return worker
 

@@ -45,7 +45,8 @@ class RabbitMQNode:
         deadline = time.monotonic() + 120
         while b"completed with" not in (self.folder / "output").read_bytes():
             assert self._server.poll() is None, (self.folder / "output").read_text()
-            assert time.monotonic() < deadline, (self.folder / "output").read_text()
+            if time.monotonic() > deadline:
+                raise TimeoutError((self.folder / "output").read_text())
             time.sleep(0.1)
         return self
 

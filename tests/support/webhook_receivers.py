@@ -95,7 +95,8 @@ class ReceiverProcess:
             with suppress(OSError, http.client.HTTPException):
                 if self.call("/hooks/x", method="GET")[0] == 403:
                     return
-            assert time.monotonic() < deadline, self.log
+            if time.monotonic() > deadline:
+                raise TimeoutError(self.log)
             time.sleep(0.05)
 
     @property
