@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from scrape_do_sandbox.timers import SandboxClock
 
 _MAX_PAGE_SIZE = 100
-_FRESH = 0.02
+_FRESH, _MAX_VIEWS = 0.02, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +102,20 @@ def _read_time(name: str, text: str | None, otherwise: float) -> float:
 
 
 class JobListing:
-    """Sorted, filtered views of an account's jobs. A view is kept for 20 ms, or until a job is added or canceled."""
+    """Sorted, filtered views of an account's jobs at one moment: 20 ms ago at most, or when a job was last changed.
+
+    All views show the same moment. Otherwise a job that moves on to its next status could be in the list of neither.
+    """
 
     def __init__(self, jobs: dict[str, Job], clock: SandboxClock) -> None:
         self._jobs = jobs
         self._clock = clock
-        self._views: dict[JobQuery, tuple[float, list[Job]]] = {}
+        self._moment = -inf
+        self._views: dict[JobQuery, list[Job]] = {}
 
     def forget_views(self) -> None:
         """Drop all views because the jobs have changed."""
-        self._views.clear()
+        self._moment = -inf
 
     def find_page(self, query: JobQuery) -> JobPage:
         """Return the page that `query` requests; a page past the end is empty."""
@@ -121,11 +125,13 @@ class JobListing:
 
     def _find_view(self, query: JobQuery) -> list[Job]:
         now = self._clock.now()
-        made, jobs = self._views.get(query, (-inf, []))
-        if not 0 <= now - made <= _FRESH or query.lag:
-            jobs = self._sort_jobs(query, now)
-            self._views = {**self._views, query: (now, jobs)} if len(self._views) < _MAX_PAGE_SIZE else {}
-        return jobs
+        if query.lag:
+            return self._sort_jobs(query, now)
+        if not 0 <= now - self._moment <= _FRESH or len(self._views) >= _MAX_VIEWS:
+            self._moment, self._views = now, {}
+        if query not in self._views:
+            self._views[query] = self._sort_jobs(query, self._moment)
+        return self._views[query]
 
     def _sort_jobs(self, query: JobQuery, now: float) -> list[Job]:
         jobs = [job for job in self._jobs.values() if _fits_query(job, query, now)]

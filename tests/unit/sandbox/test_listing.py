@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
 
 import pytest
@@ -82,6 +83,20 @@ def test_new_job_is_listed_at_once_and_views_are_cached(account, clock, jobs):
     assert ids(account, "status=pending") == named(jobs, 4, 3, 2, 1)
     account.create_job(read_spec(b'{"Targets": ["https://a.example/new"]}'))
     assert len(ids(account, "")) == 6
+
+
+def test_no_job_is_missed_between_the_lists_of_two_statuses(account, clock):
+    """Read the two lists at random moments while a job is queued after a second, for many jobs."""
+    rng = random.Random(1)
+    for _ in range(100):
+        job = account.create_job(read_spec(b'{"Targets": ["https://a.example/"]}'))
+        clock.advance(0.97)
+        while clock.now() < job.queued_at + 0.03:
+            listed = []
+            for status in ("queuing", "queued"):
+                listed += ids(account, f"status={status}")
+                clock.advance(rng.uniform(0, 0.01))
+            assert job.id in listed
 
 
 def test_views_do_not_pile_up(account, jobs):
