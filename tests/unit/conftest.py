@@ -19,6 +19,7 @@ import pytest
 from celery import _state
 from celery.backends import cache
 from fakeredis._commands import command as fake_command
+from kombu.transport import memory
 from redis.exceptions import ConnectionError as RedisConnectionError
 from tenacity import wait_none
 
@@ -535,7 +536,7 @@ def make_store():
 
 @pytest.fixture
 def clean_environment(monkeypatch):
-    """Remove settings from the environment, and the Celery app of another test."""
+    """Remove settings from the environment, and the Celery app and the messages of another test."""
     for name in [name for name in os.environ if name.upper().startswith(("SCRAPE_DO_", "CELERY_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setattr("scrape_do_celery.config.variables._warned", set())
@@ -544,6 +545,7 @@ def clean_environment(monkeypatch):
     monkeypatch.setattr(_state._tls, "current_app", None)
     monkeypatch.setattr("scrape_do_celery.runs.celery_app._own_apps", {})
     monkeypatch.setattr(cache, "_DUMMY_CLIENT_CACHE", {})
+    monkeypatch.setattr(memory.Channel, "queues", {})
 
 
 @pytest.fixture
