@@ -20,7 +20,7 @@ from scrape_do_celery.findings import OK, WARNING, WRONG, Finding
 from scrape_do_celery.rules.webhook_answers import WebhookAnswer, explain_answer
 from scrape_do_celery.rules.webhook_tokens import HEADER, PurchaseId, hide_token, make_secret, make_url
 from scrape_do_celery.store.commands.probes import OpenProbe, ReadProbe
-from scrape_do_celery.webhooks.core import ACCEPTED, BUSY, FORBIDDEN
+from scrape_do_celery.webhooks.core import ACCEPTED, BUSY, FORBIDDEN, largest_body
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,7 +85,7 @@ def _deliver_probes(sender: ProbeSender, settings: Settings) -> Iterator[Finding
         return
     for number, key in enumerate(keys[1:], start=2):
         yield from _judge_key(number, sender.deliver(key))
-    size = min(LARGE, settings.webhook_max_bytes)
+    size = min(LARGE, largest_body(settings))
     yield _judge_large(sender.deliver(keys[0], size), size)
     yield _judge_forged(sender.deliver(secrets.token_bytes(32)))
 
@@ -255,8 +255,8 @@ def _judge_large(one: ProbeResult, size: int) -> Finding:
         return Finding(OK, f"{begin} arrives whole")
     if one.taken is not None and not one.is_whole:
         reason = (
-            "a proxy or a middleware cuts it, or SCRAPE_DO_WEBHOOK_MAX_BYTES of the receiver is smaller; such pages "
-            "are fetched"
+            "a proxy or a middleware cuts it, or SCRAPE_DO_WEBHOOK_MAX_BYTES or SCRAPE_DO_MAX_PAGE_BYTES of the "
+            "receiver is smaller; such pages are fetched"
         )
     elif one.answer is not None and one.answer.status == 400:  # noqa: PLR2004
         reason = (

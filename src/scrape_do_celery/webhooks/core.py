@@ -60,12 +60,17 @@ def list_headers(answer: Answer, body: bytes) -> list[tuple[str, str]]:
     return [*about, *answer.headers]
 
 
+def largest_body(settings: Settings) -> int:
+    """Return the most bytes of a body that can bring a page. A page that is too large to be fetched is none."""
+    return min(settings.webhook_max_bytes, settings.max_page_bytes)
+
+
 class HintReason(StrEnum):
     """The reason why a delivery is only a hint."""
 
     HEADER_MISSING = "header_missing"  #: the header with the secret is missing
     HEADER_WRONG = "header_wrong"  #: the secret is wrong, or came twice
-    TOO_LARGE = "too_large"  #: the body is larger than `SCRAPE_DO_WEBHOOK_MAX_BYTES`
+    TOO_LARGE = "too_large"  #: the body is larger than `SCRAPE_DO_WEBHOOK_MAX_BYTES` or `SCRAPE_DO_MAX_PAGE_BYTES`
     UNREADABLE = "unreadable"  #: the body is no task, is cut, or cannot be decompressed
     NOT_TRUSTED = "not_trusted"  #: `SCRAPE_DO_WEBHOOK_TRUST` is `hint`
     NO_PAGE = "no_page"  #: the task did not succeed, or has no content that can be decoded
@@ -115,7 +120,7 @@ class Receiver:
                 "SCRAPE_DO_WEBHOOK_KEYS is not set: set it to the keys of the workers, because a receiver recognizes "
                 "deliveries by them"
             )
-        return cls(keys, settings.webhook_trust == "content", settings.webhook_max_bytes)
+        return cls(keys, settings.webhook_trust == "content", largest_body(settings))
 
     def judge_call(self, method: str, path: str, headers: Iterable[tuple[str, str]]) -> Answer | DeliveryIntake:
         """Judge a call by its head. Return the answer to a refused call, or the reader for the body of a delivery."""

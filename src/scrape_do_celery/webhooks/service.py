@@ -18,7 +18,7 @@ from scrape_do_celery.runs import AppContext
 from scrape_do_celery.store import PartId
 from scrape_do_celery.store.commands.deliveries import DeliveryResult, TakeDelivery
 from scrape_do_celery.store.deadlines import limited_time
-from scrape_do_celery.webhooks.core import ACCEPTED, BUSY, FORBIDDEN, Answer, Receiver
+from scrape_do_celery.webhooks.core import ACCEPTED, BUSY, FORBIDDEN, Answer, Receiver, largest_body
 from scrape_do_celery.webhooks.lookups import StoreMemory, TargetCache
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class WebhookService:
         self._away_until = 0.0
         self._safety_after = safety_delay(0, settings.webhook_poll_max)
         #: the room of async faces
-        self.room = BodyRoom(_BODIES * settings.webhook_max_bytes)
+        self.room = BodyRoom(_BODIES * largest_body(settings))
 
     @cached_property
     def threads(self) -> ThreadPoolExecutor:

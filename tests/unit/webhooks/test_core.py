@@ -261,6 +261,9 @@ def test_receiver_of_settings():
     given = {"webhook_keys": keys, "webhook_base_url": "https://shop.example", "webhook_max_bytes": LIMIT}
     assert Receiver.from_settings(Settings(webhook_trust="content", **given)) == RECEIVER
     assert Receiver.from_settings(Settings(webhook_keys=keys)) == Receiver(KEYS)
+    # A page that is too large to be fetched is no page of a delivery either.
+    small = Settings(webhook_keys=keys, max_page_bytes=70_000)
+    assert Receiver.from_settings(small) == Receiver(KEYS, max_bytes=70_000)
     with pytest.raises(
         ConfigurationError, match="SCRAPE_DO_WEBHOOK_KEYS is not set: set it to the keys of the workers"
     ):
