@@ -96,7 +96,7 @@ MaxBytes = Annotated[
     Field(
         ge=65_536,
         le=1_073_741_824,
-        description="The largest body of a delivery, in bytes after decompression. A larger one makes a hint, and "
-        "also one that is larger than `SCRAPE_DO_MAX_PAGE_BYTES`. Set both in receivers.",
+        description="The largest body of a delivery, in bytes after decompression. A larger one makes a hint. "
+        "If `SCRAPE_DO_MAX_PAGE_BYTES` is smaller, that limit holds. Set both in receivers.",
     ),
 ]

@@ -35,7 +35,7 @@ def check_run_id(run_id: str | None) -> str:
     """Return the id, or a new one.
 
     Raises:
-        ValueError: the id is not one that a call of `enqueue` may have made.
+        ValueError: no call of `enqueue` can have made the id.
     """
     if run_id is None:
         return str(uuid.uuid4())
