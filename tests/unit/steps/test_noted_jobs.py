@@ -179,6 +179,44 @@ def test_delivery_of_a_refused_purchase_is_stronger_than_the_refusal(hooked, mak
     assert ledger_statuses(hooked) == ["in_doubt"]
 
 
+@pytest.mark.parametrize("status", [400, 402, 422])
+def test_delivery_before_the_rejection_of_its_purchase_is_stronger_than_the_rejection(hooked, make, status):
+    """If the run failed, nobody would fetch the pages, and a retry would buy them again."""
+
+    def create_job(_):
+        assert note(hooked, "j") == ("noted", None)
+        raise make.refusal(status)
+
+    lose_answer(hooked, error=create_job)
+    hooked.api.script(get_job=make.job(job_id="j"))
+    assert reconcile(hooked) == ["get_job j"]
+    part = hooked.part()
+    assert (part.state, part.job_id, part.purchases, hooked.api.posts) == (PartState.RUNNING, "j", 1, 1)
+    assert ledger_statuses(hooked) == ["adopted"]
+
+
+@pytest.mark.parametrize("is_refused", [True, False])
+def test_delivery_during_the_last_search_of_a_stopped_run_is_not_missed(hooked, make, is_refused):
+    lose_answer(hooked, error=make.refusal(429, 1) if is_refused else None)
+    hooked.run(RequestStop("r", "cancel"))
+
+    def list_jobs(_):
+        part = hooked.part()
+        if part.refused or part.not_found_at is not None:
+            note(hooked, "j")
+        return job_listing()
+
+    hooked.api.script(list_jobs=list_jobs, get_job=make.job(job_id="j"))
+    for _ in range(20):
+        if hooked.part().state is not PartState.RECONCILING:
+            break
+        hooked.redis.delete(hooked.keys.pause)
+        hooked.clock.forward(HOUR)
+        reconcile(hooked)
+    assert (hooked.part().state, hooked.part().job_id, hooked.api.posts) == (PartState.RUNNING, "j", 1)
+    assert ledger_statuses(hooked) == ["adopted"]
+
+
 # No second purchase
 
 

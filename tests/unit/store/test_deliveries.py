@@ -25,7 +25,7 @@ from scrape_do_celery.store.commands.deliveries import (
     WebhookTrust,
 )
 from scrape_do_celery.store.commands.ownership import ScanUnresolvedParts
-from scrape_do_celery.store.commands.parts import UpdatePart, UpdateResult
+from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart, UpdateResult
 from scrape_do_celery.store.commands.prices import ReadPrices
 from scrape_do_celery.store.commands.purchases import CheckBeforeSend, WriteIntent
 from scrape_do_celery.store.commands.runs import ForgetRun, RequestStop
@@ -573,6 +573,29 @@ def test_end_clears_what_only_deliveries_need(store, part):
     store.finish_part()
     marks = {"hints", "hints_seen", "job_hint", "looked_at", "safety", "unended", "proven"}
     assert not marks & store.part_fields().keys()
+
+
+@pytest.mark.parametrize("status", ["void", "not_found"])
+def test_part_with_a_proven_purchase_does_not_end_as_if_nothing_was_bought(store, part, status):
+    store.create_run()
+    claim = part.intend()
+    part.hint(0, is_proven=True)
+    assert store.run(FinishPart(claim, "failed", purchase_status=status)) is None
+    assert (store.part().state, store.part().proven_purchase) == (PartState.RECONCILING, 1)
+    assert store.claim_part() is not None, "the next step is due"
+
+
+def test_unsent_part_does_not_end_after_a_delivery_of_an_earlier_purchase(store, part):
+    """The delivery came after the step had asked whether the part was sent."""
+    store.create_run()
+    store.set_fields(purchases=1)
+    claim = store.claim_part()
+    part.hint(0, is_proven=True)
+    assert store.run(FinishPart(claim, "canceled")) is None
+    assert store.part().state is PartState.QUEUED
+    claim = store.claim_part()
+    assert store.run(WriteIntent(claim, "m", 120.0, account=ACCOUNT, will_send=False))[0] == "maybe_sent"
+    assert store.run(FinishPart(store.claim_part(), "in_doubt", purchase_status="in_doubt")) == 0
 
 
 # Fetched tasks and delivered pages

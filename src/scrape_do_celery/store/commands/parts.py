@@ -220,7 +220,10 @@ class UpdatePart(Command[UpdateResult]):
 
 @dataclass(frozen=True, slots=True)
 class FinishPart(Command[int | None]):
-    """End a part. The result is the number of live parts that the run has left; None if the claim is stale.
+    """End a part. The result is the number of live parts that the run has left; None if the part does not end.
+
+    A part does not end if the claim is stale. If a delivery has proven a purchase that the caller takes for none, the
+    part becomes due for a search.
 
     `purchase_status` is the new status of the part's purchase in the ledger. A purchase `in_doubt` stays registered as
     long as the API keeps jobs.
