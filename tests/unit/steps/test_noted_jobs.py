@@ -113,6 +113,25 @@ def test_note_of_the_adopted_job_is_a_hint(lost, make):
     assert (lost.part().stored_ok, notes(lost)) == (1, [])
 
 
+def test_deliveries_are_served_although_the_store_has_lost_the_intent(hooked, make):
+    hooked.run(CreateRun("r", RunSpec(JobCreationRequest(targets=urls(3)), webhook=True)))
+    hooked.redis.set(hooked.keys.epoch, f"other {hooked.clock.time():.4f} 0 0")
+    submit(hooked)
+    assert (hooked.part().state, hooked.part().purchases) == (PartState.RECONCILING, 1)
+    note(hooked, "j")
+    hooked.api.script(get_job=make.job(job_id="j", count=3), get_task=lambda _, task: make.task(int(task[1:]), job="j"))
+    reconcile(hooked)
+    assert hooked.part().state is PartState.RUNNING
+    hooked.run_step(poll_part, hooked.claim_part())
+    for position in (1, 2):
+        note(hooked, "j", f"t{position}")
+        hooked.api.calls.clear()
+        hooked.redis.delete(hooked.keys.quota)
+        hooked.run_step(poll_part, hooked.claim_part())
+        assert ("get_task", "j", f"t{position}") in hooked.api.calls
+    assert hooked.part().stored_ok == 3
+
+
 def test_plugin_needs_the_header_and_the_number_of_tasks(hooked, make):
     lose_answer(hooked, **PLUGIN)
     hooked.api.script(

@@ -131,9 +131,10 @@ end
 
 -- Note which purchase a right header has proven. The next `POST` must not be sent before a step has read
 -- this. A search that ends may have missed it. The proof is stronger than an answer that refused the `POST`.
+-- If the store has lost the intent, only the proof tells that steps must serve the deliveries of the job.
 local function note_proof()
   if is_proof and tonumber(purchase) > tonumber(part.proven or 0) then
-    redis.call('HSET', part_key, 'proven', purchase)
+    redis.call('HSET', part_key, 'proven', purchase, 'webhook', 1)
     redis.call('HDEL', part_key, 'refused')
   end
 end
