@@ -297,6 +297,6 @@ class WorkerContext:
         told = await self.store.run(ReadClock())
         return told - asked if clock() - asked < AT_ONCE else None
 
-    def backoff(self, tries: int) -> float:
-        """Return the seconds until the next attempt, after `tries` attempts."""
-        return delay(tries, initial=1.0, maximum=30.0, jitter=0.5, random=random.random)
+    def backoff(self, tries: int, longest: float = 30.0) -> float:
+        """Return the seconds until the next attempt, after `tries` attempts; `longest` at most."""
+        return delay(tries, initial=1.0, maximum=longest, jitter=0.5, random=random.random)

@@ -186,7 +186,7 @@ async def _search_later(
     # Steps that died may have delayed the first full listing. The second listing is worth its time all the same.
     if _has_waited(context, claim) and not evidence.needs_second_listing:
         return await _end_in_doubt(context, claim, what, [])
-    wait = min(context.backoff(claim.part.polls), evidence.min_gap or 1.0)
+    wait = _search_delay(context, claim, evidence)
     fields: dict[str, Value] = {"polls": claim.part.polls + 1}
     if not claim.part.refused:
         fields |= CLEAR_FAILURES
@@ -195,3 +195,11 @@ async def _search_later(
         fields["not_found_at"] = 1
     await context.release_until(claim, fields, wait, to=PartState.RECONCILING)
     return None
+
+
+def _search_delay(context: WorkerContext, claim: Claim, evidence: SearchEvidence) -> float:
+    """Return the seconds until the next search. A delivery that names another job, or a stop request, comes first."""
+    if claim.part.proven_purchase and claim.stop_reason is None:
+        # No list can prove the absence of the job, so searches may go on for as long as the API keeps a job.
+        return context.backoff(claim.part.polls, context.settings.webhook_poll_max)
+    return min(context.backoff(claim.part.polls), evidence.min_gap or 1.0)

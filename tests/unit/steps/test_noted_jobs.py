@@ -367,6 +367,21 @@ def test_proven_job_with_other_targets_stops_the_second_purchase(lost, make, is_
     assert "proven" not in lost.part_fields()
 
 
+def test_search_for_a_proven_purchase_grows_rare(lost, make):
+    """No list proves its absence, so the search may go on for the three days for which the API keeps a job."""
+    note(lost, "j")
+    lost.api.script(get_job=other_job(make))
+    for _ in range(12):
+        reconcile(lost)
+    assert lost.part().state is PartState.RECONCILING
+    assert lost.part().due_at - lost.clock.time() > 100
+    assert note(lost, "k") == ("noted", routing.RECONCILE_SUBMIT)
+    assert lost.part().due_at <= lost.clock.time(), "another delivery does not wait"
+    lost.run(RequestStop("r", "cancel"))
+    reconcile(lost)
+    assert lost.part().due_at - lost.clock.time() < 30, "nor does a stop request"
+
+
 # Forged notes
 
 
