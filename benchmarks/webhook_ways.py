@@ -18,8 +18,8 @@ from benchmarks.report import Row
 from benchmarks.store_watch import StoreWatch
 from scrape_do_celery import RunHandle, enqueue
 from scrape_do_celery.store import PartId
-from scrape_do_celery.store.commands.deliveries import ReadWebhookTrust
 from scrape_do_celery.store.commands.runs import ReadRun
+from scrape_do_celery.store.commands.webhook_trust import ReadWebhookTrust
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import RedisError
 
 from scrape_do_celery.runs import RunHandle
-from scrape_do_celery.store.commands.deliveries import TrustWebhooks
+from scrape_do_celery.store.commands.webhook_trust import TrustWebhooks
 from tests.faults.servers import PREFIX
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from scrape_do_celery.store import PartId, PartState, Retention, RunSpec, Store
 from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands.contents import StoreContent
 from scrape_do_celery.store.commands.creation import AcceptRun, CreateRun
-from scrape_do_celery.store.commands.deliveries import DistrustWebhooks, ReadDeliveryTarget, TakeDelivery
+from scrape_do_celery.store.commands.deliveries import ReadDeliveryTarget, TakeDelivery
 from scrape_do_celery.store.commands.dispatch import ClaimDue, ClaimNamespace
 from scrape_do_celery.store.commands.limits import AllocateRequests, OpenBreaker, PauseAPI
 from scrape_do_celery.store.commands.ownership import ReadUnresolvedPurchases, ScanUnresolvedParts
@@ -30,6 +30,7 @@ from scrape_do_celery.store.commands.runs import (
     RecordOutcome,
     RequestStop,
 )
+from scrape_do_celery.store.commands.webhook_trust import DistrustWebhooks
 
 PART_ID, ACCOUNT = PartId("r", 0), "a"
 POISON = PoisonPolicy(3, skip_unsent=True)

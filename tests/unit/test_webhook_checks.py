@@ -6,7 +6,8 @@ import pytest
 
 from scrape_do_celery.config import Settings
 from scrape_do_celery.store import PartId
-from scrape_do_celery.store.commands.deliveries import DistrustWebhooks, TakeDelivery
+from scrape_do_celery.store.commands.deliveries import TakeDelivery
+from scrape_do_celery.store.commands.webhook_trust import DistrustWebhooks
 from scrape_do_celery.webhook_checks import check_deliveries, check_webhook_settings
 
 KEYS = "0123456789abcdef" * 2

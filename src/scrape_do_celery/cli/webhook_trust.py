@@ -15,11 +15,11 @@ from scrape_do_celery.errors import ConfigurationError
 from scrape_do_celery.figures import format_figure
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.runs.plans import find_account
-from scrape_do_celery.store.commands.deliveries import ReadWebhookTrust, TrustWebhooks
+from scrape_do_celery.store.commands.webhook_trust import ReadWebhookTrust, TrustWebhooks
 from scrape_do_celery.store.webhook_trusts import read_trusts
 
 if TYPE_CHECKING:
-    from scrape_do_celery.store.commands.deliveries import WebhookTrust
+    from scrape_do_celery.store.commands.webhook_trust import WebhookTrust
 
 _HEADER = ("account", "trust", "since", "pages", "reason")
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scrape_do_celery.log_fields import get_logger, log_fields
 from scrape_do_celery.rules.delivered_tasks import find_differences
 from scrape_do_celery.rules.deliveries import replaces_delivered
 from scrape_do_celery.store.commands.contents import ReadContents
-from scrape_do_celery.store.commands.deliveries import (
-    Deliveries,
-    DistrustWebhooks,
-    ReadDeliveries,
-    ReadWebhookTrust,
-)
+from scrape_do_celery.store.commands.deliveries import Deliveries, ReadDeliveries
+from scrape_do_celery.store.commands.webhook_trust import DistrustWebhooks, ReadWebhookTrust
 
 if TYPE_CHECKING:
     from scrape_do_celery.models import TaskDetails
@@ -22,20 +19,18 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-_NONE: frozenset[int] = frozenset()
-
 
 async def read_unproven(context: WorkerContext, claim: Claim) -> Deliveries:
-    """Read the deliveries of a part. If the account is not trusted, each delivered page counts as one to check."""
+    """Read the deliveries of a part. A delivered page that is not believed any more counts as one to check."""
     if not claim.has_webhooks:
         return Deliveries()
     found = await context.store.run(ReadDeliveries(claim.part_id))
     if not found.pages:
         return found
     trust = await context.store.run(ReadWebhookTrust(_account_of(claim)))
-    if trust.off_since is None:
-        return found
-    return Deliveries(found.hints, found.checks | found.pages, _NONE, found.notes)
+    is_off = trust.off_since is not None
+    doubted = frozenset(at for at in found.pages if is_off or found.restores.get(at, 0) != trust.restores)
+    return replace(found, checks=found.checks | doubted, pages=found.pages - doubted)
 
 
 async def check_page(context: WorkerContext, claim: Claim, position: int, fetched: TaskDetails) -> None:

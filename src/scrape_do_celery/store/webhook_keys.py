@@ -37,7 +37,7 @@ class WebhookKeys:
 
     @holds("hash", Expiry.NEVER)
     def webhook_trust(self, account: str) -> str:
-        """Return the key of the trust in delivered pages of an account: their number, and since when and why not."""
+        """Return the key of the trust in delivered pages of an account: their number, why it ended, and restores."""
         return f"{self.prefix}:webhook_trust:{account}"
 
     @holds("string", PROBE_TTL)

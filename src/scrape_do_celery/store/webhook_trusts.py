@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scrape_do_celery.store.commands.deliveries import ReadWebhookTrust
 from scrape_do_celery.store.commands.stats import ReadAccounts
+from scrape_do_celery.store.commands.webhook_trust import ReadWebhookTrust
 
 if TYPE_CHECKING:
     from scrape_do_celery.store.client import Store
-    from scrape_do_celery.store.commands.deliveries import WebhookTrust
+    from scrape_do_celery.store.commands.webhook_trust import WebhookTrust
 
 
 def read_trusts(store: Store) -> dict[str, WebhookTrust]:

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from scrape_do_celery.cli import main, webhook_trust
 from scrape_do_celery.runs import AppContext
-from scrape_do_celery.store.commands.deliveries import DistrustWebhooks, ReadWebhookTrust
+from scrape_do_celery.store.commands.webhook_trust import DistrustWebhooks, ReadWebhookTrust
 from tests.support.json_shapes import check_json
 
 WHY = "task t1 of job j1 has another content"

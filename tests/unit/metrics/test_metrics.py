@@ -26,9 +26,10 @@ from scrape_do_celery.models import UserInformation
 from scrape_do_celery.runs import AppContext
 from scrape_do_celery.store import PartId
 from scrape_do_celery.store.commands import stats
-from scrape_do_celery.store.commands.deliveries import DistrustWebhooks, ReadDeliveryTarget, TakeDelivery
+from scrape_do_celery.store.commands.deliveries import ReadDeliveryTarget, TakeDelivery
 from scrape_do_celery.store.commands.limits import AllocateRequests, PauseAPI
 from scrape_do_celery.store.commands.runs import RecordOutcome
+from scrape_do_celery.store.commands.webhook_trust import DistrustWebhooks
 
 metrics_command = importlib.import_module("scrape_do_celery.cli.metrics")
 MEMORY = {"used_memory": 500, "maxmemory": 1000}

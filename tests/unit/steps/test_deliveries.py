@@ -21,17 +21,10 @@ from scrape_do_celery.steps.store_health import FULL_STORE_DELAY
 from scrape_do_celery.steps.submit import submit_part
 from scrape_do_celery.store import PartId, PartState
 from scrape_do_celery.store.commands.contents import ReadContents
-from scrape_do_celery.store.commands.deliveries import (
-    Deliveries,
-    DistrustWebhooks,
-    ReadDeliveries,
-    ReadDeliveryTarget,
-    ReadWebhookTrust,
-    TakeDelivery,
-    TrustWebhooks,
-)
+from scrape_do_celery.store.commands.deliveries import Deliveries, ReadDeliveries, ReadDeliveryTarget, TakeDelivery
 from scrape_do_celery.store.commands.parts import ReadJob
 from scrape_do_celery.store.commands.runs import RequestStop
+from scrape_do_celery.store.commands.webhook_trust import DistrustWebhooks, ReadWebhookTrust, TrustWebhooks
 from tests.unit.steps.conftest import LEASE
 
 POLL = StepMessage(routing.POLL_JOBS, ("r:0",))
@@ -545,6 +538,34 @@ def test_delivered_pages_of_live_parts_are_fetched_after_a_lie(hooked, make):
         for task in hooked.run(ReadContents(PartId(run_id, 0), range(2))):
             assert task.response_headers == {}
     assert deliver(hooked, 2, page_of(make, 2, "a"), "a") == ("hinted", routing.POLL_JOBS)
+
+
+@pytest.mark.parametrize("is_old", [True, False])
+def test_delivered_pages_of_live_parts_are_fetched_although_the_trust_was_restored_before(trusted, make, is_old):
+    """A part may have had no step in between. An older receiver does not note when a page came."""
+    deliver(trusted, 0, lie(make, 0))
+    if is_old:
+        deliveries = trusted.keys.deliveries(PartId("r", 0))
+        kind, cost, price_key, _, nonce = trusted.redis.hget(deliveries, "0").decode().split(" ")
+        trusted.redis.hset(deliveries, "0", f"{kind} {cost} {price_key} {nonce}")
+    trusted.run(DistrustWebhooks(trusted.account, "why"))
+    trusted.run(TrustWebhooks(trusted.account))
+    calibrate(trusted)
+    show(trusted, make, tasks=["success", "pending", "pending", "pending"])
+    wait_for_step(trusted)
+    assert requests(trusted) == ["get_task t0", "get_job"]
+    assert trusted.run(ReadContents(PartId("r", 0), [0]))[0].response_headers == {}
+    assert trusted.run(ReadWebhookTrust(trusted.account)).off_since is not None, "the lie is found again"
+
+
+def test_pages_that_come_after_the_trust_was_restored_are_believed(trusted, make):
+    trusted.run(DistrustWebhooks(trusted.account, "why"))
+    trusted.run(TrustWebhooks(trusted.account))
+    calibrate(trusted)
+    deliver(trusted, 0, page_of(make, 0))
+    show(trusted, make, tasks=["success", "pending", "pending", "pending"])
+    wait_for_step(trusted)
+    assert requests(trusted) == ["get_job"]
 
 
 def test_part_does_not_end_before_its_checks(bought, make):

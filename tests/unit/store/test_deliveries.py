@@ -14,21 +14,23 @@ from scrape_do_celery.store.commands.contents import HoldContent, ReadContents, 
 from scrape_do_celery.store.commands.deliveries import (
     Deliveries,
     DeliveryNote,
-    DistrustWebhooks,
     DropDeliveries,
     ReadDeliveries,
     ReadDeliveryTarget,
-    ReadWebhookTrust,
     TakeDelivery,
     TakenDelivery,
-    TrustWebhooks,
-    WebhookTrust,
 )
 from scrape_do_celery.store.commands.ownership import ScanUnresolvedParts
 from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart, UpdateResult
 from scrape_do_celery.store.commands.prices import ReadPrices
 from scrape_do_celery.store.commands.purchases import CheckBeforeSend, WriteIntent
 from scrape_do_celery.store.commands.runs import ForgetRun, RequestStop
+from scrape_do_celery.store.commands.webhook_trust import (
+    DistrustWebhooks,
+    ReadWebhookTrust,
+    TrustWebhooks,
+    WebhookTrust,
+)
 from scrape_do_celery.store.encryption import Encryptor
 from scrape_do_celery.store.retention import CHECK_SPACING, FIRST_CHECKS, HELD_PAGES_TTL, HINT_PUBLISH, HOUR
 

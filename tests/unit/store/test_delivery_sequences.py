@@ -15,16 +15,15 @@ from scrape_do_celery.store.codec import pack
 from scrape_do_celery.store.commands.contents import HoldContent, ReadContents, StoreContent
 from scrape_do_celery.store.commands.deliveries import (
     DeliveryResult,
-    DistrustWebhooks,
     DropDeliveries,
     ReadDeliveries,
     ReadDeliveryTarget,
     TakeDelivery,
-    TrustWebhooks,
 )
 from scrape_do_celery.store.commands.parts import FinishPart, UpdatePart, UpdateResult
 from scrape_do_celery.store.commands.purchases import WriteIntent
 from scrape_do_celery.store.commands.runs import ForgetRun
+from scrape_do_celery.store.commands.webhook_trust import DistrustWebhooks, TrustWebhooks
 from scrape_do_celery.store.retention import FIRST_CHECKS, JOB_LOOK_INTERVAL
 
 EXAMPLES, STEPS = 12, 35

@@ -25,12 +25,7 @@ from scrape_do_celery.store.commands.creation import (
     ReserveKey,
     ScheduleTick,
 )
-from scrape_do_celery.store.commands.deliveries import (
-    DistrustWebhooks,
-    DropDeliveries,
-    ReadDeliveryTarget,
-    TakeDelivery,
-)
+from scrape_do_celery.store.commands.deliveries import DropDeliveries, ReadDeliveryTarget, TakeDelivery
 from scrape_do_celery.store.commands.dispatch import ClaimDue, ClaimNamespace, RewindTimes
 from scrape_do_celery.store.commands.exports import ClaimExport, UpdateExport
 from scrape_do_celery.store.commands.health import CheckHealth
@@ -74,6 +69,7 @@ from scrape_do_celery.store.commands.runs import (
 )
 from scrape_do_celery.store.commands.schedules import PauseSchedule, ReadSchedules
 from scrape_do_celery.store.commands.stats import CountLiveRuns, ReadClock, ReadStats
+from scrape_do_celery.store.commands.webhook_trust import DistrustWebhooks, TrustWebhooks
 from scrape_do_celery.store.declared_keys import declared_keys
 from scrape_do_celery.store.fields import OTHER_PART_FIELDS, OTHER_RUN_FIELDS, declared_fields
 from scrape_do_celery.store.retention import SCRIPT_CONSTANTS
@@ -260,6 +256,7 @@ def make_sample_commands():
         CreateRun(run, spec, key="k", start_delay=1.0, expires=60.0, tick=tick),
         DisownMessage("message"),
         DistrustWebhooks(account, "why"),
+        TrustWebhooks(account),
         DropDeliveries(part, hints=[0]),
         FindUnattendedAccounts(account, 60.0),
         FinishListPoll(account, "token", others=0.0, redispatch_after=5.0),

@@ -1,4 +1,4 @@
-"""Commands for deliveries of webhooks: take a delivery, read and drop what steps must treat, the trust in pages."""
+"""Commands for deliveries of webhooks: take a delivery, read and drop what steps must treat."""
 
 from __future__ import annotations
 
@@ -209,6 +209,8 @@ class Deliveries:
     checks: frozenset[int] = frozenset()
     pages: frozenset[int] = frozenset()
     notes: tuple[DeliveryNote, ...] = ()
+    #: how often the trust in pages had been restored when the page of a position came
+    restores: Mapping[int, int] = field(default_factory=dict, compare=False)
 
     @classmethod
     def parse(cls, fields: Mapping[bytes, bytes]) -> Deliveries:
@@ -218,7 +220,9 @@ class Deliveries:
             frozenset(int(name[0]) for name, value in entries if value[0] == kind) for kind in ("hint", "check", "page")
         )
         notes = (DeliveryNote(name[1], name[2], value[1] == "1") for name, value in entries if value[0] == "note")
-        return cls(hints, checks, pages, tuple(notes))
+        # An older receiver writes no such number.
+        restores = {int(name[0]): int(value[3]) for name, value in entries if value[0] == "page" and value[4:]}
+        return cls(hints, checks, pages, tuple(notes), restores)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,64 +256,6 @@ class DropDeliveries(Command[int]):
 
     def decode(self, keys: Keys, reply: Any) -> int:
         return int(reply)
-
-
-@dataclass(frozen=True, slots=True)
-class WebhookTrust:
-    """The trust in delivered pages of an account. `taken` counts the pages since the trust began.
-
-    `off_since` is a time by the store's clock; None while delivered pages are believed. `why` is the reason.
-    """
-
-    taken: int = 0
-    off_since: float | None = None
-    why: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ReadWebhookTrust(Command[WebhookTrust]):
-    """Read whether delivered pages of an account are believed."""
-
-    account: str
-
-    def encode(self, keys: Keys) -> Encoded:
-        return Encoded(("HMGET", keys.webhook_trust(self.account), "taken", "off", "why"))
-
-    def decode(self, keys: Keys, reply: Any) -> WebhookTrust:
-        taken, off, why = reply
-        return WebhookTrust(int(taken or 0), float(off) if off else None, (why or b"").decode())
-
-
-@dataclass(frozen=True, slots=True)
-class DistrustWebhooks(Command[bool]):
-    """Believe no delivered page of an account from now on. The result is whether pages were believed before."""
-
-    account: str
-    why: str
-    nonce: str = field(default_factory=_make_nonce)
-    script = "distrust_webhooks"
-
-    def encode(self, keys: Keys) -> Encoded:
-        return Encoded((self.why, self.nonce), [keys.webhook_trust(self.account)])
-
-    def decode(self, keys: Keys, reply: Any) -> bool:
-        return bool(reply)
-
-
-@dataclass(frozen=True, slots=True)
-class TrustWebhooks(Command[bool]):
-    """Believe delivered pages of an account again, and check the first ones anew.
-
-    The result is whether the account had a record of its trust.
-    """
-
-    account: str
-
-    def encode(self, keys: Keys) -> Encoded:
-        return Encoded(("DEL", keys.webhook_trust(self.account)))
-
-    def decode(self, keys: Keys, reply: Any) -> bool:
-        return bool(reply)
 
 
 def _encode_known(target: DeliveryTarget) -> tuple[Value, ...]:

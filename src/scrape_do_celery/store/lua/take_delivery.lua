@@ -198,7 +198,9 @@ local function take_page(trust_key)
   add_credits(prefix, part_key, credits, price_key)
   local taken = redis.call('HINCRBY', trust_key, 'taken', 1)
   local kind = (taken <= FIRST_CHECKS or taken % CHECK_SPACING == 0) and 'check' or 'page'
-  write_entry(position, table.concat({kind, credits == '' and '-' or credits, price_key, nonce}, ' '))
+  local restores = redis.call('HGET', trust_key, 'restores') or '0'
+  local cost = credits == '' and '-' or credits
+  write_entry(position, table.concat({kind, cost, price_key, restores, nonce}, ' '))
   redis.call('HDEL', part_key, 'safety')
   if part.state == 'fetching' then
     if redis.call('HLEN', contents_key) >= tonumber(task_count) then wake_part(t) end
