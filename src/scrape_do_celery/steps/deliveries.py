@@ -95,8 +95,10 @@ class DeliveryRound:
         await work.fetch(sorted(positions), checks=self._checks)
         # If repeated requests brought nothing, the next ones wait for the next poll of the job.
         if not is_repeated or work.has_more or work.is_full:
-            self._asked = (self._asked | positions) - work.cut
-            self._cut, self._is_full = self._cut or bool(work.cut), self._is_full or work.is_full
+            # If the API refuses all requests, the rest waits for the next poll too, however short its pause is.
+            cut = set[int]() if work.is_refused else work.cut
+            self._asked = (self._asked | positions) - cut
+            self._cut, self._is_full = self._cut or bool(cut), self._is_full or work.is_full
         await self._read_demands()
 
     async def _read_demands(self) -> None:

@@ -62,6 +62,11 @@ class EarlyPass:
         return bool(self.cut) and self._stored > 0 and not self.is_full and not self._troubles
 
     @property
+    def is_refused(self) -> bool:
+        """Whether the API refused the token, or asked for a pause: each further request would fail."""
+        return bool(self._troubles)
+
+    @property
     def is_over(self) -> bool:
         """Whether this pass fetches no more."""
         is_late = self._until is not None and asyncio.get_running_loop().time() > self._until

@@ -14,6 +14,7 @@ from scrape_do_celery.rules.waits import FETCH_BELOW
 from scrape_do_celery.runs import StepMessage
 from scrape_do_celery.steps import fetch_task
 from scrape_do_celery.steps.cancel import cancel_part
+from scrape_do_celery.steps.context import EARLY
 from scrape_do_celery.steps.fetch import fetch_part
 from scrape_do_celery.steps.poll import poll_part
 from scrape_do_celery.steps.reconcile import reconcile_part
@@ -454,6 +455,21 @@ def test_pause_of_the_api_loses_no_hint(bought, make):
     bought.clock.forward(8)
     show(bought, make, "success")
     assert finish(bought).outcome == "succeeded"
+
+
+def test_hints_are_not_tried_one_after_the_other_while_the_api_refuses_all_requests(hooked, make):
+    """A server may write `Retry-After: 0` into each 429, so that no pause holds the steps back."""
+    count = 4 * EARLY
+    buy(hooked, make, count=count)
+    for position in range(count):
+        deliver(hooked, position)
+    hooked.api.script(get_task=make.refusal(429, 0))
+    assert step(hooked) is None
+    assert len(requests(hooked)) == EARLY
+    assert due_in(hooked) >= 0.5
+    show(hooked, make, tasks=["success"] * count, count=count)
+    wait_for_step(hooked)
+    assert pages(hooked, count=count) == all_pages(count)
 
 
 # Stops
