@@ -15,7 +15,7 @@ from scrape_do_celery.models.ids import same_id
 from scrape_do_celery.rules.polling import safety_delay
 from scrape_do_celery.rules.webhook_tokens import is_webhook_path
 from scrape_do_celery.runs import AppContext
-from scrape_do_celery.store import PartId
+from scrape_do_celery.store import PartId, PartState
 from scrape_do_celery.store.commands.deliveries import DeliveryResult, TakeDelivery
 from scrape_do_celery.store.deadlines import limited_time
 from scrape_do_celery.webhooks.core import ACCEPTED, BUSY, FORBIDDEN, Answer, Receiver, largest_body
@@ -40,6 +40,8 @@ _AWAY_FOR: Final = 1.0
 _THREADS: Final = 8
 #: Bodies of the largest size that an async face holds at the same time. Further bodies are dropped.
 _BODIES: Final = 8
+#: Results of a delivery that may be about another job than the part's own.
+_UNTAKEN: Final = frozenset({DeliveryResult.OTHER, DeliveryResult.ENDED})
 _ATTRIBUTE: Final = "scrape_do_webhook_service"
 
 
@@ -146,12 +148,14 @@ class WebhookService:
             if taken.result is DeliveryResult.STALE:
                 target = self._targets.read(part_id)
                 taken = self._take(delivery, part_id, target)
-        if taken.result is DeliveryResult.OTHER and _proves_other_job(delivery, target) and _found_pause.begin():
+        if taken.result in _UNTAKEN and target and _proves_other_job(delivery, target) and _found_pause.begin():
             log.warning(
-                "%s: a webhook with the right header named job %s, which is not the job of the part: perhaps the part "
-                "was bought twice; `scrape-do orphans` finds such jobs",
+                "%s: a webhook with the right header named job %s, %s; `scrape-do orphans` finds such jobs",
                 part_id,
                 delivery.job_id,
+                "which is not the job of the part: perhaps the part was bought twice"
+                if target.job_id
+                else "and the part has ended without a job: its targets were bought all the same",
                 extra=log_fields("purchase_found_late", part_id),
             )
         if taken.step:
@@ -198,10 +202,10 @@ def put_off(error: Exception) -> Answer:
     return BUSY
 
 
-def _proves_other_job(delivery: WebhookDelivery, target: DeliveryTarget | None) -> bool:
-    """Return whether the API has sent the id of a job that is not the part's own."""
-    own = target.job_id if target else ""
-    return delivery.is_proven and bool(delivery.job_id and own) and not same_id(delivery.job_id, own)
+def _proves_other_job(delivery: WebhookDelivery, target: DeliveryTarget) -> bool:
+    """Return whether the API has sent the id of a job that neither is the part's own, nor can become its own."""
+    is_final = bool(target.job_id) or target.state is PartState.DONE
+    return delivery.is_proven and is_final and bool(delivery.job_id) and not same_id(delivery.job_id, target.job_id)
 
 
 def _tell(reason: str) -> None:

@@ -121,6 +121,29 @@ def test_proven_delivery_of_a_foreign_job_is_told(part, caplog):
     assert f"{part.part_id}: a webhook with the right header named job job-x" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("state", "job", "text"),
+    [
+        ("done", None, "and the part has ended without a job"),
+        ("done", "job-x", "perhaps the part was bought twice"),
+        ("done", "job", None),
+        ("reconciling", None, None),
+    ],
+)
+def test_proven_delivery_after_the_end_of_its_part_is_told(part, harness, caplog, monkeypatch, state, job, text):
+    """The API may have refused the `POST`, and call its webhook only then. A retry would buy the targets again."""
+    monkeypatch.setattr(service, "_found_pause", service.LogPause(60.0))
+    harness.set_fields(part.part_id.run_id, state=state, job=part.job_id.upper() if job == "job" else job)
+    assert deliver(part, **{HEADER: "wrong"}) == ACCEPTED
+    assert caplog.text == ""
+    assert deliver(part) == ACCEPTED
+    if text is None:
+        assert caplog.text == ""
+    else:
+        assert f"the right header named job {part.job_id}" in caplog.text
+        assert text in caplog.text
+
+
 def test_proven_delivery_of_a_surplus_task_is_not_told(part, caplog):
     """A job may have more tasks than its part has targets."""
     assert deliver(part, part.body(TaskID="task-x")) == ACCEPTED
