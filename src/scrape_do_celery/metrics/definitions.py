@@ -113,7 +113,7 @@ METRICS: Final[tuple[MetricDefinition, ...]] = (
     _define_counter(
         "webhook_deliveries_total",
         "Deliveries of webhooks by their result: `stored` is a page, `hinted` and `noted` are hints, and `known`, "
-        "`other`, `ended`, `gone` and `full` have no effect. Refused calls (403) do not count.",
+        "`other`, `ended`, `gone`, `newer` and `full` have no effect. Refused calls (403) do not count.",
         "result",
     ),
     _define_counter(

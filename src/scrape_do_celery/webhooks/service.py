@@ -42,6 +42,8 @@ _THREADS: Final = 8
 _BODIES: Final = 8
 #: Results of a delivery that may be about another job than the part's own.
 _UNTAKEN: Final = frozenset({DeliveryResult.OTHER, DeliveryResult.ENDED})
+#: Results of a delivery that must be sent again.
+_UNREAD: Final = frozenset({DeliveryResult.STALE, DeliveryResult.NEWER})
 _ATTRIBUTE: Final = "scrape_do_webhook_service"
 
 
@@ -161,7 +163,10 @@ class WebhookService:
         if taken.step:
             # A broker that is away makes no delivery fail: a dispatcher publishes the step later.
             self.app_context.publish(taken.step, [part_id])
-        return BUSY if taken.result is DeliveryResult.STALE else ACCEPTED
+        if taken.result is DeliveryResult.NEWER:
+            # Scrape.do sends the delivery again for some minutes. Meanwhile, an upgraded receiver may take it.
+            _tell(f"a newer version of this package wrote run {part_id.run_id}; upgrade this receiver")
+        return BUSY if taken.result in _UNREAD else ACCEPTED
 
     def _take(self, delivery: WebhookDelivery, part_id: PartId, target: DeliveryTarget | None) -> TakenDelivery:
         return self.app_context.store.run(

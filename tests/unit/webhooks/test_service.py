@@ -151,6 +151,17 @@ def test_proven_delivery_of_a_surplus_task_is_not_told(part, caplog):
     assert "bought twice" not in caplog.text
 
 
+def test_delivery_for_a_run_of_a_newer_version_is_put_off(part, harness, caplog):
+    key = harness.keys.run(part.part_id.run_id)
+    harness.redis.hset(key, "v", 99)
+    assert deliver(part) == BUSY
+    assert f"a newer version of this package wrote run {part.part_id.run_id}; upgrade this receiver" in caplog.text
+    assert part.stored == set()
+    harness.redis.hdel(key, "v")
+    assert deliver(part) == ACCEPTED
+    assert part.stored == {0}
+
+
 def test_reason_of_a_hint_is_logged_for_debugging(part, caplog):
     with caplog.at_level("DEBUG"):
         assert deliver(part, body=b"no task") == ACCEPTED

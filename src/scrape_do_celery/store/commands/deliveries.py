@@ -36,7 +36,8 @@ class DeliveryResult(StrEnum):
     KNOWN = "known"  #: nothing new
     OTHER = "other"  #: nothing was written: the purchase, the job or the task is not the part's own
     ENDED = "ended"  #: nothing was written: the part has ended
-    GONE = "gone"  #: nothing was written: no such run or part, or a newer version wrote the record
+    GONE = "gone"  #: nothing was written: no such run or part
+    NEWER = "newer"  #: nothing was written: a newer version wrote the record, and must take the delivery
     FULL = "full"  #: nothing was written: the part has as many notes as targets
     STALE = "stale"  #: nothing was written or counted: read the `DeliveryTarget` anew, and send the delivery again
 

@@ -22,7 +22,8 @@
 
   Returns {result, state, bytes}: `state` is that of the part if the caller has to publish its next step.
   Results: "stored", "hinted", "noted", "known" (nothing new), "other" (not the purchase, job or task of the
-  part), "ended", "gone", "full" (too many notes), or "stale" (what the caller has read does not hold).
+  part), "ended", "gone", "newer" (a newer version wrote the record), "full" (too many notes), or "stale"
+  (what the caller has read does not hold).
 ]]
 --- @include lib/changes
 --- @include lib/clock
@@ -62,7 +63,8 @@ local function note_probe()
 end
 
 if not part.state then note_probe() end
-if not part.state or newer_version(run_key) then return answer('gone') end
+if not part.state then return answer('gone') end
+if newer_version(run_key) then return answer('newer') end
 if part.state == 'done' then return answer('ended') end
 -- A right header proves that the API has taken a `POST` of the part. While the part has no job, this also
 -- counts for a purchase that no list has shown, and whose number may be another one's now. No purchase has
