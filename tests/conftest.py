@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
 import uuid
+import warnings
 from pathlib import Path
 
 import hypothesis
@@ -31,6 +33,18 @@ hypothesis.settings.load_profile("any machine")
 
 #: A server for ASGI, and a framework for it, as in docs/how-to/async.md.
 ASYNC_SERVERS = ("uvicorn", "fastapi")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Before a test is played again, collect what the first attempt has left open. No warning of it counts now."""
+    if getattr(item, "execution_count", 1) > 1:
+        # The traceback of the first attempt keeps all its objects.
+        for name in ("last_type", "last_value", "last_traceback"):
+            sys.__dict__.pop(name, None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -55,9 +55,8 @@ def switch_primary(group):
 @pytest.mark.parametrize("pool", ["threads", "prefork"])
 @pytest.mark.parametrize("fail", [kill_primary, freeze_primary, switch_primary])
 def test_every_process_serves_again_within_ten_seconds_of_a_promotion(group, sandbox, tmp_path, eventually, fail, pool):
-    with open_pipeline(group, sandbox, tmp_path) as pipeline:
+    with open_pipeline(group, sandbox, tmp_path) as pipeline, WebProcess(pipeline) as web:
         pipeline.work(pool=pool)
-        web = WebProcess(pipeline)
         before, _ = web.enqueue("before")
         assert before.result(timeout=60).succeeded
         by_celery = [pipeline.scrape(targets=["https://a.example/celery?seconds=3"])]
@@ -81,7 +80,6 @@ def test_every_process_serves_again_within_ten_seconds_of_a_promotion(group, san
         by_celery.clear()
         gc.collect()
         assert pipeline.posts() == 8, "nothing is bought twice"
-        web.stop()
         if fail is freeze_primary:
             old.resume()
 

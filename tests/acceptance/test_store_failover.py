@@ -35,9 +35,8 @@ def test_every_process_serves_again_within_ten_seconds_of_a_failover(name, broke
         second.follow(first)
         url = f"redis://127.0.0.1:{proxy.port}/0"
         servers = {"broker_url": broker, "result_backend": broker.removesuffix("0") + "1"}
-        with Pipeline(url, sandbox, tmp_path, "failover", **servers) as pipeline:
+        with Pipeline(url, sandbox, tmp_path, "failover", **servers) as pipeline, WebProcess(pipeline) as web:
             pipeline.work()
-            web = WebProcess(pipeline)
             before, _ = web.enqueue("before")
             assert before.result(timeout=60).succeeded
             running = pipeline.enqueue(["https://a.example/2?seconds=3"])
@@ -52,7 +51,6 @@ def test_every_process_serves_again_within_ten_seconds_of_a_failover(name, broke
             check_time(time.monotonic() - began, 20, "worker and dispatcher need 10 s at most, and the job a moment")
             assert len(running.result(timeout=60).succeeded) == 1
             assert pipeline.posts() == 3
-            web.stop()
 
 
 @pytest.mark.long

@@ -42,7 +42,13 @@ class WebProcess:
         run_id, took = self._process.stdout.readline().split()
         return self._pipeline.handle(run_id), float(took)
 
-    def stop(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, error, *_):
         self._process.stdin.close()
         self._process.stdout.close()
-        assert self._process.wait(20) == 0
+        if error:
+            self._process.kill()
+        code = self._process.wait(20)
+        assert error or code == 0
