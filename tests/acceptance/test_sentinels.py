@@ -71,7 +71,8 @@ def test_every_process_serves_again_within_ten_seconds_of_a_promotion(group, san
         after, took = web.enqueue("after")
         check_time(took, 10)
         assert after.result(timeout=60).succeeded
-        check_time(time.monotonic() - began, 25, "worker and dispatcher need 10 s at most, and the job a moment")
+        # Worker and dispatcher need 10 s at most. If the failover breaks a step off, its lease of 30 s ends first.
+        check_time(time.monotonic() - began, 45)
         for handle in running:
             assert len(handle.result(timeout=90).succeeded) == 1
         # `get` would wait for ever: Celery's subscription to results does not notice that a server fell silent.
