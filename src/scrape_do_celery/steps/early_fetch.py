@@ -59,7 +59,7 @@ class EarlyPass:
 
         A pass that stored nothing would repeat its failed requests without a pause.
         """
-        return bool(self.cut) and self._stored > 0 and not self.is_full and not self._troubles
+        return bool(self.cut) and self._stored > 0 and not self.is_full and not self.is_refused
 
     @property
     def is_refused(self) -> bool:
@@ -70,7 +70,7 @@ class EarlyPass:
     def is_over(self) -> bool:
         """Whether this pass fetches no more."""
         is_late = self._until is not None and asyncio.get_running_loop().time() > self._until
-        return self.is_full or bool(self._troubles) or is_late
+        return self.is_full or self.is_refused or is_late
 
     async def fetch(self, positions: Iterable[int], *, checks: Collection[int] = ()) -> None:
         """Fetch tasks, and store those that have ended. Compare tasks of `checks` with their delivered pages."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Value = bytes | str | float | int
+
+
+def make_nonce() -> str:
+    """Return a nonce for a command, by which its script recognizes the command if it is sent twice."""
+    return secrets.token_hex(8)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import KW_ONLY, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
@@ -11,7 +10,7 @@ from scrape_do_celery.models.ids import same_id
 from scrape_do_celery.rules.deliveries import find_position, is_page, map_positions
 from scrape_do_celery.rules.states import PartState, next_step
 from scrape_do_celery.store.codec import unpack
-from scrape_do_celery.store.command import Command, Encoded
+from scrape_do_celery.store.command import Command, Encoded, make_nonce
 from scrape_do_celery.store.commands.contents import encode_cost, make_frame
 from scrape_do_celery.store.stored_specs import read_price_key
 
@@ -130,10 +129,6 @@ class ReadDeliveryTarget(Command[DeliveryTarget | None]):
         )
 
 
-def _make_nonce() -> str:
-    return secrets.token_hex(8)
-
-
 @dataclass(frozen=True, slots=True)
 class TakeDelivery(Command[TakenDelivery]):
     """Take a delivery by the webhook of purchase `number` of a part: store its page, note a hint, or note its ids.
@@ -153,7 +148,7 @@ class TakeDelivery(Command[TakenDelivery]):
     is_proven: bool = False
     page: TaskDetails | None = field(default=None, repr=False)
     safety_after: float = 60.0
-    nonce: str = field(default_factory=_make_nonce)
+    nonce: str = field(default_factory=make_nonce)
     script = "take_delivery"
 
     def encode(self, keys: Keys) -> Encoded:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from scrape_do_celery.store.command import Command, Encoded
+from scrape_do_celery.store.command import Command, Encoded, make_nonce
 
 if TYPE_CHECKING:
     from scrape_do_celery.store.keys import Keys
@@ -46,7 +45,7 @@ class DistrustWebhooks(Command[bool]):
 
     account: str
     why: str
-    nonce: str = field(default_factory=lambda: secrets.token_hex(8))
+    nonce: str = field(default_factory=make_nonce)
     script = "distrust_webhooks"
 
     def encode(self, keys: Keys) -> Encoded:
