@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from time_limits import wait_for_answer
 
 from scrape_do_sandbox import SandboxThread
 
@@ -37,17 +37,8 @@ def create(api, *targets, **options):
     return answer.json()
 
 
-def until(look, good, seconds=15.0):
-    deadline = time.monotonic() + seconds
-    while not good(found := look()):
-        if time.monotonic() > deadline:
-            raise TimeoutError(found)
-        time.sleep(0.01)
-    return found
-
-
 def finished(api, job_id):
-    return until(lambda: api.get(f"/jobs/{job_id}").json(), lambda job: job["Status"] in TERMINAL)
+    return wait_for_answer(lambda: api.get(f"/jobs/{job_id}").json(), lambda job: job["Status"] in TERMINAL)
 
 
 OTHER = "00000000-0000-4000-8000-000000000000"
@@ -219,6 +210,6 @@ def test_a_client_that_leaves_in_the_middle_harms_nobody(api, sandbox, caplog):
     parts = urlsplit(sandbox.url)
     with socket.create_connection((parts.hostname, parts.port)) as sock:
         sock.sendall(b"POST /api/v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
-    until(lambda: sandbox.stats()["connections_open"], lambda count: count <= 2)
+    wait_for_answer(lambda: sandbox.stats()["connections_open"], lambda count: count <= 2)
     assert api.get("/me").status_code == 200
     assert [record for record in caplog.records if record.name == "aiohttp.server"] == []

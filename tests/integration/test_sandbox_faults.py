@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import httpx
 import pytest
-from time_limits import check_time
+from time_limits import check_time, wait_for_answer
 
 from scrape_do_sandbox import SandboxThread
 from scrape_do_sandbox.mutations import MUTATION_NAMES
@@ -52,15 +52,6 @@ def create(api, *targets):
     return api.post("/jobs", json={"Targets": list(targets) or ["https://a.example/"]}).json()
 
 
-def until(look, good):
-    deadline = time.monotonic() + 15
-    while not good(found := look()):
-        if time.monotonic() > deadline:
-            raise TimeoutError(found)
-        time.sleep(0.01)
-    return found
-
-
 def test_statuses_with_and_without_retry_after(api, sandbox):
     sandbox.fault("status", kind="me", status=429, retry_after=1, times=1)
     sandbox.fault("status", kind="me", status=502, html=True, after=1, times=1)
@@ -86,10 +77,10 @@ def test_a_post_is_accepted_after_the_client_gave_up(api, sandbox):
     sandbox.fault("accept_late", seconds=100, times=1)
     with pytest.raises(httpx.ReadTimeout):
         api.post("/jobs", json={"Targets": ["https://a.example/late"]}, timeout=0.2)
-    until(lambda: sandbox.stats()["connections_open"], lambda count: count <= 2)
+    wait_for_answer(lambda: sandbox.stats()["connections_open"], lambda count: count <= 2)
     assert (sandbox.jobs(), sandbox.log()[0]["status"]) == ([], "held")
     sandbox.advance(101)
-    [job] = until(sandbox.jobs, bool)
+    [job] = wait_for_answer(sandbox.jobs, bool)
     assert job["targets"] == ["https://a.example/late"]
     assert sandbox.log()[0]["job_id"] == job["id"]
 
@@ -118,7 +109,7 @@ def test_client_that_leaves_a_drip_or_a_slow_answer_is_no_error(api, sandbox, ca
     sandbox.fault("slow", kind="me", seconds=0.3, times=1)
     with pytest.raises(httpx.ReadTimeout):
         api.get("/me", timeout=0.05)
-    until(sandbox.log, lambda log: [entry["status"] for entry in log] == [200, 200])
+    wait_for_answer(sandbox.log, lambda log: [entry["status"] for entry in log] == [200, 200])
     assert [record for record in caplog.records if record.name == "aiohttp.server"] == []
 
 

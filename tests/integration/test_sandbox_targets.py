@@ -10,6 +10,7 @@ from contextlib import closing, suppress
 
 import httpx
 import pytest
+from time_limits import wait_for_answer
 
 from scrape_do_celery.models import TaskDetails
 from scrape_do_sandbox import SandboxThread
@@ -101,17 +102,8 @@ def create(api, *targets, **options):
     return answer.json()
 
 
-def until(look, good, seconds=15.0):
-    deadline = time.monotonic() + seconds
-    while not good(found := look()):
-        if time.monotonic() > deadline:
-            raise TimeoutError(found)
-        time.sleep(0.01)
-    return found
-
-
 def finished(api, job_id):
-    return until(lambda: api.get(f"/jobs/{job_id}").json(), lambda job: job["Status"] in TERMINAL)
+    return wait_for_answer(lambda: api.get(f"/jobs/{job_id}").json(), lambda job: job["Status"] in TERMINAL)
 
 
 def scraped(api, *targets, **options):
@@ -185,9 +177,9 @@ def test_a_canceled_job_is_not_fetched(api, sandbox, site):
     job = create(api, f"{site.url}/html", WebhookURL=f"{site.url}/hook")["JobID"]
     api.delete(f"/jobs/{job}")
     assert finished(api, job)["Status"] == "canceled"
-    until(lambda: site.seen, bool)
+    wait_for_answer(lambda: site.seen, bool)
     sandbox.advance(200)
-    until(lambda: sandbox.stats().get("webhooks_sent"), bool)
+    wait_for_answer(lambda: sandbox.stats().get("webhooks_sent"), bool)
     assert [path for path, _, _ in site.seen] == ["/hook"]
 
 
@@ -209,4 +201,4 @@ def test_running_fetch_or_webhook_does_not_delay_the_end(site):
     with SandboxThread(task_seconds=0.01) as sandbox:
         with httpx.Client(base_url=f"{sandbox.url}/api/v1", headers={"X-Token": "t"}, trust_env=False) as api:
             create(api, f"{site.url}/late")
-        until(lambda: site.seen, bool)
+        wait_for_answer(lambda: site.seen, bool)

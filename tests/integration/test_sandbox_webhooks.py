@@ -12,6 +12,7 @@ from contextlib import closing
 
 import httpx
 import pytest
+from time_limits import wait_for_answer
 
 from scrape_do_sandbox import SandboxThread
 from scrape_do_sandbox.response_faults import HTML
@@ -103,15 +104,6 @@ def create(api, url, *targets):
     return api.post("/jobs", json=body).json()
 
 
-def until(look, good, seconds=15.0):
-    deadline = time.monotonic() + seconds
-    while not good(found := look()):
-        if time.monotonic() > deadline:
-            raise TimeoutError(found)
-        time.sleep(0.01)
-    return found
-
-
 def ended(stats):
     over = sum(stats.get(f"webhooks_{name}", 0) for name in ("accepted", "given_up", "lost"))
     return stats.get("webhooks_due", 0) == over
@@ -121,7 +113,7 @@ def deliver(api, sandbox, receiver, *targets):
     """Buy a job, wait until its deliveries are over, and return it with the headers and bodies that came."""
     job = create(api, receiver.url, *targets)
     count = sandbox.stats()["tasks_created"]
-    until(sandbox.stats, lambda stats: stats.get("webhooks_due", 0) >= count and ended(stats))
+    wait_for_answer(sandbox.stats, lambda stats: stats.get("webhooks_due", 0) >= count and ended(stats))
     return job, [(headers, body) for headers, body, _ in receiver.seen]
 
 
@@ -187,19 +179,19 @@ def test_pauses_follow_the_clock_of_the_sandbox(api, sandbox, receiver):
     sandbox.configure(webhook_ladder=[3600.0])
     receiver.answers.append(503)
     create(api, receiver.url)
-    until(lambda: len(receiver.seen), bool)
+    wait_for_answer(lambda: len(receiver.seen), bool)
     sandbox.advance(3600)
-    until(lambda: len(receiver.seen), lambda count: count == 2)
+    wait_for_answer(lambda: len(receiver.seen), lambda count: count == 2)
 
 
 def test_reset_ends_deliveries(api, sandbox, receiver):
     sandbox.configure(webhook_ladder=[0.2])
     receiver.answers.append(503)
     create(api, receiver.url)
-    until(lambda: len(receiver.seen), bool)
+    wait_for_answer(lambda: len(receiver.seen), bool)
     sandbox.reset()
     create(api, receiver.url)
-    until(sandbox.stats, lambda stats: stats.get("webhooks_accepted"))
+    wait_for_answer(sandbox.stats, lambda stats: stats.get("webhooks_accepted"))
     time.sleep(0.25)
     assert len(receiver.seen) == 2
 
@@ -210,16 +202,16 @@ def test_webhook_to_another_machine_or_to_no_receiver_is_given_up(api, sandbox):
     for one, sent in (("https://hooks.example/", 0), (url, 3)):
         sandbox.reset()
         job = create(api, one)
-        until(sandbox.stats, lambda stats: stats.get("webhooks_given_up"))
+        wait_for_answer(sandbox.stats, lambda stats: stats.get("webhooks_given_up"))
         assert task_of(api, job)["WebhookStatus"] == "failed"
         assert sandbox.stats().get("webhooks_sent", 0) == sent
 
 
 def test_task_that_ended_before_the_cancel_has_one_webhook(api, sandbox, receiver):
     job = create(api, receiver.url, "https://a.example/?seconds=0.01", "https://a.example/?seconds=900")
-    until(lambda: len(receiver.seen), bool)
+    wait_for_answer(lambda: len(receiver.seen), bool)
     api.delete(f"/jobs/{job['JobID']}")
-    until(lambda: len(receiver.seen), lambda count: count == 2)
+    wait_for_answer(lambda: len(receiver.seen), lambda count: count == 2)
     assert [json.loads(body)["Status"] for _, body, _ in receiver.seen] == ["success", "canceled"]
 
 
@@ -246,10 +238,10 @@ def test_deliveries_are_lost_or_doubled(api, sandbox, receiver):
 def test_late_delivery_waits_for_the_clock(api, sandbox, receiver):
     sandbox.fault("webhook_late", seconds=500)
     create(api, receiver.url)
-    until(lambda: sandbox.stats().get("webhooks_due"), bool)
+    wait_for_answer(lambda: sandbox.stats().get("webhooks_due"), bool)
     assert "webhooks_sent" not in sandbox.stats()
     sandbox.advance(600)
-    until(lambda: len(receiver.seen), bool)
+    wait_for_answer(lambda: len(receiver.seen), bool)
 
 
 def test_shuffled_deliveries_come_in_another_order(api, sandbox, receiver):
@@ -361,7 +353,7 @@ def test_slow_delivery_comes_byte_by_byte(api, sandbox, receiver):
 def test_broken_delivery_is_sent_again(api, sandbox, receiver, action, share):
     sandbox.fault(action, kind="webhook", times=1)
     job, _ = deliver(api, sandbox, receiver)
-    whole = until(lambda: [body for _, body, _ in receiver.seen], lambda bodies: len(bodies) == 2)
+    whole = wait_for_answer(lambda: [body for _, body, _ in receiver.seen], lambda bodies: len(bodies) == 2)
     assert abs(len(whole[0]) - share * len(whole[1])) < 200
     calls = [entry["status"] for entry in sandbox.log() if entry["kind"] == "webhook"]
     assert calls == ["no_answer", 200]

@@ -1,13 +1,15 @@
-"""Limit the time of a call in a test. A loaded machine may be the reason, so `make` plays such a test again."""
+"""Limit the time of calls and waits in tests. A loaded machine may be the reason, so `make` plays such a test again."""
 
 from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
 
 
 def check_time(seconds: float, limit: float, hint: str = "") -> None:
@@ -23,6 +25,20 @@ def check_time(seconds: float, limit: float, hint: str = "") -> None:
     """
     if seconds >= limit:
         raise TimeoutError(f"took {seconds:.2f} s, and not less than {limit} s. {hint}".rstrip())
+
+
+def wait_for_answer(look: Callable[[], T], good: Callable[[T], Any], seconds: float = 15.0) -> T:
+    """Return the first answer of `look` that `good` accepts.
+
+    Raises:
+        TimeoutError: No answer was good within `seconds`. The error shows the last answer.
+    """
+    deadline = time.monotonic() + seconds
+    while not good(found := look()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(found)
+        time.sleep(0.01)
+    return found
 
 
 @contextmanager
