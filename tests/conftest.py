@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import threading
 import time
 import uuid
 import warnings
@@ -45,6 +46,17 @@ def pytest_runtest_setup(item):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
             gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def end_of_left_calls():
+    """Fail a test that leaves a call at work in a thread. The call would log into, and slow, the tests after."""
+    yield
+    deadline = time.monotonic() + 30
+    while left := [thread for thread in threading.enumerate() if thread.name == "scrape-do-call"]:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{len(left)} calls go on after the test: let what they wait for answer before its end")
+        time.sleep(0.02)
 
 
 @pytest.fixture(scope="session")
