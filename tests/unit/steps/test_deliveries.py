@@ -509,6 +509,21 @@ def test_stopped_part_is_polled_by_ordinary_intervals(bought, make):
     assert due_in(bought) <= 2
 
 
+def test_hints_for_a_canceled_job_cost_a_poll_in_each_interval(hooked, make):
+    buy(hooked, make, count=40)
+    show(hooked, make, count=40)
+    hooked.run(RequestStop("r", "canceled"))
+    hooked.api.script(cancel_job=None)
+    step(hooked, handler=cancel_part)
+    requests(hooked)
+    for at in range(40):
+        hooked.clock.forward(0.25)
+        if deliver(hooked, at)[1] or due_in(hooked) <= 0:
+            step(hooked)
+    assert requests(hooked).count("get_job") <= 5
+    assert due_in(hooked) <= 5, "the last hints demand a poll as well"
+
+
 # Checks
 
 

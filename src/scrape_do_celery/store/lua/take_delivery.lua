@@ -179,6 +179,8 @@ local function demand_job()
 end
 
 local function take_hint(has_hint)
+  -- The steps of a canceled job serve no hint. Without a limit, each of them would cost one poll of the job.
+  if part.cancel_sent_at then return demand_job() end
   write_entry(position, table.concat({'hint', is_proven, nonce}, ' '))
   local hints = demand_step(t)
   -- A step may have asked for the task because of the other hint, and asks again once the job shows its end.
