@@ -131,7 +131,7 @@ def test_enqueue_takes_the_fairness_of_a_run(scrape_do, app_context):
     assert (spec.fairness_key, spec.fairness_weight, spec.priority) == ("shop:7", 2.5, -3)
 
 
-@pytest.mark.parametrize(("arguments", "expected"), [((), None), (("--no-webhook",), None), (("--webhook",), True)])
+@pytest.mark.parametrize(("arguments", "expected"), [((), False), (("--no-webhook",), False), (("--webhook",), True)])
 def test_enqueue_turns_webhooks_on(scrape_do, app_context, monkeypatch, arguments, expected):
     hooks = {"webhook_base_url": "https://shop.example", "webhook_keys": SecretStr("0123456789abcdef" * 2)}
     monkeypatch.setattr(app_context, "settings", app_context.settings.model_copy(update=hooks))

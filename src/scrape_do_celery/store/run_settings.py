@@ -27,5 +27,7 @@ def _decide_webhook(spec: RunSpec, settings: Settings) -> bool:
         # The caller's own webhook stands: the setting is only a default.
         return settings.webhooks and not has_own_webhook(spec.request)
     if spec.webhook and (missing := find_missing(settings.webhook_base_url, settings.webhook_keys)):
-        raise ValueError(f"webhook=True needs {missing}; set both where runs are started and in workers")
+        raise ValueError(
+            f"webhook=True needs {missing}; set both where runs are started and in workers, or give webhook=False"
+        )
     return spec.webhook

@@ -58,7 +58,7 @@ def decrypt_whole_spec(
 ) -> RunSpec:
     """Return the spec of these fields and of `inputs`, with the inputs of the whole run, or of one part.
 
-    The fields `label` and `webhook` may be missing.
+    The fields `label` and `webhook` may be missing. Without `webhook`, the run has no webhooks.
 
     A record without inputs lacks all their fields. If a field is lost, the others would give data to wrong targets.
 
@@ -72,7 +72,7 @@ def decrypt_whole_spec(
     for name, value in private.items():
         if value is None and (count is not None or not name.endswith(":inputs")):
             raise _lost_field_error(run_id, keys.run(run_id), name)
-    apart = {"label": label and label.decode(), "webhook": True if webhook else None}
+    apart = {"label": label and label.decode(), "webhook": bool(webhook)}
     spec = decrypt_spec(keys, run_id, private, **apart)
     wanted = None if count is None or of_one_part else int(count)
     if spec.inputs is not None and not spec.inputs.is_whole(spec.request.size, wanted):

@@ -362,7 +362,7 @@ def test_retry_has_the_options_of_the_run_and_its_own_limit(app, end):
     with pytest.raises(ValueError, match="max_wait"):
         retry_failed("r", max_wait=-1)
     second = retry_failed("r").run_id
-    assert app.run(ReadSpec(second, 1)).run_options == {**spec.run_options, "early": False}
+    assert app.run(ReadSpec(second, 1)).run_options == {**spec.run_options, "early": False, "webhook": False}
     assert app.run_fields(second)["max_mc"] == "50000"
     kept = ("tags", "label", "fair")
     assert [app.run_fields(second)[name] for name in kept] == ["shop:7", "prices", "-1 2.0 shop:7"]

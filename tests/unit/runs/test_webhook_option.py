@@ -125,11 +125,12 @@ def test_option_does_not_change_the_request(use):
     assert one.differing_fields(other) == ("early",)
 
 
-def test_child_has_the_webhooks_of_its_parent(use):
-    harness = use(**SET)
-    for webhook, inherited in ((True, True), (False, None)):
+@pytest.mark.parametrize("setting", [True, False])
+def test_child_has_the_webhooks_of_its_parent_whatever_the_setting_is(use, setting):
+    harness = use(webhooks=setting, **SET)
+    for webhook in (True, False):
         parent = enqueue(URLS, webhook=webhook).run_id
-        assert harness.run(ReadSpec(parent, 1)).webhook is inherited
+        assert harness.run(ReadSpec(parent, 1)).webhook is webhook
         harness.finish_part(parent, outcome="failed")
         harness.run(RecordOutcome(parent, "failed", {}))
         child = retry_failed(parent).run_id
