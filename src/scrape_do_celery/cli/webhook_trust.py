@@ -56,7 +56,9 @@ def print_trust(as_json: bool) -> None:
 @json_option(TrustChangeShape)
 @click.pass_context
 def restore_trust(ctx: click.Context, account: str | None, yes: bool, as_json: bool) -> None:
-    """Believe delivered pages of ACCOUNT again. The first ones are fetched and compared anew.
+    """Believe delivered pages of ACCOUNT again. Fetch and compare those of live runs, and the first new ones.
+
+    If somebody else knew a key, run this after you have replaced the key, although the pages are still believed.
 
     ACCOUNT is an id that `list` prints; by default that of SCRAPE_DO_ACCOUNT, else of the token in SCRAPE_DO_API_KEY,
     else the only one of the store. Find out first who changed the pages: a proxy before your receiver, or somebody who
@@ -72,12 +74,12 @@ def restore_trust(ctx: click.Context, account: str | None, yes: bool, as_json: b
         click.echo(f"not trusted since {_format_time(trust.off_since)}: {printable(trust.why)}", err=True)
         if not yes and not click.confirm(f"Believe delivered pages of account {printable(account)} again?", err=True):
             ctx.abort()
-        store.run(TrustWebhooks(account))
+    store.run(TrustWebhooks(account))
     if as_json:
         print_json({"account": account, "changed": changed})
     else:
         text = "are believed again" if changed else "are believed, as before"
-        click.echo(f"delivered pages of account {printable(account)} {text}")
+        click.echo(f"delivered pages of account {printable(account)} {text}; workers compare those of live runs")
 
 
 def _find_account() -> str:

@@ -70,7 +70,9 @@ def test_trust_is_restored_after_a_yes(scrape_do, step_harness, distrusted, term
     assert WHY in answer.stderr
     assert not is_trusted(step_harness, distrusted)
     answer = scrape_do("webhook-trust", "restore", input="y\n")
-    assert answer.stdout == f"delivered pages of account {distrusted} are believed again\n"
+    assert answer.stdout == (
+        f"delivered pages of account {distrusted} are believed again; workers compare those of live runs\n"
+    )
     assert step_harness.run(ReadWebhookTrust(distrusted)).taken == 0
     assert is_trusted(step_harness, distrusted)
 
@@ -83,9 +85,11 @@ def test_trust_is_not_restored_without_a_yes(scrape_do, step_harness, distrusted
     assert is_trusted(step_harness, distrusted)
 
 
-def test_restore_of_a_trusted_account_keeps_its_count(scrape_do, step_harness, distrusted):
-    assert scrape_do("webhook-trust", "restore", "other").output.endswith("are believed, as before\n")
-    assert step_harness.run(ReadWebhookTrust("other")).taken == 1234
+def test_restore_of_a_trusted_account_asks_nothing_and_has_its_pages_compared(scrape_do, step_harness, distrusted):
+    answer = scrape_do("webhook-trust", "restore", "other")
+    assert answer.output.endswith("are believed, as before; workers compare those of live runs\n")
+    trust = step_harness.run(ReadWebhookTrust("other"))
+    assert (trust.off_since, trust.taken, trust.restores) == (None, 0, 1)
 
 
 def test_restore_without_a_known_account_names_the_list(scrape_do, step_harness, distrusted):

@@ -571,15 +571,17 @@ def test_delivered_pages_of_live_parts_are_fetched_after_a_lie(hooked, make):
     assert deliver(hooked, 2, page_of(make, 2, "a"), "a") == ("hinted", routing.POLL_JOBS)
 
 
+@pytest.mark.parametrize("was_off", [True, False])
 @pytest.mark.parametrize("is_old", [True, False])
-def test_delivered_pages_of_live_parts_are_fetched_although_the_trust_was_restored_before(trusted, make, is_old):
+def test_delivered_pages_of_live_parts_are_fetched_after_the_trust_was_restored(trusted, make, is_old, was_off):
     """A part may have had no step in between. An older receiver does not note when a page came."""
     deliver(trusted, 0, lie(make, 0))
     if is_old:
         deliveries = trusted.keys.deliveries(PartId("r", 0))
         kind, cost, price_key, _, nonce = trusted.redis.hget(deliveries, "0").decode().split(" ")
         trusted.redis.hset(deliveries, "0", f"{kind} {cost} {price_key} {nonce}")
-    trusted.run(DistrustWebhooks(trusted.account, "why"))
+    if was_off:
+        trusted.run(DistrustWebhooks(trusted.account, "why"))
     trusted.run(TrustWebhooks(trusted.account))
     calibrate(trusted)
     show(trusted, make, tasks=["success", "pending", "pending", "pending"])
