@@ -90,6 +90,11 @@ def read_specs(sources: Sequence[str], request: IO[str] | None, options: dict[st
     groups = group_lines(lines)
     run_options = {name: options.pop(name) for name in RUN_OPTIONS}
     given = _read_fields(request)
+    if size is not None and (given.get("targets") is not None or given.get("plugin") is not None):
+        # The rest of the request file would be bought beside the sample.
+        raise click.UsageError(
+            "--sample takes targets of URLs, files and stdin: leave targets and plugin out of the request file"
+        )
     _check_groups(groups, given, run_options)
     fields = {**given, **{name.strip("_"): value for name, value in options.items() if value is not None}}
     if not groups and not fields.keys() & {"targets", "plugin"}:

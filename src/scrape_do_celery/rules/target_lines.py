@@ -104,7 +104,7 @@ def read_target_lines(
         TargetFileError: a line is wrong. The text names the first wrong lines.
     """
     readers = {FileFormat.TEXT: _read_text, FileFormat.JSONL: _read_json_lines}
-    found = _read_table(lines, column) if file_format is FileFormat.CSV else readers[file_format](lines, name)
+    found = _read_table(lines, name, column) if file_format is FileFormat.CSV else readers[file_format](lines, name)
     good: list[TargetLine] = []
     faults: list[LineFault] = []
     for one in found:
@@ -164,12 +164,13 @@ def _hint_at_format(text: str) -> str:
     return " (read JSON lines with --format jsonl)" if text.startswith(("{", '"')) else ""
 
 
-def _read_table(lines: Iterable[str], column: str | None) -> Iterator[TargetLine | LineFault]:
+def _read_table(lines: Iterable[str], name: str, column: str | None) -> Iterator[TargetLine | LineFault]:
     lines = iter(lines)
     first = next(lines, "")
-    rows = csv.reader(chain([first], lines), delimiter=_find_separator(first), strict=True)
+    rows = csv.reader(chain([first], lines), delimiter=_find_separator(first, name), strict=True)
     index: int | None = None
     number = 1
+    width = 0
     while True:
         try:
             row = next(rows, None)
@@ -183,15 +184,18 @@ def _read_table(lines: Iterable[str], column: str | None) -> Iterator[TargetLine
             if fault:
                 yield LineFault(number, fault)
                 return
+            width = len(row)
             # A table of URLs may have no header: its first row would be lost.
             row = row if why_no_target(row[index].strip()) is None else []
         if row:
-            yield _read_cell(row, number, index or 0)
+            yield _read_cell(row, number, index or 0, width)
         number = rows.line_num + 1
 
 
-def _find_separator(header: str) -> str:
-    return min(_SEPARATORS, key=lambda one: header.find(one) if one in header else len(header))
+def _find_separator(header: str, name: str) -> str:
+    # A table with one column has no separator in its header, and its URLs may hold commas.
+    separators = sorted(_SEPARATORS, key="\t".__ne__) if name.lower().endswith(".tsv") else _SEPARATORS
+    return min(separators, key=lambda one: header.find(one) if one in header else len(header))
 
 
 def _find_column(header: Sequence[str], column: str | None) -> tuple[int, str]:
@@ -212,7 +216,11 @@ def _find_column(header: Sequence[str], column: str | None) -> tuple[int, str]:
     return 0, f"has no column {show_value(wanted)}: name the column of the URLs by --column; the columns are {known}"
 
 
-def _read_cell(row: Sequence[str], number: int, index: int) -> TargetLine | LineFault:
+def _read_cell(row: Sequence[str], number: int, index: int, width: int) -> TargetLine | LineFault:
+    # The separator may be part of a URL: the start of such a URL is another page, which would be paid for.
+    if any(map(str.strip, row[width:])):
+        fault = f"has {len(row)} columns, and the first row has {width}: put a URL that holds the separator in quotes"
+        return LineFault(number, fault)
     if index >= len(row):
         return LineFault(number, f"has {len(row)} columns, and no column {index + 1} with a URL")
     url = row[index].strip()

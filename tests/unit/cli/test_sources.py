@@ -64,6 +64,15 @@ def test_sample_of_the_targets_is_bought(scrape_do, spec_of, file):
     assert len(first) == 5
 
 
+@pytest.mark.parametrize("fields", [{"targets": [A, B]}, {"plugin": {"key": "google/search", "params": [{"q": "a"}]}}])
+@pytest.mark.parametrize("sources", [(), (C,)])
+def test_sample_of_a_request_file_is_refused(scrape_do, step_harness, file, fields, sources):
+    request = file("r.json", json.dumps(fields))
+    answer = scrape_do("enqueue", *sources, "--request", request, "--sample", 1)
+    assert (answer.exit_code, "leave targets and plugin out of the request file" in answer.stderr) == (2, True)
+    assert step_harness.redis.keys() == []
+
+
 def test_dedupe_buys_equal_lines_once(scrape_do, spec_of, file):
     (run_id,) = start(scrape_do, file("urls.txt", f"{A}\n{B}\n{A}\n"), "--dedupe")
     assert spec_of(run_id).request.targets == [A, B]

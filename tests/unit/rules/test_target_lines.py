@@ -178,3 +178,24 @@ def test_sample_is_in_order_and_the_same_for_a_seed():
     assert len(set(found)) == 10
     assert found != sample_items(items, 10, 1)
     assert sample_items(items, 1000, 0) == sample_items(items, 2000, 3) == items
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("url\nhttps://a.example/@52.5,13.4\n", "line 2 has 2 columns, and the first row has 1"),
+        ("https://a.example/\nhttps://a.example/x,y,z\n", "line 2 has 3 columns, and the first row has 1"),
+        ("id,url\n7,https://a.example/x,y\n", "line 2 has 3 columns, and the first row has 2"),
+    ],
+)
+def test_url_that_the_separator_cuts_is_refused(text, shown):
+    assert fault(text, CSV) == f"{shown}: put a URL that holds the separator in quotes"
+
+
+def test_blank_cells_behind_the_header_do_not_count():
+    assert targets(f"url\n{A},, \n", CSV) == [A]
+
+
+def test_table_with_tabs_and_one_column_may_have_commas_in_its_urls():
+    url = "https://a.example/@52.5,13.4"
+    assert [one.target for one in read_target_lines(["url\n", f"{url}\n"], "urls.TSV", CSV)] == [url]
