@@ -62,7 +62,9 @@ class _Work:
                 for report in self.call.iter_reports():
                     view.show(ProgressFigures(report.found, total, text, "", frozenset(), "runs"))
             except Exception:
-                click.echo(printable_lines(self.explain_interruption()), err=True)
+                # Nobody interrupted the count, and it changed nothing: its error says all.
+                if not self.call.dry_run:
+                    click.echo(printable_lines(self.explain_interruption()), err=True)
                 raise
         return self.call.report
 

@@ -70,7 +70,10 @@ def choose_format(name: str | None, to: str) -> ExportFormat:
     if found is None:
         names = ", ".join(FORMATS)
         if name is None:
-            raise ValueError(f"format: the destination has no suffix that names a format; give one of {names}")
+            raise ValueError(
+                "format: the destination has no suffix that names a format; "
+                f"end it with a suffix such as .jsonl, or name the format: {names}"
+            )
         raise ValueError(f"format must be one of {names}: {name!r}{suggest_name(str(name), FORMATS)}")
     return found
 

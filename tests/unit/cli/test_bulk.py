@@ -267,6 +267,17 @@ def test_interruption_of_the_count_leaves_nothing_behind(scrape_do, ended, monke
     assert (answer.exit_code, answer.stderr.strip()) == (130, "Interrupted. Nothing was changed.")
 
 
+def test_error_of_the_count_is_no_interruption(scrape_do, ended, monkeypatch):
+    ended()
+
+    def act(*_):
+        raise ValueError("webhook=True needs keys")
+
+    monkeypatch.setattr(bulk.BulkCall, "_act", act)
+    answer = scrape_do("retry", "--tag", "shop:7", "--dry-run")
+    assert (answer.exit_code, answer.stderr.strip()) == (2, "Error: webhook=True needs keys")
+
+
 def test_limit_is_carried_on_by_the_cursor(scrape_do, ended):
     for _ in range(3):
         ended()
