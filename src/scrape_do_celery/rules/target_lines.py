@@ -219,8 +219,8 @@ def _find_column(header: Sequence[str], column: str | None) -> tuple[int, str]:
 def _read_cell(row: Sequence[str], number: int, index: int, width: int) -> TargetLine | LineFault:
     # The separator may be part of a URL: the start of such a URL is another page, which would be paid for.
     if any(map(str.strip, row[width:])):
-        fault = f"has {len(row)} columns, and the first row has {width}: put a URL that holds the separator in quotes"
-        return LineFault(number, fault)
+        text = f"has {len(row)} columns, and the first row has {width}: put a URL that holds the separator in quotes"
+        return LineFault(number, text)
     if index >= len(row):
         return LineFault(number, f"has {len(row)} columns, and no column {index + 1} with a URL")
     url = row[index].strip()
