@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import errno
 import json
+import os
 import subprocess
 import sys
 import time
@@ -460,6 +461,18 @@ def test_a_page_is_written_whatever_its_url(tmp_path, url, name):
     page = task(URL=url, Content="<html>", ResponseHeaders={"Content-Type": ";/\0", "content-type": ""})
     assert write_page(tmp_path, 3, page) == tmp_path / f"0003-{name}.txt"
     assert (tmp_path / f"0003-{name}.txt").read_text() == "<html>"
+
+
+def test_full_disk_leaves_the_earlier_page(tmp_path, monkeypatch):
+    path = write_page(tmp_path, 1, task())
+
+    def refuse(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        write_page(tmp_path, 1, task(Content="another page"))
+    assert (path.read_text(), os.listdir(tmp_path)) == ("<p>page</p>", [path.name])  # noqa: PTH208 (names, not paths)
 
 
 def test_control_characters_of_a_target_are_escaped():

@@ -153,4 +153,5 @@ def _show(value: Any) -> str:
 
 def has_terminal() -> bool:
     """Return whether a person can answer a question."""
-    return sys.stdin.isatty()
+    # A stream that the shell has closed is None.
+    return sys.stdin is not None and sys.stdin.isatty()

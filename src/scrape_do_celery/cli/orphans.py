@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import click
 from redis.exceptions import ResponseError
 
 from scrape_do_celery.cli.exit_codes import ExitCode
+from scrape_do_celery.cli.filters import has_terminal
 from scrape_do_celery.cli.json_output import json_option, print_json
 from scrape_do_celery.cli.money_shapes import OrphansShape
 from scrape_do_celery.cli.orphan_guards import refuse_foreign_store
@@ -82,7 +82,7 @@ def _check_call(settings: Settings, job_ids: Sequence[str], *, cancel: bool, yes
         )
         if cancel and not (yes and job_ids):
             raise click.UsageError("on a shared account, --cancel needs --yes and the ids of the jobs to stop")
-    if cancel and not yes and not sys.stdin.isatty():
+    if cancel and not yes and not has_terminal():
         raise click.UsageError("if stdin is not a terminal, --cancel needs --yes")
 
 

@@ -92,7 +92,7 @@ def print_rich_table(
     rich cuts cells that do not fit, so a table that is wider than the terminal is printed as plain text. With
     `folds_first`, the cells of the first column may be folded.
     """
-    is_rich = sys.stdout.isatty() and find_spec("rich") is not None
+    is_rich = sys.stdout is not None and sys.stdout.isatty() and find_spec("rich") is not None
     if not (is_rich and _print_with_rich(header, rows, left, folds_first=folds_first)):
         print_table(header, rows, left=left)
 

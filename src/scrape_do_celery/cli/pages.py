@@ -8,6 +8,8 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from scrape_do_celery.export.sinks import LocalSink
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -48,7 +50,9 @@ def write_page(folder: Path, number: int, task: TaskDetails) -> Path | None:
     beside = path.with_name(f"{path.stem}.meta.json")
     # The folder may hold pages of another run. Their `meta` must never stand beside this page, whenever this stops.
     beside.unlink(missing_ok=True)
-    path.write_bytes(content)
+    # With a full disk, neither half a page nor an empty file may take the place of an earlier page.
+    with LocalSink(folder).create(path.name) as file:
+        file.write(content)
     if task.meta is not None:
         beside.write_text(json.dumps(task.meta, ensure_ascii=False), encoding="utf-8")
     return path

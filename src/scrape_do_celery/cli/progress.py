@@ -153,7 +153,8 @@ def _make_bar() -> Progress:
 
 def choose_view(*, quiet: bool = False) -> ProgressView:
     """Return the view that stderr can show."""
-    if quiet or not sys.stderr.isatty():
+    # A stream that the shell has closed is None. The run is bought by now, and its id must still be printed.
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
         return QuietView()
     if os.environ.get("TERM", "") in _SIMPLE_TERMINALS and os.name != "nt":
         return LineView()

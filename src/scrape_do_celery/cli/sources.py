@@ -165,6 +165,8 @@ def _read_source(source: str, number: int, file_format: FileFormat | None, colum
 
 def _read_lines(source: str) -> Iterator[str]:
     if source == _STDIN:
+        if sys.stdin is None:
+            raise TargetFileError("stdin is closed")
         if sys.stdin.isatty():
             click.echo("Reading URLs from the terminal, one on each line. Ctrl-D ends them.", err=True)
         yield from decode_lines(iter(partial(sys.stdin.buffer.read, _CHUNK), b""))

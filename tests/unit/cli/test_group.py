@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import socket
+import sys
 
 import click
 import pytest
@@ -14,10 +15,15 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from scrape_do_celery.cli import main
+from scrape_do_celery.cli.filters import has_terminal
 from scrape_do_celery.cli.group import CommandGroup
+from scrape_do_celery.cli.output import print_rich_table
+from scrape_do_celery.cli.progress import QuietView, choose_view
+from scrape_do_celery.cli.sources import _read_lines
 from scrape_do_celery.diagnostics import check_store
 from scrape_do_celery.errors import StoreUnavailableError
 from scrape_do_celery.errors.base import advise_on_outage
+from scrape_do_celery.rules.target_lines import TargetFileError
 from scrape_do_celery.runs import AppContext
 
 
@@ -91,3 +97,14 @@ def test_colors_are_switched_off_by_the_usual_variables(monkeypatch, variables, 
         monkeypatch.setenv(name, value)
     group = CommandGroup("g", commands={"say": click.Command("say", callback=lambda: click.secho("ok", fg="green"))})
     assert ("\x1b" in CliRunner().invoke(group, ["say"], color=True).output) is is_colored
+
+
+def test_closed_streams_are_no_terminals(monkeypatch):
+    """A run is bought before its progress is shown: a closed stderr must not hide its id."""
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    assert not has_terminal()
+    assert isinstance(choose_view(), QuietView)
+    print_rich_table(("a",), [("b",)])
+    with pytest.raises(TargetFileError, match="stdin is closed"):
+        list(_read_lines("-"))
