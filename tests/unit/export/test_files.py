@@ -128,7 +128,7 @@ def test_an_unknown_run_leaves_nothing(step_harness, tmp_path, names_in):
         (None, {}, "to must be a path"),
         (b"a.jsonl", {}, "to must be a path"),
         ("a\0.jsonl", {}, "to must be a path"),
-        ("a.txt", {}, "no suffix that names a format; give one of jsonl, csv"),
+        ("a.txt", {}, "no suffix that names a format; .* name the format: jsonl, csv"),
         ("a.jsonl", {"format": "jsnl"}, "'jsnl'; did you mean jsonl"),
         ("a", {"format": "files", "rows_per_shard": 0}, "rows_per_shard must be a whole number from 1"),
         ("a.jsonl", {"rows_per_shard": 1.5}, "rows_per_shard must be"),
