@@ -10,6 +10,7 @@ import time
 import uuid
 import warnings
 from pathlib import Path
+from unittest.mock import patch
 
 import hypothesis
 import pytest
@@ -43,15 +44,10 @@ def pytest_runtest_setup(item):
         # The traceback of the first attempt keeps all its objects.
         for name in ("last_type", "last_value", "last_traceback"):
             sys.__dict__.pop(name, None)
-        hook = sys.unraisablehook
         # The end of such an object may raise: its server is gone.
-        sys.unraisablehook = lambda _: None
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ResourceWarning)
-                gc.collect()
-        finally:
-            sys.unraisablehook = hook
+        with patch.object(sys, "unraisablehook", lambda _: None), warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from scrape_do_celery.cli.output import printable
+from scrape_do_celery.cli.output import is_terminal, printable
 from scrape_do_celery.rules.run_filters import STATE_WORDS
 from scrape_do_celery.runs.bulk import RunFilters, find_narrowing
 
@@ -153,5 +153,4 @@ def _show(value: Any) -> str:
 
 def has_terminal() -> bool:
     """Return whether a person can answer a question."""
-    # A stream that the shell has closed is None.
-    return sys.stdin is not None and sys.stdin.isatty()
+    return is_terminal(sys.stdin)

@@ -6,7 +6,7 @@ import os
 import sys
 from datetime import UTC
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import click
 
@@ -84,6 +84,11 @@ def task_row(task: Mapping[str, Any]) -> tuple[str, ...]:
     return (task["url"], task["status"], str(task["status_code"] or NONE), *figures)
 
 
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether a standard stream leads to a terminal. A stream that the shell has closed is None."""
+    return stream is not None and stream.isatty()
+
+
 def print_rich_table(
     header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 2, folds_first: bool = False
 ) -> None:
@@ -92,7 +97,7 @@ def print_rich_table(
     rich cuts cells that do not fit, so a table that is wider than the terminal is printed as plain text. With
     `folds_first`, the cells of the first column may be folded.
     """
-    is_rich = sys.stdout is not None and sys.stdout.isatty() and find_spec("rich") is not None
+    is_rich = is_terminal(sys.stdout) and find_spec("rich") is not None
     if not (is_rich and _print_with_rich(header, rows, left, folds_first=folds_first)):
         print_table(header, rows, left=left)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self, TypeVa
 
 import click
 
-from scrape_do_celery.cli.output import printable
+from scrape_do_celery.cli.output import is_terminal, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -153,8 +153,8 @@ def _make_bar() -> Progress:
 
 def choose_view(*, quiet: bool = False) -> ProgressView:
     """Return the view that stderr can show."""
-    # A stream that the shell has closed is None. The run is bought by now, and its id must still be printed.
-    if quiet or sys.stderr is None or not sys.stderr.isatty():
+    # The run is bought by now: if stderr is closed, its id must still be printed.
+    if quiet or not is_terminal(sys.stderr):
         return QuietView()
     if os.environ.get("TERM", "") in _SIMPLE_TERMINALS and os.name != "nt":
         return LineView()

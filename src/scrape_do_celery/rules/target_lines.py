@@ -194,8 +194,8 @@ def _read_table(lines: Iterable[str], name: str, column: str | None) -> Iterator
 
 def _find_separator(header: str, name: str) -> str:
     # A table with one column has no separator in its header, and its URLs may hold commas.
-    separators = sorted(_SEPARATORS, key="\t".__ne__) if name.lower().endswith(".tsv") else _SEPARATORS
-    return min(separators, key=lambda one: header.find(one) if one in header else len(header))
+    default = "\t" if name.lower().endswith(".tsv") else ","
+    return min((one for one in _SEPARATORS if one in header), key=header.find, default=default)
 
 
 def _find_column(header: Sequence[str], column: str | None) -> tuple[int, str]:
