@@ -5,12 +5,16 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 INSTALL := -m pip install -qq --disable-pip-version-check
 
+# Let Python keep compiled modules, even if the machine's settings forbid this. Without them, each of the thousands of
+# processes of the tests compiles the package anew, and each process of pytest all tests.
+export PYTHONDONTWRITEBYTECODE :=
+
 # Run more tests at once than the machine has cores: most tests wait for other processes.
 JOBS ?= 4
 # Several tests share two cores, so a wait may run out although nothing is wrong. Only such a test is played twice, or
 # one in which Python before 3.12 takes the depth of another thread for its own (CPython issue 106905).
 REPLAY := -rR --reruns 1 --only-rerun '(TimeoutError|ResultNotReadyError|TimeoutExpired): |AST constructor recursion depth'
-TESTS := -m pytest -q -n $(JOBS) --dist worksteal $(REPLAY)
+TESTS := -m pytest -q --instafail -n $(JOBS) --dist worksteal $(REPLAY)
 LOWEST := .venv-lowest
 DOCS := .venv-docs
 # Install only the user's packages for the demo: the development environment takes minutes and seven times the space.
@@ -56,6 +60,8 @@ demo: $(DEMO)/.ready ## Play a whole run on this machine; URLS="http://... http:
 
 test: lint types imports tests ## Run lint, types, imports and tests
 
+# `coverage` plays all tests with the Python of the development environment.
+test-all: PYTHONS = --others
 test-all: lint types imports coverage lowest matrix dist rest docs ## Run all checks of CI: also coverage, other versions, packages, all other tests, the docs
 
 lint: $(READY) ## Check style and spelling
@@ -90,12 +96,12 @@ bench: $(READY) ## Compare floor, usual canvas and this package; CASE="A B", FUL
 rest: $(READY) ## Run lint-lua, the long tests, and the tests with a browser or RabbitMQ; installs programs on Debian
 	@$(BIN)/python tests/support/debian_packages.py
 	$(BIN)/python tests/support/lint_lua.py
-	$(BIN)/python -m pytest -q -n 5 --dist worksteal $(REPLAY) -m 'browser or rabbitmq or long'
+	$(BIN)/python -m pytest -q --instafail -n 5 --dist worksteal $(REPLAY) -m 'browser or rabbitmq or long'
 
 newest: $(READY) ## Test the examples with the newest packages; NEWEST=python3.13
 	EXAMPLES_PYTHON=$(or $(NEWEST),python3) $(BIN)/python -m pytest -q -n 2 tests/acceptance/test_django.py tests/acceptance/test_flask.py
 
-matrix: $(READY) ## Play tests with each supported Python and Django that the machine has; PYTHONS="3.12 3.13"
+matrix: $(READY) ## Play tests with each supported Python and Django that the machine has; PYTHONS="3.12 3.13" or --others
 	$(BIN)/python tests/support/matrix.py $(PYTHONS)
 
 # The wheel is built from the sdist, so both are complete.

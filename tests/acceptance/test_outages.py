@@ -38,7 +38,7 @@ def test_enqueue_without_a_broker_loses_nothing(server_url, sandbox, tmp_path, c
 def test_the_server_restarts_under_everything(own_server, sandbox, tmp_path, eventually):
     """Kill the server of store, broker and results with SIGKILL, and start it with the file that it had written."""
     with Pipeline(own_server.url, sandbox, tmp_path, "restart") as pipeline:
-        pipeline.work()
+        pipeline.work(supervised=True)
         handle = pipeline.enqueue([f"https://a.example/{n}?seconds=3" for n in range(3)])
         eventually(lambda: handle.state == "running")
         own_server.restart()

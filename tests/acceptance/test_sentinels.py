@@ -56,7 +56,7 @@ def switch_primary(group):
 @pytest.mark.parametrize("fail", [kill_primary, freeze_primary, switch_primary])
 def test_every_process_serves_again_within_ten_seconds_of_a_promotion(group, sandbox, tmp_path, eventually, fail, pool):
     with open_pipeline(group, sandbox, tmp_path) as pipeline, WebProcess(pipeline) as web:
-        pipeline.work(pool=pool)
+        pipeline.work(pool=pool, supervised=True)
         before, _ = web.enqueue("before")
         assert before.result(timeout=60).succeeded
         by_celery = [pipeline.scrape(targets=["https://a.example/celery?seconds=3"])]
@@ -106,7 +106,7 @@ def test_a_purchase_whose_intent_the_next_primary_lacks_is_not_made_twice(group,
         for run in (handle, keyed):
             eventually(lambda run=run: all(one.open_client().exists(f"watched:run:{run.run_id}") for one in replicas))
         stop_replication(group)
-        pipeline.work()
+        pipeline.work(supervised=True)
         eventually(lambda: pipeline.posts() == 2)
         old = group.primary
         old.kill()
@@ -159,7 +159,7 @@ def replace_primary(group, fail):
 def test_runs_under_load_are_bought_once_through_two_failovers(group, sandbox, tmp_path, eventually):
     with open_pipeline(group, sandbox, tmp_path) as pipeline:
         for pool in ("threads", "gevent"):
-            pipeline.work(pool=pool, concurrency=10)
+            pipeline.work(pool=pool, concurrency=10, supervised=True)
         producers, spans = ProducingThreads(pipeline), []
         for fail in (kill_primary, switch_primary):
             time.sleep(5)

@@ -61,7 +61,7 @@ def test_a_store_that_was_just_restarted_misses_no_worker(tmp_path, sandbox, eve
         embedded.ensure(tmp_path / "own", tie_to_parent=True) as server,
         Pipeline(server.url, sandbox, tmp_path, "young") as pipeline,
     ):
-        pipeline.work()
+        pipeline.work(supervised=True)
         handle = pipeline.enqueue([f"{URL}?seconds=600"])
         eventually(lambda: handle.state == "running")
         store = pipeline.app_context.store

@@ -2,7 +2,7 @@
 
 The classifiers of pyproject.toml name the versions. A Python is looked for as `python3.x` on the PATH, and among the
 versions of pyenv. `python tests/support/matrix.py 3.12` plays this Python only. If the machine lacks a version, a line
-says so, and that is no failure.
+says so, and that is no failure. `--others` leaves out the Python that plays this file: CI plays all tests with it.
 """
 
 from __future__ import annotations
@@ -85,14 +85,17 @@ def play_django(version, python):
 
 def main(wanted, jobs=2):
     """Play all versions, or those that are wanted. Print a line for each. Return 1 after a failure."""
-    versions = wanted or classified("Programming Language :: Python")
+    supported = classified("Programming Language :: Python")
+    if wanted == ["--others"]:
+        wanted = [version for version in supported if version != f"{sys.version_info.major}.{sys.version_info.minor}"]
+    versions = wanted or supported
     results = {}
     for version in versions:
         begun = time.monotonic()
         result = play_python(version, jobs)
         results[f"Python {version}"] = f"{result} ({time.monotonic() - begun:.0f} s)"
     # The newest Django needs a newer Python than the oldest one that the package supports.
-    newest = [python for version in versions if (python := find_python(version))][-1:]
+    newest = [python for version in supported if (python := find_python(version))][-1:]
     for version in classified("Framework :: Django") if newest else ():
         results[f"Django {version}"] = f"{play_django(version, newest[0])} on {Path(newest[0]).name}"
     print("\n".join(f"{name}: {result}" for name, result in results.items()))

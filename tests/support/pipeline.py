@@ -14,6 +14,7 @@ from scrape_do_celery.runs import AppContext
 
 TOKEN = "token-that-must-not-be-seen"
 _ROOT = Path(__file__).parents[2]
+_SUPERVISOR = Path(__file__).with_name("supervise.py")
 
 
 class Pipeline:
@@ -82,11 +83,16 @@ class Pipeline:
         pool="threads",
         concurrency=4,
         python=sys.executable,
+        supervised=False,
         **environment,
     ):
-        """Start a real worker process, and return it when it is ready or has failed to start."""
+        """Start a real worker process, and return it when it is ready or has failed to start.
+
+        Celery's worker may exit when its broker restarts. Under a supervisor, another one is started then.
+        """
         name = f"w{len(self.workers)}@{self.prefix}"
-        command = [python, "-m", "celery", "-A", app, "worker", "-P", pool, "-c", str(concurrency)]
+        command = [sys.executable, str(_SUPERVISOR)] if supervised else []
+        command += [python, "-m", "celery", "-A", app, "worker", "-P", pool, "-c", str(concurrency)]
         command += ["-l", "INFO", "--without-gossip", "--without-mingle", "-n", name]
         with self.log.open("ab") as log:
             worker = subprocess.Popen(
