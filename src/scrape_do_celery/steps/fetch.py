@@ -117,12 +117,14 @@ async def _fetch_missing(context: WorkerContext, claim: Claim, job: JobDetails) 
         # A page may have been delivered meanwhile. No part ends before its checks.
         found.left = len((await read_unproven(context, claim)).checks)
     claim = await note_words(context, claim, "task", found.words)
+    # The API has nothing more of a job that it has deleted. So the part ends, whatever the store has lost.
+    kept = None if claim.is_forgotten() else stored | found.kept
     if not found.left:
-        return await _finish_fetching(context, claim, job)
+        return await _finish_fetching(context, claim, job, kept)
     # The pages of a run with a stop request are paid for. So fetching goes on for another `cancel_grace` after the
     # grace in which the job had to stop. A pass that was cut for other parts has its next turn.
     if not found.cut and claim.stop_grace_passed(2 * context.settings.cancel_grace):
-        return await finish_stopped_part(context, claim, await _with_task_urls(context, claim, job))
+        return await finish_stopped_part(context, claim, await _with_task_urls(context, claim, job), kept=kept)
     passes += found.counts_as_pass
     fields: dict[str, Value] = {"fetch_passes": passes, "notes": _pack_notes(found.notes)}
     if found.full:
@@ -168,9 +170,11 @@ def _pack_notes(notes: Notes) -> bytes | str:
     return pack(data) if data else ""
 
 
-async def _finish_fetching(context: WorkerContext, claim: Claim, job: JobDetails) -> StepMessage | None:
+async def _finish_fetching(
+    context: WorkerContext, claim: Claim, job: JobDetails, kept: Collection[int] | None
+) -> StepMessage | None:
     done = await context.store.run(CountDone(claim.part_id)) if is_unknown(job.status) else 0
-    return await finish_ended_part(context, claim, await _with_task_urls(context, claim, job), done=done)
+    return await finish_ended_part(context, claim, await _with_task_urls(context, claim, job), done=done, kept=kept)
 
 
 async def _fetch_once(

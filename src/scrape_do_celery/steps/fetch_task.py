@@ -65,6 +65,8 @@ class FetchPass:
     #: notes on answers by position of the task, and unknown status words
     notes: Notes = field(default_factory=dict)
     words: list[str] = field(default_factory=list)
+    #: positions whose tasks this pass has stored, or whose pages it holds
+    kept: set[int] = field(default_factory=set)
     #: positions of delivered pages to compare with the fetched ones
     checks: Collection[int] = ()
     began: float = field(default_factory=lambda: asyncio.get_running_loop().time())
@@ -90,14 +92,24 @@ async def fetch_task(context: WorkerContext, claim: Claim, job: JobDetails, posi
     if is_check:
         await check_page(context, claim, position, task)
     if was_stopped(job) and task.status == JobStatus.CANCELED and not is_check:
-        stored = True if await hold_page(context, claim, position, task) else None
+        stored = True if await _hold_task(context, claim, position, task, found) else None
     else:
         stored = await store_task(context, claim, position, task)
+        if stored:
+            found.kept.add(position)
     if stored is None:
         # The answer for this task is lost, and the next pass comes too soon to count for the other tasks.
         found.full = True
         found.unasked += 1
     return bool(stored)
+
+
+async def _hold_task(context: WorkerContext, claim: Claim, position: int, task: TaskDetails, found: FetchPass) -> bool:
+    """Hold the page of a task like `hold_page`, and note that the pass holds it."""
+    is_held = await hold_page(context, claim, position, task)
+    if is_held and task.content:
+        found.kept.add(position)
+    return is_held
 
 
 async def store_task(context: WorkerContext, claim: Claim, position: int, task: TaskDetails) -> bool | None:
@@ -141,7 +153,7 @@ async def _final_task(
     found.unfinished += 1
     if _is_last_fetch(claim):
         return give_up_task(task, MAX_TASK_FETCHES)
-    await hold_page(context, claim, position, task)
+    await _hold_task(context, claim, position, task, found)
     return None
 
 

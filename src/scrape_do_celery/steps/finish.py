@@ -15,6 +15,8 @@ from scrape_do_celery.store.commands.parts import FinishPart
 from scrape_do_celery.store.commands.purchases import PurchaseStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from scrape_do_celery.models import JobDetails
     from scrape_do_celery.steps.context import WorkerContext
     from scrape_do_celery.store.command import Value
@@ -24,12 +26,18 @@ if TYPE_CHECKING:
 CLEAR_FAILURES: dict[str, Value] = {"api_failures": 0, "refused_since": 0}
 
 
-async def finish_part(
-    context: WorkerContext, claim: Claim, outcome: str, error: ScrapeDoError | None = None, *, purchase_status: str = ""
+async def finish_part(  # noqa: PLR0913 (the end of a part, and what proves it)
+    context: WorkerContext,
+    claim: Claim,
+    outcome: str,
+    error: ScrapeDoError | None = None,
+    *,
+    purchase_status: str = "",
+    kept: Collection[int] | None = None,
 ) -> StepMessage | None:
     """End a part. Return the message for the aggregate step if it was the last part.
 
-    `purchase_status` is the new status of the part's purchase in the ledger.
+    `purchase_status` is the new status of the part's purchase in the ledger. `kept` is as in `FinishPart`.
     """
     if claim.part.refused and claim.part.state is PartState.RECONCILING and not purchase_status:
         purchase_status = PurchaseStatus.VOID
@@ -40,18 +48,23 @@ async def finish_part(
             outcome, error = RunState.IN_DOUBT, claim.in_doubt_error(str(error or outcome))
     skip = context.settings.stop_on_failure and skips_unsent(outcome)
     left = await context.write(
-        FinishPart(claim, outcome, error=error, skip_unsent=skip, purchase_status=purchase_status)
+        FinishPart(claim, outcome, error=error, skip_unsent=skip, purchase_status=purchase_status, kept=kept)
     )
     return StepMessage(routing.AGGREGATE_RUN, (claim.part_id.run_id,)) if left == 0 else None
 
 
 async def finish_stopped_part(
-    context: WorkerContext, claim: Claim, job: JobDetails | None, *, purchase_status: str = ""
+    context: WorkerContext,
+    claim: Claim,
+    job: JobDetails | None,
+    *,
+    purchase_status: str = "",
+    kept: Collection[int] | None = None,
 ) -> StepMessage | None:
-    """End a part that was canceled, or whose deadline passed."""
+    """End a part that was canceled, or whose deadline passed. `kept` is as in `FinishPart`."""
     outcome = outcome_of_stop(claim.stop_reason)
     return await finish_part(
-        context, claim, outcome, default_error(claim, outcome, job), purchase_status=purchase_status
+        context, claim, outcome, default_error(claim, outcome, job), purchase_status=purchase_status, kept=kept
     )
 
 
@@ -65,11 +78,14 @@ async def finish_poisoned(context: WorkerContext, claim: Claim, why: str) -> Ste
 
 
 async def finish_ended_part(
-    context: WorkerContext, claim: Claim, job: JobDetails, *, done: int = 0
+    context: WorkerContext, claim: Claim, job: JobDetails, *, done: int = 0, kept: Collection[int] | None = None
 ) -> StepMessage | None:
-    """End a part whose job has ended and whose contents are stored; `done` of its tasks succeeded."""
+    """End a part whose job has ended and whose contents are stored; `done` of its tasks succeeded.
+
+    `kept` is as in `FinishPart`.
+    """
     outcome = part_outcome(job, claim.stop_reason, done=done)
-    return await finish_part(context, claim, outcome, default_error(claim, outcome, job))
+    return await finish_part(context, claim, outcome, default_error(claim, outcome, job), kept=kept)
 
 
 def default_error(claim: Claim, outcome: RunState, job: JobDetails | None) -> ScrapeDoError | None:

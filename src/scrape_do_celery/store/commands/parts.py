@@ -22,7 +22,7 @@ from scrape_do_celery.store.part_records import PartRecord
 from scrape_do_celery.store.stored_specs import decrypt_spec, decrypt_whole_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from scrape_do_celery.errors import ScrapeDoError
     from scrape_do_celery.rules.states import PartState
@@ -225,6 +225,9 @@ class FinishPart(Command[int | None]):
     A part does not end if the claim is stale. If a delivery has proven a purchase that the caller takes for none, the
     part becomes due for a search.
 
+    `kept` has the positions whose tasks the caller has stored or holds, or has found so; None if the part ends without
+    a fetch. If the store has lost one of them, as in a failover, the part becomes due: its next turn fetches the task.
+
     `purchase_status` is the new status of the part's purchase in the ledger. A purchase `in_doubt` stays registered as
     long as the API keeps jobs.
     """
@@ -235,6 +238,7 @@ class FinishPart(Command[int | None]):
     error: ScrapeDoError | None = None
     skip_unsent: bool = False
     purchase_status: str = ""
+    kept: Collection[int] | None = None
     script = "finish_part"
 
     def encode(self, keys: Keys) -> Encoded:
@@ -244,6 +248,7 @@ class FinishPart(Command[int | None]):
             (
                 *(str(claim.part_id), claim.part.fence, self.outcome, error, "1" if self.skip_unsent else ""),
                 *(self.purchase_status, keys.prefix, REDISPATCH_MIN, RETENTION),
+                *("" if self.kept is None else "1", " ".join(map(str, self.kept or ()))),
             ),
             [part_key, keys.run(claim.part_id.run_id), keys.due],
         )
