@@ -24,7 +24,6 @@ def stack(tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.timeout(240)
 def test_one_up_gives_the_demo(stack, eventually):
     """Start all services once, and run the checks of the whole module in one test, because a start is expensive."""
     stack.images.folder.mkdir()

@@ -30,7 +30,6 @@ def python(tmp_path_factory):
 
 
 @pytest.mark.long
-@pytest.mark.timeout(240)
 def test_the_wheel_alone(python, pipeline):
     environment = {k: v for k, v in pipeline.environment.items() if k != "PYTHONPATH" and "COVERAGE" not in k}
     celery = python.parent / "celery"

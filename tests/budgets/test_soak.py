@@ -10,7 +10,6 @@ import pytest
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
 def test_budgets_hold_while_processes_and_the_store_are_killed():
     options = ["--processes", "8", "--reservations", "500", "--seed", os.environ.get("FAULTS_SEED", "1")]
     soak = subprocess.run(

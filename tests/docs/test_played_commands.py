@@ -23,7 +23,7 @@ from scrape_do_celery import embedded
 from tests.docs.commands import ROOT, documented_commands
 from tests.docs.test_commands import TUTORIAL, find_elsewhere
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
 TYPED = [one for one in documented_commands() if one.is_typed and one.page != TUTORIAL and not find_elsewhere(one)]
 #: Pages with a project of their own. The other pages share a store and the worker of the README. The page about

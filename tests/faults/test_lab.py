@@ -18,7 +18,6 @@ from tests.faults.trials import with_query
 SEED = os.environ.get("FAULTS_SEED", "1")
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("trials", [20, pytest.param(100, marks=pytest.mark.long)])
 def test_trials_break_no_promise(capsys, trials):
     with capsys.disabled():

@@ -231,7 +231,6 @@ def test_a_run_with_a_forged_request_can_be_freed(encrypted, eventually):
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
 def test_encryption_is_turned_on_while_runs_go_on(encrypted, eventually):
     del encrypted.values["encryption_key"]
     plain_worker = encrypted.work(app="app_with_tasks")

@@ -131,6 +131,5 @@ def test_a_share_of_all_deliveries_breaks_no_rule(environment):
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
 def test_a_larger_share_of_all_deliveries_breaks_no_rule(environment):
     play(environment, (1, 60))
