@@ -14,7 +14,7 @@ JOBS ?= 4
 # Several tests share two cores, so a wait may run out although nothing is wrong. Only such a test is played twice, or
 # one in which Python before 3.12 takes the depth of another thread for its own (CPython issue 106905).
 REPLAY := -rR --reruns 1 --only-rerun '(TimeoutError|ResultNotReadyError|TimeoutExpired): |AST constructor recursion depth'
-TESTS := -m pytest -q --instafail -n $(JOBS) --dist worksteal $(REPLAY)
+TESTS = -m pytest -q --instafail -n $(JOBS) --dist worksteal $(REPLAY)
 LOWEST := .venv-lowest
 DOCS := .venv-docs
 # Install only the user's packages for the demo: the development environment takes minutes and seven times the space.
@@ -93,10 +93,11 @@ wire: $(READY) ## Run the wire lab: whole runs against mutated answers of the AP
 bench: $(READY) ## Compare floor, usual canvas and this package; CASE="A B", FULL=1, TINY=1
 	$(BIN)/python -m benchmarks $(if $(CASE),--case $(CASE)) $(if $(FULL),--full) $(if $(TINY),--tiny --no-charts)
 
+rest: JOBS = 5
 rest: $(READY) ## Run lint-lua, the long tests, and the tests with a browser or RabbitMQ; installs programs on Debian
 	@$(BIN)/python tests/support/debian_packages.py
 	$(BIN)/python tests/support/lint_lua.py
-	$(BIN)/python -m pytest -q --instafail -n 5 --dist worksteal $(REPLAY) -m 'browser or rabbitmq or long'
+	$(BIN)/python $(TESTS) -m 'browser or rabbitmq or long'
 
 newest: $(READY) ## Test the examples with the newest packages; NEWEST=python3.13
 	EXAMPLES_PYTHON=$(or $(NEWEST),python3) $(BIN)/python -m pytest -q -n 2 tests/acceptance/test_django.py tests/acceptance/test_flask.py

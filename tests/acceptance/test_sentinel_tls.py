@@ -56,7 +56,8 @@ def group(tmp_path):
 def test_runs_end_before_and_after_a_failover(group, sandbox, tmp_path):
     url = f"{group.url()}?master_name={group.name}&ssl_ca_certs={group.ca_file}"
     with Pipeline(url, sandbox, tmp_path, "tls") as pipeline:
-        pipeline.work(supervised=True)
+        worker = pipeline.work(supervised=True)
+        assert worker.poll() is None, pipeline.log.read_text()
         before = pipeline.scrape(targets=["https://a.example/1"])
         assert before.get(timeout=60)["outcome"] == "succeeded"
         group.fail_over()

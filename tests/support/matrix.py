@@ -95,7 +95,7 @@ def main(wanted, jobs=2):
         result = play_python(version, jobs)
         results[f"Python {version}"] = f"{result} ({time.monotonic() - begun:.0f} s)"
     # The newest Django needs a newer Python than the oldest one that the package supports.
-    newest = [python for version in supported if (python := find_python(version))][-1:]
+    newest = [python for version in versions if (python := find_python(version))][-1:]
     for version in classified("Framework :: Django") if newest else ():
         results[f"Django {version}"] = f"{play_django(version, newest[0])} on {Path(newest[0]).name}"
     print("\n".join(f"{name}: {result}" for name, result in results.items()))
